@@ -1,0 +1,223 @@
+"""The paper's nets, as Flax modules and as plain callables.
+
+    model = models.build("parallel_rs", depth=10, classes=10)
+    variables = model.init(key, images, train=False)
+    logits = models.logits_fn(model, variables)(images)      # [B, H, W, C] to [B, K]
+"""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+from jax import Array
+from jax.tree_util import Partial
+
+from symjax.groups import GROUPS
+from symjax.models.baseline import Baseline
+from symjax.models.cascaded import Cascaded
+from symjax.models.equivariant import Equivariant
+from symjax.models.net import Net
+from symjax.models.parallel import Parallel
+from symjax.models.reference import (
+    ReferenceCascaded,
+    ReferenceParallelRot,
+    ReferenceParallelScales,
+    ReferenceWeighted,
+)
+
+Recipe = tuple[Callable[..., Net], Mapping[int, str]]
+
+MATCHED_TRUNK = {
+    4: "P 64 P 128 P 256",
+    10: "32 P 64 64 P 128 128 P 256 256 256 256",
+}
+EQUIVARIANT_TRUNK = {
+    4: "16 P 32 P 64 P 128",
+    10: "16 16 P 32 32 P 64 64 P 128 128 128 128",
+}
+RS_TRUNK = "P 32 32 P 64 128 128 256 256 512"
+
+MATCHED: dict[str, Recipe] = {
+    "baseline": (Baseline, MATCHED_TRUNK),
+    "parallel_rot": (
+        functools.partial(Parallel, branches=("standard", "rotation")),
+        MATCHED_TRUNK,
+    ),
+    "parallel_scale": (
+        functools.partial(Parallel, branches=("standard", "scale")),
+        MATCHED_TRUNK,
+    ),
+    "parallel_rs": (Parallel, MATCHED_TRUNK),
+    "weighted": (functools.partial(Parallel, fusion="weighted"), MATCHED_TRUNK),
+    "cascaded": (Cascaded, MATCHED_TRUNK),
+    "equivariant": (Equivariant, EQUIVARIANT_TRUNK),
+}
+
+
+def _published(trunk: str, depth_4: str = MATCHED_TRUNK[4]) -> dict[int, str]:
+    """The 4-layer nets are not published: the matched trunk follows the first layer."""
+    return {4: depth_4, 10: trunk}
+
+
+REFERENCE: dict[str, Recipe] = {
+    "baseline": (
+        functools.partial(Baseline, features=16),
+        _published("P 32 P 32 64 P 64 128 P 128 256 P 256 256"),
+    ),
+    "parallel_rot": (
+        ReferenceParallelRot,
+        _published("P 32 32 64 P 64 128 P 128 256 256 512"),
+    ),
+    "parallel_scale": (
+        functools.partial(ReferenceParallelScales, rotation=False),
+        _published(RS_TRUNK),
+    ),
+    "parallel_rs": (ReferenceParallelScales, _published(RS_TRUNK)),
+    "weighted": (ReferenceWeighted, _published("P 32 32 64 128 256 256 512 512")),
+    "cascaded": (ReferenceCascaded, _published("P 64 128 P 128 256 P 256 512 512")),
+    "equivariant": (
+        Equivariant,
+        _published(
+            "16 32 P 32 64 P 64 64 P 128 128 128 256", depth_4=EQUIVARIANT_TRUNK[4]
+        ),
+    ),
+}
+
+TRUNKS = {"matched": MATCHED, "reference": REFERENCE}
+MODELS = tuple(MATCHED)
+DEPTHS = (4, 10)
+
+
+def build(
+    name: str,
+    depth: int,
+    classes: int,
+    trunk: str = "matched",
+    width: float = 1.0,
+    group: str = "C4",
+    readout: str = "",
+    order: tuple[str, ...] = (),
+    mean: tuple[float, ...] = (0.5,),
+    std: tuple[float, ...] = (0.5,),
+    dtype: str = "float32",
+    lowering: str = "patches",
+) -> Net:
+    """Builds a net of the paper.
+
+    Args:
+      name: one of `MODELS`.
+      depth: 4 or 10 convolutional layers, the fusion's 1x1 not counted.
+      classes: number of classes, K.
+      trunk: "matched": the six nets that are not fully equivariant differ in their
+        first layer alone. "reference": each net as published (here with C4 of 16
+        fields); its 4-layer nets are not published and take the matched trunk.
+      width: factor on every number of channels.
+      group: a name in `symjax.groups.GROUPS`.
+      readout: of `equivariant` alone: "invariant" or "flatten"; empty takes that of the
+        trunk, invariant on the matched one and flattened as published on the other.
+      order: of `cascaded` on the matched trunk alone; empty takes standard, rotation,
+        scale.
+      mean, std: normalisation of [0, 1] images, one value or one a channel.
+      dtype: of the computation, "float32" or "bfloat16".
+      lowering: of the convolutions, "patches" or "conv".
+
+    Returns:
+      A Flax module: `init(key, images, train=False)`, `apply(variables, images, train)`.
+
+    Raises:
+      ValueError: for a name, depth, trunk, group or option that is not there.
+    """
+    _expect("net", name, MODELS)
+    _expect("trunk", trunk, TRUNKS)
+    _expect("depth", depth, DEPTHS)
+    _expect("group", group, GROUPS)
+    _expect("dtype", dtype, ("float32", "bfloat16"))
+    make, layout = TRUNKS[trunk][name]
+    options: dict[str, Any] = {}
+    if name == "equivariant":
+        options["readout"] = readout or ("invariant", "flatten")[trunk == "reference"]
+    elif readout:
+        raise ValueError(f"readout={readout!r} is for the equivariant net, not {name}.")
+    if order:
+        if (name, trunk) != ("cascaded", "matched"):
+            raise ValueError(
+                f"order={order} is for the matched cascaded net, not {trunk} {name}."
+            )
+        options["order"] = tuple(order)
+    return make(
+        trunk=layout[depth],
+        classes=classes,
+        width=width,
+        mean=tuple(mean),
+        std=tuple(std),
+        group=GROUPS[group],
+        dtype=jnp.dtype(dtype),
+        lowering=lowering,
+        **options,
+    )
+
+
+def _expect(what: str, value: Any, known: Any) -> None:
+    if value in known:
+        return
+    near = difflib.get_close_matches(str(value), [str(k) for k in known], 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{what} {value!r}: expected one of {list(known)}.{hint}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Apply:
+    """Compared by the module's value, so that an equal net compiles nothing again."""
+
+    model: linen.Module
+
+    def __call__(self, variables: Any, images: Array) -> Array:
+        return self.model.apply(variables, images, train=False)  # pyright: ignore
+
+
+def logits_fn(model: linen.Module, variables: Any) -> Partial:
+    """The net as a callable `[B, H, W, C] -> [B, K]`, running averages in batch norm.
+
+    Its variables are leaves of a pytree: they are traced, not baked in, so that another
+    checkpoint of the same net compiles nothing, and `vmap` over it is the seed axis.
+    """
+    return Partial(_Apply(model), variables)
+
+
+def parameter_count(model: linen.Module, image_shape: tuple[int, int, int]) -> int:
+    """Number of trained parameters, for images `(H, W, C)`; computes nothing."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    init = functools.partial(model.init, train=False)
+    variables = jax.eval_shape(init, jax.random.key(0), images)
+    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+def matching_width(
+    name: str, parameters: int, image_shape: tuple[int, int, int], **options: Any
+) -> float:
+    """The width at which a net comes nearest to a number of parameters.
+
+    Args:
+      name: one of `MODELS`.
+      parameters: number to match.
+      image_shape: `(H, W, C)`.
+      **options: of `build`, without the width.
+
+    Returns:
+      A width, to 1/256.
+    """
+
+    def count(step: int) -> int:
+        model = build(name, width=step / 256, **options)
+        return parameter_count(model, image_shape)
+
+    low, high = 1, 256 * 16
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) < parameters else (low, middle)
+    return min((low, high), key=lambda step: abs(count(step) - parameters)) / 256

@@ -1,0 +1,48 @@
+"""The fully equivariant net: every convolution on the group (paper, Appendix D)."""
+
+import functools
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import linen
+from jax import Array
+
+from symjax import nn
+from symjax.models.net import Net, halve, normalise
+
+READOUTS = ("invariant", "flatten")
+
+
+class Equivariant(Net):
+    """Blocks of group convolution, shared batch norm and ReLU; then the readout.
+
+    Attributes: those of `Net`, the trunk naming fields in place of channels and its
+    first block lifting the image, and
+
+      readout: "invariant": max over pixels and group, so that the logits do not change
+        when the image turns. "flatten": mean over pixels, group elements kept apart for
+        the dense layer, as the published net does; its logits are not invariant.
+    """
+
+    readout: Literal["invariant", "flatten"] = "invariant"
+
+    @linen.compact
+    def __call__(self, images: Array, train: bool = False) -> Array:
+        """Images `[B, H, W, C]` in [0, 1] to logits `[B, K]`, float32."""
+        x = normalise(images, self.mean, self.std).astype(self.dtype)
+        layer = functools.partial(nn.LiftingConv, group=self.group)
+        for index, item in enumerate(self.trunk.split()):
+            if item == "P":
+                x = halve(x, self.group)
+            else:
+                x = self.block(f"block_{index}", int(item), layer)(x, train)
+                layer = functools.partial(nn.GroupConv, group=self.group)
+        return self.dense(self._read_out(x))
+
+    def _read_out(self, field: Array) -> Array:
+        if self.readout == "invariant":
+            return jnp.max(nn.GroupPool("max")(field), axis=(1, 2))
+        if self.readout == "flatten":
+            pooled = jnp.mean(field.astype(jnp.float32), axis=(1, 2))
+            return pooled.reshape(len(pooled), -1)
+        raise ValueError(f"readout={self.readout!r}: expected one of {READOUTS}.")

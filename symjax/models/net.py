@@ -1,0 +1,169 @@
+"""What the nets share: normalisation, blocks, the trunk, and the readout.
+
+A net is its first layer, which is what the paper compares, and a trunk written as the
+paper's tables are: "32 P 64 64" is a block of 32 channels, a pool, two blocks of 64.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen
+from jax import Array
+from jax.typing import DTypeLike
+
+from symjax import nn
+from symjax.groups import C4, Group
+from symjax.nn.convolution import Lowering
+
+BATCH_NORM_MOMENTUM = 0.9  # Flax's default, 0.99, is too slow for runs of a few epochs
+
+
+def normalise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
+    """`(images - mean) / std` per channel; one value serves all channels.
+
+    Args:
+      images: `[B, H, W, C]` in [0, 1].
+      mean, std: one or C values, in units of the pixel range.
+
+    Raises:
+      ValueError: if the images are not of rank 4, or the values do not fit the channels.
+    """
+    if images.ndim != 4:
+        raise ValueError(f"expected images [B, H, W, C], got {images.shape}.")
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) not in (1, images.shape[-1]):
+            raise ValueError(
+                f"{name}={tuple(values)} has {len(values)} values for images of "
+                f"{images.shape[-1]} channels: give one, or one a channel."
+            )
+    return (images - jnp.asarray(mean)) / jnp.asarray(std)
+
+
+def halve(images: Array, group: Group | None = None) -> Array:
+    """Max-pools with stride 2: window 2 on even sizes, 3 on odd, as exactness asks.
+
+    Raises:
+      ValueError: if the image is too small to be pooled once more.
+    """
+    height, width = images.shape[1:3]
+    if min(height, width) < 2:
+        raise ValueError(
+            f"a pool meets an image of {height}x{width} pixels: it is too small for "
+            "the pools of this net. Use larger images, the matched trunk or fewer layers."
+        )
+    window = tuple(2 if size % 2 == 0 else 3 for size in (height, width))
+    return nn.max_pool(images, window, 2, group=group)
+
+
+class Block(linen.Module):
+    """Convolution, batch norm (statistics shared over a group), ReLU.
+
+    Attributes:
+      layer: what makes the convolution: `nn.Conv` or a layer with its options bound.
+      features: its features.
+      kernel_size: `(height, width)`.
+      norm, relu: whether they follow. Without the norm, the convolution has a bias.
+      dtype: of the computation; the statistics are float32.
+      lowering: of the convolution.
+    """
+
+    layer: Callable[..., linen.Module]
+    features: int
+    kernel_size: tuple[int, int] = (3, 3)
+    norm: bool = True
+    relu: bool = True
+    dtype: DTypeLike = jnp.float32
+    lowering: Lowering = "patches"
+
+    @linen.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        x = self.layer(
+            self.features,
+            self.kernel_size,
+            use_bias=not self.norm,
+            dtype=self.dtype,
+            lowering=self.lowering,
+            name="conv",
+        )(x)
+        if self.norm:
+            x = linen.BatchNorm(
+                use_running_average=not train,
+                momentum=BATCH_NORM_MOMENTUM,
+                dtype=self.dtype,
+                name="norm",
+            )(x)
+        return linen.relu(x) if self.relu else x
+
+
+class Net(linen.Module):
+    """Normalisation, first layer, trunk, global max pooling, one dense layer.
+
+    A subclass gives `first_layer`.
+
+    Attributes:
+      trunk: blocks and pools after the first layer, as in "P 32 32 P 64".
+      classes: number of classes, K.
+      width: factor on every number of channels.
+      mean, std: per-channel normalisation of [0, 1] images.
+      group: of the rotation layers.
+      dtype: of the computation; parameters, statistics and logits are float32.
+      lowering: of every convolution.
+    """
+
+    trunk: str
+    classes: int
+    width: float = 1.0
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+    group: Group = C4
+    dtype: Any = jnp.float32
+    lowering: Lowering = "patches"
+
+    @linen.compact
+    def __call__(self, images: Array, train: bool = False) -> Array:
+        """Images `[B, H, W, C]` in [0, 1] to logits `[B, K]`, float32.
+
+        `train` uses the statistics of the batch and updates the running averages.
+        """
+        x = normalise(images, self.mean, self.std).astype(self.dtype)
+        x = self.first_layer(x, train)
+        for index, item in enumerate(self.trunk.split()):
+            if item == "P":
+                x = halve(x)
+            else:
+                x = self.block(f"block_{index}", int(item))(x, train)
+        return self.dense(jnp.max(x, axis=(1, 2)))
+
+    def first_layer(self, x: Array, train: bool) -> Array:
+        """Normalised images `[B, H, W, C]` to the trunk's input, `[B, H, W, C']`."""
+        raise TypeError(f"{type(self).__name__} does not say its first layer.")
+
+    def channels(self, count: int) -> int:
+        """A number of channels times the width, at least one."""
+        return max(1, round(count * self.width))
+
+    def block(
+        self,
+        name: str,
+        features: int,
+        layer: Callable[..., linen.Module] = nn.Conv,
+        kernel_size: tuple[int, int] = (3, 3),
+        norm: bool = True,
+        relu: bool = True,
+    ) -> Block:
+        """A `Block` of `features` times the width in this net's numerics."""
+        return Block(
+            layer,
+            self.channels(features),
+            kernel_size,
+            norm,
+            relu,
+            self.dtype,
+            self.lowering,
+            name=name,
+        )
+
+    def dense(self, x: Array) -> Array:
+        """The last layer, in float32: `[B, C]` to `[B, K]`."""
+        return linen.Dense(self.classes, name="head")(x.astype(jnp.float32))

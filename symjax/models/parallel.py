@@ -1,0 +1,81 @@
+"""The parallel design: branches side by side, then fusion (paper, C.3, equation 14).
+
+`parallel_rot`, `parallel_scale`, `parallel_rs` concatenate; `weighted` sums the same
+branches as `parallel_rs` with learned softmax weights (Section 6.1).
+"""
+
+import functools
+from typing import Literal
+
+from jax import Array
+
+from symjax import nn
+from symjax.models.net import Net
+
+BRANCHES = ("standard", "rotation", "scale")
+
+
+def branch_layer(net: Net, branch: str):
+    """The convolution of a branch: standard, lifting to `net.group`, or scale."""
+    layers = {
+        "standard": nn.Conv,
+        "rotation": functools.partial(nn.LiftingConv, group=net.group),
+        "scale": nn.ScaleConv,
+    }
+    if branch not in layers:
+        raise ValueError(f"branch {branch!r}: expected one of {BRANCHES}.")
+    return layers[branch]
+
+
+def as_channels(x: Array) -> Array:
+    """A field `[B, H, W, G, C]` as `[B, H, W, G * C]`; images stay as they are."""
+    return x.reshape(*x.shape[:3], -1)
+
+
+class Parallel(Net):
+    """Branches of `features` each on the same image, fused to `fused` channels.
+
+    The fusion's 1x1 convolution gives every such net the same trunk as the baseline.
+
+    Attributes: those of `Net`, and
+
+      branches: which, of "standard", "rotation", "scale".
+      fusion: "concat", or "weighted": each branch brought to `features` channels, then
+        summed with softmax weights.
+      features: channels of a branch (fields of the rotation branch; of each scale).
+      fused: channels after the fusion.
+    """
+
+    branches: tuple[str, ...] = BRANCHES
+    fusion: Literal["concat", "weighted"] = "concat"
+    features: int = 16
+    fused: int = 32
+
+    def first_layer(self, x: Array, train: bool) -> Array:
+        outputs = []
+        for branch in self.branches:
+            block = self.block(branch, self.features, branch_layer(self, branch))
+            outputs.append(as_channels(block(x, train)))
+        fused = self._fuse(outputs)
+        return self.block("fusion", self.fused, kernel_size=(1, 1))(fused, train)
+
+    def _fuse(self, outputs: list[Array]) -> Array:
+        if self.fusion == "concat":
+            return nn.concatenate(outputs)
+        if self.fusion != "weighted":
+            raise ValueError(f"fusion={self.fusion!r}: expected 'concat' or 'weighted'.")
+        same = []
+        for branch, x in zip(self.branches, outputs, strict=True):
+            if x.shape[-1] != self.channels(self.features):
+                x = self._project(branch, x)
+            same.append(x)
+        return nn.WeightedSum(name="weights")(same)
+
+    def _project(self, branch: str, x: Array) -> Array:
+        return nn.Conv(
+            self.channels(self.features),
+            (1, 1),
+            dtype=self.dtype,
+            lowering=self.lowering,
+            name=f"{branch}_projection",
+        )(x)

@@ -1,0 +1,24 @@
+"""Symmetry-aware Flax layers, usable without the rest of symjax."""
+
+from symjax.nn.convolution import Conv, convolve
+from symjax.nn.exactness import ExactnessError
+from symjax.nn.fusion import WeightedSum, concatenate
+from symjax.nn.pooling import GroupPool, avg_pool, max_pool
+from symjax.nn.rotation import GroupConv, LiftingConv
+from symjax.nn.scale import ScaleConv, at_scales, resize
+
+__all__ = [
+    "Conv",
+    "ExactnessError",
+    "GroupConv",
+    "GroupPool",
+    "LiftingConv",
+    "ScaleConv",
+    "WeightedSum",
+    "at_scales",
+    "avg_pool",
+    "concatenate",
+    "convolve",
+    "max_pool",
+    "resize",
+]

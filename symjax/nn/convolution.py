@@ -1,0 +1,183 @@
+"""The one convolution every layer calls, and the windows that pooling shares with it.
+
+    y = convolution.convolve(x, kernel, strides=(1, 1), padding=((1, 1), (1, 1)))
+
+Two lowerings, chosen by the caller's static `lowering` field:
+
+- "patches": shifted slices of the image side by side, times one matrix. Plain
+  `jax.numpy`, so that `vmap` over the kernels (the seed axis) is a batched matmul and
+  every kind of differentiation works. The default: it is the fastest for several seeds
+  on a GPU, and inside a loop on a CPU.
+- "conv": `jax.lax.conv_general_dilated`. Less memory; under `vmap` over kernels it turns
+  into a grouped convolution, and inside `lax.scan` on a CPU it is slow.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from jax import Array
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+
+from symjax.nn.exactness import Padding, Pair, pair, resolve_padding
+
+Params = Mapping[str, Array]
+Lowering = Literal["patches", "conv"]
+LOWERINGS = ("patches", "conv")
+
+
+def windows(
+    images: Array,
+    window: Pair,
+    strides: Pair,
+    padding: tuple[Pair, Pair],
+    fill: float = 0.0,
+) -> list[Array]:
+    """The pixels under each place of a sliding window, one array a place.
+
+    Args:
+      images: `[B, H, W, ...]`.
+      window, strides: `(height, width)`.
+      padding: ((top, bottom), (left, right)).
+      fill: the value of padded pixels.
+
+    Returns:
+      `window[0] * window[1]` arrays `[B, H', W', ...]`, row by row.
+    """
+    if any(low or high for low, high in padding):
+        rest = ((0, 0),) * (images.ndim - 3)
+        pads = ((0, 0), *padding, *rest)
+        images = jnp.pad(images, pads, constant_values=fill)
+    height = (images.shape[1] - window[0]) // strides[0] + 1
+    width = (images.shape[2] - window[1]) // strides[1] + 1
+    rows, columns = (height - 1) * strides[0] + 1, (width - 1) * strides[1] + 1
+    return [
+        images[:, i : i + rows : strides[0], j : j + columns : strides[1]]
+        for i in range(window[0])
+        for j in range(window[1])
+    ]
+
+
+def convolve(
+    images: Array,
+    kernel: Array,
+    strides: Pair = (1, 1),
+    padding: tuple[Pair, Pair] = ((0, 0), (0, 0)),
+    lowering: Lowering = "patches",
+) -> Array:
+    """Cross-correlation, as deep learning's convolution is.
+
+    Args:
+      images: `[B, H, W, C_in]`.
+      kernel: `[kh, kw, C_in, C_out]`, of the same dtype.
+      strides, padding: as in `windows`.
+      lowering: "patches" or "conv"; the same result up to rounding.
+
+    Returns:
+      `[B, H', W', C_out]`.
+
+    Raises:
+      ValueError: if the window does not fit, channels disagree, or the lowering is
+        unknown.
+    """
+    _check(images, kernel, padding)
+    if lowering == "conv":
+        return jax.lax.conv_general_dilated(
+            images, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+    if lowering != "patches":
+        raise ValueError(f"lowering={lowering!r}: expected one of {LOWERINGS}.")
+    kh, kw, channels, features = kernel.shape
+    patches = jnp.concatenate(windows(images, (kh, kw), strides, padding), axis=-1)
+    return patches @ kernel.reshape(kh * kw * channels, features)
+
+
+def _check(images: Array, kernel: Array, padding: tuple[Pair, Pair]) -> None:
+    if images.shape[-1] != kernel.shape[2]:
+        raise ValueError(
+            f"the images {images.shape} have {images.shape[-1]} channels, the kernel "
+            f"{kernel.shape} takes {kernel.shape[2]}."
+        )
+    for size, k, (low, high) in zip(
+        images.shape[1:3], kernel.shape[:2], padding, strict=True
+    ):
+        if size + low + high < k:
+            raise ValueError(
+                f"a kernel of {kernel.shape[:2]} does not fit into images of "
+                f"{images.shape[1:3]} pixels with padding {padding}: use larger "
+                "images, a smaller kernel or more padding."
+            )
+
+
+class Conv(nn.Module):
+    """A standard convolution, and the base of the symmetric ones.
+
+    Attributes:
+      features: output channels (a field's channels, for each group element).
+      kernel_size, strides: one integer or `(height, width)`.
+      padding: "SAME", "VALID", one integer, or ((top, bottom), (left, right)).
+      use_bias: leave it out before a batch norm, which cancels it.
+      kernel_init, bias_init: stock Flax initialisers; no axes need to be passed.
+      dtype: of the computation; None takes that of inputs and parameters.
+      param_dtype: of the parameters.
+      lowering: "patches" or "conv", see the top of this module.
+    """
+
+    features: int
+    kernel_size: int | Sequence[int] = (3, 3)
+    strides: int | Sequence[int] = 1
+    padding: Padding = "SAME"
+    use_bias: bool = True
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    lowering: Lowering = "patches"
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        """`[B, H, W, C_in]` to `[B, H', W', features]`."""
+        shape = (*pair(self.kernel_size), images.shape[-1], self.features)
+        return self._convolve(images, self._parameters(shape))
+
+    @nn.nowrap
+    def expand(self, params: Params) -> Params:
+        """The parameters of the plain convolution that this layer applies.
+
+        Args:
+          params: the layer's own, `{"kernel": ..., "bias": ...}`.
+
+        Returns:
+          The same names as `flax.linen.Conv` has them.
+        """
+        return params
+
+    def _parameters(self, kernel_shape: tuple[int, ...]) -> Params:
+        kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
+        if not self.use_bias:
+            return {"kernel": kernel}
+        shape = (self.features,)
+        bias = self.param("bias", self.bias_init, shape, self.param_dtype)
+        return {"kernel": kernel, "bias": bias}
+
+    @nn.nowrap
+    def _convolve(self, images: Array, params: Params) -> Array:
+        images, *values = promote_dtype(images, *params.values(), dtype=self.dtype)
+        plain = self.expand(dict(zip(params, values, strict=True)))
+        outputs = convolve(
+            images,
+            plain["kernel"],
+            pair(self.strides),
+            self._pixels_of_padding(images.shape[1:3]),
+            self.lowering,
+        )
+        return outputs + plain["bias"] if "bias" in plain else outputs
+
+    @nn.nowrap
+    def _pixels_of_padding(self, sizes: Pair) -> tuple[Pair, Pair]:
+        window, strides = pair(self.kernel_size), pair(self.strides)
+        return resolve_padding(self.padding, sizes, window, strides)

@@ -1,0 +1,60 @@
+"""Fusing branches that saw the same image (paper, equation 14 and Section 6.1).
+
+    y = nn.concatenate([standard, rotation, scale])         # channels side by side
+    y = nn.WeightedSum()([standard, rotation, scale])       # learned softmax weights
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+
+def concatenate(branches: Sequence[Array]) -> Array:
+    """Channels side by side; fields `[B, H, W, G, C]` bring `G * C` of them.
+
+    Args:
+      branches: arrays `[B, H, W, C_i]` or `[B, H, W, G_i, C_i]`.
+
+    Returns:
+      `[B, H, W, sum of channels]`.
+
+    Raises:
+      ValueError: if batch or pixels differ between the branches.
+    """
+    _check([branch.shape[:3] for branch in branches])
+    flat = [branch.reshape(*branch.shape[:3], -1) for branch in branches]
+    return jnp.concatenate(flat, axis=-1)
+
+
+class WeightedSum(nn.Module):
+    """Sum of the branches with softmax weights, equal at first.
+
+    Parameters: `logits` `[branches]`.
+
+    Raises:
+      ValueError: if the shapes of the branches differ.
+    """
+
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, branches: Sequence[Array]) -> Array:
+        """Arrays of one shape to one of that shape."""
+        _check([branch.shape for branch in branches])
+        shape = (len(branches),)
+        logits = self.param("logits", nn.initializers.zeros, shape, self.param_dtype)
+        stacked = jnp.stack(branches)
+        weights = nn.softmax(logits).astype(stacked.dtype)
+        return jnp.tensordot(weights, stacked, axes=1)
+
+
+def _check(shapes: Sequence[tuple[int, ...]]) -> None:
+    if len(set(shapes)) != 1:
+        raise ValueError(
+            f"the branches to fuse have shapes {list(shapes)}: expected one or more of "
+            "the same; bring them to the same pixels (and, to sum them, to the same "
+            "channels by a 1x1 convolution) first."
+        )
