@@ -90,9 +90,7 @@ class Group(abc.ABC):
         moved = []
         for g in range(self.order):
             order = self.table[self.inverses[g]]
-            moved.append(
-                jnp.take(self.act_on_grid(g, kernel, (0, 1)), order, axis=2)
-            )
+            moved.append(jnp.take(self.act_on_grid(g, kernel, (0, 1)), order, axis=2))
         return jnp.stack(moved, axis=4)
 
 

@@ -1,8 +1,8 @@
 """The paper's nets, as Flax modules and as plain callables.
 
-    model = models.build("parallel_rs", depth=10, classes=10)
-    variables = model.init(key, images, train=False)
-    logits = models.logits_fn(model, variables)(images)      # [B, H, W, C] to [B, K]
+model = models.build("parallel_rs", depth=10, classes=10)
+variables = model.init(key, images, train=False)
+logits = models.logits_fn(model, variables)(images)      # [B, H, W, C] to [B, K]
 """
 
 import dataclasses

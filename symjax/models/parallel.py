@@ -63,7 +63,9 @@ class Parallel(Net):
         if self.fusion == "concat":
             return nn.concatenate(outputs)
         if self.fusion != "weighted":
-            raise ValueError(f"fusion={self.fusion!r}: expected 'concat' or 'weighted'.")
+            raise ValueError(
+                f"fusion={self.fusion!r}: expected 'concat' or 'weighted'."
+            )
         same = []
         for branch, x in zip(self.branches, outputs, strict=True):
             if x.shape[-1] != self.channels(self.features):

@@ -1,7 +1,7 @@
 """Fusing branches that saw the same image (paper, equation 14 and Section 6.1).
 
-    y = nn.concatenate([standard, rotation, scale])         # channels side by side
-    y = nn.WeightedSum()([standard, rotation, scale])       # learned softmax weights
+y = nn.concatenate([standard, rotation, scale])         # channels side by side
+y = nn.WeightedSum()([standard, rotation, scale])       # learned softmax weights
 """
 
 from collections.abc import Sequence

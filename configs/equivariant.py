@@ -1,0 +1,18 @@
+"""Every convolution on C4, invariant logits; 10 layers, CIFAR-10.
+
+    python train.py --config configs/equivariant.py
+
+The net as published, with what was published of its training:
+`--config.model.trunk=reference` and the flags in `docs/models.md`.
+"""
+
+from configs import base
+
+
+def get_config():
+    config = base.get_config()
+    config.name = "equivariant"
+    config.model.name = "equivariant"
+    config.batch_size = 64  # this net alone, and its epochs, as published
+    config.epochs = 50
+    return config

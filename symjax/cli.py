@@ -1,0 +1,141 @@
+"""The flags of `train.py` and `evaluate.py`, and nothing else.
+
+What a user can put right (a value, a missing folder) is one line; `--traceback` shows
+where it came from.
+"""
+
+import datetime
+import fractions
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+from rich.console import Console
+
+RUNS = "runs"
+DEFAULT_EPS = {"linf": "1/255,2/255,4/255,8/255", "l2": "0.25,0.5,1"}
+FLAGS = flags.FLAGS
+
+
+def train() -> None:
+    """`python train.py --config configs/x.py [--config.key=value] [--workdir W]`."""
+    config = config_flags.DEFINE_config_file("config", None, "An experiment's file.")
+    flags.DEFINE_string("workdir", None, f"Run folder; default {RUNS}/<name>-<time>.")
+    flags.DEFINE_bool("resume", True, "Go on where a run in the workdir was cut off.")
+    flags.mark_flag_as_required("config")
+
+    def main() -> int:
+        from symjax.training import loop
+
+        time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        workdir = FLAGS.workdir or f"{RUNS}/{config.value.name}-{time}"
+        state = loop.train(config.value, Path(workdir), FLAGS.resume)
+        return 1 if loop.is_frozen(state).all() else 0
+
+    _run(main)
+
+
+def evaluate() -> None:
+    """`python evaluate.py --attack none|fgsm|pgd [--run R] [--eps 1/255,8/255]`."""
+    flags.DEFINE_enum("attack", "none", ["none", "fgsm", "pgd"], "The attack.")
+    flags.DEFINE_string("run", None, f"Run folder; default: the newest in {RUNS}/.")
+    flags.DEFINE_enum("norm", "linf", list(DEFAULT_EPS), "Norm of the perturbation.")
+    flags.DEFINE_string("eps", None, f"Radii, as in 1/255,0.03. Default {DEFAULT_EPS}.")
+    flags.DEFINE_enum(
+        "eps_unit", "pixel", ["pixel", "normalized"], "Of [0, 1] images, or after std."
+    )
+    flags.DEFINE_integer("n", 0, "The first n test images; 0: all.")
+    flags.DEFINE_integer("steps", 40, "Steps of PGD.")
+    flags.DEFINE_float("step_size", None, "Of PGD, in pixels; default 2.5 eps / steps.")
+    flags.DEFINE_integer("restarts", 1, "Restarts of PGD.")
+    flags.DEFINE_bool("random_start", True, "PGD starts uniformly in the ball.")
+    flags.DEFINE_enum("keep", "best", ["best", "last"], "Iterate that PGD returns.")
+    flags.DEFINE_enum("loss", "cross_entropy", ["cross_entropy", "margin"], "Ascended.")
+    flags.DEFINE_integer("batch_size", 250, "Most images at a time, a seed.")
+    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of computation.")
+    _run(_evaluate)
+
+
+def _evaluate() -> int:
+    from symjax import evaluation
+    from symjax.attacks import in_pixels
+    from symjax.evaluation import table
+
+    console = Console()
+    numbers = parse_eps(FLAGS.eps or DEFAULT_EPS[FLAGS.norm])
+    folder = Path(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
+    run = evaluation.Run.open(folder, FLAGS.dtype)
+    std = run.experiment.model.std
+    eps = [in_pixels(number, FLAGS.eps_unit, std) for number in numbers]
+    attack = evaluation.Attack(
+        FLAGS.attack,
+        steps=FLAGS.steps,
+        step_size_pixels=FLAGS.step_size,
+        restarts=FLAGS.restarts,
+        random_start=FLAGS.random_start,
+        keep=FLAGS.keep,
+        loss=FLAGS.loss,
+    )
+    store = evaluation.Results(folder)
+    options = {"n": FLAGS.n, "batch_size": FLAGS.batch_size, "console": console}
+    none = evaluation.Attack("none")
+    clean = evaluation.measure(run, store, none, FLAGS.norm, [0.0], **options)
+    attacked = []
+    if FLAGS.attack != "none":
+        attacked = evaluation.measure(run, store, attack, FLAGS.norm, eps, **options)
+    console.print(table.heading(clean), soft_wrap=True, highlight=False)
+    console.print(table.accuracy(clean, attacked))
+    console.print(table.note(clean, attacked), soft_wrap=True, highlight=False)
+    console.print(f"rows in {store.path}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def parse_eps(text: str) -> list[float]:
+    """Radii from a comma-separated list of numbers and fractions, as in "1/255,0.03".
+
+    Raises:
+      ValueError: if one is not a number, negative or not finite, or there is none.
+    """
+    try:
+        numbers = [float(fractions.Fraction(part.strip())) for part in text.split(",")]
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(
+            f"--eps={text!r}: expected numbers or fractions with commas between them, "
+            "as in 1/255,8/255 or 0.01,0.02."
+        ) from None
+    if min(numbers) < 0:
+        raise ValueError(f"--eps={text!r}: a radius cannot be negative.")
+    return numbers
+
+
+def _run(main: Callable[[], int]) -> None:
+    flags.DEFINE_bool("traceback", False, "Show where an error came from.")
+
+    def guarded(argv: Sequence[str]) -> int:
+        if len(argv) > 1:
+            raise app.UsageError(
+                f"unexpected arguments {argv[1:]}: flags begin with --"
+            )
+        logging.set_verbosity(logging.ERROR)
+        try:
+            return main()
+        except (OSError, ValueError) as error:
+            if FLAGS.traceback:
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parses the flags; an unknown configuration key is one line, not a stack trace."""
+    try:
+        return FLAGS(argv)
+    except AttributeError as error:  # from ml_collections, with the nearest key
+        reason = str(error).strip("'\"").replace("\\'", "'").replace("\\n", ". ")
+        sys.exit(f"error: there is no such configuration key: {reason}")
+    except flags.Error as error:
+        sys.exit(f"error: {error}")

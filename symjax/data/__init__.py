@@ -1,0 +1,25 @@
+"""Image classification data as uint8 arrays, and what happens to them in a step.
+
+    cifar = data.load("cifar10", validation_images=5000)
+    cifar.train.images, cifar.train.labels        # uint8 [N, H, W, C], int32 [N]
+    images = data.to_unit(data.flip_and_crop(key, cifar.train.images[:128]))
+
+CIFAR comes from TFDS, from arrays or from the official archive; digits need nothing.
+"""
+
+from symjax.data.archive import ArchiveHashError
+from symjax.data.augment import flip_and_crop, to_unit
+from symjax.data.catalog import NAMES, load
+from symjax.data.cifar import DataNotFoundError
+from symjax.data.dataset import Dataset, Split
+
+__all__ = [
+    "ArchiveHashError",
+    "DataNotFoundError",
+    "Dataset",
+    "NAMES",
+    "Split",
+    "flip_and_crop",
+    "load",
+    "to_unit",
+]

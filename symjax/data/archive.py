@@ -1,0 +1,191 @@
+"""The official CIFAR archives in binary form: fetched, checked, and their records read.
+
+    path = fetch(ARCHIVES["cifar10"], data_dir, cache_dir)
+    dataset = read(path, "cifar10")
+
+A record is one label byte (CIFAR-100: two, coarse and fine) and 3072 bytes of pixels,
+`[C, H, W]`.
+
+References:
+  Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+  https://www.cs.toronto.edu/~kriz/cifar.html
+"""
+
+import dataclasses
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from rich.progress import track
+
+from symjax.data.dataset import Dataset, Split, make_dataset
+from symjax.data.download import ResumingDownloader
+
+SIZE, CHANNELS = 32, 3
+
+
+class ArchiveHashError(ValueError):
+    """An archive is not the published one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """Where an archive is, how to know it, and which files in it hold what.
+
+    Attributes:
+      url: its address.
+      sha256: its hash.
+      size: its size in bytes.
+      train_files: members with training records, in order.
+      test_files: members with test records.
+      names_file: the member with one class name a line.
+      label_bytes: label bytes in a record, of which the last is the class.
+    """
+
+    url: str
+    sha256: str
+    size: int
+    train_files: tuple[str, ...]
+    test_files: tuple[str, ...]
+    names_file: str
+    label_bytes: int
+
+    @property
+    def filename(self) -> str:
+        """The last part of the address."""
+        return PurePosixPath(urlsplit(self.url).path).name
+
+
+# Hashes and sizes as in TensorFlow Datasets' url_checksums.
+ARCHIVES = {
+    "cifar10": Archive(
+        url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        size=170_052_171,
+        train_files=tuple(f"data_batch_{batch}.bin" for batch in range(1, 6)),
+        test_files=("test_batch.bin",),
+        names_file="batches.meta.txt",
+        label_bytes=1,
+    ),
+    "cifar100": Archive(
+        url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+        sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+        size=168_513_733,
+        train_files=("train.bin",),
+        test_files=("test.bin",),
+        names_file="fine_label_names.txt",
+        label_bytes=2,
+    ),
+}
+
+
+def fetch(
+    archive: Archive, data_dir: Path, cache_dir: Path, progress: bool = True
+) -> Path:
+    """Finds an archive in `data_dir`, or downloads it to `<cache_dir>/archives`.
+
+    Args:
+      archive: which one.
+      data_dir: where a user may have put it.
+      cache_dir: where downloads are kept, a partial one as `<archive>.part`.
+      progress: show a progress bar.
+
+    Returns:
+      The path of the archive, whose hash is right.
+
+    Raises:
+      ArchiveHashError: if the file found or downloaded is another one.
+      DownloadError: if it cannot be downloaded, or not to its end.
+    """
+    import pooch
+
+    own = data_dir / archive.filename
+    if own.is_file():
+        return _verified(own, archive)
+    folder = cache_dir / "archives"
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{archive.filename}.part"
+    # Any, because pooch's type for a downloader names what a processor takes.
+    downloader: Any = ResumingDownloader(part, archive.size, progress)
+    try:
+        path = pooch.retrieve(
+            archive.url,
+            known_hash=f"sha256:{archive.sha256}",
+            fname=archive.filename,
+            path=folder,
+            downloader=downloader,
+        )
+    except ValueError as error:
+        raise ArchiveHashError(
+            f"The file behind {archive.url} is not the published archive. {error}"
+        ) from None
+    return Path(path)
+
+
+def _verified(path: Path, archive: Archive) -> Path:
+    import pooch
+
+    found = pooch.file_hash(str(path), alg="sha256")
+    if found != archive.sha256:
+        raise ArchiveHashError(
+            f"{path} is not the published archive: expected SHA-256 {archive.sha256}, "
+            f"got {found}. Delete it, or replace it by {archive.url}."
+        )
+    return path
+
+
+def read(path: Path, name: str, progress: bool = True) -> Dataset:
+    """Reads the records of an archive.
+
+    Args:
+      path: the archive, as `fetch` returns it.
+      name: a key of `ARCHIVES`.
+      progress: show a progress bar.
+
+    Returns:
+      The data set, in the archive's order.
+
+    Raises:
+      ValueError: if a member is missing or does not consist of whole records.
+    """
+    archive = ARCHIVES[name]
+    members = _members(path, archive, f"{name}: reading the archive", progress)
+    train, test = (
+        _records(b"".join(members[file] for file in files), archive.label_bytes, path)
+        for files in (archive.train_files, archive.test_files)
+    )
+    lines = members[archive.names_file].decode().split()
+    return make_dataset(name, train, test, lines, archive.url)
+
+
+def _members(
+    path: Path, archive: Archive, description: str, progress: bool
+) -> dict[str, bytes]:
+    wanted = {*archive.train_files, *archive.test_files, archive.names_file}
+    found = {}
+    with tarfile.open(path, "r:gz") as tar:
+        for member in track(tar, description, disable=not progress):
+            base = PurePosixPath(member.name).name
+            file = tar.extractfile(member) if base in wanted else None
+            if file is not None:
+                found[base] = file.read()
+    if missing := sorted(wanted - set(found)):
+        raise ValueError(
+            f"{path} lacks {', '.join(missing)}; expected the binary version of CIFAR, "
+            f"{archive.url}."
+        )
+    return found
+
+
+def _records(data: bytes, label_bytes: int, path: Path) -> Split:
+    record_bytes = label_bytes + CHANNELS * SIZE * SIZE
+    if len(data) % record_bytes:
+        raise ValueError(
+            f"{path} holds {len(data)} bytes of records, which is no multiple of a "
+            f"record's {record_bytes} bytes."
+        )
+    records = np.frombuffer(data, np.uint8).reshape(-1, record_bytes)
+    images = records[:, label_bytes:].reshape(-1, CHANNELS, SIZE, SIZE)
+    return Split(images.transpose(0, 2, 3, 1), records[:, label_bytes - 1])

@@ -1,0 +1,71 @@
+"""What a training step does to images: scaling to [0, 1], random flips and crops.
+
+    images = to_unit(flip_and_crop(key, batch))      # uint8 in, float32 in [0, 1] out
+
+References:
+  He et al., Deep Residual Learning for Image Recognition, 2016, Section 4.2 (flip and
+  crop). https://arxiv.org/abs/1512.03385
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike, DTypeLike
+
+
+def to_unit(images: ArrayLike, dtype: DTypeLike = jnp.float32) -> Array:
+    """Maps stored pixels 0..255 to x / 255.
+
+    Args:
+      images: uint8, any shape.
+      dtype: a floating type.
+
+    Returns:
+      The images in [0, 1], of type `dtype`.
+
+    Raises:
+      TypeError: if the images are not uint8, for they may be in [0, 1] already.
+    """
+    images = jnp.asarray(images)
+    if images.dtype != jnp.uint8:
+        raise TypeError(
+            f"to_unit: images are {images.dtype}, expected uint8 in 0..255."
+        )
+    return (images.astype(jnp.float32) / 255).astype(dtype)
+
+
+def flip_and_crop(key: Array, images: ArrayLike, padding: int = 4) -> Array:
+    """Flips each image left to right half of the time, and shifts it at random.
+
+    Each image is padded with zeros on all sides and cropped back to its size at a
+    uniformly random place; every image has its own draw.
+
+    Args:
+      key: a random key.
+      images: `[B, H, W, C]`, any dtype.
+      padding: the largest shift, in pixels.
+
+    Returns:
+      `[B, H, W, C]` of the same dtype.
+
+    Raises:
+      ValueError: for another rank or a negative padding.
+    """
+    images = jnp.asarray(images)
+    if images.ndim != 4:
+        raise ValueError(
+            f"flip_and_crop: images are {list(images.shape)}, expected [B, H, W, C]."
+        )
+    if padding < 0:
+        raise ValueError(
+            f"flip_and_crop: padding={padding}, expected 0 or more pixels."
+        )
+
+    def one(key: Array, image: Array) -> Array:
+        flip_key, crop_key = jax.random.split(key)
+        image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
+        padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+        row, column = jax.random.randint(crop_key, (2,), 0, 2 * padding + 1)
+        return jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
+
+    return jax.vmap(one)(jax.random.split(key, len(images)), images)

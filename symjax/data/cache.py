@@ -1,0 +1,143 @@
+"""Decoded data sets as plain arrays in one file: ready `.npz` files, and the cache.
+
+    dataset = cached(folder / "cifar10-1f2e.npz", "cifar10", source, read=decode)
+
+A cache file is a ready `.npz` with its content hash beside the arrays. It appears whole
+or not at all, and is checked in full each time it is loaded.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from symjax.data.dataset import Dataset, Split, make_dataset
+
+KEYS = ("train_images", "train_labels", "test_images", "test_labels", "class_names")
+HASH_KEY = "sha256"
+
+
+def default_folder() -> Path:
+    """`$SYMJAX_CACHE`, or `symjax` in the user's cache folder."""
+    if own := os.environ.get("SYMJAX_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "symjax"
+
+
+def identity(*parts: object) -> str:
+    """A short digest of what a source is, for the name of its cache file."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def files_identity(files: Iterable[Path]) -> str:
+    """`identity` of files: changes with their paths, sizes and times."""
+    stats = [(str(file.resolve()), file.stat()) for file in sorted(files)]
+    return identity(*((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats))
+
+
+def read_npz(path: Path, name: str, source: str | None = None) -> Dataset:
+    """Reads a data set from a file of arrays.
+
+    Args:
+      path: a `.npz` file with `train_images` and `test_images` (uint8 `[N, H, W, C]`),
+        `train_labels` and `test_labels` (integers `[N]`), `class_names` (`[K]`).
+      name: the name of the data set.
+      source: what its `source` shall be; the path by default.
+
+    Returns:
+      The data set.
+
+    Raises:
+      ValueError: if the file is no such archive, or an array is missing or wrong. A
+        file that holds its own content hash must agree with it.
+    """
+    arrays = _arrays(path)
+    missing = [key for key in KEYS if key not in arrays]
+    if missing:
+        raise ValueError(
+            f"{path} lacks {', '.join(missing)}; expected the arrays "
+            f"{', '.join(KEYS)}, as numpy.savez writes them."
+        )
+    train = Split(arrays["train_images"], arrays["train_labels"])
+    test = Split(arrays["test_images"], arrays["test_labels"])
+    class_names = arrays["class_names"].tolist()
+    dataset = make_dataset(name, train, test, class_names, source or str(path))
+    stored = str(arrays.get(HASH_KEY, dataset.sha256))
+    if stored != dataset.sha256:
+        raise ValueError(
+            f"{path} holds arrays whose SHA-256 is {dataset.sha256}, but was written "
+            f"with {stored}."
+        )
+    return dataset
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        # Opened here because numpy leaves a file open that it fails to recognise.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    # A damaged zip file raises any of a dozen types, down to those of numpy's parser.
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as a .npz file of arrays: {error}. It may be "
+            "incomplete; copy or write it again."
+        ) from error
+
+
+def cached(path: Path, name: str, source: str, read: Callable[[], Dataset]) -> Dataset:
+    """Loads a data set from its cache file, or reads and keeps it.
+
+    Args:
+      path: the cache file, named after the identity of the source.
+      name: the name of the data set.
+      source: where the data set comes from, for people.
+      read: decodes the source; called only when no sound cache file is there.
+
+    Returns:
+      The data set. A damaged cache file is named in a warning and written anew; if it
+      cannot be written, that is a warning too.
+    """
+    if path.exists():
+        try:
+            return read_npz(path, name, source)
+        except ValueError as error:
+            warnings.warn(
+                f"Ignoring a damaged cache file and decoding {source} again: {error}",
+                stacklevel=2,
+            )
+    dataset = read()
+    try:
+        _write(path, dataset)
+    except OSError as error:
+        warnings.warn(
+            f"{name} could not be kept in {path} ({error}); it will be decoded again "
+            "next time. Choose another folder with cache_dir or $SYMJAX_CACHE.",
+            stacklevel=2,
+        )
+    return dataset
+
+
+def _write(path: Path, dataset: Dataset) -> None:
+    """Writes the whole file under another name, then gives it its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    arrays = (*dataset.train, *dataset.test, np.asarray(dataset.class_names))
+    try:
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                allow_pickle=False,
+                **dict(zip(KEYS, arrays, strict=True)),
+                **{HASH_KEY: np.asarray(dataset.sha256)},
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

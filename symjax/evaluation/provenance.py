@@ -1,0 +1,62 @@
+"""Where a number comes from: commit, versions, device, time.
+
+row |= provenance.now()
+"""
+
+import datetime
+import functools
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("symjax", "jax", "flax", "optax")
+
+
+def now() -> dict[str, Any]:
+    """Commit, versions, device and the time in UTC, for a results row."""
+    time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {**_fixed(), "utc": time}
+
+
+@functools.cache
+def _fixed() -> dict[str, Any]:
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    device = jax.devices()[0]
+    return {
+        "commit": _commit(),
+        "versions": versions,
+        "device": device.device_kind,
+        "platform": device.platform,
+    }
+
+
+def _commit() -> str:
+    """The checkout's commit, "+changes" if it was edited; else `SYMJAX_COMMIT`."""
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", *arguments],
+                cwd=Path(__file__).parent,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
+            for arguments in (
+                ("rev-parse", "HEAD"),
+                ("status", "--porcelain", "--untracked-files=no"),
+            )
+        )
+    except (OSError, subprocess.SubprocessError):
+        return os.environ.get("SYMJAX_COMMIT", "unknown")
+    return commit + ("+changes" if status else "")

@@ -1,0 +1,102 @@
+"""Results rows: one JSON object a line, one for each seed and measured cell.
+
+    store = Results(run_folder)
+    store.add(identity, value=0.41, outcomes={"robust": robust}, provenance=...)
+
+A row's identity says what was measured, and its hash, `cell_id`, never appears twice in
+a file. Values are fractions. Tables are made from rows alone.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Row = dict[str, Any]
+
+
+class DuplicateCellError(ValueError):
+    """A cell that has been measured already was to be written again."""
+
+
+def cell_id(identity: Mapping[str, Any]) -> str:
+    """Hash of what a row measures, 16 hexadecimal digits."""
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read(paths: Iterable[Path]) -> list[Row]:
+    """All rows of some `results.jsonl` files, in order.
+
+    Raises:
+      ValueError: if a line is not JSON, but for a last one that was cut off.
+    """
+    rows = []
+    for path in paths:
+        *lines, _cut_off = path.read_text().split("\n") if path.exists() else [""]
+        for number, line in enumerate(lines, 1):
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"{path}, line {number} is not JSON ({error}): mend or remove it."
+                ) from None
+    return rows
+
+
+class Results:
+    """The rows of a run: `results.jsonl`, and `cells/<cell_id>.npz` with the outcomes.
+
+    Args:
+      folder: the run folder.
+
+    Attributes:
+      rows: by cell id.
+    """
+
+    def __init__(self, folder: Path):
+        self.path = Path(folder) / "results.jsonl"
+        self._cells = Path(folder) / "cells"
+        self.rows = {row["cell_id"]: row for row in read([self.path])}
+
+    def add(
+        self,
+        identity: Mapping[str, Any],
+        value: float,
+        outcomes: Mapping[str, np.ndarray],
+        provenance: Mapping[str, Any],
+    ) -> Row:
+        """Writes one row and what each image came to.
+
+        Args:
+          identity: what was measured; its hash is the cell id.
+          value: the figure, a fraction.
+          outcomes: one array `[n]` each, saved beside the rows.
+          provenance: how it was measured.
+
+        Raises:
+          DuplicateCellError: if the cell is there already.
+        """
+        cell = cell_id(identity)
+        if cell in self.rows:
+            raise DuplicateCellError(f"cell {cell} is in {self.path} already.")
+        row = {**identity, "cell_id": cell, "value": value, **provenance}
+        self._cells.mkdir(parents=True, exist_ok=True)
+        partial = self._cells / f"{cell}.partial.npz"
+        np.savez_compressed(partial, **outcomes)  # pyright: ignore[reportArgumentType]
+        os.replace(partial, self._cells / f"{cell}.npz")
+        self._append(json.dumps(row) + "\n")
+        self.rows[cell] = row
+        return row
+
+    def _append(self, line: str) -> None:
+        """Appends a line, in place of one that was cut off."""
+        with self.path.open("ab+") as file:
+            file.seek(0)
+            whole = file.read().rfind(b"\n") + 1
+            file.truncate(whole)
+            file.write(line.encode())

@@ -1,0 +1,122 @@
+"""A trained run, opened for evaluation.
+
+run = Run.open(Path("runs/quickstart-20300101-120000"))
+run.logits_fns(images)             # all seeds: leading axis S
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symjax import models
+from symjax.training import experiment as experiments
+from symjax.training.checkpoint import Checkpoints
+from symjax.training.experiment import Experiment
+from symjax.training.state import STILL_FINITE, TrainState
+
+MAKE_ONE = "train one with `python train.py --config configs/quickstart.py`"
+
+
+class RunNotFoundError(FileNotFoundError):
+    """There is no trained run where one was looked for."""
+
+
+def newest(folder: Path) -> Path:
+    """The run in `folder` with the newest checkpoint.
+
+    Raises:
+      RunNotFoundError: if there is none.
+    """
+    trained = {
+        path.stat().st_mtime: path.parents[1]
+        for path in sorted(Path(folder).glob("*/checkpoints/*"))
+        if path.name.isdigit()
+    }
+    if not trained:
+        raise RunNotFoundError(f"no trained run in {folder}/: {MAKE_ONE}.")
+    return trained[max(trained)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run folder and what its newest checkpoint holds.
+
+    Attributes:
+      folder: the run folder.
+      experiment: its configuration, data and net, computing in the evaluation's dtype.
+      epoch: epochs that the checkpoint has seen.
+      state: of all seeds, leading axis S.
+    """
+
+    folder: Path
+    experiment: Experiment
+    epoch: int
+    state: TrainState
+
+    @classmethod
+    def open(cls, folder: Path, dtype: str = "float32") -> "Run":
+        """Opens a run.
+
+        Args:
+          folder: the run folder.
+          dtype: of the computation, whatever the run was trained in.
+
+        Raises:
+          RunNotFoundError: if there is no checkpoint in `folder`.
+          ValueError: if the data set is not the one that the run was trained on.
+        """
+        folder = Path(folder)
+        path = folder / "config.json"
+        if not path.exists() or not any(folder.glob("checkpoints/[0-9]*")):
+            raise RunNotFoundError(f"no trained run in {folder}/: {MAKE_ONE}.")
+        experiment = Experiment.build(experiments.from_json(path.read_text()))
+        model = experiment.model.clone(dtype=jnp.dtype(dtype))
+        experiment = dataclasses.replace(experiment, model=model)
+        with Checkpoints(folder, read_only=True) as store:
+            shapes = jax.eval_shape(experiment.fresh_state)
+            epoch, state, meta = store.restore(like=shapes)
+        if meta["data"] != experiment.dataset.sha256:
+            raise ValueError(
+                f"{folder} was trained on data with hash {meta['data']}, but "
+                f"{experiment.dataset.name} from {experiment.dataset.source} has "
+                f"{experiment.dataset.sha256}: point --config.dataset.data_dir of the "
+                "run's config.json at the data that it was trained on."
+            )
+        return cls(folder, experiment, epoch, state)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, in the order of the leading axis."""
+        config = self.experiment.config
+        return list(range(config.first_seed, config.first_seed + config.seeds))
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """Which seeds were frozen because their loss was not finite: `[S]`, bool."""
+        return np.asarray(self.state.diverged_step) != STILL_FINITE
+
+    @functools.cached_property
+    def logits_fns(self) -> jax.tree_util.Partial:
+        """All seeds' nets, leading axis S on every leaf; for `over_seeds`."""
+        return models.logits_fn(self.experiment.model, self.state.variables)
+
+    def identity(self) -> dict[str, Any]:
+        """What a results row says of the run; seed and measurement come on top."""
+        config = self.experiment.config
+        return {
+            "run": self.folder.name,
+            "model": config.model.name,
+            "depth": config.model.depth,
+            "width": config.model.width,
+            "trunk": config.model.trunk,
+            "group": config.model.group,
+            "training": config.training.mode,
+            "epoch": self.epoch,
+            "dataset": config.dataset.name,
+            "dtype": jnp.dtype(self.experiment.model.dtype).name,
+        }

@@ -1,0 +1,88 @@
+"""The table that an evaluation prints, made from rows alone.
+
+console.print(table.accuracy(clean_rows, attacked_rows))
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from rich.table import Table
+
+from symjax.evaluation.results import Row
+
+
+def format_eps(eps: float | Sequence[float]) -> str:
+    """A radius in pixel units for people: 8/255 where it is that, else four digits."""
+    if not isinstance(eps, float | int):
+        return "(" + ", ".join(format_eps(value) for value in eps) + ")"
+    levels = eps * 255
+    if abs(levels - round(levels)) < 1e-6:
+        return f"{round(levels)}/255" if round(levels) else "0"
+    return f"{eps:.4g}"
+
+
+def accuracy(clean: Sequence[Row], attacked: Sequence[Row]) -> Table:
+    """Rows eps; columns clean and attack; mean and standard deviation over the seeds.
+
+    Args:
+      clean: rows of the attack "none", one a seed.
+      attacked: rows of one attack, one a seed and eps; may be empty.
+
+    Returns:
+      A table in percent. Diverged seeds are left out of it; `note` says so.
+    """
+    first = (list(attacked) or list(clean))[0]
+    table = Table()
+    clean_text = _by_eps(clean).get("0", "-")
+    if not attacked:
+        table.add_column("clean", justify="right")
+        table.add_row(clean_text)
+        return table
+    for column in (f"eps, {first['norm']}", "clean", _attack_name(first)):
+        table.add_column(column, justify="right")
+    for eps, text in _by_eps(attacked).items():
+        table.add_row(eps, clean_text, text)
+    return table
+
+
+def _by_eps(rows: Sequence[Row]) -> dict[str, str]:
+    """Mean and sample standard deviation in percent, in the order of the rows."""
+    alive = [
+        (format_eps(row["eps"]), 100 * row["value"])
+        for row in rows
+        if not row["diverged"]
+    ]
+    frame = pd.DataFrame(alive, columns=["eps", "percent"])
+    figures = frame.groupby("eps", sort=False)["percent"].agg(["mean", "std", "size"])
+    return {
+        str(eps): f"{mean:.2f} ± {sd:.2f}" if size > 1 else f"{mean:.2f}"
+        for eps, mean, sd, size in figures.itertuples()
+    }
+
+
+def _attack_name(row: Row) -> str:
+    return f"pgd-{row['steps']}" if row["attack"] == "pgd" else row["attack"]
+
+
+def heading(clean: Sequence[Row]) -> str:
+    """One line on the run that the rows are of."""
+    row = clean[0]
+    return (
+        f"{row['run']}: {row['model']}, {row['depth']} layers, {row['trunk']} trunk, "
+        f"{row['dataset']}, epoch {row['epoch']}"
+    )
+
+
+def note(clean: Sequence[Row], attacked: Sequence[Row]) -> str:
+    """What the figures are, and what is wrong with them; arguments as `accuracy`."""
+    first = clean[0]
+    parts = [
+        f"accuracy in %, {first['n']:,} {first['split']} images, {len(clean)} seeds, "
+        "mean ± sd over seeds"
+    ]
+    lost = [str(row["seed"]) for row in clean if row["diverged"]]
+    if lost:
+        parts.append(f"seeds left out because they diverged: {', '.join(lost)}")
+    if not all(row["in_ball"] for row in [*clean, *attacked]):
+        parts.append("WRONG: some images left the ball or the valid range")
+    return "; ".join(parts)

@@ -1,0 +1,189 @@
+"""Measures how far each layer is from exact equivariance, over a grid of settings.
+
+    python -m symjax.nn.audit
+
+The error of a layer f is `max |f(g x) - g f(x)| / max |f(x)|` over all group elements:
+a few roundings where the layer is exact, of the order of 1 where it is not.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from rich.console import Console
+from rich.table import Table
+
+from symjax import nn
+from symjax.groups import C4, Group
+from symjax.nn import exactness
+from symjax.nn.exactness import is_exact, pair, resolve_padding
+
+SIZES = (7, 8)
+KERNELS = (1, 2, 3, 4)
+STRIDES = (1, 2)
+PADDINGS = ("SAME", "VALID", 1)
+DTYPES = ("float32", "bfloat16")
+TOLERANCES = {"float32": 2e-6, "bfloat16": 2e-2}
+"""Of one layer. Turning an image changes the order in which a sum of up to
+`25 * 4 * C` products is rounded: some units in the last place (6e-8 and 4e-3) of the
+largest value."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One layer on one image size.
+
+    Attributes:
+      layer: "LiftingConv", "GroupConv", "max_pool" or "avg_pool".
+      group: the group.
+      size: side of the image in pixels.
+      kernel, stride: of the layer.
+      padding: as the layer takes it.
+    """
+
+    layer: str
+    group: Group
+    size: int
+    kernel: int
+    stride: int
+    padding: str | int
+
+    @property
+    def geometry(self):
+        """Sizes, kernel, strides and padding, as `symjax.nn.exactness` takes them."""
+        sizes, kernel, strides = pair(self.size), pair(self.kernel), pair(self.stride)
+        padding = resolve_padding(self.padding, sizes, kernel, strides)
+        return sizes, kernel, strides, padding
+
+    @property
+    def exact(self) -> bool:
+        """Whether the rule says that the layer is exact."""
+        return is_exact(self.group, *self.geometry)
+
+
+def grid(group: Group = C4) -> Iterator[Case]:
+    """All layers over even and odd sizes, kernels, strides and paddings that fit."""
+    layers = ("LiftingConv", "GroupConv", "max_pool", "avg_pool")
+    for layer, *setting in itertools.product(layers, SIZES, KERNELS, STRIDES, PADDINGS):
+        size, kernel, stride, padding = setting
+        pools_empty_windows = "pool" in layer and padding == 1 and kernel < 2
+        if not pools_empty_windows:
+            yield Case(layer, group, size, kernel, stride, padding)
+
+
+def equivariance_error(
+    function: Callable[[Array], Array],
+    inputs: Array,
+    act_before: Callable[[int, Array], Array],
+    act_after: Callable[[int, Array], Array],
+    order: int,
+) -> Array:
+    """`max over g of max |f(g x) - g f(x)| / max |f(x)|`, a scalar; traceable.
+
+    Infinite where the shapes of the two sides differ.
+
+    Args:
+      function: the layer or net, each image of the batch on its own.
+      inputs: its input.
+      act_before, act_after: the group's action on inputs and on outputs.
+      order: number of group elements.
+    """
+    batch = jnp.concatenate([act_before(g, inputs) for g in range(order)])
+    moved = jnp.split(function(batch).astype(jnp.float32), order)
+    expected = [act_after(g, moved[0]) for g in range(order)]
+    if moved[0].shape != expected[-1].shape:
+        return jnp.array(jnp.inf)
+    difference = jnp.max(jnp.abs(jnp.stack(moved) - jnp.stack(expected)))
+    return difference / jnp.max(jnp.abs(moved[0]))
+
+
+def measure(case: Case, dtype: str = "float32") -> float:
+    """The equivariance error of a case, with random weights and inputs."""
+    group, order = case.group, case.group.order
+    rng = np.random.default_rng(0)
+    lifts = case.layer == "LiftingConv"
+    shape = (1, case.size, case.size, *(() if lifts else (order,)), 3)
+    inputs = jnp.asarray(rng.normal(size=shape), dtype)
+    kernel = (case.kernel, case.kernel, *(() if lifts else (order,)), 3, 4)
+    params = {"params": {"kernel": jnp.asarray(rng.normal(size=kernel), jnp.float32)}}
+    act_before = group.act if lifts else group.act_on_field
+
+    @jax.jit
+    def error(params, inputs):
+        function = functools.partial(_apply, case, params, dtype)
+        after = group.act_on_field
+        return equivariance_error(function, inputs, act_before, after, order)
+
+    with jax.default_matmul_precision("highest"):  # no tf32 on a GPU
+        return float(error(params, inputs))
+
+
+def _apply(case: Case, params, dtype: str, inputs: Array) -> Array:
+    options = (case.kernel, case.stride, case.padding)
+    if case.layer == "max_pool":
+        return nn.max_pool(inputs, *options, case.group, exact=False)
+    if case.layer == "avg_pool":
+        return nn.avg_pool(inputs, *options, case.group, exact=False)
+    layers = {"LiftingConv": nn.LiftingConv, "GroupConv": nn.GroupConv}
+    layer = layers[case.layer](
+        4, *options, use_bias=False, group=case.group, dtype=dtype, exact=False
+    )
+    return layer.apply(params, inputs)
+
+
+def worst(dtype: str, group: Group = C4) -> dict[str, dict[str, float | int]]:
+    """Per layer: exact cases, their largest error; other cases, their smallest.
+
+    The smallest error of the settings that the guard refuses shows that it refuses none
+    that is exact.
+    """
+    table: dict[str, dict[str, float | int]] = {}
+    for case in grid(group):
+        row = table.setdefault(
+            case.layer,
+            {"exact": 0, "error": 0.0, "refused": 0, "refused_error": np.inf},
+        )
+        error = measure(case, dtype)
+        if case.exact:
+            row["exact"] += 1
+            row["error"] = max(row["error"], error)
+        else:
+            row["refused"] += 1
+            row["refused_error"] = min(row["refused_error"], error)
+    return table
+
+
+def main() -> None:
+    table = Table(title="Equivariance error over C4, relative to the largest output")
+    for column in (
+        "layer",
+        "dtype",
+        "exact settings",
+        "largest error",
+        "tolerance",
+        "refused settings",
+        "smallest error",
+    ):
+        table.add_column(column, justify="right")
+    for dtype in DTYPES:
+        for layer, row in worst(dtype).items():
+            table.add_row(
+                layer,
+                dtype,
+                str(row["exact"]),
+                f"{row['error']:.1e}",
+                f"{TOLERANCES[dtype]:.0e}",
+                str(row["refused"]),
+                f"{row['refused_error']:.1e}",
+            )
+    Console().print(table)
+    Console().print(f"exact means: {exactness.RULE}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

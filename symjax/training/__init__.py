@@ -1,0 +1,6 @@
+"""Training all seeds of a net at once, from a configuration to a run folder."""
+
+from symjax.training.experiment import Experiment
+from symjax.training.loop import RunExistsError, train
+
+__all__ = ["Experiment", "RunExistsError", "train"]

@@ -1,0 +1,139 @@
+"""From a configuration to the objects it describes: the only place that reads one.
+
+experiment = Experiment.build(config)
+experiment.model, experiment.dataset, experiment.recipe
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from symjax import data, models, seeds
+from symjax.training import adversarial, optimizer
+from symjax.training import state as states
+from symjax.training.state import TrainState
+from symjax.training.step import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A configuration made real.
+
+    Attributes:
+      config: the configuration, locked.
+      dataset: images and labels, on the host.
+      model: the net.
+      tx: the optimiser.
+      recipe: what is fixed while the net trains.
+    """
+
+    config: ConfigDict
+    dataset: data.Dataset
+    model: models.Net
+    tx: optax.GradientTransformation
+    recipe: Recipe
+
+    @classmethod
+    def build(cls, config: ConfigDict) -> "Experiment":
+        """Loads the data, builds net and optimiser.
+
+        Raises:
+          DataNotFoundError: if the data set is nowhere to be had.
+          ValueError: for a value that is not there, or data that do not fill a batch.
+        """
+        dataset = _dataset(config)
+        model = _model(config, dataset.classes)
+        steps = len(dataset.train.images) // config.batch_size
+        if steps == 0:
+            raise ValueError(
+                f"batch_size={config.batch_size} is more than the "
+                f"{len(dataset.train.images)} training images: choose a smaller one."
+            )
+        tx = _optimizer(config, steps)
+        recipe = Recipe(
+            model=model,
+            tx=tx,
+            make_batch=_batch_maker(config),
+            batch_size=config.batch_size,
+            augment=config.dataset.augment,
+            label_smoothing=config.optimizer.label_smoothing,
+        )
+        return cls(config, dataset, model, tx, recipe)
+
+    @property
+    def keys(self) -> jax.Array:
+        """One key a seed, `[S]`."""
+        return seeds.keys(self.config.first_seed, self.config.seeds)
+
+    def fresh_state(self) -> TrainState:
+        """The state of all seeds before the first step, leading axis S."""
+
+        def create(key):
+            init_key = seeds.stream(key, seeds.Stream.INIT)
+            shape = self.dataset.image_shape
+            return states.create(self.model, self.tx, init_key, shape)
+
+        return jax.jit(seeds.over_seeds(create))(self.keys)
+
+
+def to_json(config: ConfigDict) -> str:
+    """The configuration as indented JSON; tuples become lists."""
+    return json.dumps(config.to_dict(), indent=2) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The configuration of a run folder, locked."""
+    return ConfigDict(json.loads(text)).lock()
+
+
+def digest(config: ConfigDict) -> str:
+    """Hash of a configuration's values, for the rows measured on it."""
+    values = json.dumps(json.loads(to_json(config)), sort_keys=True)
+    return hashlib.sha256(values.encode()).hexdigest()[:16]
+
+
+def _dataset(config: ConfigDict) -> data.Dataset:
+    wanted = config.dataset
+    return data.load(
+        wanted.name,
+        data_dir=wanted.data_dir,
+        cache_dir=wanted.cache_dir or None,
+        size=wanted.size,
+        train_images=wanted.train_images,
+        validation_images=wanted.validation_images,
+    )
+
+
+def _model(config: ConfigDict, classes: int) -> models.Net:
+    wanted: dict[str, Any] = config.model.to_dict()
+    for name in ("order", "mean", "std"):
+        wanted[name] = tuple(wanted[name])
+    return models.build(classes=classes, **wanted)
+
+
+def _optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
+    wanted = config.optimizer
+    return optimizer.build(
+        rate=wanted.rate,
+        schedule=wanted.schedule,
+        total_steps=config.epochs * steps,
+        decay_steps=wanted.decay_epochs * steps,
+        decay_factor=wanted.decay_factor,
+        weight_decay=wanted.weight_decay,
+    )
+
+
+def _batch_maker(config: ConfigDict) -> adversarial.BatchMaker:
+    wanted = config.training
+    return adversarial.batch_maker(
+        wanted.mode,
+        eps=wanted.eps_pixels,
+        steps=wanted.steps,
+        step_size=wanted.step_size_pixels,
+        bounds=tuple(wanted.bounds),
+    )

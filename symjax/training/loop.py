@@ -1,0 +1,255 @@
+"""The training loop: one jitted call an epoch, all seeds at once; the host only logs.
+
+train(config, workdir)          # makes the run folder, or goes on with it
+"""
+
+import functools
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from symjax import models
+from symjax.data import Dataset
+from symjax.seeds import over_seeds
+from symjax.training import experiment as experiments
+from symjax.training.checkpoint import Checkpoints
+from symjax.training.experiment import Experiment
+from symjax.training.journal import Journal
+from symjax.training.progress import Progress
+from symjax.training.state import STILL_FINITE, TrainState
+from symjax.training.step import Sums, evaluate_epoch, train_epoch
+
+MAY_CHANGE = (  # on resuming; all else would make another run
+    "epochs",
+    "checkpoint",
+    "evaluation",
+    "dataset.data_dir",
+    "dataset.cache_dir",
+)
+
+
+class RunExistsError(FileExistsError):
+    """The run folder holds a run that this one may not go on with."""
+
+
+def train(
+    config: ConfigDict,
+    workdir: Path,
+    resume: bool = True,
+    console: Console | None = None,
+) -> TrainState:
+    """Trains all seeds of a configuration, and resumes exactly where it was cut off.
+
+    Args:
+      config: as `configs/base.py` declares it.
+      workdir: the run folder: `config.json`, `metrics.jsonl`, `tensorboard/`,
+        `checkpoints/`.
+      resume: go on from the newest checkpoint in `workdir`, if there is one.
+      console: where progress goes.
+
+    Returns:
+      The state after the last epoch, leading axis S.
+
+    Raises:
+      RunExistsError: if `workdir` holds a run of another configuration or other data, or
+        any run where `resume` is False.
+      DataNotFoundError, ValueError: as `Experiment.build`.
+    """
+    console = console or Console()
+    workdir = Path(workdir)
+    _check_folder(config, workdir, resume)
+    experiment = Experiment.build(config)
+    console.print(_headline(experiment, workdir), soft_wrap=True, highlight=False)
+    with Checkpoints(workdir, config.checkpoint.keep) as store:
+        epoch, state = _start(experiment, store)
+        if epoch:
+            console.print(f"resuming after epoch {epoch} of {config.epochs}")
+        _write_config(config, workdir)
+        with Journal(workdir, epoch) as journal:
+            return _run(experiment, store, journal, epoch, state, console)
+
+
+def _run(
+    experiment: Experiment,
+    store: Checkpoints,
+    journal: Journal,
+    epoch: int,
+    state: TrainState,
+    console: Console,
+) -> TrainState:
+    config = experiment.config
+    train_fn, evaluate_fn = _programs(experiment)
+    train_split, held_out = _on_device(experiment.dataset)
+    frozen = is_frozen(state)
+    with Progress(config.epochs, epoch, console) as progress:
+        while epoch < config.epochs and not frozen.all():
+            began = time.perf_counter()
+            state, sums = train_fn(state, experiment.keys, epoch, *train_split)
+            row = _train_row(epoch + 1, state, sums, began)
+            epoch += 1
+            frozen = _announce_frozen(state, frozen, epoch, config, console)
+            last = epoch == config.epochs or bool(frozen.all())
+            if last or epoch % config.evaluation.every_epochs == 0:
+                for split, arrays in held_out.items():
+                    row |= _means(split, evaluate_fn(state, *arrays))
+            journal.write(row)
+            progress.update(row)
+            if last or epoch % config.checkpoint.every_epochs == 0:
+                store.save(epoch, state, _meta(experiment))
+    return state
+
+
+def _programs(experiment: Experiment) -> tuple[Callable, Callable]:
+    """The two programs of a run; the state is donated, since nothing else holds it."""
+    train = functools.partial(train_epoch, experiment.recipe)
+    size = experiment.config.evaluation.batch_size
+    evaluate = functools.partial(evaluate_epoch, experiment.model, size)
+    train_fn = over_seeds(train, (0, 0, None, None, None))
+    evaluate_fn = over_seeds(evaluate, (0, None, None))
+    return jax.jit(train_fn, donate_argnums=0), jax.jit(evaluate_fn)
+
+
+def _on_device(dataset: Dataset) -> tuple[tuple, dict[str, tuple]]:
+    held_out = {"test": dataset.test}
+    if dataset.validation is not None:
+        held_out["validation"] = dataset.validation
+    arrays = {
+        name: jax.device_put((split.images, split.labels))
+        for name, split in held_out.items()
+    }
+    return jax.device_put((dataset.train.images, dataset.train.labels)), arrays
+
+
+def _start(experiment: Experiment, store: Checkpoints) -> tuple[int, TrainState]:
+    """Epochs done and the state after them."""
+    fresh = experiment.fresh_state()
+    if store.latest is None:
+        return 0, fresh
+    epoch, state, meta = store.restore(like=fresh)
+    if meta["data"] != experiment.dataset.sha256:
+        raise RunExistsError(
+            f"the run was trained on data with hash {meta['data']}, and "
+            f"{experiment.dataset.name} now has {experiment.dataset.sha256} (from "
+            f"{experiment.dataset.source}): bring the data back, or start another run "
+            "with another --workdir."
+        )
+    return epoch, state
+
+
+def _check_folder(config: ConfigDict, workdir: Path, resume: bool) -> None:
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    if not resume:
+        raise RunExistsError(
+            f"{workdir} holds a run already: choose another --workdir, or resume it."
+        )
+    old, new = (
+        _flat(json.loads(path.read_text())),
+        _flat(json.loads(experiments.to_json(config))),
+    )
+    differing = sorted(
+        f"{key} (was {old.get(key)!r}, is {new.get(key)!r})"
+        for key in old.keys() | new.keys()
+        if old.get(key) != new.get(key) and not key.startswith(MAY_CHANGE)
+    )
+    if old["optimizer.schedule"] == "cosine" and old["epochs"] != new["epochs"]:
+        differing.append("epochs, which the cosine schedule depends on")
+    if differing:
+        raise RunExistsError(
+            f"{workdir} holds a run of another configuration: {'; '.join(differing)}. "
+            "Choose another --workdir, or the same values."
+        )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        nested = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return flat
+
+
+def _write_config(config: ConfigDict, workdir: Path) -> None:
+    partial = workdir / "config.json.partial"
+    partial.write_text(experiments.to_json(config))
+    os.replace(partial, workdir / "config.json")
+
+
+def _meta(experiment: Experiment) -> dict[str, Any]:
+    config = json.loads(experiments.to_json(experiment.config))
+    return {"config": config, "data": experiment.dataset.sha256}
+
+
+def _headline(experiment: Experiment, workdir: Path) -> str:
+    config, dataset = experiment.config, experiment.dataset
+    parameters = models.parameter_count(experiment.model, dataset.image_shape)
+    return (
+        f"{config.model.name}, {config.model.depth} layers, {config.model.trunk} trunk, "
+        f"{parameters:,} parameters; {config.seeds} seeds on {dataset.name}, "
+        f"{len(dataset.train.images):,} training images; "
+        f"{jax.devices()[0].device_kind}; {workdir}"
+    )
+
+
+def _train_row(
+    epoch: int, state: TrainState, sums: Sums, began: float
+) -> dict[str, Any]:
+    means = _means("train", sums)
+    seconds = time.perf_counter() - began  # the sums are on the host: the epoch is done
+    images = int(np.sum(sums.count))
+    return {
+        "epoch": epoch,
+        "step": int(np.max(state.step)),
+        **means,
+        "seconds": round(seconds, 3),
+        "images_per_second": round(images / seconds, 1),
+    }
+
+
+def _means(split: str, sums: Sums) -> dict[str, list[float | None]]:
+    """Loss and accuracy of each seed; None where a frozen seed saw no image."""
+    loss, correct, count = (
+        np.asarray(x, np.float64).tolist()
+        for x in (sums.loss, sums.correct, sums.count)
+    )
+    return {
+        f"{split}_{name}": [
+            total / n if n and math.isfinite(total) else None
+            for total, n in zip(totals, count, strict=True)
+        ]
+        for name, totals in (("loss", loss), ("accuracy", correct))
+    }
+
+
+def is_frozen(state: TrainState) -> np.ndarray:
+    """Which seeds were frozen because their loss was not finite: `[S]`, bool."""
+    return np.asarray(state.diverged_step) != STILL_FINITE
+
+
+def _announce_frozen(
+    state: TrainState,
+    before: np.ndarray,
+    epoch: int,
+    config: ConfigDict,
+    console: Console,
+) -> np.ndarray:
+    frozen = is_frozen(state)
+    for index in np.flatnonzero(frozen & ~before):
+        console.print(
+            f"[bold red]seed {config.first_seed + index} diverged[/]: its loss or "
+            f"gradient was not finite at step {int(state.diverged_step[index])}, in "
+            f"epoch {epoch}; it is frozen as it was before, and its rows will say so."
+        )
+    if frozen.all() and not before.all():
+        console.print("[bold red]no seed is left; the run ends here.[/]")
+    return frozen

@@ -1,0 +1,187 @@
+"""One epoch of training and one pass of testing, for one seed.
+
+    state, sums = train_epoch(recipe, state, key, epoch, images, labels)
+
+Shuffling, batching, augmentation, attacks and the update all happen inside; images stay
+uint8 until a batch is taken from them. What is random comes from `fold_in` of the
+seed's key with the epoch or the step, so that a resumed run equals an uninterrupted one.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen, struct
+from jax import Array
+
+from symjax.attacks import cross_entropy, is_correct
+from symjax.data.augment import flip_and_crop, to_unit
+from symjax.seeds import Stream, stream
+from symjax.training.adversarial import BatchMaker
+from symjax.training.state import STILL_FINITE, TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is fixed while a net trains.
+
+    Attributes:
+      model: the net.
+      tx: the optimiser.
+      make_batch: from `symjax.training.adversarial.batch_maker`.
+      batch_size: images a step.
+      augment: random flips and crops.
+      label_smoothing: share of the label's mass spread over all classes, [0, 1).
+    """
+
+    model: linen.Module
+    tx: optax.GradientTransformation
+    make_batch: BatchMaker
+    batch_size: int
+    augment: bool
+    label_smoothing: float
+
+
+@struct.dataclass
+class Sums:
+    """Sums over the images seen; divide by `count` once."""
+
+    loss: Array
+    correct: Array
+    count: Array
+
+
+def train_epoch(
+    recipe: Recipe,
+    state: TrainState,
+    key: Array,
+    epoch: Array,
+    images: Array,
+    labels: Array,
+) -> tuple[TrainState, Sums]:
+    """One pass over a fresh permutation of the images.
+
+    Images that do not fill the last batch sit out this epoch.
+
+    Args:
+      recipe: static.
+      state: of one seed.
+      key: of that seed.
+      epoch: int, counted from 0.
+      images: `[N, H, W, C]`, uint8.
+      labels: `[N]`, int32.
+
+    Returns:
+      The new state, and sums over the trained images (as they were trained on); a frozen
+      seed counts none.
+    """
+    steps = len(images) // recipe.batch_size
+    order = jax.random.permutation(stream(key, Stream.SHUFFLE, epoch), len(images))
+    batches = order[: steps * recipe.batch_size].reshape(steps, recipe.batch_size)
+
+    def body(carry, indices):
+        state, sums = carry
+        batch = jnp.take(images, indices, axis=0), jnp.take(labels, indices)
+        state, added = _train_step(recipe, state, key, *batch)
+        return (state, jax.tree.map(jnp.add, sums, added)), None
+
+    zeros = Sums(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+    (state, sums), _ = jax.lax.scan(body, (state, zeros), batches)
+    return state, sums
+
+
+def _train_step(recipe, state, key, images, labels) -> tuple[TrainState, Sums]:
+    images, labels = _training_batch(recipe, state, key, images, labels)
+
+    def loss_fn(params):
+        logits, updated = recipe.model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+        )
+        loss = jnp.mean(_loss(logits, labels, recipe.label_smoothing))
+        return loss, (logits, updated["batch_stats"])
+
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    (loss, (logits, batch_stats)), gradients = grad_fn(state.params)
+    updates, opt_state = recipe.tx.update(gradients, state.opt_state, state.params)
+    moved = TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        diverged_step=state.diverged_step,
+    )
+    finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradients))
+    state = _freeze_unless(finite, moved, state)
+    alive = state.diverged_step == STILL_FINITE
+    count = jnp.where(alive, len(labels), 0).astype(jnp.int32)
+    correct = jnp.where(alive, jnp.sum(is_correct(logits, labels)), 0)
+    return state, Sums(
+        loss=jnp.where(alive, loss * len(labels), 0.0),
+        correct=correct.astype(jnp.int32),
+        count=count,
+    )
+
+
+def _training_batch(recipe, state, key, images, labels) -> tuple[Array, Array]:
+    if recipe.augment:
+        images = flip_and_crop(stream(key, Stream.AUGMENT, state.step), images)
+    logits_fn = state.logits_fn(recipe.model)
+    attack_key = stream(key, Stream.TRAINING_ATTACK, state.step)
+    images, labels = recipe.make_batch(logits_fn, to_unit(images), labels, attack_key)
+    return jax.lax.stop_gradient(images), labels
+
+
+def _loss(logits: Array, labels: Array, smoothing: float) -> Array:
+    if smoothing == 0:
+        return cross_entropy(logits, labels)
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+def _freeze_unless(finite: Array, moved: TrainState, before: TrainState) -> TrainState:
+    """The moved state; or, where this or an earlier loss is not finite, the old one."""
+    alive = before.diverged_step == STILL_FINITE
+    kept = jax.tree.map(
+        lambda new, old: jnp.where(alive & finite, new, old), moved, before
+    )
+    now = jnp.where(alive & ~finite, before.step, before.diverged_step)
+    return kept.replace(diverged_step=now)
+
+
+def evaluate_epoch(
+    model: linen.Module,
+    batch_size: int,
+    state: TrainState,
+    images: Array,
+    labels: Array,
+) -> Sums:
+    """Loss and accuracy on held-out images, running averages in batch norm.
+
+    Args:
+      model: the net.
+      batch_size: images at a time; the last batch is padded and masked.
+      state: of one seed.
+      images: `[N, H, W, C]`, uint8.
+      labels: `[N]`, int32.
+
+    Returns:
+      Sums over the N images.
+    """
+    logits_fn = state.logits_fn(model)
+    batches = -(-len(images) // batch_size)
+    indices = jnp.arange(batches * batch_size).reshape(batches, batch_size)
+
+    def one_batch(indices):
+        mask = indices < len(images)
+        batch = jnp.take(images, indices, axis=0, mode="clip")
+        answers = jnp.take(labels, indices, mode="clip")
+        logits = logits_fn(to_unit(batch))
+        loss = jnp.where(mask, cross_entropy(logits, answers), 0.0)
+        correct = mask & is_correct(logits, answers)
+        return Sums(jnp.sum(loss), jnp.sum(correct), jnp.sum(mask))
+
+    return jax.tree.map(jnp.sum, jax.lax.map(one_batch, indices))

@@ -1,0 +1,93 @@
+"""Scaling, flips and crops of image batches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symjax import data
+
+KEY = jax.random.key(0)
+
+
+def pixels(count, size=5, dtype=np.uint8):
+    rng = np.random.default_rng(1)
+    return rng.integers(0, 256, (count, size, size + 1, 3)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_to_unit_covers_0_to_1(dtype):
+    ramp = np.arange(256, dtype=np.uint8)
+    tolerance = {jnp.float32: 1e-7, jnp.bfloat16: 2**-8}[dtype]
+    for scale in (data.to_unit, jax.jit(data.to_unit, static_argnums=1)):
+        unit = scale(ramp, dtype)
+        assert unit.dtype == dtype
+        assert unit[0] == 0 and unit[-1] == 1 and unit.max() <= 1
+        np.testing.assert_allclose(
+            np.asarray(unit, np.float64), ramp / 255, atol=tolerance
+        )
+
+
+def test_to_unit_refuses_what_may_be_scaled_already():
+    with pytest.raises(TypeError, match="float32, expected uint8"):
+        data.to_unit(np.zeros((1, 2, 2, 3), np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_every_output_is_a_crop_of_its_own_padded_image_or_its_mirror(dtype):
+    padding = 2
+    images = pixels(64, dtype=dtype)
+    out = np.asarray(data.flip_and_crop(KEY, images, padding))
+    assert out.shape == images.shape and out.dtype == dtype
+    height, width = images.shape[1:3]
+    seen = set()
+    for image, result in zip(images, out, strict=True):
+        matches = []
+        for flip in (False, True):
+            sides = ((padding, padding), (padding, padding), (0, 0))
+            padded = np.pad(image[:, ::-1] if flip else image, sides)
+            for row in range(2 * padding + 1):
+                for column in range(2 * padding + 1):
+                    crop = padded[row : row + height, column : column + width]
+                    if np.array_equal(crop, result):
+                        matches.append((flip, row, column))
+        assert len(matches) == 1
+        seen.update(matches)
+    assert {flip for flip, _, _ in seen} == {False, True}
+    assert {row for _, row, _ in seen} == set(range(2 * padding + 1))
+    assert {column for _, _, column in seen} == set(range(2 * padding + 1))
+
+
+def test_flip_rate_is_one_half():
+    count = 4000
+    image = pixels(1)
+    images = np.repeat(image, count, axis=0)
+    out = np.asarray(data.flip_and_crop(KEY, images, padding=0))
+    flipped = (out == image[:, :, ::-1]).all((1, 2, 3))
+    assert (flipped | (out == image).all((1, 2, 3))).all()
+    # Five standard deviations of a binomial count.
+    assert abs(flipped.sum() - count / 2) < 5 * np.sqrt(count / 4)
+
+
+def test_the_key_decides():
+    images = pixels(16)
+    first = data.flip_and_crop(KEY, images)
+    again = jax.jit(data.flip_and_crop)(KEY, images)
+    other = data.flip_and_crop(jax.random.key(1), images)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_vmap_over_keys_equals_one_by_one():
+    images = pixels(8)
+    keys = jax.random.split(KEY, 3)
+    together = jax.vmap(data.flip_and_crop, (0, None))(keys, images)
+    for key, result in zip(keys, together, strict=True):
+        np.testing.assert_array_equal(result, data.flip_and_crop(key, images))
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match=r"\[5, 6, 3\], expected \[B, H, W, C\]"):
+        data.flip_and_crop(KEY, pixels(1)[0])
+    with pytest.raises(ValueError, match="padding=-1"):
+        data.flip_and_crop(KEY, pixels(1), padding=-1)
