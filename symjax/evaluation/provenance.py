@@ -41,7 +41,9 @@ def _fixed() -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """The checkout's commit, "+changes" if it was edited; else `SYMJAX_COMMIT`."""
+    """`SYMJAX_COMMIT`, for a copy without git; else the checkout's, "+changes"."""
+    if "SYMJAX_COMMIT" in os.environ:
+        return os.environ["SYMJAX_COMMIT"]
     try:
         commit, status = (
             subprocess.run(
@@ -58,5 +60,5 @@ def _commit() -> str:
             )
         )
     except (OSError, subprocess.SubprocessError):
-        return os.environ.get("SYMJAX_COMMIT", "unknown")
+        return "unknown"
     return commit + ("+changes" if status else "")
