@@ -4,11 +4,13 @@ No experiment of its own: the others start from it. A flag overrides any key,
 `--config.seeds=2`; a key that is not here is an error.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 
-def get_config() -> ConfigDict:
-    config = ConfigDict()
+def get_config() -> Any:
+    config: Any = ConfigDict()
     config.name = "base"
     config.first_seed = 0
     config.seeds = 5

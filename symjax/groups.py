@@ -1,4 +1,4 @@
-"""Finite groups acting on images, kernels and feature fields (paper, Section 3.1, C.1.1).
+"""Finite groups acting on images, kernels and fields (paper, Sections 3.1, C.1.1).
 
 An element is an integer `g` in `range(group.order)`; 0 is the identity. A group brings
 its composition and its exact action on the pixel grid; everything else, from the

@@ -104,7 +104,8 @@ class ThreatModel:
                 length = np.sqrt(np.square(delta / ball).sum(axis=(1, 2, 3)))
             inside = length <= 1 + slack
         valid = (x >= low - ROUNDING) & (x <= high + ROUNDING)
-        return inside & valid.all(axis=(1, 2, 3)) & np.isfinite(x).all(axis=(1, 2, 3))
+        finite = np.isfinite(x).all(axis=(1, 2, 3))
+        return np.asarray(inside & valid.all(axis=(1, 2, 3)) & finite)
 
     def _relative(self, delta: Array) -> Array:
         eps = jnp.asarray(self.eps, delta.dtype)

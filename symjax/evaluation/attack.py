@@ -29,7 +29,7 @@ OUTCOMES = ("robust", "distance", "queries", "gradients")  # saved for every ima
 
 
 def none(logits_fn, images, labels, key, threat) -> AttackResult:
-    """No attack: the images as they are, so that clean accuracy is a cell like others."""
+    """No attack, so that clean accuracy is a cell like the others."""
     del key
     count = jnp.ones(len(images), jnp.int32)
     robust = attacks.is_correct(logits_fn(images), labels)

@@ -127,7 +127,7 @@ def build(
       lowering: of the convolutions, "patches" or "conv".
 
     Returns:
-      A Flax module: `init(key, images, train=False)`, `apply(variables, images, train)`.
+      A Flax module; `init(key, images, train=False)` and `apply(...)` as ever.
 
     Raises:
       ValueError: for a name, depth, trunk, group or option that is not there.

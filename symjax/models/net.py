@@ -27,7 +27,7 @@ def normalise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Arr
       mean, std: one or C values, in units of the pixel range.
 
     Raises:
-      ValueError: if the images are not of rank 4, or the values do not fit the channels.
+      ValueError: if the images are not of rank 4, or the values do not fit them.
     """
     if images.ndim != 4:
         raise ValueError(f"expected images [B, H, W, C], got {images.shape}.")
@@ -50,7 +50,7 @@ def halve(images: Array, group: Group | None = None) -> Array:
     if min(height, width) < 2:
         raise ValueError(
             f"a pool meets an image of {height}x{width} pixels: it is too small for "
-            "the pools of this net. Use larger images, the matched trunk or fewer layers."
+            "the pools of this net. Use larger images or the matched trunk."
         )
     window = tuple(2 if size % 2 == 0 else 3 for size in (height, width))
     return nn.max_pool(images, window, 2, group=group)

@@ -51,7 +51,7 @@ class ReferenceParallelScales(Net):
             lambda index, scaled: blocks[index](scaled, train),
             x,
             self.scales,
-            x.shape[1:3],
+            (x.shape[1], x.shape[2]),
             method="bilinear",
             antialias=False,
         )

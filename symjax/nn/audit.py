@@ -9,13 +9,14 @@ a few roundings where the layer is exact, of the order of 1 where it is not.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from symjax import nn
@@ -69,8 +70,8 @@ class Case:
 def grid(group: Group = C4) -> Iterator[Case]:
     """All layers over even and odd sizes, kernels, strides and paddings that fit."""
     layers = ("LiftingConv", "GroupConv", "max_pool", "avg_pool")
-    for layer, *setting in itertools.product(layers, SIZES, KERNELS, STRIDES, PADDINGS):
-        size, kernel, stride, padding = setting
+    geometries = itertools.product(SIZES, KERNELS, STRIDES, PADDINGS)
+    for layer, (size, kernel, stride, padding) in itertools.product(layers, geometries):
         pools_empty_windows = "pool" in layer and padding == 1 and kernel < 2
         if not pools_empty_windows:
             yield Case(layer, group, size, kernel, stride, padding)
@@ -136,53 +137,59 @@ def _apply(case: Case, params, dtype: str, inputs: Array) -> Array:
     return layer.apply(params, inputs)
 
 
-def worst(dtype: str, group: Group = C4) -> dict[str, dict[str, float | int]]:
-    """Per layer: exact cases, their largest error; other cases, their smallest.
+@dataclasses.dataclass
+class Summary:
+    """The cases of one layer: those the guard lets pass, and those it refuses.
 
-    The smallest error of the settings that the guard refuses shows that it refuses none
-    that is exact.
+    The smallest error of the refused settings shows that none of them is exact.
     """
-    table: dict[str, dict[str, float | int]] = {}
-    for case in grid(group):
-        row = table.setdefault(
-            case.layer,
-            {"exact": 0, "error": 0.0, "refused": 0, "refused_error": np.inf},
-        )
-        error = measure(case, dtype)
-        if case.exact:
-            row["exact"] += 1
-            row["error"] = max(row["error"], error)
+
+    exact: int = 0
+    largest_error: float = 0.0
+    refused: int = 0
+    smallest_refused_error: float = np.inf
+
+    def add(self, exact: bool, error: float) -> None:
+        if exact:
+            self.exact += 1
+            self.largest_error = max(self.largest_error, error)
         else:
-            row["refused"] += 1
-            row["refused_error"] = min(row["refused_error"], error)
-    return table
+            self.refused += 1
+            self.smallest_refused_error = min(self.smallest_refused_error, error)
+
+
+def summarise(cases: Iterable[Case], dtype: str) -> dict[str, Summary]:
+    """Measures the cases and sums them up by layer."""
+    summaries: dict[str, Summary] = {}
+    for case in cases:
+        summary = summaries.setdefault(case.layer, Summary())
+        summary.add(case.exact, measure(case, dtype))
+    return summaries
 
 
 def main() -> None:
     table = Table(title="Equivariance error over C4, relative to the largest output")
-    for column in (
-        "layer",
-        "dtype",
-        "exact settings",
-        "largest error",
-        "tolerance",
-        "refused settings",
-        "smallest error",
-    ):
+    for column in ("dtype", "layer", "settings", "largest", "refused", "smallest"):
         table.add_column(column, justify="right")
     for dtype in DTYPES:
-        for layer, row in worst(dtype).items():
+        cases = track(list(grid()), f"measuring {dtype}", transient=True)
+        for layer, summary in summarise(cases, dtype).items():
             table.add_row(
-                layer,
                 dtype,
-                str(row["exact"]),
-                f"{row['error']:.1e}",
-                f"{TOLERANCES[dtype]:.0e}",
-                str(row["refused"]),
-                f"{row['refused_error']:.1e}",
+                layer,
+                str(summary.exact),
+                f"{summary.largest_error:.1e}",
+                str(summary.refused),
+                f"{summary.smallest_refused_error:.1e}",
             )
-    Console().print(table)
-    Console().print(f"exact means: {exactness.RULE}", highlight=False)
+    console = Console()
+    console.print(table)
+    limits = ", ".join(f"{TOLERANCES[dtype]:.0e} in {dtype}" for dtype in DTYPES)
+    console.print(
+        f"settings: those that are exact, {exactness.RULE}; their error stays below "
+        f"{limits}. refused: all others, whose error is never small.",
+        highlight=False,
+    )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ Two lowerings, chosen by the caller's static `lowering` field:
   `jax.numpy`, so that `vmap` over the kernels (the seed axis) is a batched matmul and
   every kind of differentiation works. The default: it is the fastest for several seeds
   on a GPU, and inside a loop on a CPU.
-- "conv": `jax.lax.conv_general_dilated`. Less memory; under `vmap` over kernels it turns
-  into a grouped convolution, and inside `lax.scan` on a CPU it is slow.
+- "conv": `jax.lax.conv_general_dilated`. Less memory; under `vmap` over kernels it
+  turns into a grouped convolution, and inside `lax.scan` on a CPU it is slow.
 """
 
 from collections.abc import Mapping, Sequence
@@ -172,7 +172,7 @@ class Conv(nn.Module):
             images,
             plain["kernel"],
             pair(self.strides),
-            self._pixels_of_padding(images.shape[1:3]),
+            self._pixels_of_padding(pair(images.shape[1:3])),
             self.lowering,
         )
         return outputs + plain["bias"] if "bias" in plain else outputs

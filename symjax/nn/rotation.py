@@ -49,7 +49,7 @@ class _RotationConv(Conv):
 
 
 class LiftingConv(_RotationConv):
-    """Lifts an image to a field on the group: output element g sees it through g's turn.
+    """Lifts an image to a field on the group: element g sees it through g's turn.
 
     `y[x, g, d] = sum_{u, c} image[x + u, c] kernel[g^-1 u, c, d]`
 
@@ -71,7 +71,7 @@ class LiftingConv(_RotationConv):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """`[B, H, W, C_in]` to `[B, H', W', G, features]`."""
-        self._check(images.shape[1:3])
+        self._check(pair(images.shape[1:3]))
         shape = (*pair(self.kernel_size), images.shape[-1], self.features)
         return self._with_group_axis(self._convolve(images, self._parameters(shape)))
 
@@ -116,7 +116,7 @@ class GroupConv(_RotationConv):
                 f"GroupConv: expected a field [B, H, W, {order}, C] on {self.group}, "
                 f"got {field.shape}; lift images with LiftingConv first."
             )
-        self._check(field.shape[1:3])
+        self._check(pair(field.shape[1:3]))
         shape = (*pair(self.kernel_size), order, field.shape[4], self.features)
         flat = field.reshape(*field.shape[:3], -1)
         return self._with_group_axis(self._convolve(flat, self._parameters(shape)))

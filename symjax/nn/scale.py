@@ -105,8 +105,8 @@ class ScaleConv(Conv):
     Attributes: those of `Conv`, `features` being those of one scale, and
 
       scales: factors of the side lengths.
-      aggregate: "concat" of the channels; "mean"; "max"; or "weighted", the sum with one
-        learned weight a scale (Section 4.5), each 1 / number of scales at first.
+      aggregate: "concat" of the channels; "mean"; "max"; or "weighted", the sum with
+        one learned weight a scale (Section 4.5), each 1 / number of scales at first.
       method, antialias: of both resizes, see `resize`.
       shared: one set of weights for all scales (equation 10), or one for each.
 
@@ -125,7 +125,7 @@ class ScaleConv(Conv):
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
-        """`[B, H, W, C_in]` to `[B, H', W', features]`, times the scales if "concat"."""
+        """`[B, H, W, C_in]` to `[B, H', W', features]`; "concat": times the scales."""
         names = [f"conv_{i}" for i in range(len(self.scales))]
         if self.shared:
             convs = [self._conv("conv")] * len(names)
@@ -135,7 +135,7 @@ class ScaleConv(Conv):
             lambda index, scaled: convs[index](scaled),
             images,
             self.scales,
-            self._output_sizes(images.shape[1:3]),
+            self._output_sizes(pair(images.shape[1:3])),
             self.method,
             self.antialias,
         )

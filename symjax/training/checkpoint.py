@@ -67,5 +67,8 @@ class Checkpoints:
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore()
         )
-        restored = self._manager.restore(self.latest, args=items)
-        return self.latest, restored.state, restored.meta
+        epoch = self.latest
+        if epoch is None:
+            raise FileNotFoundError(f"no checkpoint in {self._manager.directory}.")
+        restored: Any = self._manager.restore(epoch, args=items)
+        return epoch, restored.state, restored.meta

@@ -19,6 +19,8 @@ from symjax.training import state as states
 from symjax.training.state import TrainState
 from symjax.training.step import Recipe
 
+Config = Any  # a ConfigDict, whose keys no type checker knows
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -32,14 +34,14 @@ class Experiment:
       recipe: what is fixed while the net trains.
     """
 
-    config: ConfigDict
+    config: Config
     dataset: data.Dataset
     model: models.Net
     tx: optax.GradientTransformation
     recipe: Recipe
 
     @classmethod
-    def build(cls, config: ConfigDict) -> "Experiment":
+    def build(cls, config: Config) -> "Experiment":
         """Loads the data, builds net and optimiser.
 
         Raises:
@@ -81,23 +83,23 @@ class Experiment:
         return jax.jit(seeds.over_seeds(create))(self.keys)
 
 
-def to_json(config: ConfigDict) -> str:
+def to_json(config: Config) -> str:
     """The configuration as indented JSON; tuples become lists."""
     return json.dumps(config.to_dict(), indent=2) + "\n"
 
 
-def from_json(text: str) -> ConfigDict:
+def from_json(text: str) -> Config:
     """The configuration of a run folder, locked."""
     return ConfigDict(json.loads(text)).lock()
 
 
-def digest(config: ConfigDict) -> str:
+def digest(config: Config) -> str:
     """Hash of a configuration's values, for the rows measured on it."""
     values = json.dumps(json.loads(to_json(config)), sort_keys=True)
     return hashlib.sha256(values.encode()).hexdigest()[:16]
 
 
-def _dataset(config: ConfigDict) -> data.Dataset:
+def _dataset(config: Config) -> data.Dataset:
     wanted = config.dataset
     return data.load(
         wanted.name,
@@ -109,14 +111,14 @@ def _dataset(config: ConfigDict) -> data.Dataset:
     )
 
 
-def _model(config: ConfigDict, classes: int) -> models.Net:
+def _model(config: Config, classes: int) -> models.Net:
     wanted: dict[str, Any] = config.model.to_dict()
     for name in ("order", "mean", "std"):
         wanted[name] = tuple(wanted[name])
     return models.build(classes=classes, **wanted)
 
 
-def _optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
+def _optimizer(config: Config, steps: int) -> optax.GradientTransformation:
     wanted = config.optimizer
     return optimizer.build(
         rate=wanted.rate,
@@ -128,7 +130,7 @@ def _optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
     )
 
 
-def _batch_maker(config: ConfigDict) -> adversarial.BatchMaker:
+def _batch_maker(config: Config) -> adversarial.BatchMaker:
     wanted = config.training
     return adversarial.batch_maker(
         wanted.mode,

@@ -6,7 +6,6 @@ train(config, workdir)          # makes the run folder, or goes on with it
 import functools
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,35 +13,24 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from symjax import models
 from symjax.data import Dataset
 from symjax.seeds import over_seeds
 from symjax.training import experiment as experiments
+from symjax.training import run_folder
 from symjax.training.checkpoint import Checkpoints
-from symjax.training.experiment import Experiment
+from symjax.training.experiment import Config, Experiment
 from symjax.training.journal import Journal
 from symjax.training.progress import Progress
+from symjax.training.run_folder import RunExistsError
 from symjax.training.state import STILL_FINITE, TrainState
 from symjax.training.step import Sums, evaluate_epoch, train_epoch
 
-MAY_CHANGE = (  # on resuming; all else would make another run
-    "epochs",
-    "checkpoint",
-    "evaluation",
-    "dataset.data_dir",
-    "dataset.cache_dir",
-)
-
-
-class RunExistsError(FileExistsError):
-    """The run folder holds a run that this one may not go on with."""
-
 
 def train(
-    config: ConfigDict,
+    config: Config,
     workdir: Path,
     resume: bool = True,
     console: Console | None = None,
@@ -60,20 +48,20 @@ def train(
       The state after the last epoch, leading axis S.
 
     Raises:
-      RunExistsError: if `workdir` holds a run of another configuration or other data, or
-        any run where `resume` is False.
+      RunExistsError: if `workdir` holds a run of another configuration or other data,
+        or any run where `resume` is False.
       DataNotFoundError, ValueError: as `Experiment.build`.
     """
     console = console or Console()
     workdir = Path(workdir)
-    _check_folder(config, workdir, resume)
+    run_folder.check(config, workdir, resume)
     experiment = Experiment.build(config)
     console.print(_headline(experiment, workdir), soft_wrap=True, highlight=False)
     with Checkpoints(workdir, config.checkpoint.keep) as store:
         epoch, state = _start(experiment, store)
         if epoch:
             console.print(f"resuming after epoch {epoch} of {config.epochs}")
-        _write_config(config, workdir)
+        run_folder.write_config(config, workdir)
         with Journal(workdir, epoch) as journal:
             return _run(experiment, store, journal, epoch, state, console)
 
@@ -145,46 +133,6 @@ def _start(experiment: Experiment, store: Checkpoints) -> tuple[int, TrainState]
     return epoch, state
 
 
-def _check_folder(config: ConfigDict, workdir: Path, resume: bool) -> None:
-    path = workdir / "config.json"
-    if not path.exists():
-        return
-    if not resume:
-        raise RunExistsError(
-            f"{workdir} holds a run already: choose another --workdir, or resume it."
-        )
-    old, new = (
-        _flat(json.loads(path.read_text())),
-        _flat(json.loads(experiments.to_json(config))),
-    )
-    differing = sorted(
-        f"{key} (was {old.get(key)!r}, is {new.get(key)!r})"
-        for key in old.keys() | new.keys()
-        if old.get(key) != new.get(key) and not key.startswith(MAY_CHANGE)
-    )
-    if old["optimizer.schedule"] == "cosine" and old["epochs"] != new["epochs"]:
-        differing.append("epochs, which the cosine schedule depends on")
-    if differing:
-        raise RunExistsError(
-            f"{workdir} holds a run of another configuration: {'; '.join(differing)}. "
-            "Choose another --workdir, or the same values."
-        )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        nested = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return flat
-
-
-def _write_config(config: ConfigDict, workdir: Path) -> None:
-    partial = workdir / "config.json.partial"
-    partial.write_text(experiments.to_json(config))
-    os.replace(partial, workdir / "config.json")
-
-
 def _meta(experiment: Experiment) -> dict[str, Any]:
     config = json.loads(experiments.to_json(experiment.config))
     return {"config": config, "data": experiment.dataset.sha256}
@@ -192,12 +140,12 @@ def _meta(experiment: Experiment) -> dict[str, Any]:
 
 def _headline(experiment: Experiment, workdir: Path) -> str:
     config, dataset = experiment.config, experiment.dataset
+    net = config.model
     parameters = models.parameter_count(experiment.model, dataset.image_shape)
     return (
-        f"{config.model.name}, {config.model.depth} layers, {config.model.trunk} trunk, "
-        f"{parameters:,} parameters; {config.seeds} seeds on {dataset.name}, "
-        f"{len(dataset.train.images):,} training images; "
-        f"{jax.devices()[0].device_kind}; {workdir}"
+        f"{net.name}, {net.depth} layers, {net.trunk} trunk, {parameters:,} weights; "
+        f"{config.seeds} seeds on {dataset.name}, {len(dataset.train.images):,} "
+        f"training images; {jax.devices()[0].device_kind}; {workdir}"
     )
 
 
@@ -240,11 +188,11 @@ def _announce_frozen(
     state: TrainState,
     before: np.ndarray,
     epoch: int,
-    config: ConfigDict,
+    config: Config,
     console: Console,
 ) -> np.ndarray:
     frozen = is_frozen(state)
-    for index in np.flatnonzero(frozen & ~before):
+    for index in np.flatnonzero(frozen & ~before).tolist():
         console.print(
             f"[bold red]seed {config.first_seed + index} diverged[/]: its loss or "
             f"gradient was not finite at step {int(state.diverged_step[index])}, in "

@@ -25,8 +25,8 @@ class TrainState:
       params: the net's parameters, float32.
       batch_stats: running averages of batch norm, float32.
       opt_state: of the Optax transformation.
-      diverged_step: int32, the step at which the loss or its gradient was not finite and
-        the seed was frozen as it was before; `STILL_FINITE` while there is none.
+      diverged_step: int32, the step at which the loss or its gradient was not finite
+        and the seed was frozen as it was before; `STILL_FINITE` while there is none.
     """
 
     step: Array

@@ -2,9 +2,9 @@
 
     state, sums = train_epoch(recipe, state, key, epoch, images, labels)
 
-Shuffling, batching, augmentation, attacks and the update all happen inside; images stay
-uint8 until a batch is taken from them. What is random comes from `fold_in` of the
-seed's key with the epoch or the step, so that a resumed run equals an uninterrupted one.
+Shuffling, batching, augmentation, attacks and the update all happen inside; images
+stay uint8 until a batch is taken from them. What is random comes from the seed's key
+and the epoch or the step, so that a resumed run equals an uninterrupted one.
 """
 
 import dataclasses
@@ -73,8 +73,8 @@ def train_epoch(
       labels: `[N]`, int32.
 
     Returns:
-      The new state, and sums over the trained images (as they were trained on); a frozen
-      seed counts none.
+      The new state, and sums over the images as they were trained on; a frozen seed
+      counts none.
     """
     steps = len(images) // recipe.batch_size
     order = jax.random.permutation(stream(key, Stream.SHUFFLE, epoch), len(images))
