@@ -45,12 +45,13 @@ class ThreatModel:
         """
         delta = images - center
         if self.norm == "linf":
-            eps = jnp.asarray(self.eps, delta.dtype)
+            eps = _per_channel(self.eps)
             delta = jnp.clip(delta, -eps, eps)
         else:
             delta = delta / jnp.maximum(_lengths(self._relative(delta)), 1.0)
-            delta = jnp.where(jnp.asarray(self.eps) > 0, delta, 0.0)
-        return jnp.clip(center + delta, *self.bounds)
+            delta = jnp.where(_per_channel(self.eps) > 0, delta, 0.0)
+        low, high = self.bounds
+        return jnp.clip(center + delta, _per_channel(low), _per_channel(high))
 
     def start(self, key: Array, center: Array) -> Array:
         """Uniformly drawn in the ball, then clipped to the bounds: `[B, H, W, C]`."""
@@ -62,7 +63,7 @@ class ThreatModel:
             dimensions = np.prod(center.shape[1:])
             radius = jax.random.uniform(radius_key, (len(center), 1, 1, 1))
             noise *= radius ** (1 / dimensions) / _lengths(noise)
-        return self.project(center + jnp.asarray(self.eps) * noise, center)
+        return self.project(center + _per_channel(self.eps) * noise, center)
 
     def ascend(self, images: Array, gradients: Array, step: ArrayLike) -> Array:
         """One step of steepest ascent in this norm.
@@ -71,6 +72,7 @@ class ThreatModel:
           images, gradients: `[B, H, W, C]`.
           step: length in pixel units, a scalar or `[C]`.
         """
+        step = _per_channel(step)
         if self.norm == "linf":
             return images + step * jnp.sign(gradients)
         scaled = gradients * step
@@ -92,24 +94,26 @@ class ThreatModel:
         Computed in float64 on the host, up to `ROUNDING`; not for use inside jit.
         """
         x, start = np.asarray(images, np.float64), np.asarray(center, np.float64)
-        eps = np.asarray(self.eps, np.float64)
         low, high = (np.asarray(bound, np.float64) for bound in self.bounds)
-        delta = np.abs(x - start)
+        relative = (x - start) / (np.asarray(self.eps, np.float64) + ROUNDING)
         if self.norm == "linf":
-            inside = (delta <= eps + ROUNDING).all(axis=(1, 2, 3))
+            length = np.abs(relative).max(axis=(1, 2, 3))
         else:
-            ball = np.maximum(eps, np.finfo(np.float64).tiny)
-            slack = ROUNDING / np.min(ball)
-            with np.errstate(over="ignore"):
-                length = np.sqrt(np.square(delta / ball).sum(axis=(1, 2, 3)))
-            inside = length <= 1 + slack
+            length = np.sqrt(np.square(relative).sum(axis=(1, 2, 3)))
+        inside = length <= 1
         valid = (x >= low - ROUNDING) & (x <= high + ROUNDING)
         finite = np.isfinite(x).all(axis=(1, 2, 3))
         return np.asarray(inside & valid.all(axis=(1, 2, 3)) & finite)
 
     def _relative(self, delta: Array) -> Array:
-        eps = jnp.asarray(self.eps, delta.dtype)
+        eps = _per_channel(self.eps)
         return jnp.where(eps > 0, delta / jnp.where(eps > 0, eps, 1.0), 0.0)
+
+
+def _per_channel(value: ArrayLike) -> Array:
+    """A scalar, or `[C]` as `[1, 1, 1, C]`."""
+    array = jnp.asarray(value, jnp.float32)
+    return array if array.ndim == 0 else array.reshape(1, 1, 1, -1)
 
 
 def _lengths(delta: Array) -> Array:

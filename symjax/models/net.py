@@ -37,7 +37,10 @@ def normalise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Arr
                 f"{name}={tuple(values)} has {len(values)} values for images of "
                 f"{images.shape[-1]} channels: give one, or one a channel."
             )
-    return (images - jnp.asarray(mean)) / jnp.asarray(std)
+    mean_array, std_array = (
+        jnp.reshape(jnp.asarray(x), (1, 1, 1, -1)) for x in (mean, std)
+    )
+    return (images - mean_array) / std_array
 
 
 def halve(images: Array, group: Group | None = None) -> Array:

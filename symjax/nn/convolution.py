@@ -175,7 +175,9 @@ class Conv(nn.Module):
             self._pixels_of_padding(pair(images.shape[1:3])),
             self.lowering,
         )
-        return outputs + plain["bias"] if "bias" in plain else outputs
+        if "bias" not in plain:
+            return outputs
+        return outputs + plain["bias"].reshape(1, 1, 1, -1)
 
     @nn.nowrap
     def _pixels_of_padding(self, sizes: Pair) -> tuple[Pair, Pair]:
