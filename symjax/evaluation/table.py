@@ -1,6 +1,8 @@
 """The table that an evaluation prints, made from rows alone.
 
-console.print(table.accuracy(clean_rows, attacked_rows))
+    console.print(table.accuracy(clean_rows, attacked_rows))
+
+What is measured is in the rows; this is how it is shown.
 """
 
 from collections.abc import Sequence
@@ -38,7 +40,7 @@ def accuracy(clean: Sequence[Row], attacked: Sequence[Row]) -> Table:
         table.add_column("clean", justify="right")
         table.add_row(clean_text)
         return table
-    for column in (f"eps, {first['norm']}", "clean", _attack_name(first)):
+    for column in (f"eps, {first['norm']}", "clean", attack_name(first)):
         table.add_column(column, justify="right")
     for eps, text in _by_eps(attacked).items():
         table.add_row(eps, clean_text, text)
@@ -53,14 +55,19 @@ def _by_eps(rows: Sequence[Row]) -> dict[str, str]:
         if not row["diverged"]
     ]
     frame = pd.DataFrame(alive, columns=["eps", "percent"])
-    figures = frame.groupby("eps", sort=False)["percent"].agg(["mean", "std", "size"])
-    return {
-        str(eps): f"{mean:.2f} ± {sd:.2f}" if size > 1 else f"{mean:.2f}"
-        for eps, mean, sd, size in figures.itertuples()
-    }
+    figures = frame.groupby("eps", sort=False)["percent"].agg(mean_and_sd)
+    return {str(eps): str(text) for eps, text in figures.items()}
 
 
-def _attack_name(row: Row) -> str:
+def mean_and_sd(values: pd.Series) -> str:
+    """Mean and sample standard deviation; of a single value, the value."""
+    if len(values) == 1:
+        return f"{values.mean():.2f}"
+    return f"{values.mean():.2f} ± {values.std():.2f}"
+
+
+def attack_name(row: Row) -> str:
+    """The attack as people name it, with its steps."""
     return f"pgd-{row['steps']}" if row["attack"] == "pgd" else row["attack"]
 
 

@@ -77,11 +77,11 @@ def _run(
     config = experiment.config
     train_fn, evaluate_fn = _programs(experiment)
     train_split, held_out = _on_device(experiment.dataset)
-    frozen = is_frozen(state)
+    keys, frozen = experiment.keys, is_frozen(state)
     with Progress(config.epochs, epoch, console) as progress:
         while epoch < config.epochs and not frozen.all():
             began = time.perf_counter()
-            state, sums = train_fn(state, experiment.keys, epoch, *train_split)
+            state, sums = train_fn(state, keys, epoch, *train_split)
             row = _train_row(epoch + 1, state, sums, began)
             epoch += 1
             frozen = _announce_frozen(state, frozen, epoch, config, console)
