@@ -20,15 +20,16 @@ from jax.tree_util import Partial
 from symjax.groups import GROUPS
 from symjax.models.baseline import Baseline
 from symjax.models.cascaded import Cascaded
-from symjax.models.equivariant import Equivariant
+from symjax.models.equivariant import READOUTS, Equivariant
 from symjax.models.net import Net
-from symjax.models.parallel import Parallel
+from symjax.models.parallel import BRANCHES, Parallel
 from symjax.models.reference import (
     ReferenceCascaded,
     ReferenceParallelRot,
     ReferenceParallelScales,
     ReferenceWeighted,
 )
+from symjax.nn.convolution import LOWERINGS
 
 Recipe = tuple[Callable[..., Net], Mapping[int, str]]
 
@@ -137,10 +138,14 @@ def build(
     _expect("depth", depth, DEPTHS)
     _expect("group", group, GROUPS)
     _expect("dtype", dtype, ("float32", "bfloat16"))
+    _expect("lowering", lowering, LOWERINGS)
+    if width <= 0:
+        raise ValueError(f"width={width}: expected a factor above 0.")
     make, layout = TRUNKS[trunk][name]
     options: dict[str, Any] = {}
     if name == "equivariant":
         options["readout"] = readout or ("invariant", "flatten")[trunk == "reference"]
+        _expect("readout", options["readout"], READOUTS)
     elif readout:
         raise ValueError(f"readout={readout!r} is for the equivariant net, not {name}.")
     if order:
@@ -148,6 +153,10 @@ def build(
             raise ValueError(
                 f"order={order} is for the matched cascaded net, not {trunk} {name}."
             )
+        if len(set(order)) < len(order):
+            raise ValueError(f"order={tuple(order)}: a layer stands in it twice.")
+        for layer in order:
+            _expect("layer", layer, BRANCHES)
         options["order"] = tuple(order)
     return make(
         trunk=layout[depth],
@@ -209,15 +218,16 @@ def matching_width(
       **options: of `build`, without the width.
 
     Returns:
-      A width, to 1/256.
+      A width, to 1/1024.
     """
+    steps = 1024
 
     def count(step: int) -> int:
-        model = build(name, width=step / 256, **options)
+        model = build(name, width=step / steps, **options)
         return parameter_count(model, image_shape)
 
-    low, high = 1, 256 * 16
+    low, high = 1, 16 * steps
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if count(middle) < parameters else (low, middle)
-    return min((low, high), key=lambda step: abs(count(step) - parameters)) / 256
+    return min((low, high), key=lambda step: abs(count(step) - parameters)) / steps

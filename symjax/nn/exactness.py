@@ -3,12 +3,14 @@
 A convolution or pooling with window k, stride s and padding p on S pixels visits
 positions that a half or quarter turn maps onto each other if and only if the padding is
 the same on both sides and `(S + 2 p - k) mod s = 0`: otherwise the last window leaves
-pixels over at one edge only. A quarter turn also needs the same rule on both axes.
+pixels over at one edge only. (Unequal padding is exact where no window reaches the
+surplus.) A quarter turn also needs the same rule on both axes.
 
     exactness.check("GroupConv", group, (32, 32), (3, 3), (2, 2), ((0, 1), (0, 1)))
 """
 
 import itertools
+import operator
 from collections.abc import Sequence
 
 from symjax.groups import Group
@@ -25,7 +27,9 @@ class ExactnessError(ValueError):
 
 def pair(value: int | Sequence[int]) -> Pair:
     """`3` or `(3, 3)` as `(3, 3)`."""
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    if isinstance(value, Sequence):
+        return value[0], value[1]
+    return operator.index(value), operator.index(value)
 
 
 def resolve_padding(
@@ -73,13 +77,13 @@ def is_exact(
     if group.order == 1:
         return True
     fits = all(
-        low == high and (size + low + high - k) % s == 0
+        low == high - (size + low + high - k) % s  # what the windows reach of `high`
         for size, k, s, (low, high) in zip(sizes, kernel, strides, padding, strict=True)
     )
     if not group.swaps_axes:
         return fits
     square = kernel[0] == kernel[1] and strides[0] == strides[1]
-    return fits and square and sizes[0] == sizes[1] and padding[0] == padding[1]
+    return fits and square and sizes[0] == sizes[1] and padding[0][0] == padding[1][0]
 
 
 def check(
@@ -113,7 +117,8 @@ def _way_out(group: Group, sizes: Pair, kernel: Pair, strides: Pair) -> str:
     """The nearest setting that works: padding first, then kernel, then image size."""
     if group.swaps_axes and sizes[0] != sizes[1]:
         side = max(sizes)
-        return f"Pad or resize the images to {side}x{side} first."
+        rest = _way_out(group, (side, side), kernel, strides)
+        return f"Pad or resize the images to {side}x{side} first. {rest}"
     stride = strides[0]
     near = (0, 1, -1, 2, -2)
     for change, grow in itertools.product(near, near):

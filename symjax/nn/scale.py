@@ -104,7 +104,7 @@ class ScaleConv(Conv):
 
     Attributes: those of `Conv`, `features` being those of one scale, and
 
-      scales: factors of the side lengths.
+      scales: factors of the side lengths, a tuple.
       aggregate: "concat" of the channels; "mean"; "max"; or "weighted", the sum with
         one learned weight a scale (Section 4.5), each 1 / number of scales at first.
       method, antialias: of both resizes, see `resize`.

@@ -8,6 +8,7 @@ and the epoch or the step, so that a resumed run equals an uninterrupted one.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -114,8 +115,7 @@ def _train_step(recipe, state, key, images, labels) -> tuple[TrainState, Sums]:
         opt_state=opt_state,
         diverged_step=state.diverged_step,
     )
-    finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradients))
-    state = _freeze_unless(finite, moved, state)
+    state = _freeze_unless(_all_finite((loss, gradients)), moved, state)
     alive = state.diverged_step == STILL_FINITE
     count = jnp.where(alive, len(labels), 0).astype(jnp.int32)
     correct = jnp.where(alive, jnp.sum(is_correct(logits, labels)), 0)
@@ -140,6 +140,11 @@ def _loss(logits: Array, labels: Array, smoothing: float) -> Array:
         return cross_entropy(logits, labels)
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
     return optax.softmax_cross_entropy(logits, targets)
+
+
+def _all_finite(tree: Any) -> Array:
+    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(leaves))
 
 
 def _freeze_unless(finite: Array, moved: TrainState, before: TrainState) -> TrainState:

@@ -1,0 +1,89 @@
+"""The two commands, as a user calls them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from symjax.cli import parse_eps
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "--config=configs/quickstart.py",
+    "--config.model.width=0.1",
+    "--config.model.name=baseline",
+    "--config.dataset.train_images=100",
+    "--config.batch_size=32",
+]
+
+
+def call(script, *arguments, cwd=ROOT):
+    command = [sys.executable, str(ROOT / script), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1/255,8/255", [1 / 255, 8 / 255]),
+        ("0.25, 0.5,1", [0.25, 0.5, 1.0]),
+        ("0", [0.0]),
+        ("1e-2", [0.01]),
+    ],
+)
+def test_radii_are_numbers_and_fractions(text, expected):
+    assert parse_eps(text) == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize("text", ["abc", "", "1/0", "0.1,,0.2", "-1/255", "nan"])
+def test_other_radii_are_errors_that_show_them(text):
+    with pytest.raises(ValueError, match="--eps="):
+        parse_eps(text)
+
+
+def test_train_resume_and_evaluate(tmp_path):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    trained = call("train.py", *TINY, workdir, "--config.epochs=1")
+    assert trained.returncode == 0, trained.stderr
+    assert "epoch 1:" in trained.stdout
+    resumed = call("train.py", *TINY, workdir, "--config.epochs=2")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming after epoch 1 of 2" in resumed.stdout
+    arguments = f"--run={tmp_path / 'run'}", "--n=20", "--steps=2"
+    result = call("evaluate.py", "--attack=pgd", "--eps=1/255,8/255", *arguments)
+    assert result.returncode == 0, result.stderr
+    for text in ("8/255", "clean", "pgd-2", "20 test images, 2 seeds"):
+        assert text in result.stdout
+    lines = (tmp_path / "run/results.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [(row["attack"], row["seed"]) for row in rows] == [
+        ("none", 0),
+        ("none", 1),
+        *[("pgd", 0), ("pgd", 1)] * 2,
+    ]
+    other = call("train.py", *TINY, workdir, "--config.seeds=1")
+    assert other.returncode == 2 and "seeds (was 2, is 1)" in other.stderr
+    assert "Traceback" not in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "text"),
+    [
+        ("train.py", [*TINY, "--config.seedz=3"], 'Did you mean "seeds"'),
+        ("train.py", [*TINY, "--config.model.depth=5"], "depth 5: expected one of"),
+        ("train.py", ["--config=configs/nothing.py"], "configs/nothing.py"),
+        ("evaluate.py", ["--attack=pgd", "--eps=x"], "--eps='x'"),
+    ],
+)
+def test_what_a_user_can_put_right_is_no_stack_trace(script, arguments, text):
+    result = call(script, *arguments)
+    assert result.returncode != 0
+    assert text in result.stderr and "Traceback" not in result.stderr
+
+
+def test_without_a_run_it_says_how_to_make_one(tmp_path):
+    result = call("evaluate.py", "--attack=pgd", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "train.py --config configs/quickstart.py" in result.stderr

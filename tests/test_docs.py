@@ -1,0 +1,51 @@
+"""The documents say what the code does: tables are those that the commands print."""
+
+from pathlib import Path
+
+import pytest
+
+from symjax.evaluation import results
+from symjax.evaluation.summary import summary
+from symjax.models import table
+
+ROOT = Path(__file__).parents[1]
+ROWS = sorted((ROOT / "results").glob("*.jsonl"))
+
+
+def test_table_of_nets_is_the_commands_output():
+    assert table.markdown() in (ROOT / "docs/models.md").read_text()
+
+
+def test_ci_runs_the_readmes_test_command():
+    command = 'pip install -e ".[test]" && pytest'
+    assert command in (ROOT / "README.md").read_text()
+    assert command in (ROOT / ".ci/run").read_text()
+
+
+@pytest.mark.parametrize("path", ROWS, ids=lambda path: path.stem)
+def test_committed_rows_are_whole(path):
+    rows = results.read([path])
+    assert len({row["cell_id"] for row in rows}) == len(rows) > 0
+    for row in rows:
+        assert row["in_ball"] and 0 <= row["value"] <= 1
+    clean = {(r["run"], r["seed"], r["n"]): r for r in rows if r["attack"] == "none"}
+    attacked = [row for row in rows if row["attack"] != "none"]
+    for row in attacked:
+        assert row["value"] <= clean[row["run"], row["seed"], row["n"]]["value"]
+
+
+def test_readme_shows_the_committed_rows():
+    readme = (ROOT / "results/README.md").read_text()
+    for path in ROWS:
+        assert summary(results.read([path])) in readme
+
+
+def test_summary_is_mean_and_sample_deviation():
+    common = {"model": "baseline", "depth": 4, "trunk": "matched", "epoch": 3, "n": 10}
+    rows = [
+        {**common, "seed": 0, "attack": "none", "value": 0.5, "diverged": False},
+        {**common, "seed": 1, "attack": "none", "value": 0.7, "diverged": False},
+        {**common, "seed": 2, "attack": "none", "value": 0.1, "diverged": True},
+    ]
+    *_, line = summary(rows).splitlines()
+    assert line == "| baseline | 4 | matched | 3 | 2 | 60.00 ± 14.14 |"

@@ -1,0 +1,242 @@
+"""Evaluation: rows, their identity, what is not measured twice, and the table."""
+
+import dataclasses
+import io
+import json
+import os
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from symjax import attacks
+from symjax.evaluation import (
+    Attack,
+    Results,
+    Run,
+    RunNotFoundError,
+    measure,
+    newest,
+    table,
+)
+from symjax.evaluation import attack as attacking
+from symjax.evaluation.results import DuplicateCellError, cell_id, read
+
+IDENTITY = (
+    "run model depth width trunk group training epoch dataset split n seed attack "
+    "steps step_size restarts start loss keep norm eps protocol corruption severity "
+    "metric dtype"
+).split()
+PROVENANCE = (
+    "cell_id value in_ball diverged config data commit versions device batch_size "
+    "seconds_all_seeds utc"
+).split()
+FGSM, CLEAN = Attack("fgsm"), Attack("none")
+PGD = Attack("pgd", steps=2)
+N = 30
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return Run.open(trained.folder)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Results(tmp_path)
+
+
+def test_a_row_says_what_was_measured_and_how(run, store, trained):
+    rows = measure(run, store, PGD, "linf", [0.05, 0.1], n=N)
+    assert [(row["eps"], row["seed"]) for row in rows] == [
+        (eps, seed) for eps in (0.05, 0.1) for seed in (0, 1)
+    ]
+    for row in rows:
+        assert set(row) >= {*IDENTITY, *PROVENANCE}
+        assert row["cell_id"] == cell_id({key: row[key] for key in IDENTITY})
+        assert row["in_ball"] and not row["diverged"] and row["n"] == N
+        assert (row["run"], row["epoch"]) == (trained.folder.name, 3)
+        outcomes = np.load(store.path.parent / "cells" / f"{row['cell_id']}.npz")
+        assert outcomes["robust"].shape == (N,)
+        assert outcomes["robust"].mean() == pytest.approx(row["value"])
+        assert outcomes["distance"].max() <= row["eps"] + 1e-6
+        assert (outcomes["gradients"] == 2).all()
+    assert len({row["cell_id"] for row in rows}) == 4
+    assert read([store.path]) == rows
+
+
+def test_a_measured_cell_is_not_measured_again(run, store, monkeypatch):
+    first = measure(run, store, FGSM, "linf", [0.1], n=N)
+    text = store.path.read_text()
+    monkeypatch.setattr(attacking, "_attack", None)  # would fail if it were called
+    again = measure(run, Results(store.path.parent), FGSM, "linf", [0.1], n=N)
+    assert again == first and store.path.read_text() == text
+    identity = {key: first[0][key] for key in IDENTITY}
+    with pytest.raises(DuplicateCellError):
+        store.add(identity, 0.0, {}, {})
+
+
+def test_a_cut_off_line_is_dropped_and_no_row_with_it(run, store):
+    rows = measure(run, store, CLEAN, "linf", [0.0], n=N)
+    with store.path.open("a") as file:
+        file.write('{"cell_id": "cut o')
+    reopened = Results(store.path.parent)
+    assert list(reopened.rows.values()) == rows
+    more = measure(run, reopened, FGSM, "linf", [0.1], n=N)
+    assert read([store.path]) == [*rows, *more]
+
+
+def test_a_damaged_line_is_an_error_that_names_it(store):
+    store.path.write_text('{"cell_id": "a"}\n{"cell_id": \n')
+    with pytest.raises(ValueError, match="line 2 is not JSON"):
+        Results(store.path.parent)
+
+
+def test_attacks_order_as_they_must(run, store):
+    def values(attack, eps):
+        rows = measure(run, store, attack, "linf", eps, n=N)
+        return np.array([row["value"] for row in rows])
+
+    clean, fgsm, pgd = values(CLEAN, [0.0]), values(FGSM, [0.1]), values(PGD, [0.1])
+    nothing = values(FGSM, [0.0])
+    np.testing.assert_array_equal(nothing, clean)
+    assert (fgsm <= clean).all() and (pgd <= clean).all()
+    assert fgsm.min() < clean.min()
+    labels = run.experiment.dataset.test.labels[:N]
+    images = run.experiment.dataset.test.images[:N] / np.float32(255)
+    for seed, value in enumerate(clean):
+        variables = {
+            "params": dict_of_seed(run.state.params, seed),
+            "batch_stats": dict_of_seed(run.state.batch_stats, seed),
+        }
+        logits = run.experiment.model.apply(variables, images)
+        assert np.mean(np.argmax(logits, -1) == labels) == pytest.approx(value)
+
+
+def dict_of_seed(tree, seed):
+    if isinstance(tree, dict):
+        return {key: dict_of_seed(value, seed) for key, value in tree.items()}
+    return tree[seed]
+
+
+def test_a_sweep_compiles_once(run, store):
+    program = attacking._attack_all_seeds
+    program.clear_cache()
+    measure(run, store, FGSM, "linf", [0.01, 0.02, 0.03], n=N)
+    assert program._cache_size() == 1
+    measure(run, store, FGSM, "l2", [0.5], n=N)
+    assert program._cache_size() == 2  # the norm is static
+
+
+def test_padding_the_last_batch_changes_nothing(run, tmp_path):
+    values = []
+    for batch_size in (30, 17):  # 17: two batches of 15; 11: padded
+        store = Results(tmp_path / str(batch_size))
+        rows = measure(run, store, FGSM, "linf", [0.1], n=29, batch_size=batch_size)
+        values.append([row["value"] for row in rows])
+    assert values[0] == values[1]
+
+
+def test_normalised_units_are_pixels_times_the_std(run, store):
+    std = run.experiment.model.std
+    normalised = attacks.in_pixels(0.2, "normalized", std)
+    assert normalised == pytest.approx(0.1)
+    rows = measure(run, store, FGSM, "linf", [normalised], n=N)
+    assert {row["eps"] for row in rows} == {0.1}
+
+
+def test_an_impossible_number_of_images_is_an_error(run, store):
+    with pytest.raises(ValueError, match=r"n=361: expected 0 \(all\) to 360"):
+        measure(run, store, CLEAN, "linf", [0.0], n=361)
+
+
+def test_an_unknown_attack_is_an_error():
+    with pytest.raises(ValueError, match="'magic': expected one of"):
+        Attack("magic")
+
+
+def test_the_newest_run_is_that_with_the_newest_checkpoint(tmp_path):
+    with pytest.raises(RunNotFoundError, match="train.py --config configs/quickstart"):
+        newest(tmp_path)
+    for age, name in ((100, "older"), (10, "newer"), (1, "never trained")):
+        folder = tmp_path / name / "checkpoints"
+        step = folder / "3" if age > 1 else folder / "tmp"
+        step.mkdir(parents=True)
+        os.utime(step, (1e9 - age, 1e9 - age))
+    assert newest(tmp_path).name == "newer"
+
+
+def test_a_folder_without_a_run_is_an_error(tmp_path):
+    with pytest.raises(RunNotFoundError, match="no trained run in"):
+        Run.open(tmp_path)
+
+
+def test_other_data_than_the_run_was_trained_on_is_an_error(trained, tmp_path):
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(trained.folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["dataset"]["size"] = 17
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="was trained on data with hash"):
+        Run.open(folder)
+
+
+def test_the_state_is_that_of_training_and_the_net_computes_in_float32(run, trained):
+    import jax
+
+    assert run.experiment.model.dtype == jnp.float32
+    for a, b in zip(
+        jax.tree.leaves(run.state), jax.tree.leaves(trained.state), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_diverged_seeds_are_marked_and_left_out(run, store):
+    marked = run.state.replace(diverged_step=jnp.array([7, -1]))
+    lost = dataclasses.replace(run, state=marked)
+    clean = measure(lost, store, CLEAN, "linf", [0.0], n=N)
+    fgsm = measure(lost, store, FGSM, "linf", [0.1], n=N)
+    assert [row["diverged"] for row in clean] == [True, False]
+    text = printed(table.accuracy(clean, fgsm))
+    assert f"{100 * clean[1]['value']:.2f}" in text and "±" not in text
+    assert "seeds left out because they diverged: 0" in table.note(clean, fgsm)
+
+
+def test_the_table_is_mean_and_deviation_in_percent():
+    common = {"run": "r", "model": "m", "depth": 4, "n": 10, "split": "test"}
+    common |= {"diverged": False, "in_ball": True, "norm": "linf", "steps": 40}
+    clean = [{**common, "attack": "none", "eps": 0, "value": v} for v in (0.8, 0.9)]
+    pgd = [
+        {**common, "attack": "pgd", "eps": eps, "value": value}
+        for eps, values in ((2 / 255, (0.5, 0.7)), (0.1, (0.1, 0.1)))
+        for value in values
+    ]
+    text = printed(table.accuracy(clean, pgd))
+    for part in ("pgd-40", "2/255", "85.00 ± 7.07", "60.00 ± 14.14", "10.00 ± 0.00"):
+        assert part in text
+    assert text.index("2/255") < text.index("0.1 ")
+    escaped = [*pgd[:-1], {**pgd[-1], "in_ball": False}]
+    assert "WRONG" in table.note(clean, escaped)
+    assert "WRONG" not in table.note(clean, pgd)
+
+
+def printed(item):
+    text = io.StringIO()
+    Console(file=text, width=120).print(item)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("eps", "text"),
+    [
+        (8 / 255, "8/255"),
+        (0.0, "0"),
+        (0.005, "0.005"),
+        ((1 / 255, 0.1), "(1/255, 0.1)"),
+    ],
+)
+def test_radii_for_people(eps, text):
+    assert table.format_eps(eps) == text

@@ -1,0 +1,304 @@
+"""FGSM and PGD against closed forms on linear models, and what every attack owes.
+
+With two classes and `logits = x W + b`, the margin of label c is linear in x with
+gradient `w_j - w_c`, so the worst margin in a ball is the margin at its centre plus eps
+times the dual norm of that gradient. Images are kept so far from 0 and 1 that the
+bounds do not bind.
+"""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+from symjax import attacks
+from symjax.attacks import NORMS, ThreatModel, fgsm, is_correct, margin, pgd
+from symjax.seeds import over_seeds
+
+KEY = jax.random.key(3)
+SHAPE = (24, 2, 3, 2)
+EPS = 0.05
+pgd = jax.jit(
+    pgd, static_argnames=("steps", "restarts", "random_start", "loss", "keep")
+)
+norms = pytest.mark.parametrize("norm", NORMS)
+FROM_IMAGE = {"random_start": False}
+
+
+def linear(weights, bias, images):
+    return images.reshape(len(images), -1) @ weights + bias
+
+
+def waves(weights, bias, images):
+    """Many local maxima: steps overshoot, and starts matter."""
+    return jnp.sin(20 * linear(weights, bias, images))
+
+
+def problem(classes=2, model=linear, seed=0):
+    """A model, images and labels; half of the images or so are classified correctly."""
+    rng = np.random.default_rng(seed)
+    images = rng.uniform(0.3, 0.7, SHAPE).astype(np.float32)
+    labels = rng.integers(0, classes, len(images))
+    weights = rng.normal(size=(12, classes)).astype(np.float32)
+    bias = (-0.5 * weights.sum(axis=0, keepdims=True)).astype(np.float32)
+    return Partial(model, weights, bias), images, labels
+
+
+def towards_error(logits_fn, labels):
+    """`w_j - w_c` of two classes, and its dual norms."""
+    weights = logits_fn.args[0].astype(np.float64)
+    uphill = weights[:, 1 - labels] - weights[:, labels]
+    uphill = uphill.T.reshape(SHAPE)
+    return uphill, {
+        "linf": np.abs(uphill).sum(axis=(1, 2, 3)),
+        "l2": np.sqrt(np.square(uphill).sum(axis=(1, 2, 3))),
+    }
+
+
+def owes(result, threat, logits_fn, images, labels):
+    """What every attack owes."""
+    chex.assert_shape(result.images, images.shape)
+    chex.assert_tree_all_finite(result.images)
+    assert threat.contains(result.images, images).all()
+    robust = is_correct(logits_fn(result.images), labels)
+    np.testing.assert_array_equal(result.robust, robust)
+    difference = np.asarray(result.images, np.float64) - images
+    distance = {
+        "linf": np.abs(difference).max(axis=(1, 2, 3)),
+        "l2": np.sqrt(np.square(difference).sum(axis=(1, 2, 3))),
+    }[threat.norm]
+    np.testing.assert_allclose(result.distance, distance, atol=1e-6)
+    for counts in (result.queries, result.gradients):
+        assert counts.shape == labels.shape and counts.dtype == jnp.int32
+
+
+@norms
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
+def test_fgsm_is_one_whole_step_along_the_gradient(norm, loss):
+    logits_fn, images, labels = problem()
+    threat = ThreatModel(norm, EPS)
+    result = fgsm(logits_fn, images, labels, None, threat, loss=loss)
+    uphill, dual = towards_error(logits_fn, labels)
+    step = {"linf": np.sign(uphill), "l2": uphill / dual["l2"][:, None, None, None]}
+    correct = np.asarray(is_correct(logits_fn(images), labels))
+    assert 4 < correct.sum() < 20
+    moved = (images + EPS * step[norm])[correct]
+    np.testing.assert_allclose(result.images[correct], moved, atol=1e-6)
+    chex.assert_trees_all_equal(result.images[~correct], images[~correct])
+    assert not result.robust[~correct].any()
+    owes(result, threat, logits_fn, images, labels)
+    assert (result.queries == 2).all() and (result.gradients == 1).all()
+
+
+def test_fgsm_ascends_cross_entropy_of_many_classes():
+    logits_fn, images, _ = problem(classes=4)
+    logits = np.asarray(logits_fn(images), np.float64)
+    labels = logits.argmax(axis=1)
+    result = fgsm(logits_fn, images, labels, None, attacks.Linf(EPS))
+    errors = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    errors -= np.eye(4)[labels]
+    uphill = np.sign(errors @ logits_fn.args[0].T.astype(np.float64)).reshape(SHAPE)
+    np.testing.assert_allclose(result.images, images + EPS * uphill, atol=1e-6)
+
+
+def test_fgsm_clips_to_the_bounds():
+    logits_fn, images, labels = problem()
+    threat = attacks.Linf(0.5, bounds=(0.25, 0.75))
+    result = fgsm(logits_fn, images, labels, None, threat)
+    moved = result.images[result.distance > 0]
+    assert len(moved) and np.isin(moved, np.float32([0.25, 0.75])).all()
+
+
+@pytest.mark.parametrize(
+    ("norm", "options"),
+    [
+        ("linf", {}),
+        ("linf", FROM_IMAGE | {"steps": 3}),
+        ("linf", {"loss": "margin", "keep": "last"}),
+        ("l2", FROM_IMAGE),
+        # Each step of length eps at least halves the angle that is left on the sphere.
+        ("l2", {"step_size": EPS, "restarts": 2}),
+    ],
+)
+def test_pgd_reaches_the_worst_margin_of_a_linear_model(norm, options):
+    logits_fn, images, labels = problem()
+    threat = ThreatModel(norm, EPS)
+    result = pgd(logits_fn, images, labels, KEY, threat, **options)
+    _, dual = towards_error(logits_fn, labels)
+    weights, bias = (array.astype(np.float64) for array in logits_fn.args)
+    worst = margin(linear(weights, bias, images), labels) + EPS * dual[norm]
+    reached = margin(logits_fn(result.images), labels)
+    np.testing.assert_allclose(reached, worst, atol=1e-5)
+    assert np.abs(worst).min() > 1e-4  # no image is on the fence
+    certified = worst < 0
+    assert 0 < certified.sum() < len(images)
+    np.testing.assert_array_equal(result.robust, certified)
+    owes(result, threat, logits_fn, images, labels)
+
+
+@pytest.mark.parametrize(
+    ("norm", "keep", "queries"), [("linf", "best", 7), ("l2", "last", 6)]
+)
+def test_pgd_owes_the_same_at_the_bounds(norm, keep, queries):
+    logits_fn, images, labels = problem(4, waves)
+    images = np.round(images)
+    threat = ThreatModel(norm, (0.0, 0.4))
+    options = {"steps": 2, "restarts": 2, "keep": keep}
+    result = pgd(logits_fn, images, labels, KEY, threat, **options)
+    owes(result, threat, logits_fn, images, labels)
+    chex.assert_trees_all_equal(result.images[..., 0], images[..., 0])
+    assert (result.gradients == 4).all() and (result.queries == queries).all()
+
+
+def test_the_best_iterate_is_never_weaker():
+    logits_fn, images, labels = problem(4, waves)
+    attack = functools.partial(
+        pgd, logits_fn, images, labels, KEY, attacks.Linf(0.3), steps=5
+    )
+    best, last, more = attack(), attack(keep="last"), attack(restarts=3)
+    clean = margin(logits_fn(images), labels)
+    margins = {
+        name: margin(logits_fn(result.images), labels)
+        for name, result in {"best": best, "last": last, "more": more}.items()
+    }
+    for stronger, weaker in (
+        (margins["best"], margins["last"]),
+        (margins["best"], clean),
+        (margins["more"], margins["best"]),
+    ):
+        assert (stronger >= weaker - 1e-6).all() and (stronger > weaker + 0.01).any()
+    assert (margins["last"] < clean).any()  # which "best" guards against
+
+
+def by_hand(norm, logits_fn, images, labels, eps, steps, step_size):
+    """The last iterate of PGD on a linear model, from the image, in float64."""
+    weights, bias = (array.astype(np.float64) for array in logits_fn.args)
+    x = start = images.astype(np.float64)
+    for _ in range(steps):
+        logits = np.exp(linear(weights, bias, x))
+        errors = logits / logits.sum(axis=1, keepdims=True)
+        errors -= np.eye(logits.shape[1])[labels]
+        gradients = (errors @ weights.T).reshape(x.shape)
+        if norm == "linf":
+            x = x + step_size * np.sign(gradients)
+            x = start + np.clip(x - start, -eps, eps)
+        else:
+            length = np.sqrt(np.square(gradients).sum(axis=(1, 2, 3), keepdims=True))
+            x = x + step_size * gradients / length
+            length = np.sqrt(np.square(x - start).sum(axis=(1, 2, 3), keepdims=True))
+            x = start + (x - start) * np.minimum(1, eps / length)
+        x = np.clip(x, 0, 1)
+    return x
+
+
+@norms
+def test_the_last_iterate_equals_a_loop_by_hand(norm):
+    logits_fn, images, labels = problem(3)
+    settings = {"steps": 5, "step_size": 0.15}
+    threat = ThreatModel(norm, 0.4)  # the ball and the bounds both bind
+    result = pgd(
+        logits_fn, images, labels, KEY, threat, keep="last", **FROM_IMAGE, **settings
+    )
+    expected = by_hand(norm, logits_fn, images, labels, 0.4, **settings)
+    np.testing.assert_allclose(result.images, expected, atol=1e-5)
+
+
+def test_the_default_step_is_two_and_a_half_eps_over_the_steps():
+    logits_fn, images, labels = problem(3)
+    eps = jnp.array([0.1, 0.05])
+    attack = functools.partial(
+        pgd, logits_fn, images, labels, KEY, attacks.Linf(eps), steps=2
+    )
+    said = attack(step_size=1.25 * eps)
+    chex.assert_trees_all_close(attack().images, said.images, atol=1e-6)
+    other = attack(step_size=0.3 * eps)
+    assert np.abs(other.images - said.images).max() > 0.005
+
+
+def test_starts_differ_between_keys_and_restarts():
+    logits_fn, images, labels = problem()
+    still = functools.partial(
+        pgd, logits_fn, images, labels, threat=attacks.Linf(EPS), steps=1, step_size=0.0
+    )
+    starts = [still(key=jax.random.key(seed), keep="last") for seed in (0, 0, 1)]
+    chex.assert_trees_all_equal(starts[0], starts[1])
+    assert (starts[0].images != starts[2].images).mean() > 0.9
+    more = still(key=jax.random.key(0), restarts=8, keep="last")
+    margins = [margin(logits_fn(x.images), labels) for x in (starts[0], more)]
+    assert (margins[1] >= margins[0]).all() and (margins[1] > margins[0]).any()
+
+
+def nan_gradient(weights, bias, images):
+    """Finite logits whose gradient in the first pixel is 0 times infinity."""
+    return linear(weights, bias, images) + jnp.sqrt(0 * images[:, 0, 0])[:, :1]
+
+
+ATTACKS = pytest.mark.parametrize(
+    "attack",
+    [fgsm, pgd, functools.partial(pgd, keep="last")],
+    ids=["fgsm", "best", "last"],
+)
+
+
+@norms
+@ATTACKS
+def test_a_nan_gradient_leaves_finite_images_in_the_ball(norm, attack):
+    logits_fn, images, labels = problem(model=nan_gradient)
+    threat = ThreatModel(norm, EPS)
+    result = attack(logits_fn, images, labels, KEY, threat)
+    assert is_correct(logits_fn(images), labels).any()
+    owes(result, threat, logits_fn, images, labels)
+
+
+@ATTACKS
+def test_nan_logits_are_never_robust(attack):
+    _, images, labels = problem()
+    nan = np.full((12, 2), np.nan, np.float32)
+    nowhere = Partial(linear, nan, np.zeros((1, 2), np.float32))
+    threat = attacks.Linf(EPS)
+    result = attack(nowhere, images, labels, KEY, threat)
+    assert not result.robust.any()
+    assert threat.contains(result.images, images).all()
+
+
+@pytest.mark.parametrize(
+    ("attack", "norm"), [(fgsm, "linf"), (pgd, "l2")], ids=["fgsm", "pgd"]
+)
+def test_seeds_among_others_equal_seeds_alone(attack, norm):
+    problems = [problem(3, seed=seed)[0] for seed in range(3)]
+    _, images, labels = problem(3)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
+    keys = jax.random.split(KEY, 3)
+    threat = ThreatModel(norm, EPS)
+    chex.clear_trace_counter()
+    all_seeds = over_seeds(attack, (0, None, None, 0, None))
+    together = jax.jit(chex.assert_max_traces(lambda *call: all_seeds(*call), n=1))
+    together(stacked, images, labels, keys, ThreatModel(norm, 2 * EPS))
+    results = together(stacked, images, labels, keys, threat)
+    for index, logits_fn in enumerate(problems):
+        alone = attack(logits_fn, images, labels, keys[index], threat)
+        among = jax.tree.map(lambda leaf, i=index: leaf[i], results)
+        chex.assert_trees_all_close(among, alone, atol=1e-5)  # matmuls batched
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"steps": 0}, "steps=0: expected 1 or more"),
+        ({"restarts": 0}, "restarts=0: expected 1 or more"),
+        ({"keep": "first"}, "keep='first': expected 'best' or 'last'"),
+        ({"loss": "dlr"}, "loss='dlr': expected one of"),
+    ],
+)
+def test_impossible_settings_are_errors(options, match):
+    with pytest.raises(ValueError, match=match):
+        pgd(*problem(), KEY, attacks.Linf(EPS), **options)
+
+
+def test_fgsm_refuses_an_unknown_loss():
+    with pytest.raises(ValueError, match="loss='dlr'"):
+        fgsm(*problem(), None, attacks.Linf(EPS), loss="dlr")

@@ -1,0 +1,64 @@
+"""The journal of a run: metrics.jsonl and TensorBoard events."""
+
+import json
+import struct
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from symjax.training.journal import Journal, read
+
+ROWS = [
+    {"epoch": epoch, "step": 3 * epoch, "train_loss": [1.0 / epoch, None]}
+    for epoch in (1, 2, 3)
+]
+
+
+def write(folder, rows, done=0):
+    with Journal(folder, done) as journal:
+        for row in rows:
+            journal.write(row)
+    return folder / "metrics.jsonl"
+
+
+def events(folder):
+    """What TensorBoard reads: length, checksum, message, checksum."""
+    for path in sorted((folder / "tensorboard").glob("events.out.tfevents.*")):
+        rest = path.read_bytes()
+        while rest:
+            (length,) = struct.unpack("<Q", rest[:8])
+            yield Event.FromString(rest[12 : 12 + length])
+            rest = rest[12 + length + 4 :]
+
+
+def test_rows_come_back_and_go_to_tensorboard(tmp_path):
+    assert read(write(tmp_path, ROWS)) == ROWS
+    points = [
+        (value.tag, event.step, value.simple_value)
+        for event in events(tmp_path)
+        for value in event.summary.value
+    ]
+    assert points == [
+        ("train_loss/seed_0", epoch, pytest.approx(1 / epoch)) for epoch in (1, 2, 3)
+    ]
+
+
+def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
+    path = write(tmp_path, ROWS[:2])
+    whole = path.read_text()
+    for cut in range(len(whole.splitlines()[0]) + 1, len(whole)):
+        path.write_text(whole[:cut])
+        assert read(path) == ROWS[:1]
+
+
+def test_lines_after_the_last_checkpoint_are_dropped(tmp_path):
+    path = write(tmp_path, ROWS)
+    path.write_text(path.read_text() + '{"epoch": 4, "st')
+    other = [{"epoch": 2, "train_loss": [0.1, 0.2]}]
+    assert read(write(tmp_path, other, done=1)) == ROWS[:1] + other
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_there_is_nothing_in_a_new_folder(tmp_path):
+    assert read(tmp_path / "metrics.jsonl") == []
+    assert read(write(tmp_path, [])) == []

@@ -1,0 +1,471 @@
+"""Nets: a contract table, parameter counts by hand, invariance, export."""
+
+import functools
+
+import chex
+import flax.linen as linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symjax import models, nn
+from symjax.groups import C4
+
+KEY = jax.random.key(0)
+CLASSES = 10
+ALL = [(name, trunk) for trunk in models.TRUNKS for name in models.MODELS]
+MATCHED = [name for name in models.MODELS if name != "equivariant"]
+INVARIANCE = {"float32": 1e-5, "bfloat16": 5e-2}
+"""Of the logits, relative to the largest: four layers each round some units in the
+last place (6e-8 and 4e-3) of other sums when the image turns."""
+
+
+def small(name, trunk="matched", **options):
+    """Four layers, a quarter of the channels."""
+    return models.build(name, 4, CLASSES, trunk, **{"width": 0.25} | options)
+
+
+@functools.cache
+def shapes(model, size=32):
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    return jax.eval_shape(functools.partial(model.init, train=False), KEY, images)
+
+
+def trained_like(model, size=16, seed=0):
+    """Variables as training leaves them, no mean 0, no variance 1; nothing compiled."""
+    rng = np.random.default_rng(seed)
+
+    def fill(path, leaf):
+        drawn = rng.normal(size=leaf.shape)
+        match path[-1].key:
+            case "kernel":
+                drawn /= np.sqrt(leaf.size / leaf.shape[-1])
+            case "var":
+                drawn = np.exp(0.3 * drawn)
+            case "scale":
+                drawn = 1 + 0.3 * drawn
+            case _:
+                drawn = 0.3 * drawn
+        return drawn.astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(fill, shapes(model, size))
+
+
+def random_images(size=16, batch=2, seed=1):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(size=(batch, size, size, 3)).astype(np.float32)
+
+
+def turns(images):
+    return np.concatenate([np.rot90(images, g, axes=(1, 2)) for g in range(4)])
+
+
+def logits_of_turns(model, size):
+    """Logits `[4, B, K]` of two images under the four turns."""
+    variables = trained_like(model, size)
+    logits = jax.jit(lambda f, x: f(x))(
+        models.logits_fn(model, variables), turns(random_images(size))
+    )
+    return np.asarray(logits).reshape(4, 2, CLASSES)
+
+
+def change(logits):
+    """The largest change of logits under turns, relative to the largest logit."""
+    return np.max(np.abs(logits - logits[0])) / np.max(np.abs(logits))
+
+
+@pytest.mark.parametrize(("name", "trunk"), ALL)
+def test_contract_four_layers(name, trunk):
+    images = random_images()
+    chex.clear_trace_counter()
+    apply = jax.jit(chex.assert_max_traces(lambda f, x: f(x), n=1))
+    outputs = []
+    for seed in range(2):
+        model = small(name, trunk)  # built anew: an equal net compiles nothing
+        f = models.logits_fn(model, trained_like(model, seed=seed))
+        outputs.append(apply(f, images))
+    for logits in outputs:
+        chex.assert_shape(logits, (2, CLASSES))
+        chex.assert_type(logits, jnp.float32)
+        chex.assert_tree_all_finite(logits)
+    alone = apply(f, images[[0, 0]])  # running averages: no image sees the others
+    chex.assert_trees_all_close(alone[0], outputs[1][0], atol=1e-5)
+    assert np.max(np.abs(outputs[0] - outputs[1])) > 1e-3
+    assert np.max(np.abs(outputs[0][0] - outputs[0][1])) > 1e-4
+
+
+@pytest.mark.parametrize(("name", "trunk"), ALL)
+def test_contract_ten_layers_in_bfloat16(name, trunk):
+    images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    model = models.build(name, 10, 100, trunk, dtype="bfloat16")
+    init = functools.partial(model.init_with_output, train=True)
+    logits, variables = jax.eval_shape(init, KEY, images)
+    chex.assert_shape(logits, (2, 100))
+    for leaf in (logits, *jax.tree.leaves(variables)):
+        assert leaf.dtype == jnp.float32
+
+
+def plain(*channels):
+    """Parameters of 3x3 convolutions with batch norm, from one width to the next."""
+    pairs = zip(channels, channels[1:], strict=False)
+    return sum(9 * a * b + 2 * b for a, b in pairs)
+
+
+def group(*fields):
+    """The same on C4: a kernel over four group elements, the norm shared."""
+    return sum(36 * a * b + 2 * b for a, b in zip(fields, fields[1:], strict=False))
+
+
+def dense(features):
+    return 10 * features + 10
+
+
+STANDARD = plain(3, 16)
+LIFTED = plain(3, 16)  # 16 fields store what 16 channels do
+LIFTED_WITHOUT_NORM = 9 * 3 * 16 + 16
+MATCHED_10 = plain(32, 32, 64, 64, 128, 128, *[256] * 4) + dense(256)
+BY_HAND = {
+    ("baseline", "matched"): plain(3, 32) + MATCHED_10,
+    ("parallel_rot", "matched"): STANDARD + LIFTED + (80 * 32 + 64) + MATCHED_10,
+    ("parallel_scale", "matched"): (
+        STANDARD + (9 * 3 * 16 + 2 * 48) + (64 * 32 + 64) + MATCHED_10
+    ),
+    ("parallel_rs", "matched"): (
+        STANDARD + LIFTED + (9 * 3 * 16 + 2 * 48) + (128 * 32 + 64) + MATCHED_10
+    ),
+    ("weighted", "matched"): (
+        STANDARD
+        + (LIFTED + 64 * 16 + 16)
+        + (9 * 3 * 16 + 2 * 48 + 48 * 16 + 16)
+        + 3
+        + (16 * 32 + 64)
+        + MATCHED_10
+    ),
+    ("cascaded", "matched"): (
+        STANDARD + plain(16, 16) + (9 * 64 * 16 + 2 * 48) + (48 * 32 + 64) + MATCHED_10
+    ),
+    ("equivariant", "matched"): (
+        plain(3, 16) + group(16, 16, 32, 32, 64, 64, *[128] * 4) + dense(128)
+    ),
+    ("baseline", "reference"): (
+        plain(3, 16, 32, 32, 64, 64, 128, 128, 256, 256, 256) + dense(256)
+    ),
+    ("parallel_rot", "reference"): (
+        STANDARD
+        + LIFTED_WITHOUT_NORM
+        + plain(80, 32, 32, 64, 64, 128, 128, 256, 256, 512)
+        + dense(512)
+    ),
+    ("parallel_rs", "reference"): (
+        STANDARD
+        + LIFTED_WITHOUT_NORM
+        + 3 * plain(3, 16)
+        + (128 * 32 + 64)
+        + plain(32, 32, 32, 64, 128, 128, 256, 256, 512)
+        + dense(512)
+    ),
+    ("weighted", "reference"): (
+        (9 * 3 * 16 + 16)
+        + (LIFTED_WITHOUT_NORM + 64 * 16 + 16)
+        + 2
+        + plain(16, 32, 32, 64, 128, 256, 256, 512, 512)
+        + dense(512)
+    ),
+    ("cascaded", "reference"): (
+        plain(3, 64)
+        + (36 * 16 * 16 + 16)
+        + plain(64, 64, 128, 128, 256, 256, 512, 512)
+        + dense(512)
+    ),
+    ("equivariant", "reference"): (
+        plain(3, 16)
+        + group(16, 32, 32, 64, 64, 64, 128, 128, 128, 256)
+        + dense(256 * 4)
+    ),
+}
+STORED = {
+    ("baseline", "matched"): 2356458,
+    ("parallel_rs", "matched"): 2361146,
+    ("equivariant", "matched"): 2353274,
+    ("baseline", "reference"): 1770330,
+    ("parallel_rot", "reference"): 2382106,
+    ("parallel_rs", "reference"): 2336842,
+    ("weighted", "reference"): 4540316,
+    ("cascaded", "reference"): 4701658,
+    ("equivariant", "reference"): 3090650,
+}
+
+
+@pytest.mark.parametrize(("name", "trunk"), BY_HAND)
+def test_parameter_counts_follow_from_the_channel_table(name, trunk):
+    model = models.build(name, 10, CLASSES, trunk)
+    found = models.parameter_count(model, (32, 32, 3))
+    assert found == BY_HAND[name, trunk]
+    assert found == STORED.get((name, trunk), found)
+
+
+@pytest.mark.parametrize("depth", models.DEPTHS)
+def test_matched_nets_differ_in_their_first_layer_alone(depth):
+    def trunk(name):
+        params = shapes(models.build(name, depth, CLASSES))["params"]
+        keys = [k for k in params if k.startswith("block_") or k == "head"]
+        assert len(keys) < len(params)
+        return {key: params[key] for key in keys}
+
+    expected = trunk("baseline")
+    assert len(expected) == depth  # the first layer's block, not the dense layer
+    for name in MATCHED:
+        chex.assert_trees_all_equal_shapes_and_dtypes(trunk(name), expected)
+
+
+@pytest.mark.parametrize("depth", models.DEPTHS)
+def test_equivariant_net_has_as_many_blocks_as_layers(depth):
+    params = shapes(models.build("equivariant", depth, CLASSES))["params"]
+    kernels = [leaf["conv"]["kernel"] for name, leaf in params.items() if "_" in name]
+    assert len(kernels) == len(params) - 1 == depth
+    assert sorted(kernel.ndim for kernel in kernels) == [4] + [5] * (depth - 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"), [(16, "float32"), (15, "float32"), (16, "bfloat16")]
+)
+def test_equivariant_logits_do_not_change_when_the_image_turns(size, dtype):
+    logits = logits_of_turns(small("equivariant", dtype=dtype), size)
+    assert change(logits) < INVARIANCE[dtype]
+    assert np.ptp(logits[0], axis=0).max() > INVARIANCE[dtype]  # images differ
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("equivariant", {"readout": "flatten"}), ("baseline", {})],
+    ids=["flatten", "baseline"],
+)
+def test_other_logits_change_when_the_image_turns(name, options):
+    assert change(logits_of_turns(small(name, **options), 16)) > 1e-2
+
+
+def test_flatten_is_the_readout_of_the_reference_trunk():
+    readouts = {
+        (trunk, readout): models.build(
+            "equivariant", 10, CLASSES, trunk, readout=readout
+        ).readout
+        for trunk in models.TRUNKS
+        for readout in ("", "invariant", "flatten")
+    }
+    assert readouts["matched", ""] == "invariant"
+    assert readouts["reference", ""] == "flatten"
+    for (_, asked), found in readouts.items():
+        assert asked in ("", found)
+
+
+def test_equivariant_net_exported_as_stock_layers():
+    model = small("equivariant", mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
+    variables = trained_like(model)
+
+    def tiled(values):
+        return jax.tree.map(lambda leaf: jnp.tile(leaf, 4), values)
+
+    def stock(variables, images):
+        params, stats = variables["params"], variables["batch_stats"]
+        x = images
+        for index, item in enumerate("16 P 32 P 64 P 128".split()):
+            if item == "P":
+                x = linen.max_pool(x, (2, 2), (2, 2))
+                continue
+            name, fields = f"block_{index}", int(item) // 4
+            make = nn.GroupConv if index else nn.LiftingConv
+            plain = make(fields, group=C4).expand(params[name]["conv"])
+            conv = linen.Conv(4 * fields, (3, 3), use_bias=False)
+            x = conv.apply({"params": plain}, x)
+            x = linen.BatchNorm(use_running_average=True).apply(
+                {
+                    "params": tiled(params[name]["norm"]),
+                    "batch_stats": tiled(stats[name]["norm"]),
+                },
+                x,
+            )
+            x = linen.relu(x)
+        pooled = jnp.max(x.reshape(*x.shape[:3], 4, -1), axis=(1, 2, 3))
+        return linen.Dense(CLASSES).apply({"params": params["head"]}, pooled)
+
+    images = random_images()
+    mean, std = np.float32(model.mean), np.float32(model.std)
+    exported = jax.jit(stock)(variables, (images - mean) / std)
+    logits = jax.jit(model.apply)(variables, images)
+    chex.assert_trees_all_close(logits, exported, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "trunk"),
+    [
+        ("weighted", "matched"),
+        ("equivariant", "matched"),
+        ("parallel_rs", "reference"),
+        ("cascaded", "reference"),
+    ],
+)
+def test_lowering_reaches_every_convolution(name, trunk):
+    def primitives(lowering):
+        model = small(name, trunk, lowering=lowering)
+        images = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+        program = str(jax.make_jaxpr(model.apply)(shapes(model, 16), images))
+        convolutions = program.count("conv_general_dilated[")
+        return convolutions, program.count("dot_general[") - convolutions
+
+    conv, conv_rest = primitives("conv")
+    patches, patches_rest = primitives("patches")
+    assert conv >= 4
+    assert patches == 0
+    assert patches_rest - conv_rest == 2 * conv  # each is a matmul instead
+
+
+def test_normalisation_is_the_first_step():
+    images = random_images()
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    options = {"width": 0.1}
+    model = small("baseline", **options, mean=mean, std=std)
+    plain = small("baseline", **options, mean=(0.0,), std=(1.0,))
+    variables = trained_like(model)
+    normalised = (images - np.float32(mean)) / np.float32(std)
+    chex.assert_trees_all_close(
+        jax.jit(model.apply)(variables, images),
+        jax.jit(plain.apply)(variables, normalised),
+        atol=1e-5,
+    )
+
+
+def test_train_mode_uses_the_batch_and_moves_the_averages():
+    model = models.build("baseline", 4, CLASSES, width=0.1, mean=(0.0,), std=(1.0,))
+    variables = trained_like(model)
+    images = random_images()
+    apply = functools.partial(model.apply, train=True, mutable=["batch_stats"])
+    _, updates = jax.jit(apply)(variables, images)
+    kernel = variables["params"]["standard"]["conv"]["kernel"]
+    first = jax.jit(linen.Conv(3, (3, 3), use_bias=False).apply)(
+        {"params": {"kernel": kernel}}, images
+    )
+    old = variables["batch_stats"]["standard"]["norm"]["mean"]
+    new = updates["batch_stats"]["standard"]["norm"]["mean"]
+    expected = 0.9 * old + 0.1 * np.mean(first, axis=(0, 1, 2))
+    chex.assert_trees_all_close(new, expected, atol=1e-5)
+
+
+def test_logits_fn_is_compared_by_the_value_of_its_net():
+    variables = trained_like(small("baseline"))
+    images = random_images()
+    chex.clear_trace_counter()
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def total(f, images):
+        return jax.tree_util.tree_reduce(lambda a, b: a + jnp.sum(b), f, 0.0)
+
+    total(models.logits_fn(small("baseline"), variables), images)
+    total(models.logits_fn(small("baseline"), variables), images)
+    with pytest.raises(AssertionError, match="traced > 1 times"):
+        total(models.logits_fn(small("baseline", mean=(0.0,)), variables), images)
+
+
+@pytest.mark.parametrize(
+    ("name", "trunk", "depth", "size"),
+    [
+        ("baseline", "matched", 4, 7),
+        ("parallel_rs", "matched", 4, 6),
+        ("equivariant", "matched", 10, 4),
+        ("baseline", "reference", 10, 16),
+    ],
+)
+def test_image_too_small_for_the_pools(name, trunk, depth, size):
+    model = models.build(name, depth, CLASSES, trunk)
+    with pytest.raises(ValueError, match="1x1 pixels.*too small.*larger images"):
+        shapes(model, size)
+
+
+@pytest.mark.parametrize("size", [8, 9, 15])
+def test_three_pools_need_eight_pixels(size):
+    shapes(small("equivariant"), size)  # it raises if a pool does not fit
+
+
+def test_width_brings_two_nets_to_the_same_size():
+    options = {"depth": 4, "classes": CLASSES}
+    shape = (32, 32, 3)
+    count = models.parameter_count
+    target = count(models.build("parallel_rs", **options), shape)
+    width = models.matching_width("equivariant", target, shape, **options)
+    found = count(models.build("equivariant", width=width, **options), shape)
+    assert 1 < width < 1.02  # at the same width it stores 1.7 % less
+    assert abs(found - target) < 0.01 * target
+
+
+def test_width_multiplies_the_channels():
+    params = shapes(small("parallel_rs", width=0.5))["params"]
+    chex.assert_shape(params["standard"]["conv"]["kernel"], (3, 3, 3, 8))
+    chex.assert_shape(params["rotation"]["conv"]["kernel"], (3, 3, 3, 8))
+    chex.assert_shape(params["scale"]["conv"]["conv"]["kernel"], (3, 3, 3, 8))
+    chex.assert_shape(params["fusion"]["conv"]["kernel"], (1, 1, 64, 16))
+    chex.assert_shape(params["head"]["kernel"], (128, CLASSES))
+
+
+def test_order_of_the_cascade_changes_the_layers():
+    turned = small("cascaded", order=("rotation", "standard", "scale"), width=1.0)
+    plain = small("cascaded", width=1.0)
+    explicit = small("cascaded", order=("standard", "rotation", "scale"), width=1.0)
+    kernel = lambda model: {  # noqa: E731
+        name: shapes(model)["params"][name]["conv"]["kernel"].shape
+        for name in ("standard", "rotation")
+    }
+    first, after_standard, after_rotation = (
+        (3, 3, channels, 16) for channels in (3, 16, 64)
+    )
+    assert kernel(plain) == {"standard": first, "rotation": after_standard}
+    assert kernel(turned) == {"standard": after_rotation, "rotation": first}
+    assert explicit == plain != turned
+
+
+@pytest.mark.parametrize("group", ["C1", "C2"])
+def test_group_of_the_rotation_layers(group):
+    params = shapes(small("equivariant", group=group))["params"]
+    order = int(group[1])
+    chex.assert_shape(params["block_2"]["conv"]["kernel"], (3, 3, order, 4, 8))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"name": "parallel_rss"}, "'parallel_rss'.*Did you mean 'parallel_rs'"),
+        ({"trunk": "refrence"}, "trunk.*Did you mean 'reference'"),
+        ({"depth": 5}, r"depth 5: expected one of \[4, 10\]"),
+        ({"group": "C8"}, "group 'C8'.*'C4'"),
+        ({"dtype": "float16"}, "dtype 'float16'.*'bfloat16'"),
+        ({"readout": "flatten"}, "readout='flatten' is for the equivariant.*baseline"),
+        ({"order": ("scale",)}, "order=.*matched cascaded net, not matched baseline"),
+        (
+            {"name": "cascaded", "trunk": "reference", "order": ("scale",)},
+            "not reference cascaded",
+        ),
+    ],
+)
+def test_build_errors(options, match):
+    with pytest.raises(ValueError, match=match):
+        models.build(**{"name": "baseline", "depth": 4, "classes": 10} | options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "match"),
+    [
+        ("equivariant", {"readout": "max"}, "readout='max'.*'invariant'"),
+        ("cascaded", {"order": ("standard", "shear")}, "'shear'.*'rotation'"),
+        ("baseline", {"mean": (0.5, 0.5)}, "mean=.* 2 values .* 3 channels"),
+        ("baseline", {"lowering": "winograd"}, "lowering='winograd'"),
+        ("cascaded", {"trunk": "reference", "width": 0.3}, "width=0.3.*multiple of"),
+    ],
+)
+def test_option_errors_name_the_way_out(name, options, match):
+    with pytest.raises(ValueError, match=match):
+        shapes(small(name, **options), 16)
+
+
+def test_images_must_have_rank_four():
+    with pytest.raises(ValueError, match=r"\[B, H, W, C\], got \(16, 16, 3\)"):
+        jax.eval_shape(small("baseline").init, KEY, jnp.zeros((16, 16, 3)))

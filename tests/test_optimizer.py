@@ -1,0 +1,71 @@
+"""Adam and its schedules, known in closed form where the gradient is constant."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from symjax.training import optimizer
+
+SETTINGS = {
+    "rate": 0.1,
+    "schedule": "constant",
+    "total_steps": 8,
+    "decay_steps": 3,
+    "decay_factor": 0.1,
+    "weight_decay": 0.0,
+}
+PARAMS = {"kernel": jnp.array([[2.0, -1.0]]), "bias": jnp.array([3.0])}
+
+
+def moves(tx, steps=8):
+    """What each step adds to the parameters, their gradients being all ones."""
+    params, opt_state, added = PARAMS, tx.init(PARAMS), []
+    for _ in range(steps):
+        gradients = jax.tree.map(jnp.ones_like, params)
+        updates, opt_state = tx.update(gradients, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        added.append(updates)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *added)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factor"),
+    [
+        ("constant", lambda t: np.ones(8)),
+        ("step", lambda t: 0.1 ** (t // 3)),
+        ("cosine", lambda t: (1 + np.cos(np.pi * t / 8)) / 2),
+    ],
+)
+def test_schedules(schedule, factor):
+    # Adam divides a constant gradient by its own size: each step is the rate.
+    added = moves(optimizer.build(**SETTINGS | {"schedule": schedule}))
+    expected = -0.1 * factor(np.arange(8))
+    # float32 leaves 1 - 0.999^t, by which Adam divides, an error of 2e-5.
+    np.testing.assert_allclose(added["bias"][:, 0], expected, rtol=1e-4)
+
+
+def test_cosine_ends_at_0():
+    tx = optimizer.build(**SETTINGS | {"schedule": "cosine"})
+    np.testing.assert_allclose(moves(tx, 9)["bias"][8], 0, atol=1e-9)
+
+
+def test_without_weight_decay_it_is_adam():
+    chex.assert_trees_all_equal(
+        moves(optimizer.build(**SETTINGS)), moves(optax.adam(0.1))
+    )
+
+
+def test_weight_decay_shrinks_kernels_and_leaves_biases():
+    plain = moves(optimizer.build(**SETTINGS), 1)
+    decayed = moves(optimizer.build(**SETTINGS | {"weight_decay": 0.5}), 1)
+    chex.assert_trees_all_equal(decayed["bias"], plain["bias"])
+    shrunk = plain["kernel"][0] - 0.1 * 0.5 * np.asarray(PARAMS["kernel"])
+    np.testing.assert_allclose(decayed["kernel"][0], shrunk, rtol=1e-5)
+
+
+def test_an_unknown_schedule_is_an_error():
+    with pytest.raises(ValueError, match="'linear': expected one of .*cosine"):
+        optimizer.build(**SETTINGS | {"schedule": "linear"})

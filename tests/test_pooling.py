@@ -1,0 +1,116 @@
+"""Pooling: against Flax on images, against numpy on fields, and its symmetry."""
+
+import chex
+import flax.linen as linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symjax import nn
+from symjax.groups import C2, C4
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+POOLS = [(nn.max_pool, linen.max_pool), (nn.avg_pool, linen.avg_pool)]
+POOL_IDS = ["max", "avg"]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), POOLS, ids=POOL_IDS)
+@pytest.mark.parametrize(
+    ("window", "strides", "padding"),
+    [
+        ((2, 2), (2, 2), "VALID"),
+        ((3, 3), (2, 2), "SAME"),
+        ((3, 3), (3, 3), ((1, 1), (1, 1))),
+        ((2, 3), (1, 2), ((0, 1), (2, 1))),
+    ],
+)
+def test_pools_of_images_are_those_of_flax(ours, theirs, window, strides, padding):
+    images = normal(0, 2, 7, 8, 3) - 5  # padded zeros would win a maximum
+    options = (window, strides, padding)
+    both = jax.jit(lambda x: (ours(x, *options), theirs(x, *options)))
+    chex.assert_trees_all_close(*both(images), atol=1e-6)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), POOLS, ids=POOL_IDS)
+@pytest.mark.parametrize(("size", "window"), [(8, 2), (7, 3)])
+def test_pools_of_fields(ours, theirs, size, window):
+    field = normal(0, 2, size, size, 4, 3)
+
+    @jax.jit
+    def pooled(field):
+        flat = field.reshape(2, size, size, 12)
+        return (
+            ours(field, window, group=C4),
+            theirs(flat, (window, window), (2, 2)),
+            ours(C4.act_on_field(1, field), window, group=C4),
+        )
+
+    found, flat, turned = pooled(field)
+    chex.assert_trees_all_close(found, flat.reshape(found.shape), atol=1e-6)
+    turned_after = np.roll(np.rot90(found, axes=(1, 2)), 1, axis=3)
+    chex.assert_trees_all_close(turned, turned_after, atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", [nn.max_pool, nn.avg_pool])
+def test_fields_need_their_group(pool):
+    with pytest.raises(ValueError, match=r"\(1, 8, 8, 4, 3\) needs its group"):
+        pool(jnp.zeros((1, 8, 8, 4, 3)))
+
+
+@pytest.mark.parametrize("pool", [nn.max_pool, nn.avg_pool])
+def test_exactness_is_guarded_for_the_group_given(pool):
+    images = jnp.zeros((1, 6, 8, 3))
+    for group in (None, C2):
+        shape = jax.eval_shape(lambda x, group=group: pool(x, group=group), images)
+        chex.assert_shape(shape, (1, 3, 4, 3))
+    with pytest.raises(nn.ExactnessError, match=f"{pool.__name__} on 6x8"):
+        pool(images, group=C4)
+    with pytest.raises(nn.ExactnessError, match=f"{pool.__name__} on 7x7"):
+        pool(jnp.zeros((1, 7, 7, 4, 3)), group=C4)
+
+
+def test_window_that_does_not_fit():
+    with pytest.raises(ValueError, match=r"\(3, 3\) does not fit into \(2, 5\)"):
+        nn.max_pool(jnp.zeros((1, 2, 5, 3)), 3)
+
+
+def gradient_of_sum(pool, ones):
+    return jax.jit(jax.grad(lambda x: jnp.sum(pool(x))))(ones)
+
+
+def test_ties_share_the_gradient_evenly():
+    ones = np.ones((1, 4, 4, 1), np.float32)
+    found = gradient_of_sum(nn.max_pool, ones)
+    chex.assert_trees_all_close(found, 0.25 * ones, atol=1e-7)
+
+    ones = np.ones((1, 5, 5, 1), np.float32)
+    found = gradient_of_sum(lambda x: nn.max_pool(x, 3), ones)
+    covered = np.array([1, 1, 2, 1, 1], np.float32)  # windows over each of five pixels
+    expected = np.outer(covered, covered)[None, :, :, None] / 9
+    chex.assert_trees_all_close(found, expected, atol=1e-6)
+
+    ones = np.ones((1, 2, 2, 4, 3), np.float32)
+    found = gradient_of_sum(nn.GroupPool("max"), ones)
+    chex.assert_trees_all_close(found, 0.25 * ones, atol=1e-7)
+
+
+@pytest.mark.parametrize(("kind", "reduce"), [("max", np.max), ("mean", np.mean)])
+def test_group_pool(kind, reduce):
+    field = normal(0, 1, 5, 5, 4, 3)
+    turned = np.concatenate([C4.act_on_field(g, field) for g in range(4)])
+    pooled = jax.jit(nn.GroupPool(kind))(turned)
+    for g in range(4):
+        expected = np.rot90(reduce(field[0], axis=2), g)
+        chex.assert_trees_all_close(pooled[g], expected, atol=1e-6)
+
+
+def test_group_pool_errors():
+    with pytest.raises(ValueError, match="kind='median'.*'max' or 'mean'"):
+        nn.GroupPool("median")(jnp.zeros((1, 2, 2, 4, 3)))
+    with pytest.raises(ValueError, match=r"expected a field.*\(1, 2, 2, 3\)"):
+        nn.GroupPool()(jnp.zeros((1, 2, 2, 3)))

@@ -1,0 +1,53 @@
+"""The seed axis and the random streams."""
+
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symjax.seeds import Stream, keys, of_seed, over_seeds, stream
+
+
+def bits(key):
+    return tuple(jax.random.key_data(key).tolist())
+
+
+def one_seed(state, key, shared):
+    noise = jax.random.normal(key, state["w"].shape)
+    return {"w": state["w"] * shared + noise}, jnp.sum(state["w"])
+
+
+def test_over_seeds_equals_a_loop():
+    states = {"w": jnp.arange(12.0).reshape(3, 4)}
+    shared = jnp.linspace(0, 1, 4)
+    together = over_seeds(one_seed, (0, 0, None))(states, keys(5, 3), shared)
+    for index in range(3):
+        alone = one_seed(of_seed(states, index), jax.random.key(5 + index), shared)
+        chex.assert_trees_all_close(of_seed(together, index), alone, rtol=1e-6)
+
+
+def test_over_seeds_maps_every_argument_by_default():
+    np.testing.assert_array_equal(over_seeds(jnp.dot)(jnp.eye(2), jnp.eye(2)), [1, 1])
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_keys_are_those_of_the_integers(first):
+    assert keys(first, 3).shape == (3,)
+    expected = [bits(jax.random.key(first + index)) for index in range(3)]
+    assert [bits(key) for key in keys(first, 3)] == expected
+
+
+def test_streams_are_distinct_and_depend_on_nothing_drawn_before():
+    drawn = {
+        bits(stream(key, purpose, index))
+        for key, purpose, index in itertools.product(keys(0, 3), Stream, range(4))
+    }
+    assert len(drawn) == 3 * len(Stream) * 4
+    key = jax.random.key(1)
+    later = bits(stream(key, Stream.SHUFFLE, 3))
+    jax.random.normal(stream(key, Stream.INIT), (5,))
+    assert later == bits(stream(key, Stream.SHUFFLE, jnp.int32(3)))
+    assert bits(jax.jit(stream, static_argnums=1)(key, Stream.SHUFFLE, 3)) == later

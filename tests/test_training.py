@@ -1,0 +1,369 @@
+"""Training: epochs, batches, seeds that diverge, and runs that are cut off and resumed.
+
+What needs no real net uses `Linear` or `Recorder`, which compile in no time.
+"""
+
+import dataclasses
+import json
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen
+from jax.tree_util import Partial
+
+from symjax import attacks, training
+from symjax.seeds import keys, of_seed, over_seeds
+from symjax.training import Experiment, RunExistsError, adversarial, journal
+from symjax.training import experiment as experiments
+from symjax.training import state as states
+from symjax.training.checkpoint import Checkpoints
+from symjax.training.step import Recipe, evaluate_epoch, train_epoch
+
+IMAGES, BATCH, CLASSES = 50, 16, 10  # three batches; two images sit out
+CLOCK = ("seconds", "images_per_second")
+
+
+class Recorder(linen.Module):
+    """Notes in which step it saw which image; an image's first pixel is its number."""
+
+    @linen.compact
+    def __call__(self, images, train):
+        step = self.variable("batch_stats", "step", jnp.zeros, ())
+        seen = self.variable("batch_stats", "seen", jnp.zeros, (IMAGES,))
+        when = self.variable("batch_stats", "when", jnp.zeros, (IMAGES,))
+        number = jnp.round(images[:, 0, 0, 0] * 255).astype(jnp.int32)
+        if train:
+            step.value += 1
+            seen.value = seen.value.at[number].add(1)
+            when.value = when.value.at[number].set(step.value)
+        scale = self.param("scale", linen.initializers.ones, ())
+        return 4 * scale * jax.nn.one_hot(number % CLASSES, CLASSES)
+
+
+def numbered():
+    images = np.zeros((IMAGES, 2, 2, 1), np.uint8)
+    images[:, 0, 0, 0] = np.arange(IMAGES)
+    return images, np.arange(IMAGES, dtype=np.int32) % CLASSES
+
+
+def record(epoch, seeds=2, smoothing=0.0):
+    tx = optax.sgd(0.0)
+    make_batch = adversarial.batch_maker("clean", 0, 0, 0)
+    recipe = Recipe(Recorder(), tx, make_batch, BATCH, False, smoothing)
+    states_ = over_seeds(lambda key: states.create(recipe.model, tx, key, (2, 2, 1)))(
+        keys(0, seeds)
+    )
+    run = over_seeds(lambda *call: train_epoch(recipe, *call), (0, 0, None, None, None))
+    state, sums = jax.jit(run)(states_, keys(0, seeds), epoch, *numbered())
+    return state.batch_stats, sums
+
+
+def test_an_epoch_visits_every_image_once_but_for_what_fills_no_batch():
+    noted, sums = record(epoch=0)
+    assert (sums.count == 48).all() and (noted["step"] == 3).all()
+    assert (noted["seen"].sum(axis=1) == 48).all() and noted["seen"].max() == 1
+    for seed in range(2):
+        batches = np.bincount(noted["when"][seed].astype(int), minlength=4)
+        np.testing.assert_array_equal(batches, [2, 16, 16, 16])
+    assert (sums.correct == 48).all()  # labels went with their images
+
+
+def test_every_epoch_and_every_seed_has_a_permutation_of_its_own():
+    first, again, second = (record(epoch)[0]["when"] for epoch in (0, 0, 1))
+    chex.assert_trees_all_equal(first, again)
+    for one, other in ((first, second), (first[0], first[1])):
+        assert (one != other).mean() > 0.4  # 2/3 expected
+    sat_out = [set(np.flatnonzero(when == 0)) for when in (*first, *second)]
+    assert len(set.union(*sat_out)) > 2
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_is_cross_entropy_with_smoothed_labels(smoothing):
+    # The label's logit is 4, nine others are 0; the label keeps 1 - 0.9 smoothing.
+    expected = np.log(np.exp(4) + 9) - 4 * (1 - 0.9 * smoothing)
+    _, sums = record(epoch=0, smoothing=smoothing)
+    np.testing.assert_allclose(sums.loss / sums.count, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [7, 25, 64])
+def test_evaluation_counts_every_image_once(batch_size):
+    images, labels = numbered()
+    labels = np.where(np.arange(IMAGES) < 20, (labels + 1) % CLASSES, labels)
+    state = states.create(Recorder(), optax.sgd(0.0), jax.random.key(0), (2, 2, 1))
+    sums = evaluate_epoch(Recorder(), batch_size, state, images, labels)
+    assert sums.count == 50 and sums.correct == 30
+    expected = 50 * np.log(np.exp(4) + 9) - 30 * 4
+    np.testing.assert_allclose(sums.loss, expected, rtol=1e-5)
+
+
+def linear_problem():
+    rng = np.random.default_rng(0)
+    weights = jnp.asarray(rng.normal(size=(12, 3)), jnp.float32)
+    logits_fn = Partial(lambda w, x: x.reshape(len(x), -1) @ w, weights)
+    images = jnp.asarray(rng.uniform(size=(8, 2, 2, 3)), jnp.float32)
+    return logits_fn, images, jnp.asarray(rng.integers(0, 3, 8))
+
+
+def test_the_published_batch_is_the_images_and_their_fgsm_in_the_published_range():
+    logits_fn, images, labels = linear_problem()
+    make = adversarial.batch_maker("fgsm_augmented", 0.1, 0, 0, bounds=(0.5, 1.0))
+    out, answers = make(logits_fn, images, labels, None)
+    logits = np.asarray(logits_fn(images), np.float64)
+    errors = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    errors -= np.eye(3)[labels]
+    gradient = (errors @ np.asarray(logits_fn.args[0]).T).reshape(images.shape)
+    expected = np.clip(images + 0.1 * np.sign(gradient), 0.5, 1)
+    np.testing.assert_allclose(out, np.concatenate([images, expected]), atol=1e-6)
+    np.testing.assert_array_equal(answers, np.concatenate([labels, labels]))
+
+
+def test_adversarial_training_replaces_images_by_the_last_iterate():
+    logits_fn, images, labels = linear_problem()
+    make = adversarial.batch_maker("pgd", 8 / 255, 7, 2 / 255)
+    key = jax.random.key(0)
+    out, answers = make(logits_fn, images, labels, key)
+    chex.assert_trees_all_equal(answers, labels)
+    threat = attacks.Linf(8 / 255)
+    assert threat.contains(out, images).all()
+    assert (attacks.cross_entropy(logits_fn(out), labels)).mean() > 0.05 + (
+        attacks.cross_entropy(logits_fn(images), labels).mean()
+    )
+    same = attacks.pgd(
+        logits_fn, images, labels, key, threat, 7, 2 / 255, keep="last"
+    ).images
+    chex.assert_trees_all_equal(out, same)
+
+
+def test_an_unknown_training_mode_is_an_error():
+    with pytest.raises(ValueError, match="'trades': expected one of .*fgsm_augmented"):
+        adversarial.batch_maker("trades", 0.1, 1, 0.1)
+
+
+class Linear(linen.Module):
+    """Logistic regression; with luck above `limit`, NaN from training step 5 on."""
+
+    limit: float = 2.0
+    dtype: type = jnp.float32
+
+    @linen.compact
+    def __call__(self, images, train):
+        step = self.variable("batch_stats", "step", jnp.zeros, ())
+        luck = self.param("luck", linen.initializers.uniform(1.0), ())
+        logits = linen.Dense(CLASSES)(images.reshape(len(images), -1))
+        unlucky = (luck > self.limit) & (step.value >= 5)
+        if train:
+            step.value += 1
+            logits = jnp.where(unlucky, jnp.nan, logits)
+        return logits
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """`use(net)`: the net that configurations build from now on."""
+
+    def use(net):
+        monkeypatch.setattr(experiments, "_model", lambda config, classes: net)
+
+    use(Linear())
+    return use
+
+
+SHORT = {"dataset.train_images": 100, "checkpoint.every_epochs": 1}  # 3 steps an epoch
+
+
+class Killed(Exception):
+    """In place of a signal."""
+
+
+def kill_in_epoch(monkeypatch, epoch):
+    """The run dies between an epoch's line in the journal and its checkpoint."""
+    save = Checkpoints.save
+
+    def save_or_die(store, now, *args):
+        if now == epoch:
+            raise Killed
+        save(store, now, *args)
+
+    monkeypatch.setattr(Checkpoints, "save", save_or_die)
+
+
+def rows(folder):
+    return [
+        {name: value for name, value in row.items() if name not in CLOCK}
+        for row in journal.read(folder / "metrics.jsonl")
+    ]
+
+
+def assert_resumes(whole, config, folder, train_run):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        kill_in_epoch(patch, 2)
+        train_run(config, folder)
+    assert [row["epoch"] for row in rows(folder)] == [1, 2]
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "cut o')
+    resumed = train_run(config, folder)
+    assert "resuming after epoch 1 of 3" in resumed.log
+    chex.assert_trees_all_equal(resumed.state, whole.state)
+    assert rows(folder) == rows(whole.folder)
+    assert [row["epoch"] for row in rows(folder)] == [1, 2, 3]
+
+
+def test_a_cut_off_run_resumes_bit_for_bit(trained, tiny, train_run, tmp_path):
+    config = tiny({"checkpoint.every_epochs": 1})
+    assert_resumes(trained, config, tmp_path, train_run)
+
+
+def test_so_does_one_with_augmentation_and_attacks(tiny, train_run, tmp_path):
+    changes = {"dataset.augment": True, "training.mode": "pgd", "training.steps": 1}
+    config = tiny(SHORT | changes | {"model.name": "baseline"})
+    whole = train_run(config, tmp_path / "whole")
+    assert_resumes(whole, config, tmp_path / "cut", train_run)
+
+
+def test_a_net_learns(trained):
+    history = rows(trained.folder)
+    losses = np.array([row["train_loss"] for row in history])
+    assert losses.shape == (3, 2) and (losses[-1] < 0.7 * losses[0]).all()
+    assert min(history[-1]["train_accuracy"]) > 0.6  # chance is 0.1
+    assert min(history[-1]["test_accuracy"]) > 0.4
+    assert [row["step"] for row in history] == [13, 26, 39]
+    assert history[-1]["test_loss"][0] != history[-1]["test_loss"][1]
+    assert "2 seeds on digits, 430 training images" in trained.log
+    assert (trained.state.diverged_step == states.STILL_FINITE).all()
+
+
+def test_a_seed_alone_equals_that_seed_among_others(trained, tiny, train_run, tmp_path):
+    alone = train_run(tiny({"first_seed": 1, "seeds": 1, "epochs": 1}), tmp_path)
+    # Matmuls that are batched over seeds sum in another order, and Adam divides by the
+    # size of a gradient: where that is all rounding, a step of 1e-2 takes another turn.
+    among, only = rows(trained.folder)[0], rows(tmp_path)[0]
+    for name in ("train_loss", "train_accuracy", "test_loss"):
+        np.testing.assert_allclose(only[name][0], among[name][1], rtol=1e-3)
+    assert abs(only["train_loss"][0] / among["train_loss"][0] - 1) > 1e-2
+    del alone
+
+
+def test_bfloat16_keeps_its_parameters_in_float32(tiny, train_run, tmp_path):
+    changes = {"model.dtype": "bfloat16", "seeds": 1, "epochs": 1, "batch_size": 50}
+    smooth = {"optimizer.label_smoothing": 0.1, "optimizer.weight_decay": 1e-3}
+    run = train_run(tiny(SHORT | changes | smooth), tmp_path)
+    for leaf in jax.tree.leaves(run.state.params):
+        assert leaf.dtype == jnp.float32
+    chex.assert_tree_all_finite(run.state.variables)
+    assert np.isfinite(rows(tmp_path)[0]["test_loss"]).all()
+
+
+def test_a_seed_that_diverges_is_frozen_and_the_other_goes_on(
+    use, tiny, train_run, tmp_path
+):
+    config = tiny(SHORT)
+    fresh = Experiment.build(config).fresh_state()
+    luck = np.asarray(fresh.params["luck"])
+    lost, well = int(luck.argmax()), int(luck.argmin())
+    healthy = train_run(config, tmp_path / "healthy")
+    use(Linear(limit=float(luck.mean())))
+    run = train_run(config, tmp_path / "run")
+    assert f"seed {lost} diverged" in run.log and run.log.count("diverged") == 1
+    assert "at step 5, in epoch 2" in run.log and "no seed is left" not in run.log
+    assert list(run.state.diverged_step) == [5 if i == lost else -1 for i in range(2)]
+    chex.assert_tree_all_finite(run.state.params)
+    assert run.state.step[lost] == 5
+    chex.assert_trees_all_close(
+        of_seed(run.state, well), of_seed(healthy.state, well), atol=1e-6
+    )
+    history, expected = rows(tmp_path / "run"), rows(tmp_path / "healthy")
+    assert len(history) == 3
+    assert history[2]["train_loss"][lost] is None
+    np.testing.assert_allclose(
+        history[2]["train_loss"][well], expected[2]["train_loss"][well], rtol=1e-5
+    )
+    # The last finite step is what is kept: two of the second epoch's three counted.
+    assert history[1]["train_loss"][lost] is not None
+
+
+def test_a_run_ends_when_no_seed_is_left(use, tiny, train_run, tmp_path):
+    use(Linear(limit=-1.0))
+    run = train_run(tiny(SHORT), tmp_path)
+    assert "seed 0 diverged" in run.log and "seed 1 diverged" in run.log
+    assert "no seed is left" in run.log
+    assert [row["epoch"] for row in rows(tmp_path)] == [1, 2]
+    again = train_run(tiny(SHORT), tmp_path)
+    assert "resuming after epoch 2" in again.log
+    chex.assert_trees_all_equal(again.state, run.state)
+
+
+def test_a_validation_split_is_measured_beside_the_test_split(
+    use, tiny, train_run, tmp_path
+):
+    changes = {"dataset.validation_images": 40, "evaluation.every_epochs": 2}
+    train_run(tiny(SHORT | changes), tmp_path)
+    for row in rows(tmp_path):
+        measured = row["epoch"] in (2, 3)  # every second epoch, and the last
+        assert ("validation_accuracy" in row) == ("test_accuracy" in row) == measured
+    accuracy = 40 * np.array(rows(tmp_path)[-1]["validation_accuracy"])
+    np.testing.assert_allclose(accuracy, accuracy.round(), atol=1e-6)
+
+
+def test_the_run_folder_keeps_the_configuration(use, tiny, train_run, tmp_path):
+    config = tiny(SHORT | {"checkpoint.keep": 2})
+    train_run(config, tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    kept = experiments.from_json(text)
+    assert kept.is_locked and experiments.digest(kept) == experiments.digest(config)
+    assert json.loads(text)["model"]["width"] == 0.1
+    assert experiments.digest(tiny()) != experiments.digest(config)
+    whole = {path.name for path in (tmp_path / "checkpoints").glob("[0-9]*")}
+    assert whole == {"2", "3"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"batch_size": 20}, r"batch_size \(was 32, is 20\)"),
+        ({"optimizer.rate": 0.02}, r"optimizer.rate \(was 0.01, is 0.02\)"),
+        ({"model.order": ("scale",)}, "model.order"),
+    ],
+)
+def test_a_folder_takes_one_configuration(
+    use, tiny, train_run, tmp_path, changes, match
+):
+    train_run(tiny(SHORT | {"epochs": 1}), tmp_path)
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(RunExistsError, match=match):
+        train_run(tiny(SHORT | changes), tmp_path)
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_a_cosine_schedule_fixes_the_epochs(use, tiny, train_run, tmp_path):
+    cosine = SHORT | {"optimizer.schedule": "cosine"}
+    train_run(tiny(cosine | {"epochs": 1}), tmp_path)
+    with pytest.raises(RunExistsError, match="epochs, which the cosine"):
+        train_run(tiny(cosine), tmp_path)
+
+
+def test_a_folder_is_not_taken_again_without_resume(use, tiny, train_run, tmp_path):
+    train_run(tiny(SHORT | {"epochs": 1}), tmp_path)
+    with pytest.raises(RunExistsError, match="holds a run already"):
+        train_run(tiny(SHORT), tmp_path, resume=False)
+
+
+def test_a_run_goes_on_with_its_own_data_only(
+    use, tiny, train_run, tmp_path, monkeypatch
+):
+    train_run(tiny(SHORT | {"epochs": 1}), tmp_path)
+    load = experiments._dataset
+    monkeypatch.setattr(
+        experiments, "_dataset", lambda c: dataclasses.replace(load(c), sha256="abc")
+    )
+    with pytest.raises(RunExistsError, match="digits now has abc"):
+        train_run(tiny(SHORT), tmp_path)
+
+
+def test_a_batch_larger_than_the_data_is_an_error(tiny, tmp_path):
+    with pytest.raises(ValueError, match="batch_size=500 is more than the 430"):
+        training.train(tiny({"batch_size": 500}), tmp_path)
+    assert not list(tmp_path.iterdir())
