@@ -143,7 +143,7 @@ BY_HAND = {
         + MATCHED_10
     ),
     ("cascaded", "matched"): (
-        STANDARD + plain(16, 16) + (9 * 64 * 16 + 2 * 48) + (48 * 32 + 64) + MATCHED_10
+        STANDARD + plain(16, 16) + (9 * 16 * 16 + 2 * 48) + (48 * 32 + 64) + MATCHED_10
     ),
     ("equivariant", "matched"): (
         plain(3, 16) + group(16, 16, 32, 32, 64, 64, *[128] * 4) + dense(128)

@@ -2,12 +2,16 @@
 
 from jax import Array
 
+from symjax import nn
 from symjax.models.net import Net
-from symjax.models.parallel import BRANCHES, as_channels, branch_layer
+from symjax.models.parallel import BRANCHES, branch_layer
 
 
 class Cascaded(Net):
     """Standard, rotation and scale layers in sequence, fused to `fused` channels.
+
+    Each layer takes images and gives images: the field of the rotation layer is pooled
+    over the group (max), and so turns as an image does for the layer after it.
 
     Attributes: those of `Net`, and
 
@@ -24,5 +28,6 @@ class Cascaded(Net):
     def first_layer(self, x: Array, train: bool) -> Array:
         for kind in self.order:
             block = self.block(kind, self.features, branch_layer(self, kind))
-            x = as_channels(block(x, train))
+            x = block(x, train)
+            x = nn.GroupPool("max")(x) if kind == "rotation" else x
         return self.block("fusion", self.fused, kernel_size=(1, 1))(x, train)
