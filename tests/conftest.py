@@ -36,6 +36,8 @@ TINY = {
     "seeds": 2,
     "epochs": 3,
     "batch_size": 32,
+    "model.name": "baseline",
+    "model.name": "baseline",
     "model.depth": 4,
     "model.width": 0.1,
     "dataset.name": "digits",
@@ -85,5 +87,5 @@ def train_run():
 
 @pytest.fixture(scope="session")
 def trained(tiny, train_run, tmp_path_factory):
-    """Two seeds of a tiny parallel rot & scale net after three epochs of digits."""
+    """Two seeds of a tiny net after three epochs of digits."""
     return train_run(tiny(), tmp_path_factory.mktemp("runs") / "tiny")

@@ -415,11 +415,9 @@ def test_order_of_the_cascade_changes_the_layers():
         name: shapes(model)["params"][name]["conv"]["kernel"].shape
         for name in ("standard", "rotation")
     }
-    first, after_standard, after_rotation = (
-        (3, 3, channels, 16) for channels in (3, 16, 64)
-    )
-    assert kernel(plain) == {"standard": first, "rotation": after_standard}
-    assert kernel(turned) == {"standard": after_rotation, "rotation": first}
+    first, second = (3, 3, 3, 16), (3, 3, 16, 16)  # the rotation layer is pooled
+    assert kernel(plain) == {"standard": first, "rotation": second}
+    assert kernel(turned) == {"standard": second, "rotation": first}
     assert explicit == plain != turned
 
 
@@ -454,11 +452,13 @@ def test_build_errors(options, match):
 @pytest.mark.parametrize(
     ("name", "options", "match"),
     [
-        ("equivariant", {"readout": "max"}, "readout='max'.*'invariant'"),
+        ("equivariant", {"readout": "max"}, "readout 'max'.*'invariant'"),
         ("cascaded", {"order": ("standard", "shear")}, "'shear'.*'rotation'"),
         ("baseline", {"mean": (0.5, 0.5)}, "mean=.* 2 values .* 3 channels"),
-        ("baseline", {"lowering": "winograd"}, "lowering='winograd'"),
+        ("baseline", {"lowering": "winograd"}, "lowering 'winograd'"),
         ("cascaded", {"trunk": "reference", "width": 0.3}, "width=0.3.*multiple of"),
+        ("cascaded", {"order": ("scale", "scale")}, "stands in it twice"),
+        ("baseline", {"width": 0.0}, "width=0.0: expected a factor above 0"),
     ],
 )
 def test_option_errors_name_the_way_out(name, options, match):

@@ -217,9 +217,9 @@ def test_a_cut_off_run_resumes_bit_for_bit(trained, tiny, train_run, tmp_path):
     assert_resumes(trained, config, tmp_path, train_run)
 
 
-def test_so_does_one_with_augmentation_and_attacks(tiny, train_run, tmp_path):
+def test_so_does_one_with_augmentation_and_attacks(use, tiny, train_run, tmp_path):
     changes = {"dataset.augment": True, "training.mode": "pgd", "training.steps": 1}
-    config = tiny(SHORT | changes | {"model.name": "baseline"})
+    config = tiny(SHORT | changes)
     whole = train_run(config, tmp_path / "whole")
     assert_resumes(whole, config, tmp_path / "cut", train_run)
 
@@ -238,23 +238,13 @@ def test_a_net_learns(trained):
 
 def test_a_seed_alone_equals_that_seed_among_others(trained, tiny, train_run, tmp_path):
     alone = train_run(tiny({"first_seed": 1, "seeds": 1, "epochs": 1}), tmp_path)
-    # Matmuls that are batched over seeds sum in another order, and Adam divides by the
-    # size of a gradient: where that is all rounding, a step of 1e-2 takes another turn.
+    assert "1 seeds on digits" in alone.log
+    # Matmuls that are batched over seeds sum in another order, and Adam makes a step of
+    # the rate out of any gradient, also of one that is all rounding: 1e-5 after 13.
     among, only = rows(trained.folder)[0], rows(tmp_path)[0]
     for name in ("train_loss", "train_accuracy", "test_loss"):
         np.testing.assert_allclose(only[name][0], among[name][1], rtol=1e-3)
     assert abs(only["train_loss"][0] / among["train_loss"][0] - 1) > 1e-2
-    del alone
-
-
-def test_bfloat16_keeps_its_parameters_in_float32(tiny, train_run, tmp_path):
-    changes = {"model.dtype": "bfloat16", "seeds": 1, "epochs": 1, "batch_size": 50}
-    smooth = {"optimizer.label_smoothing": 0.1, "optimizer.weight_decay": 1e-3}
-    run = train_run(tiny(SHORT | changes | smooth), tmp_path)
-    for leaf in jax.tree.leaves(run.state.params):
-        assert leaf.dtype == jnp.float32
-    chex.assert_tree_all_finite(run.state.variables)
-    assert np.isfinite(rows(tmp_path)[0]["test_loss"]).all()
 
 
 def test_a_seed_that_diverges_is_frozen_and_the_other_goes_on(
