@@ -37,7 +37,6 @@ TINY = {
     "epochs": 3,
     "batch_size": 32,
     "model.name": "baseline",
-    "model.name": "baseline",
     "model.depth": 4,
     "model.width": 0.1,
     "dataset.name": "digits",
