@@ -100,7 +100,7 @@ def parse_eps(text: str) -> list[float]:
     """
     try:
         numbers = [float(fractions.Fraction(part.strip())) for part in text.split(",")]
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError):
         raise ValueError(
             f"--eps={text!r}: expected numbers or fractions with commas between them, "
             "as in 1/255,8/255 or 0.01,0.02."

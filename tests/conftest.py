@@ -17,11 +17,13 @@ from symjax.training.experiment import Config
 from symjax.training.state import TrainState
 
 # Nearly all the time of the tests goes into compiling nets that are then run for a
-# moment: share programs between tests and subprocesses. This works until JAX first
-# computes something. (Compiling without optimisation would save more, but XLA's CPU
-# backend then gives gradients that are not finite.)
+# moment: optimise little, and share programs between tests and subprocesses. This
+# works until JAX first computes something.
 CACHE = tempfile.mkdtemp(prefix="symjax-tests-")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=1"
+)
 for name, value in (
     ("jax_platforms", os.environ["JAX_PLATFORMS"]),
     ("jax_compilation_cache_dir", CACHE),

@@ -10,12 +10,13 @@ import pytest
 from symjax.cli import parse_eps
 
 ROOT = Path(__file__).parents[1]
-TINY = [
+TINY = [  # the shapes of the shared `trained` run, so that programs are compiled once
     "--config=configs/quickstart.py",
-    "--config.model.width=0.1",
     "--config.model.name=baseline",
-    "--config.dataset.train_images=100",
+    "--config.model.width=0.1",
     "--config.batch_size=32",
+    "--config.dataset.train_images=430",
+    "--config.optimizer.rate=0.01",
 ]
 
 
@@ -37,7 +38,9 @@ def test_radii_are_numbers_and_fractions(text, expected):
     assert parse_eps(text) == pytest.approx(expected, rel=1e-15)
 
 
-@pytest.mark.parametrize("text", ["abc", "", "1/0", "0.1,,0.2", "-1/255", "nan"])
+@pytest.mark.parametrize(
+    "text", ["abc", "", "1/0", "0.1,,0.2", "-1/255", "nan", "1e400"]
+)
 def test_other_radii_are_errors_that_show_them(text):
     with pytest.raises(ValueError, match="--eps="):
         parse_eps(text)
@@ -51,10 +54,10 @@ def test_train_resume_and_evaluate(tmp_path):
     resumed = call("train.py", *TINY, workdir, "--config.epochs=2")
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming after epoch 1 of 2" in resumed.stdout
-    arguments = f"--run={tmp_path / 'run'}", "--n=20", "--steps=2"
+    arguments = f"--run={tmp_path / 'run'}", "--n=30", "--steps=2"
     result = call("evaluate.py", "--attack=pgd", "--eps=1/255,8/255", *arguments)
     assert result.returncode == 0, result.stderr
-    for text in ("8/255", "clean", "pgd-2", "20 test images, 2 seeds"):
+    for text in ("8/255", "clean", "pgd-2", "30 test images, 2 seeds"):
         assert text in result.stdout
     lines = (tmp_path / "run/results.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]

@@ -151,6 +151,12 @@ def test_an_impossible_number_of_images_is_an_error(run, store):
         measure(run, store, CLEAN, "linf", [0.0], n=361)
 
 
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_an_impossible_batch_size_is_an_error(run, store, batch_size):
+    with pytest.raises(ValueError, match=f"batch_size={batch_size}"):
+        measure(run, store, CLEAN, "linf", [0.0], n=N, batch_size=batch_size)
+
+
 def test_an_unknown_attack_is_an_error():
     with pytest.raises(ValueError, match="'magic': expected one of"):
         Attack("magic")
@@ -208,11 +214,14 @@ def test_diverged_seeds_are_marked_and_left_out(run, store):
 def test_the_table_is_mean_and_deviation_in_percent():
     common = {"run": "r", "model": "m", "depth": 4, "n": 10, "split": "test"}
     common |= {"diverged": False, "in_ball": True, "norm": "linf", "steps": 40}
-    clean = [{**common, "attack": "none", "eps": 0, "value": v} for v in (0.8, 0.9)]
+    clean = [
+        {**common, "attack": "none", "eps": 0, "seed": seed, "value": value}
+        for seed, value in enumerate((0.8, 0.9))
+    ]
     pgd = [
-        {**common, "attack": "pgd", "eps": eps, "value": value}
+        {**common, "attack": "pgd", "eps": eps, "seed": seed, "value": value}
         for eps, values in ((2 / 255, (0.5, 0.7)), (0.1, (0.1, 0.1)))
-        for value in values
+        for seed, value in enumerate(values)
     ]
     text = printed(table.accuracy(clean, pgd))
     for part in ("pgd-40", "2/255", "85.00 ± 7.07", "60.00 ± 14.14", "10.00 ± 0.00"):
@@ -221,6 +230,17 @@ def test_the_table_is_mean_and_deviation_in_percent():
     escaped = [*pgd[:-1], {**pgd[-1], "in_ball": False}]
     assert "WRONG" in table.note(clean, escaped)
     assert "WRONG" not in table.note(clean, pgd)
+
+
+@pytest.mark.parametrize("eps", [(0.1, 0.1), (0.12341, 0.12342)])
+def test_the_table_deviates_over_seeds_alone(eps):
+    common = {"diverged": False, "norm": "l2", "steps": 40, "attack": "pgd"}
+    rows = [
+        {**common, "eps": radius, "seed": seed, "value": value}
+        for radius in eps
+        for seed, value in enumerate((0.5, 0.7))
+    ]
+    assert "60.00 ± 14.14" in printed(table.accuracy(rows, rows))
 
 
 def printed(item):

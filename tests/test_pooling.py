@@ -83,20 +83,36 @@ def gradient_of_sum(pool, ones):
     return jax.jit(jax.grad(lambda x: jnp.sum(pool(x))))(ones)
 
 
-def test_ties_share_the_gradient_evenly():
-    ones = np.ones((1, 4, 4, 1), np.float32)
-    found = gradient_of_sum(nn.max_pool, ones)
-    chex.assert_trees_all_close(found, 0.25 * ones, atol=1e-7)
+def test_a_maximum_passes_its_gradient_to_one_place_alone():
+    ones = np.ones((1, 4, 4, 1), np.float32)  # all ties: the first of each window
+    expected = np.zeros_like(ones)
+    expected[:, ::2, ::2] = 1
+    chex.assert_trees_all_equal(gradient_of_sum(nn.max_pool, ones), expected)
+    field = np.ones((1, 2, 2, 4, 3), np.float32)
+    expected = np.zeros_like(field)
+    expected[:, :, :, 0] = 1
+    chex.assert_trees_all_equal(gradient_of_sum(nn.GroupPool("max"), field), expected)
 
-    ones = np.ones((1, 5, 5, 1), np.float32)
-    found = gradient_of_sum(lambda x: nn.max_pool(x, 3), ones)
-    covered = np.array([1, 1, 2, 1, 1], np.float32)  # windows over each of five pixels
-    expected = np.outer(covered, covered)[None, :, :, None] / 9
-    chex.assert_trees_all_close(found, expected, atol=1e-6)
 
-    ones = np.ones((1, 2, 2, 4, 3), np.float32)
-    found = gradient_of_sum(nn.GroupPool("max"), ones)
-    chex.assert_trees_all_close(found, 0.25 * ones, atol=1e-7)
+def test_the_gradient_of_a_maximum_does_not_look_for_equal_numbers():
+    x = normal(0, 1, 8, 8, 2)
+    found = gradient_of_sum(nn.max_pool, x)
+    tiles = x.reshape(4, 2, 4, 2, 2).transpose(0, 2, 4, 1, 3).reshape(4, 4, 2, 4)
+    expected = np.eye(4)[tiles.argmax(-1)].reshape(4, 4, 2, 2, 2)
+    expected = expected.transpose(0, 3, 1, 4, 2).reshape(1, 8, 8, 2)
+    np.testing.assert_array_equal(found, expected)
+    # The program has no comparison for equality but that of positions, whole numbers.
+    text = str(jax.make_jaxpr(jax.grad(lambda x: jnp.sum(nn.largest(x, 1))))(x))
+    equal = [line for line in text.splitlines() if "= eq " in line]
+    assert len(equal) == 1 and "f32" not in equal[0]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_what_is_not_a_number_stays_none(place):
+    x = np.ones((1, 2, 2, 1), np.float32)
+    x.reshape(-1)[place] = np.nan
+    assert np.isnan(nn.max_pool(x)).all()
+    assert np.isnan(nn.largest(x.reshape(1, 4), axis=1)).all()
 
 
 @pytest.mark.parametrize(("kind", "reduce"), [("max", np.max), ("mean", np.mean)])

@@ -129,8 +129,11 @@ def measure(
       One row a seed and eps, in the order of `eps`, then of the seeds.
 
     Raises:
-      ValueError: if the test split has fewer than n images.
+      ValueError: if the test split has fewer than n images, or the batch size is not
+        positive.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
     images, labels = _test_images(run, n)
     rows = []
     with Progress(console=console or Console(stderr=True), transient=True) as progress:

@@ -6,6 +6,7 @@ What is measured is in the rows; this is how it is shown.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from rich.table import Table
@@ -35,28 +36,30 @@ def accuracy(clean: Sequence[Row], attacked: Sequence[Row]) -> Table:
     """
     first = (list(attacked) or list(clean))[0]
     table = Table()
-    clean_text = _by_eps(clean).get("0", "-")
+    clean_text = _by_eps(clean)[0][1] if _by_eps(clean) else "-"
     if not attacked:
         table.add_column("clean", justify="right")
         table.add_row(clean_text)
         return table
     for column in (f"eps, {first['norm']}", "clean", attack_name(first)):
         table.add_column(column, justify="right")
-    for eps, text in _by_eps(attacked).items():
+    for eps, text in _by_eps(attacked):
         table.add_row(eps, clean_text, text)
     return table
 
 
-def _by_eps(rows: Sequence[Row]) -> dict[str, str]:
-    """Mean and sample standard deviation in percent, in the order of the rows."""
-    alive = [
-        (format_eps(row["eps"]), 100 * row["value"])
-        for row in rows
-        if not row["diverged"]
+def _by_eps(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Radius, and mean ± sd in percent over the seeds, in the order of the rows."""
+    values: dict[Any, dict[int, float]] = {}
+    for row in rows:
+        if not row["diverged"]:
+            eps = row["eps"]
+            key = tuple(eps) if isinstance(eps, list | tuple) else eps
+            values.setdefault(key, {})[row["seed"]] = 100 * row["value"]
+    return [
+        (format_eps(eps), mean_and_sd(pd.Series(of_seed)))
+        for eps, of_seed in values.items()
     ]
-    frame = pd.DataFrame(alive, columns=["eps", "percent"])
-    figures = frame.groupby("eps", sort=False)["percent"].agg(mean_and_sd)
-    return {str(eps): str(text) for eps, text in figures.items()}
 
 
 def mean_and_sd(values: pd.Series) -> str:

@@ -41,7 +41,7 @@ class Equivariant(Net):
 
     def _read_out(self, field: Array) -> Array:
         if self.readout == "invariant":
-            return jnp.max(nn.GroupPool("max")(field), axis=(1, 2))
+            return nn.largest(field.reshape(len(field), -1, field.shape[-1]), axis=1)
         if self.readout == "flatten":
             pooled = jnp.mean(field.astype(jnp.float32), axis=(1, 2))
             return pooled.reshape(len(pooled), -1)

@@ -136,7 +136,7 @@ class Net(linen.Module):
                 x = halve(x)
             else:
                 x = self.block(f"block_{index}", int(item))(x, train)
-        return self.dense(jnp.max(x, axis=(1, 2)))
+        return self.dense(nn.largest(x.reshape(len(x), -1, x.shape[-1]), axis=1))
 
     def first_layer(self, x: Array, train: bool) -> Array:
         """Normalised images `[B, H, W, C]` to the trunk's input, `[B, H, W, C']`."""

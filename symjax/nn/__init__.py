@@ -3,7 +3,7 @@
 from symjax.nn.convolution import Conv, convolve
 from symjax.nn.exactness import ExactnessError
 from symjax.nn.fusion import WeightedSum, concatenate
-from symjax.nn.pooling import GroupPool, avg_pool, max_pool
+from symjax.nn.pooling import GroupPool, avg_pool, largest, max_pool
 from symjax.nn.rotation import GroupConv, LiftingConv
 from symjax.nn.scale import ScaleConv, at_scales, resize
 
@@ -19,6 +19,7 @@ __all__ = [
     "avg_pool",
     "concatenate",
     "convolve",
+    "largest",
     "max_pool",
     "resize",
 ]

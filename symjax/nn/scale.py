@@ -18,6 +18,7 @@ from jax import Array
 
 from symjax.nn.convolution import Conv
 from symjax.nn.exactness import Pair, pair
+from symjax.nn.pooling import largest
 
 Method = Literal["bicubic", "bilinear", "area"]
 Aggregate = Literal["concat", "mean", "max", "weighted"]
@@ -160,7 +161,7 @@ class ScaleConv(Conv):
         if self.aggregate == "mean":
             return jnp.mean(stacked, axis=0)
         if self.aggregate == "max":
-            return jnp.max(stacked, axis=0)
+            return largest(stacked, axis=0)
         if self.aggregate == "weighted":
             count = len(outputs)
             start = nn.initializers.constant(1 / count)
