@@ -72,7 +72,8 @@ def fgsm(
     moved = threat.project(threat.ascend(images, gradients, threat.eps), images)
     correct = clean < 0
     found = jnp.where(correct[:, None, None, None], moved, images)
-    found_margin = jnp.where(correct, margin(logits_fn(moved), labels), clean)
+    moved_margin = _nan_is_an_error(margin(logits_fn(moved), labels))
+    found_margin = jnp.where(correct, moved_margin, clean)
     return _result((found, found_margin), images, threat, queries=2, gradients=1)
 
 
@@ -132,11 +133,11 @@ def pgd(
         start_key = jax.random.fold_in(key, index)
         x = threat.start(start_key, images) if random_start else images
         x, best = jax.lax.fori_loop(0, steps, ascend, (x, best))
-        return _larger(best, (x, margin(logits_fn(x), labels)))
+        return _larger(best, (x, _nan_is_an_error(margin(logits_fn(x), labels))))
 
     best = (images, nowhere)
     if keep == "best":
-        best = images, margin(logits_fn(images), labels)
+        best = images, _nan_is_an_error(margin(logits_fn(images), labels))
     best = jax.lax.fori_loop(0, restarts, restart, best)
     queries = restarts * (steps + 1) + (keep == "best")
     return _result(best, images, threat, queries, gradients=restarts * steps)
@@ -159,7 +160,15 @@ def _gradient_fn(logits_fn: LogitsFn, labels: Array, loss: str):
         logits = logits_fn(images)
         return jnp.sum(LOSSES[loss](logits, labels)), margin(logits, labels)
 
-    return jax.grad(total, has_aux=True)
+    def gradient(images):
+        gradients, found = jax.grad(total, has_aux=True)(images)
+        return jnp.nan_to_num(gradients), _nan_is_an_error(found)
+
+    return gradient
+
+
+def _nan_is_an_error(margins: Array) -> Array:
+    return jnp.where(jnp.isnan(margins), jnp.inf, margins)
 
 
 def _larger(old, new):

@@ -19,7 +19,7 @@ def format_eps(eps: float | Sequence[float]) -> str:
     if not isinstance(eps, float | int):
         return "(" + ", ".join(format_eps(value) for value in eps) + ")"
     levels = eps * 255
-    if abs(levels - round(levels)) < 1e-6:
+    if levels < 100 and abs(levels - round(levels)) < 1e-6:
         return f"{round(levels)}/255" if round(levels) else "0"
     return f"{eps:.4g}"
 

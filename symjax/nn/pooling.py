@@ -3,8 +3,8 @@
     field = nn.max_pool(field, window=2, group=groups.C4)   # [B, H/2, W/2, G, C]
     images = nn.GroupPool("max")(field)                     # [B, H/2, W/2, C]
 
-A maximum passes its gradient to one place, the first of equal ones. (After a ReLU, ties
-are zeros, which pass none, so that the gradient turns with the image, too.)
+A maximum passes its gradient to one place, the first of equal ones. Where positive
+values tie, as on a constant background, it does not turn with the image.
 """
 
 import functools
