@@ -384,7 +384,8 @@ def test_image_too_small_for_the_pools(name, trunk, depth, size):
 
 @pytest.mark.parametrize("size", [8, 9, 15])
 def test_three_pools_need_eight_pixels(size):
-    shapes(small("equivariant"), size)  # it raises if a pool does not fit
+    head = shapes(small("equivariant"), size)["params"]["head"]
+    assert head["kernel"].shape == (32, CLASSES)
 
 
 def test_width_brings_two_nets_to_the_same_size():
