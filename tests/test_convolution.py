@@ -105,6 +105,30 @@ def test_lowerings_have_the_same_gradient():
     chex.assert_trees_all_close(*gradients(images, weights), atol=1e-5)
 
 
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_lowerings_have_the_same_forward_and_second_derivatives(strides):
+    images, weights = normal(0, 2, 5, 5, 3), normal(1, 3, 3, 3, 4)
+    moved = normal(2, 2, 5, 5, 3), normal(3, 3, 3, 3, 4)
+
+    def derivatives(lowering):
+        def energy(images, weights):
+            padding = ((1, 1), (1, 1))
+            outputs = nn.convolve(images, weights, strides, padding, lowering)
+            return jnp.sum(jnp.tanh(outputs))
+
+        def slope(images, weights):
+            return jax.jvp(energy, (images, weights), moved)[1]
+
+        reverse_over_forward = jax.grad(slope, argnums=(0, 1))(images, weights)
+        gradient = jax.grad(energy, argnums=(0, 1))
+        forward_over_reverse = jax.jvp(gradient, (images, weights), moved)[1]
+        return slope(images, weights), reverse_over_forward, forward_over_reverse
+
+    results = [jax.jit(derivatives, static_argnums=0)(name) for name in LOWERINGS]
+    chex.assert_trees_all_close(*results, atol=1e-4)
+    chex.assert_trees_all_close(results[0][1], results[0][2], atol=1e-4)
+
+
 @pytest.mark.parametrize("lowering", LOWERINGS)
 def test_vmap_over_kernels_is_a_loop(lowering):
     images, kernels = normal(0, 2, 5, 5, 3), normal(1, 3, 3, 3, 3, 4)

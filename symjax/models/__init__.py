@@ -29,7 +29,7 @@ from symjax.models.reference import (
     ReferenceParallelScales,
     ReferenceWeighted,
 )
-from symjax.nn.convolution import LOWERINGS
+from symjax.nn.convolution import LOWERINGS, default_lowering
 
 Recipe = tuple[Callable[..., Net], Mapping[int, str]]
 
@@ -106,7 +106,7 @@ def build(
     mean: tuple[float, ...] = (0.5,),
     std: tuple[float, ...] = (0.5,),
     dtype: str = "float32",
-    lowering: str = "patches",
+    lowering: str = "",
 ) -> Net:
     """Builds a net of the paper.
 
@@ -125,7 +125,8 @@ def build(
         scale.
       mean, std: normalisation of [0, 1] images, one value or one a channel.
       dtype: of the computation, "float32" or "bfloat16".
-      lowering: of the convolutions, "patches" or "conv".
+      lowering: of the convolutions, "patches", "conv" or "mixed"; empty takes the
+        fastest on the backend in use.
 
     Returns:
       A Flax module; `init(key, images, train=False)` and `apply(...)` as ever.
@@ -138,6 +139,7 @@ def build(
     _expect("depth", depth, DEPTHS)
     _expect("group", group, GROUPS)
     _expect("dtype", dtype, ("float32", "bfloat16"))
+    lowering = lowering or default_lowering()
     _expect("lowering", lowering, LOWERINGS)
     if width <= 0:
         raise ValueError(f"width={width}: expected a factor above 0.")

@@ -2,16 +2,21 @@
 
     y = convolution.convolve(x, kernel, strides=(1, 1), padding=((1, 1), (1, 1)))
 
-Two lowerings, chosen by the caller's static `lowering` field:
+Its lowering is chosen by the caller's static `lowering` field:
 
-- "patches": shifted slices of the image side by side, times one matrix. Plain
-  `jax.numpy`, so that `vmap` over the kernels (the seed axis) is a batched matmul and
-  every kind of differentiation works. The default: it is the fastest for several seeds
-  on a GPU, and inside a loop on a CPU.
-- "conv": `jax.lax.conv_general_dilated`. Less memory; under `vmap` over kernels it
-  turns into a grouped convolution, and inside `lax.scan` on a CPU it is slow.
+- "patches": shifted slices of the image side by side, times one matrix, so that `vmap`
+  over the kernels (the seed axis) is a batched matmul: the fastest for several seeds on
+  a GPU.
+- "conv": `jax.lax.conv_general_dilated`, with derivatives that XLA's CPU backend has
+  fast code for. Less memory; under `vmap` over kernels it turns into a grouped
+  convolution.
+- "mixed": the one of them that is faster on a CPU for the sizes it meets.
+
+All can be differentiated in every way that JAX knows. `default_lowering()` is the
+measured choice for the backend in use (docs/performance.md).
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -20,14 +25,21 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from symjax.nn.exactness import Padding, Pair, pair, resolve_padding
 
 Params = Mapping[str, Array]
-Lowering = Literal["patches", "conv"]
-LOWERINGS = ("patches", "conv")
+Lowering = Literal["patches", "conv", "mixed"]
+LOWERINGS = ("patches", "conv", "mixed")
+FEW_CHANNELS = 8
+
+
+def default_lowering() -> Lowering:
+    """The lowering that is faster on the backend in use."""
+    return "mixed" if jax.default_backend() == "cpu" else "patches"
 
 
 def windows(
@@ -75,7 +87,7 @@ def convolve(
       images: `[B, H, W, C_in]`.
       kernel: `[kh, kw, C_in, C_out]`, of the same dtype.
       strides, padding: as in `windows`.
-      lowering: "patches" or "conv"; the same result up to rounding.
+      lowering: one of `LOWERINGS`; the same result up to rounding.
 
     Returns:
       `[B, H', W', C_out]`.
@@ -85,15 +97,58 @@ def convolve(
         unknown.
     """
     _check(images, kernel, padding)
+    if lowering == "mixed":
+        lowering = _faster_on_a_cpu(images.shape, kernel.shape)
     if lowering == "conv":
-        return jax.lax.conv_general_dilated(
-            images, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        return _lax_conv(images, kernel, strides, padding)
     if lowering != "patches":
         raise ValueError(f"lowering={lowering!r}: expected one of {LOWERINGS}.")
     kh, kw, channels, features = kernel.shape
     patches = jnp.concatenate(windows(images, (kh, kw), strides, padding), axis=-1)
     return patches @ kernel.reshape(kh * kw * channels, features)
+
+
+def _faster_on_a_cpu(images: tuple[int, ...], kernel: tuple[int, ...]) -> Lowering:
+    """Short patches cost little, and `lax.conv` crawls on the smallest images."""
+    small = min(images[1:3]) <= max(kernel[:2])
+    return "patches" if small or kernel[2] < FEW_CHANNELS else "conv"
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _lax_conv(images, kernel, strides, padding):
+    return jax.lax.conv_general_dilated(
+        images, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+@functools.partial(_lax_conv.defjvp, symbolic_zeros=True)
+def _lax_conv_jvp(strides, padding, primals, tangents):
+    """The usual tangents, written so that their transposes are plain convolutions.
+
+    Left to itself, JAX transposes into convolutions whose dimensions are in another
+    order than images and kernels have, for which XLA's CPU backend has no fast code.
+    """
+    images, kernel = primals
+    outputs = _lax_conv(images, kernel, strides, padding)
+    moved_images, moved_kernel = tangents
+    tangent = jnp.zeros_like(outputs)
+    if not isinstance(moved_images, SymbolicZero):
+        tangent += jax.lax.conv_general_dilated(
+            moved_images,
+            kernel.swapaxes(2, 3),
+            strides,
+            padding,
+            dimension_numbers=("NHWC", "HWOI", "NHWC"),
+        )
+    if not isinstance(moved_kernel, SymbolicZero):
+        tangent += jax.lax.conv_general_dilated(
+            images.transpose(3, 1, 2, 0),
+            moved_kernel.transpose(2, 0, 1, 3),
+            strides,
+            padding,
+            dimension_numbers=("CHWN", "IHWO", "HWNC"),
+        ).transpose(2, 0, 1, 3)
+    return outputs, tangent
 
 
 def _check(images: Array, kernel: Array, padding: tuple[Pair, Pair]) -> None:
@@ -124,7 +179,7 @@ class Conv(nn.Module):
       kernel_init, bias_init: stock Flax initialisers; no axes need to be passed.
       dtype: of the computation; None takes that of inputs and parameters.
       param_dtype: of the parameters.
-      lowering: "patches" or "conv", see the top of this module.
+      lowering: "patches", "conv" or "mixed", see the top of this module.
     """
 
     features: int
