@@ -114,11 +114,15 @@ def _run(main: Callable[[], int]) -> None:
     flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
     def guarded(argv: Sequence[str]) -> int:
+        from symjax import compilation
+        from symjax.data import cache
+
         if len(argv) > 1:
             raise app.UsageError(
                 f"unexpected arguments {argv[1:]}: flags begin with --"
             )
         logging.set_verbosity(logging.ERROR)
+        compilation.keep_programs(cache.default_folder() / "programs")
         try:
             return main()
         except (OSError, ValueError) as error:

@@ -4,7 +4,8 @@
 
 Everything in symjax that trains or attacks is written for one seed. A leading axis S on
 its arguments and `over_seeds` make it five; seed s alone and seed s among S agree up to
-rounding.
+rounding. On an accelerator the seeds fill the chip together; a CPU is full with one
+seed, and takes them in turn.
 """
 
 import enum
@@ -27,7 +28,9 @@ class Stream(enum.IntEnum):
 
 
 def over_seeds(
-    function: Callable[..., Any], in_axes: int | None | Sequence[Any] = 0
+    function: Callable[..., Any],
+    in_axes: int | Sequence[int | None] = 0,
+    together: bool | None = None,
 ) -> Callable[..., Any]:
     """Runs a one-seed function for S seeds in one program.
 
@@ -35,12 +38,30 @@ def over_seeds(
       function: pure, arrays in and arrays out.
       in_axes: 0 for each argument with a leading axis S, None for one that all seeds
         share, as in `jax.vmap`.
+      together: batch the seeds with `jax.vmap`, or loop over them with `jax.lax.map`;
+        None: together but on a CPU.
 
     Returns:
       The function with a leading axis S on every output.
     """
-    axes = tuple(in_axes) if isinstance(in_axes, Sequence) else in_axes
-    return jax.vmap(function, in_axes=axes)
+
+    def run(*arguments):
+        axes = (in_axes,) * len(arguments) if isinstance(in_axes, int) else in_axes
+        if jax.default_backend() != "cpu" if together is None else together:
+            return jax.vmap(function, tuple(axes))(*arguments)
+
+        def one(index):
+            return function(
+                *(
+                    of_seed(argument, index) if axis == 0 else argument
+                    for argument, axis in zip(arguments, axes, strict=True)
+                )
+            )
+
+        mapped = [x for x, axis in zip(arguments, axes, strict=True) if axis == 0]
+        return jax.lax.map(one, jnp.arange(len(jax.tree.leaves(mapped)[0])))
+
+    return run
 
 
 def keys(first_seed: int, seeds: int) -> Array:
@@ -57,6 +78,6 @@ def stream(key: Array, purpose: Stream, index: int | Array = 0) -> Array:
     return jax.random.fold_in(jax.random.fold_in(key, purpose), index)
 
 
-def of_seed(tree: Any, index: int) -> Any:
+def of_seed(tree: Any, index: int | Array) -> Any:
     """The part of a tree with leading axis S that belongs to one seed."""
     return jax.tree.map(lambda leaf: leaf[index], tree)

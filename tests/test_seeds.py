@@ -20,17 +20,20 @@ def one_seed(state, key, shared):
     return {"w": state["w"] * shared + noise}, jnp.sum(state["w"])
 
 
-def test_over_seeds_equals_a_loop():
+@pytest.mark.parametrize("together", [True, False, None])
+def test_over_seeds_equals_a_loop(together):
     states = {"w": jnp.arange(12.0).reshape(3, 4)}
     shared = jnp.linspace(0, 1, 4)
-    together = over_seeds(one_seed, (0, 0, None))(states, keys(5, 3), shared)
+    found = over_seeds(one_seed, (0, 0, None), together)(states, keys(5, 3), shared)
     for index in range(3):
         alone = one_seed(of_seed(states, index), jax.random.key(5 + index), shared)
-        chex.assert_trees_all_close(of_seed(together, index), alone, rtol=1e-6)
+        chex.assert_trees_all_close(of_seed(found, index), alone, rtol=1e-6)
 
 
-def test_over_seeds_maps_every_argument_by_default():
-    np.testing.assert_array_equal(over_seeds(jnp.dot)(jnp.eye(2), jnp.eye(2)), [1, 1])
+@pytest.mark.parametrize("together", [True, False])
+def test_over_seeds_maps_every_argument_by_default(together):
+    found = over_seeds(jnp.dot, together=together)(jnp.eye(2), jnp.eye(2))
+    np.testing.assert_array_equal(found, [1, 1])
 
 
 @pytest.mark.parametrize("first", [0, 7])

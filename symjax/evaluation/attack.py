@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from symjax import attacks
+from symjax import attacks, compilation
 from symjax.attacks import AttackResult, ThreatModel
 from symjax.data.augment import to_unit
 from symjax.evaluation import provenance
@@ -95,10 +95,15 @@ class Attack:
         }
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _attack_all_seeds(attack: Attack, logits_fns, images, labels, keys, threat):
+@functools.cache
+def _program(attack: Attack):
+    """One program an attack: a sweep over eps, and another run, compile nothing."""
     attacked = over_seeds(attack, (0, None, None, 0, None))
-    return attacked(logits_fns, to_unit(images), labels, keys, threat)
+
+    def attack_all_seeds(logits_fns, images, labels, keys, threat):
+        return attacked(logits_fns, to_unit(images), labels, keys, threat)
+
+    return compilation.jit(attack_all_seeds)
 
 
 def measure(
@@ -218,7 +223,7 @@ def _one_batch(run, attack, threat, images, labels, size, index) -> dict[str, An
         run.experiment.keys, Stream.EVALUATION_ATTACK, index
     )
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
-        result = _attack_all_seeds(attack, run.logits_fns, *padded, keys, threat)
+        result = _program(attack)(run.logits_fns, *padded, keys, threat)
     names = ("images", *OUTCOMES)
     return {name: np.asarray(getattr(result, name))[:, : len(images)] for name in names}
 

@@ -78,8 +78,7 @@ class Run:
         model = experiment.model.clone(dtype=jnp.dtype(dtype))
         experiment = dataclasses.replace(experiment, model=model)
         with Checkpoints(folder, read_only=True) as store:
-            shapes = jax.eval_shape(experiment.fresh_state)
-            epoch, state, meta = store.restore(like=shapes)
+            epoch, state, meta = store.restore(like=experiment.state_shapes())
         if meta["data"] != experiment.dataset.sha256:
             raise ValueError(
                 f"{folder} was trained on data with hash {meta['data']}, but "

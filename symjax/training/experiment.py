@@ -74,13 +74,21 @@ class Experiment:
 
     def fresh_state(self) -> TrainState:
         """The state of all seeds before the first step, leading axis S."""
+        # It runs once, and random numbers take long to optimise.
+        options = {"xla_backend_optimization_level": 1}
+        return jax.jit(self._create, compiler_options=options)(self.keys)
 
+    def state_shapes(self) -> TrainState:
+        """The shapes and dtypes of `fresh_state`, at no cost."""
+        return jax.eval_shape(self._create, self.keys)
+
+    def _create(self, keys: jax.Array) -> TrainState:
         def create(key):
             init_key = seeds.stream(key, seeds.Stream.INIT)
             shape = self.dataset.image_shape
             return states.create(self.model, self.tx, init_key, shape)
 
-        return jax.jit(seeds.over_seeds(create))(self.keys)
+        return seeds.over_seeds(create)(keys)
 
 
 def to_json(config: Config) -> str:

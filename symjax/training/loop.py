@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from symjax import models
+from symjax import compilation, models
 from symjax.data import Dataset
 from symjax.seeds import over_seeds
 from symjax.training import experiment as experiments
@@ -103,7 +103,10 @@ def _programs(experiment: Experiment) -> tuple[Callable, Callable]:
     evaluate = functools.partial(evaluate_epoch, experiment.model, size)
     train_fn = over_seeds(train, (0, 0, None, None, None))
     evaluate_fn = over_seeds(evaluate, (0, None, None))
-    return jax.jit(train_fn, donate_argnums=0), jax.jit(evaluate_fn)
+    return (
+        compilation.jit(train_fn, donate_argnums=0),
+        compilation.jit(evaluate_fn),
+    )
 
 
 def _on_device(dataset: Dataset) -> tuple[tuple, dict[str, tuple]]:
@@ -119,10 +122,9 @@ def _on_device(dataset: Dataset) -> tuple[tuple, dict[str, tuple]]:
 
 def _start(experiment: Experiment, store: Checkpoints) -> tuple[int, TrainState]:
     """Epochs done and the state after them."""
-    fresh = experiment.fresh_state()
     if store.latest is None:
-        return 0, fresh
-    epoch, state, meta = store.restore(like=fresh)
+        return 0, experiment.fresh_state()
+    epoch, state, meta = store.restore(like=experiment.state_shapes())
     if meta["data"] != experiment.dataset.sha256:
         raise RunExistsError(
             f"the run was trained on data with hash {meta['data']}, and "
