@@ -54,6 +54,10 @@ def get_config() -> Any:
     config.training.step_size_pixels = 2 / 255
     config.training.bounds = (0.0, 1.0)  # that "fgsm_augmented" clips to
 
+    config.mesh = ConfigDict()  # of devices; 0: seeds first, then each seed's batch
+    config.mesh.seed = 0
+    config.mesh.data = 0
+
     config.evaluation = ConfigDict()
     config.evaluation.every_epochs = 1
     config.evaluation.batch_size = 250

@@ -27,8 +27,12 @@ def train() -> None:
     flags.mark_flag_as_required("config")
 
     def main() -> int:
+        import jax
+
         from symjax.training import loop
 
+        if not FLAGS.workdir and jax.process_count() > 1:
+            raise ValueError("--workdir: several processes need one named, and shared.")
         time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         workdir = FLAGS.workdir or f"{RUNS}/{config.value.name}-{time}"
         state = loop.train(config.value, Path(workdir), FLAGS.resume)
@@ -62,8 +66,9 @@ def _evaluate() -> int:
     from symjax import evaluation
     from symjax.attacks import in_pixels
     from symjax.evaluation import table
+    from symjax.training.mesh import is_writer
 
-    console = Console()
+    console = Console(quiet=not is_writer())
     numbers = parse_eps(FLAGS.eps or DEFAULT_EPS[FLAGS.norm])
     folder = Path(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
     run = evaluation.Run.open(folder, FLAGS.dtype)
@@ -78,7 +83,7 @@ def _evaluate() -> int:
         keep=FLAGS.keep,
         loss=FLAGS.loss,
     )
-    store = evaluation.Results(folder)
+    store = evaluation.Results(folder, write=is_writer())
     options = {"n": FLAGS.n, "batch_size": FLAGS.batch_size, "console": console}
     none = evaluation.Attack("none")
     clean = evaluation.measure(run, store, none, FLAGS.norm, [0.0], **options)
@@ -111,11 +116,16 @@ def parse_eps(text: str) -> list[float]:
 
 
 def _run(main: Callable[[], int]) -> None:
+    flags.DEFINE_bool("distributed", False, "One of several processes (SLURM, ...).")
+    flags.DEFINE_string("coordinator", None, "host:port of process 0, where unknown.")
+    flags.DEFINE_integer("processes", None, "How many processes there are.")
+    flags.DEFINE_integer("process", None, "Which one this is, from 0.")
     flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
     def guarded(argv: Sequence[str]) -> int:
         from symjax import compilation
         from symjax.data import cache
+        from symjax.training import mesh
 
         if len(argv) > 1:
             raise app.UsageError(
@@ -124,6 +134,8 @@ def _run(main: Callable[[], int]) -> None:
         logging.set_verbosity(logging.ERROR)
         compilation.keep_programs(cache.default_folder() / "programs")
         try:
+            if FLAGS.distributed or FLAGS.coordinator:
+                mesh.connect(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
             return main()
         except (OSError, ValueError) as error:
             if FLAGS.traceback:

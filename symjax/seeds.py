@@ -31,6 +31,7 @@ def over_seeds(
     function: Callable[..., Any],
     in_axes: int | Sequence[int | None] = 0,
     together: bool | None = None,
+    mesh_axis: str | None = None,
 ) -> Callable[..., Any]:
     """Runs a one-seed function for S seeds in one program.
 
@@ -40,6 +41,7 @@ def over_seeds(
         share, as in `jax.vmap`.
       together: batch the seeds with `jax.vmap`, or loop over them with `jax.lax.map`;
         None: together but on a CPU.
+      mesh_axis: of a device mesh, to spread the seeds along; together, then.
 
     Returns:
       The function with a leading axis S on every output.
@@ -47,8 +49,9 @@ def over_seeds(
 
     def run(*arguments):
         axes = (in_axes,) * len(arguments) if isinstance(in_axes, int) else in_axes
-        if jax.default_backend() != "cpu" if together is None else together:
-            return jax.vmap(function, tuple(axes))(*arguments)
+        if _together(together, mesh_axis):
+            batched = jax.vmap(function, tuple(axes), spmd_axis_name=mesh_axis)
+            return batched(*arguments)
 
         def one(index):
             return function(
@@ -62,6 +65,12 @@ def over_seeds(
         return jax.lax.map(one, jnp.arange(len(jax.tree.leaves(mapped)[0])))
 
     return run
+
+
+def _together(wanted: bool | None, mesh_axis: str | None) -> bool:
+    if wanted is None:
+        return mesh_axis is not None or jax.default_backend() != "cpu"
+    return wanted
 
 
 def keys(first_seed: int, seeds: int) -> Array:

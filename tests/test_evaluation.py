@@ -121,7 +121,7 @@ def dict_of_seed(tree, seed):
 
 
 def test_a_sweep_compiles_once(run, store):
-    program = attacking._program(FGSM)
+    program = attacking._program(FGSM, run.experiment.layout)
     program.clear_cache()
     measure(run, store, FGSM, "linf", [0.01, 0.02, 0.03], n=N)
     assert program._cache_size() == 1

@@ -15,15 +15,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from symjax import attacks, compilation
+from symjax import attacks
 from symjax.attacks import AttackResult, ThreatModel
 from symjax.data.augment import to_unit
 from symjax.evaluation import provenance
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.table import format_eps
-from symjax.seeds import Stream, over_seeds, stream
+from symjax.seeds import Stream, stream
 from symjax.training import experiment as experiments
+from symjax.training.mesh import Layout
 
 OUTCOMES = ("robust", "distance", "queries", "gradients")  # saved for every image
 
@@ -96,14 +97,16 @@ class Attack:
 
 
 @functools.cache
-def _program(attack: Attack):
+def _program(attack: Attack, layout: Layout):
     """One program an attack: a sweep over eps, and another run, compile nothing."""
-    attacked = over_seeds(attack, (0, None, None, 0, None))
 
-    def attack_all_seeds(logits_fns, images, labels, keys, threat):
-        return attacked(logits_fns, to_unit(images), labels, keys, threat)
+    def attack_one_seed(logits_fn, images, labels, key, index, threat):
+        key = stream(key, Stream.EVALUATION_ATTACK, index)
+        images, labels = layout.spread((to_unit(images), labels))
+        return attack(logits_fn, images, labels, key, threat)
 
-    return compilation.jit(attack_all_seeds)
+    attacked = layout.over_seeds(attack_one_seed, (0, None, None, 0, None, None))
+    return layout.jit(attacked, layout.everywhere)
 
 
 def measure(
@@ -148,7 +151,7 @@ def measure(
                 for seed in run.seeds
             ]
             if any(cell_id(cell) not in store.rows for cell in cells):
-                threat = ThreatModel(norm, jnp.asarray(radius, jnp.float32))
+                threat = ThreatModel(norm, np.asarray(radius, np.float32))
                 text = f"{attack.name}, eps {format_eps(radius)}"
                 task = progress.add_task(text, total=len(images))
                 step = functools.partial(progress.advance, task)
@@ -218,12 +221,12 @@ def _one_batch(run, attack, threat, images, labels, size, index) -> dict[str, An
 
     Fewer images than `size` are padded by repeating them, so that nothing recompiles.
     """
+    layout = run.experiment.layout
+    size = layout.whole_batches(size)
     padded = np.resize(images, (size, *images.shape[1:])), np.resize(labels, size)
-    keys = jax.vmap(stream, (0, None, None))(
-        run.experiment.keys, Stream.EVALUATION_ATTACK, index
-    )
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
-        result = _program(attack)(run.logits_fns, *padded, keys, threat)
+        program, keys = _program(attack, layout), run.experiment.keys
+        result = program(run.logits_fns, *layout.put(padded), keys, index, threat)
     names = ("images", *OUTCOMES)
     return {name: np.asarray(getattr(result, name))[:, : len(images)] for name in names}
 

@@ -53,12 +53,14 @@ class Results:
 
     Args:
       folder: the run folder.
+      write: False for a process that is to leave the folder alone.
 
     Attributes:
       rows: by cell id.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, write: bool = True):
+        self._write = write
         self.path = Path(folder) / "results.jsonl"
         self._cells = Path(folder) / "cells"
         self.rows = {row["cell_id"]: row for row in read([self.path])}
@@ -85,13 +87,17 @@ class Results:
         if cell in self.rows:
             raise DuplicateCellError(f"cell {cell} is in {self.path} already.")
         row = {**identity, "cell_id": cell, "value": value, **provenance}
+        if self._write:
+            self._save(cell, row, outcomes)
+        self.rows[cell] = row
+        return row
+
+    def _save(self, cell: str, row: Row, outcomes: Mapping[str, np.ndarray]) -> None:
         self._cells.mkdir(parents=True, exist_ok=True)
         partial = self._cells / f"{cell}.partial.npz"
         np.savez_compressed(partial, **outcomes)  # pyright: ignore[reportArgumentType]
         os.replace(partial, self._cells / f"{cell}.npz")
         self._append(json.dumps(row) + "\n")
-        self.rows[cell] = row
-        return row
 
     def _append(self, line: str) -> None:
         """Appends a line, in place of one that was cut off."""

@@ -17,6 +17,7 @@ from symjax import models
 from symjax.training import experiment as experiments
 from symjax.training.checkpoint import Checkpoints
 from symjax.training.experiment import Experiment
+from symjax.training.mesh import to_host
 from symjax.training.state import STILL_FINITE, TrainState
 
 MAKE_ONE = "train one with `python train.py --config configs/quickstart.py`"
@@ -97,7 +98,7 @@ class Run:
     @property
     def diverged(self) -> np.ndarray:
         """Which seeds were frozen because their loss was not finite: `[S]`, bool."""
-        return np.asarray(self.state.diverged_step) != STILL_FINITE
+        return to_host(self.state.diverged_step) != STILL_FINITE
 
     @functools.cached_property
     def logits_fns(self) -> jax.tree_util.Partial:

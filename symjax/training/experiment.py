@@ -5,6 +5,7 @@ experiment.model, experiment.dataset, experiment.recipe
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 from typing import Any
@@ -14,8 +15,9 @@ import optax
 from ml_collections import ConfigDict
 
 from symjax import data, models, seeds
-from symjax.training import adversarial, optimizer
+from symjax.training import adversarial, mesh, optimizer
 from symjax.training import state as states
+from symjax.training.mesh import Layout
 from symjax.training.state import TrainState
 from symjax.training.step import Recipe
 
@@ -32,6 +34,7 @@ class Experiment:
       model: the net.
       tx: the optimiser.
       recipe: what is fixed while the net trains.
+      layout: the devices.
     """
 
     config: Config
@@ -39,6 +42,7 @@ class Experiment:
     model: models.Net
     tx: optax.GradientTransformation
     recipe: Recipe
+    layout: Layout
 
     @classmethod
     def build(cls, config: Config) -> "Experiment":
@@ -57,6 +61,7 @@ class Experiment:
                 f"{len(dataset.train.images)} training images: choose a smaller one."
             )
         tx = _optimizer(config, steps)
+        layout = mesh.build(config.seeds, config.batch_size, **config.mesh.to_dict())
         recipe = Recipe(
             model=model,
             tx=tx,
@@ -64,23 +69,33 @@ class Experiment:
             batch_size=config.batch_size,
             augment=config.dataset.augment,
             label_smoothing=config.optimizer.label_smoothing,
+            layout=layout,
         )
-        return cls(config, dataset, model, tx, recipe)
+        return cls(config, dataset, model, tx, recipe, layout)
 
-    @property
+    @functools.cached_property
     def keys(self) -> jax.Array:
         """One key a seed, `[S]`."""
-        return seeds.keys(self.config.first_seed, self.config.seeds)
+        keys = functools.partial(seeds.keys, self.config.first_seed, self.config.seeds)
+        return self.layout.jit(keys, self.layout.everywhere)()
 
     def fresh_state(self) -> TrainState:
         """The state of all seeds before the first step, leading axis S."""
         # It runs once, and random numbers take long to optimise.
         options = {"xla_backend_optimization_level": 1}
-        return jax.jit(self._create, compiler_options=options)(self.keys)
+        by_seed = self.layout.by_seed
+        program = jax.jit(self._create, compiler_options=options, out_shardings=by_seed)
+        return program(self.keys)
 
     def state_shapes(self) -> TrainState:
-        """The shapes and dtypes of `fresh_state`, at no cost."""
-        return jax.eval_shape(self._create, self.keys)
+        """Shapes, dtypes and places of `fresh_state`, at no cost."""
+        shapes = jax.eval_shape(self._create, self.keys)
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(
+                x.shape, x.dtype, sharding=self.layout.by_seed
+            ),
+            shapes,
+        )
 
     def _create(self, keys: jax.Array) -> TrainState:
         def create(key):
@@ -88,7 +103,7 @@ class Experiment:
             shape = self.dataset.image_shape
             return states.create(self.model, self.tx, init_key, shape)
 
-        return seeds.over_seeds(create)(keys)
+        return self.layout.over_seeds(create)(keys)
 
 
 def to_json(config: Config) -> str:

@@ -22,9 +22,13 @@ class Journal:
     Args:
       workdir: the run folder.
       epoch: epochs that are done.
+      write: False for a process that is to leave the folder alone.
     """
 
-    def __init__(self, workdir: Path, epoch: int):
+    def __init__(self, workdir: Path, epoch: int, write: bool = True):
+        self._write = write
+        if not write:
+            return
         self._path = Path(workdir) / "metrics.jsonl"
         kept = [row for row in read(self._path) if row["epoch"] <= epoch]
         partial = self._path.with_suffix(".partial")
@@ -38,10 +42,13 @@ class Journal:
         return self
 
     def __exit__(self, *_) -> None:
-        self._events.close()
+        if self._write:
+            self._events.close()
 
     def write(self, row: dict[str, Any]) -> None:
         """Appends a row; lists hold one value a seed, None where a seed is frozen."""
+        if not self._write:
+            return
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         for name, values in row.items():

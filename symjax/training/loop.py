@@ -11,18 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from rich.console import Console
 
-from symjax import compilation, models
-from symjax.data import Dataset
-from symjax.seeds import over_seeds
+from symjax import models
 from symjax.training import experiment as experiments
 from symjax.training import run_folder
 from symjax.training.checkpoint import Checkpoints
 from symjax.training.experiment import Config, Experiment
 from symjax.training.journal import Journal
+from symjax.training.mesh import is_writer, to_host
 from symjax.training.progress import Progress
 from symjax.training.run_folder import RunExistsError
 from symjax.training.state import STILL_FINITE, TrainState
@@ -52,7 +50,7 @@ def train(
         or any run where `resume` is False.
       DataNotFoundError, ValueError: as `Experiment.build`.
     """
-    console = console or Console()
+    console = console or Console(quiet=not is_writer())
     workdir = Path(workdir)
     run_folder.check(config, workdir, resume)
     experiment = Experiment.build(config)
@@ -61,8 +59,9 @@ def train(
         epoch, state = _start(experiment, store)
         if epoch:
             console.print(f"resuming after epoch {epoch} of {config.epochs}")
-        run_folder.write_config(config, workdir)
-        with Journal(workdir, epoch) as journal:
+        if is_writer():
+            run_folder.write_config(config, workdir)
+        with Journal(workdir, epoch, write=is_writer()) as journal:
             return _run(experiment, store, journal, epoch, state, console)
 
 
@@ -76,7 +75,7 @@ def _run(
 ) -> TrainState:
     config = experiment.config
     train_fn, evaluate_fn = _programs(experiment)
-    train_split, held_out = _on_device(experiment.dataset)
+    train_split, held_out = _on_device(experiment)
     keys, frozen = experiment.keys, is_frozen(state)
     with Progress(config.epochs, epoch, console) as progress:
         while epoch < config.epochs and not frozen.all():
@@ -98,26 +97,28 @@ def _run(
 
 def _programs(experiment: Experiment) -> tuple[Callable, Callable]:
     """The two programs of a run; the state is donated, since nothing else holds it."""
+    layout = experiment.layout
     train = functools.partial(train_epoch, experiment.recipe)
     size = experiment.config.evaluation.batch_size
-    evaluate = functools.partial(evaluate_epoch, experiment.model, size)
-    train_fn = over_seeds(train, (0, 0, None, None, None))
-    evaluate_fn = over_seeds(evaluate, (0, None, None))
+    evaluate = functools.partial(evaluate_epoch, experiment.model, size, layout=layout)
+    train_fn = layout.over_seeds(train, (0, 0, None, None, None))
+    evaluate_fn = layout.over_seeds(evaluate, (0, None, None))
+    outputs = layout.by_seed, layout.everywhere
     return (
-        compilation.jit(train_fn, donate_argnums=0),
-        compilation.jit(evaluate_fn),
+        layout.jit(train_fn, outputs, donate_argnums=0),
+        layout.jit(evaluate_fn, layout.everywhere),
     )
 
 
-def _on_device(dataset: Dataset) -> tuple[tuple, dict[str, tuple]]:
+def _on_device(experiment: Experiment) -> tuple[tuple, dict[str, tuple]]:
+    dataset, put = experiment.dataset, experiment.layout.put
     held_out = {"test": dataset.test}
     if dataset.validation is not None:
         held_out["validation"] = dataset.validation
     arrays = {
-        name: jax.device_put((split.images, split.labels))
-        for name, split in held_out.items()
+        name: put((split.images, split.labels)) for name, split in held_out.items()
     }
-    return jax.device_put((dataset.train.images, dataset.train.labels)), arrays
+    return put((dataset.train.images, dataset.train.labels)), arrays
 
 
 def _start(experiment: Experiment, store: Checkpoints) -> tuple[int, TrainState]:
@@ -147,7 +148,7 @@ def _headline(experiment: Experiment, workdir: Path) -> str:
     return (
         f"{net.name}, {net.depth} layers, {net.trunk} trunk, {parameters:,} weights; "
         f"{config.seeds} seeds on {dataset.name}, {len(dataset.train.images):,} "
-        f"training images; {jax.devices()[0].device_kind}; {workdir}"
+        f"training images; {experiment.layout.text}; {workdir}"
     )
 
 
@@ -159,7 +160,7 @@ def _train_row(
     images = int(np.sum(sums.count))
     return {
         "epoch": epoch,
-        "step": int(np.max(state.step)),
+        "step": int(np.max(to_host(state.step))),
         **means,
         "seconds": round(seconds, 3),
         "images_per_second": round(images / seconds, 1),
@@ -183,7 +184,7 @@ def _means(split: str, sums: Sums) -> dict[str, list[float | None]]:
 
 def is_frozen(state: TrainState) -> np.ndarray:
     """Which seeds were frozen because their loss was not finite: `[S]`, bool."""
-    return np.asarray(state.diverged_step) != STILL_FINITE
+    return to_host(state.diverged_step) != STILL_FINITE
 
 
 def _announce_frozen(
@@ -193,11 +194,11 @@ def _announce_frozen(
     config: Config,
     console: Console,
 ) -> np.ndarray:
-    frozen = is_frozen(state)
+    frozen, steps = is_frozen(state), to_host(state.diverged_step)
     for index in np.flatnonzero(frozen & ~before).tolist():
         console.print(
             f"[bold red]seed {config.first_seed + index} diverged[/]: its loss or "
-            f"gradient was not finite at step {int(state.diverged_step[index])}, in "
+            f"gradient was not finite at step {int(steps[index])}, in "
             f"epoch {epoch}; it is frozen as it was before, and its rows will say so."
         )
     if frozen.all() and not before.all():

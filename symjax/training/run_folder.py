@@ -15,6 +15,7 @@ MAY_CHANGE = (  # on resuming; all else would make another run
     "epochs",
     "checkpoint.",
     "evaluation.",
+    "mesh.",
     "dataset.data_dir",
     "dataset.cache_dir",
 )

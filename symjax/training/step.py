@@ -20,6 +20,7 @@ from symjax.attacks import cross_entropy, is_correct
 from symjax.data.augment import flip_and_crop, to_unit
 from symjax.seeds import Stream, stream
 from symjax.training.adversarial import BatchMaker
+from symjax.training.mesh import ONE_DEVICE, Layout
 from symjax.training.state import STILL_FINITE, TrainState
 
 
@@ -34,6 +35,7 @@ class Recipe:
       batch_size: images a step.
       augment: random flips and crops.
       label_smoothing: share of the label's mass spread over all classes, [0, 1).
+      layout: the devices that a batch is divided among.
     """
 
     model: linen.Module
@@ -42,6 +44,7 @@ class Recipe:
     batch_size: int
     augment: bool
     label_smoothing: float
+    layout: Layout = ONE_DEVICE
 
 
 @struct.dataclass
@@ -93,7 +96,8 @@ def train_epoch(
 
 
 def _train_step(recipe, state, key, images, labels) -> tuple[TrainState, Sums]:
-    images, labels = _training_batch(recipe, state, key, images, labels)
+    batch = recipe.layout.spread((images, labels))
+    images, labels = _training_batch(recipe, state, key, *batch)
 
     def loss_fn(params):
         logits, updated = recipe.model.apply(
@@ -163,6 +167,7 @@ def evaluate_epoch(
     state: TrainState,
     images: Array,
     labels: Array,
+    layout: Layout = ONE_DEVICE,
 ) -> Sums:
     """Loss and accuracy on held-out images, running averages in batch norm.
 
@@ -172,15 +177,18 @@ def evaluate_epoch(
       state: of one seed.
       images: `[N, H, W, C]`, uint8.
       labels: `[N]`, int32.
+      layout: the devices that a batch is divided among.
 
     Returns:
       Sums over the N images.
     """
     logits_fn = state.logits_fn(model)
+    batch_size = layout.whole_batches(batch_size)
     batches = -(-len(images) // batch_size)
     indices = jnp.arange(batches * batch_size).reshape(batches, batch_size)
 
     def one_batch(indices):
+        indices = layout.spread(indices)
         mask = indices < len(images)
         batch = jnp.take(images, indices, axis=0, mode="clip")
         answers = jnp.take(labels, indices, mode="clip")
