@@ -1,0 +1,147 @@
+"""The work as symjax does it: its own programs, on random images.
+
+run = ours.training(setting)
+run()       # `setting.steps` steps of every seed; returns when they are done
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.setting import CLASSES, Setting
+from symjax import attacks, compilation, models, seeds
+from symjax.data.augment import to_unit
+from symjax.seeds import over_seeds
+from symjax.training import adversarial, optimizer
+from symjax.training import state as states
+from symjax.training.state import TrainState
+from symjax.training.step import Recipe, train_epoch
+
+RATE = 1e-3  # of Adam, as published
+
+
+def model(setting: Setting) -> models.Net:
+    """The net as published, in the setting's numerics."""
+    return models.build(
+        setting.net,
+        setting.depth,
+        CLASSES,
+        "reference",
+        setting.width,
+        dtype=setting.dtype,
+    )
+
+
+def recipe(setting: Setting) -> Recipe:
+    """Clean training with Adam, without augmentation."""
+    tx = optimizer.build(
+        RATE,
+        "constant",
+        total_steps=1,
+        decay_steps=1,
+        decay_factor=1.0,
+        weight_decay=0.0,
+    )
+    return Recipe(
+        model=model(setting),
+        tx=tx,
+        make_batch=adversarial.batch_maker("clean", eps=0.0, steps=1, step_size=0.0),
+        batch_size=setting.batch_size,
+        augment=False,
+        label_smoothing=0.0,
+    )
+
+
+def fresh_state(setting: Setting, recipe: Recipe) -> TrainState:
+    """Of all seeds before the first step, leading axis S."""
+    # It runs once, and random numbers take long to optimise.
+    quickly = {"xla_backend_optimization_level": 1}
+    program = jax.jit(_creating(setting, recipe), compiler_options=quickly)
+    return program(seeds.keys(0, setting.seeds))
+
+
+def shape_of_state(setting: Setting, recipe: Recipe) -> TrainState:
+    """As `fresh_state`, its shapes and dtypes alone."""
+    return jax.eval_shape(_creating(setting, recipe), seeds.keys(0, setting.seeds))
+
+
+def _creating(setting: Setting, recipe: Recipe) -> Callable[[jax.Array], TrainState]:
+    shape = (setting.size, setting.size, 3)
+    return over_seeds(
+        functools.partial(states.create, recipe.model, recipe.tx, image_shape=shape)
+    )
+
+
+def training_program(recipe: Recipe) -> Callable:
+    """`symjax.training.loop`'s program of an epoch, all seeds in one call."""
+    epoch = over_seeds(functools.partial(train_epoch, recipe), (0, 0, None, None, None))
+    return compilation.jit(epoch, donate_argnums=0)
+
+
+def training(setting: Setting) -> Callable[[], None]:
+    """A function that trains all seeds for `setting.steps` further steps and waits.
+
+    Raises:
+      FloatingPointError: from that function, if a loss is not finite: a frozen seed
+        would be timed otherwise.
+    """
+    chosen = recipe(setting)
+    program, keys = training_program(chosen), seeds.keys(0, setting.seeds)
+    split = jax.device_put(setting.images(setting.steps * setting.batch_size))
+    state, epoch = fresh_state(setting, chosen), 0
+
+    def run() -> None:
+        nonlocal state, epoch
+        state, sums = program(state, keys, epoch, *split)
+        epoch += 1
+        if np.any(np.asarray(state.diverged_step) != states.STILL_FINITE):
+            raise FloatingPointError(f"a loss is not finite: {sums.loss}.")
+
+    return run
+
+
+def variables(setting: Setting) -> Any:
+    """Of all seeds, leading axis S, as `models.logits_fn` takes them."""
+    return fresh_state(setting, recipe(setting)).variables
+
+
+def attack(
+    setting: Setting, variables: Any, images: np.ndarray, labels: np.ndarray, eps: float
+) -> Callable[[], None]:
+    """A function that attacks the images with PGD under all seeds and waits.
+
+    Args:
+      setting: the net, the attack's steps and its batch.
+      variables: leading axis S.
+      images: uint8 `[N, H, W, 3]`, N a multiple of the batch size.
+      labels: `[N]`.
+      eps: linf radius in pixels of [0, 1].
+    """
+    net = model(setting)
+    pgd = over_seeds(
+        functools.partial(attacks.pgd, steps=setting.steps), (0, None, None, 0, None)
+    )
+
+    def attack_all_seeds(variables, images, labels, keys, threat):
+        logits_fns = models.logits_fn(net, variables)
+        return pgd(logits_fns, to_unit(images), labels, keys, threat).robust
+
+    program, keys = compilation.jit(attack_all_seeds), seeds.keys(0, setting.seeds)
+    threat, size = attacks.Linf(eps), setting.batch_size
+    images, labels = jax.device_put((images, labels))
+
+    def run() -> None:
+        # In float32 as `evaluate.py` computes: a robustness number without tf32.
+        with jax.default_matmul_precision("highest"):
+            robust = [
+                program(
+                    variables, images[i : i + size], labels[i : i + size], keys, threat
+                )
+                for i in range(0, len(images), size)
+            ]
+        jax.block_until_ready(robust)
+
+    return run

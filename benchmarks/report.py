@@ -1,0 +1,194 @@
+"""What the benchmarks share: taking turns, medians, a table, one JSON line.
+
+    seconds = report.alternate({"ours": run, "peer": peer_run}, repeats=7)
+    row = report.publish("training", setting, ours, others, out=Path("rows.jsonl"))
+
+A row holds benchmark, setting, what, value, unit, spread, against, ratio, others, and
+where it comes from: device, cores, load (of the machine, before), platform, versions,
+commit, utc. `ratio` says how many times as fast `what` is as `against`, the fastest of
+`others`.
+"""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import json
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from symjax.evaluation import provenance
+
+LOAD = os.getloadavg()[0]  # before anything is measured: tasks that run or wait
+BUSY = 0.5
+PEERS = ("torch", "torchattacks", "escnn", "e2cnn")
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A measured value.
+
+    Attributes:
+      what: what was measured.
+      value: the median of the repeats.
+      unit: "images/s" and other rates are better when larger; "s" when smaller.
+      spread: the smallest and the largest of the repeats.
+    """
+
+    what: str
+    value: float
+    unit: str
+    spread: tuple[float, float]
+
+    def times_as_fast(self, other: "Figure") -> float:
+        """How many times as fast this is as `other`, which has the same unit."""
+        if self.unit != other.unit:
+            raise ValueError(
+                f"{self.what} is in {self.unit} and {other.what} in {other.unit}: "
+                "compare figures of one unit."
+            )
+        quotient = self.value / other.value
+        return quotient if self.unit.endswith("/s") else 1 / quotient
+
+
+def seconds(what: str, times: Sequence[float]) -> Figure:
+    """The median and spread of times in seconds."""
+    return Figure(what, statistics.median(times), "s", (min(times), max(times)))
+
+
+def rate(what: str, count: float, unit: str, times: Sequence[float]) -> Figure:
+    """`count` things a repeat, as things a second: median and spread."""
+    rates = [count / each for each in times]
+    return Figure(what, statistics.median(rates), unit, (min(rates), max(rates)))
+
+
+def alternate(
+    contestants: Mapping[str, Callable[[], Any]], repeats: int, warmups: int = 1
+) -> dict[str, list[float]]:
+    """Runs the contestants in turn, so that what slows the machine slows them all.
+
+    Args:
+      contestants: functions that return when their work is done, not before.
+      repeats: turns that are timed.
+      warmups: turns before, in which programs are compiled.
+
+    Returns:
+      Seconds of each turn, under the contestant's name.
+
+    Raises:
+      ValueError: if there is no turn to time.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats={repeats}: expected 1 or more.")
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(warmups + repeats):
+        for name, run in contestants.items():
+            began = time.perf_counter()
+            run()
+            if turn >= warmups:
+                times[name].append(time.perf_counter() - began)
+    return times
+
+
+def publish(
+    benchmark: str,
+    setting: Mapping[str, Any],
+    ours: Figure,
+    others: Sequence[Figure],
+    also: Sequence[Figure] = (),
+    out: Path | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Prints a table and, where there is a file to take it, adds the row as one line.
+
+    Args:
+      benchmark: its name.
+      setting: what was asked for, plain values.
+      ours: the figure that the row is about.
+      others: what stands against it, in the same unit; may be empty.
+      also: further figures, which it is not compared with.
+      out: a JSONL file, made with its folder when it is not there.
+      console: where the table goes.
+
+    Returns:
+      The row.
+
+    Raises:
+      ValueError: if a figure is not positive and finite.
+    """
+    _check([ours, *others, *also])
+    ratios = {other.what: ours.times_as_fast(other) for other in others}
+    against = min(ratios, key=lambda what: ratios[what], default=None)
+    row = {
+        "benchmark": benchmark,
+        "setting": dict(setting),
+        **dataclasses.asdict(ours),
+        "against": against,
+        "ratio": None if against is None else ratios[against],
+        "others": [
+            {**dataclasses.asdict(other), "ratio": ratios.get(other.what)}
+            for other in (*others, *also)
+        ],
+        **_origin(),
+    }
+    _print(row, console or Console())
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with out.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+    return row
+
+
+def missing(*packages: str) -> bool:
+    """Whether a peer is not there; says so, and how to get it, in one line."""
+    if any(importlib.util.find_spec(name) for name in packages):
+        return False
+    names = " or ".join(packages)
+    print(f"{names} is not installed: symjax alone. `pip install {packages[0]}` first.")
+    return True
+
+
+def _check(figures: Sequence[Figure]) -> None:
+    for figure in figures:
+        if not (math.isfinite(figure.value) and figure.value > 0):
+            raise ValueError(
+                f"{figure.what}: {figure.value} {figure.unit} is no measurement; try "
+                "more --steps."
+            )
+
+
+def _origin() -> dict[str, Any]:
+    origin = provenance.now()
+    found = {}
+    for name in PEERS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    versions = origin["versions"] | found
+    return {**origin, "versions": versions, "cores": os.cpu_count(), "load": LOAD}
+
+
+def _print(row: Mapping[str, Any], console: Console) -> None:
+    table = Table(title=f"{row['benchmark']}, {row['device']}, {row['cores']} cores")
+    for column in ("what", "median", "min", "max", "unit", "ratio"):
+        right = column not in ("what", "unit")
+        table.add_column(column, justify="right" if right else "left")
+    for figure in ({**row, "ratio": None}, *row["others"]):
+        numbers = [f"{x:,.4g}" for x in (figure["value"], *figure["spread"])]
+        ratio = "" if figure["ratio"] is None else f"{figure['ratio']:.2f} x"
+        table.add_row(figure["what"], *numbers, figure["unit"], ratio)
+    console.print(table)
+    said = ", ".join(f"{name} {value}" for name, value in row["setting"].items())
+    versions = ", ".join(f"{name} {text}" for name, text in row["versions"].items())
+    for line in (said, versions, f"commit {row['commit']}, {row['utc']}"):
+        console.print(line, soft_wrap=True, highlight=False)
+    if row["load"] > BUSY:
+        console.print(f"the machine was busy (load {row['load']:.1f}): compare nothing")

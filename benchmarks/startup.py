@@ -1,0 +1,132 @@
+"""Seconds from the command to the first epoch's line, and for train and evaluate.
+
+    python -m benchmarks.startup                          # the quickstart
+    python -m benchmarks.startup --config configs/parallel_rs.py -- \
+        --config.model.dtype=bfloat16 --config.dataset.data_dir=DIR
+
+Every repeat starts with an empty compilation cache: it trains and attacks to the end,
+then trains again, with the programs that the first run left, up to the first epoch's
+line. The row is about that second run, and stands against the first.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks import report, setting
+
+ROOT = Path(__file__).resolve().parent.parent
+FIRST_LINE = "epoch 1: "
+SMOKE = (
+    "--config.model.name=baseline",
+    "--config.model.width=0.1",
+    "--config.dataset.train_images=256",
+    "--config.epochs=1",
+)
+WARM, COLD, WHOLE = "first epoch, warm", "first epoch, cold", "train + evaluate, cold"
+
+
+def main(argv: Sequence[str] | None = None) -> dict:
+    arguments = _parser().parse_args(argv)
+    overrides = [*(SMOKE if arguments.smoke else ()), *arguments.overrides]
+    train = [sys.executable, "train.py", "--config", arguments.config, *overrides]
+    evaluate = [sys.executable, "evaluate.py", "--attack", "pgd"]
+    if arguments.smoke:
+        evaluate += ["--n", "8", "--steps", "1", "--eps", "8/255"]
+    times: dict[str, list[float]] = {WARM: [], COLD: [], WHOLE: []}
+    for _ in range(arguments.repeats):
+        for name, seconds in measure(train, evaluate).items():
+            times[name].append(seconds)
+    figures = {name: report.seconds(name, taken) for name, taken in times.items()}
+    work = {"config": arguments.config, "overrides": overrides}
+    return report.publish(
+        "startup",
+        work | {"repeats": arguments.repeats},
+        figures[WARM],
+        [figures[COLD]],
+        [figures[WHOLE]],
+        arguments.out,
+    )
+
+
+def measure(train: Sequence[str], evaluate: Sequence[str]) -> dict[str, float]:
+    """Seconds of one repeat, by name: `WARM`, `COLD` and `WHOLE`.
+
+    Args:
+      train: the command, without its run folder.
+      evaluate: the command, without the run.
+    """
+    with tempfile.TemporaryDirectory(prefix="symjax-startup-") as folder:
+        environment = os.environ | {
+            "JAX_COMPILATION_CACHE_DIR": f"{folder}/programs",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",  # as the commands do
+        }
+        first, second = Path(folder, "first"), Path(folder, "second")
+        began = time.perf_counter()
+        cold = first_epoch([*train, f"--workdir={first}"], environment, stop=False)
+        subprocess.run(
+            [*evaluate, f"--run={first}"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        whole = time.perf_counter() - began
+        warm = first_epoch([*train, f"--workdir={second}"], environment, stop=True)
+    return {WARM: warm, COLD: cold, WHOLE: whole}
+
+
+def first_epoch(
+    command: Sequence[str], environment: Mapping[str, str], stop: bool
+) -> float:
+    """Seconds from starting a command to its line of the first epoch.
+
+    Args:
+      command: prints `FIRST_LINE` as it gets there.
+      environment: of the command.
+      stop: end it then; otherwise wait until it is done.
+
+    Raises:
+      RuntimeError: with what it printed, if it fails or never prints that line.
+    """
+    began, seconds, lines = time.perf_counter(), None, []
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if seconds is None and line.startswith(FIRST_LINE):
+                seconds = time.perf_counter() - began
+                if stop:
+                    process.terminate()
+                    break
+    if seconds is None or (process.returncode and not stop):
+        raise RuntimeError(f"{' '.join(command)} failed:\n{''.join(lines)}")
+    return seconds
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default="configs/quickstart.py")
+    parser.add_argument("--repeats", type=setting.positive, default=3)
+    parser.add_argument("--smoke", action="store_true", help="tiny: that it runs")
+    parser.add_argument("--out", type=Path, metavar="FILE")
+    parser.add_argument("overrides", nargs="*", help="flags of train.py, after --")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The published parallel rot & scale net in plain PyTorch, as the peer of ours.
+
+    net = ParallelRotScale("P 32 32 P 64", classes=10)
+    copy_weights(variables, net)        # of the Flax net: the same logits
+
+Written from the description in `symjax/models/reference.py`.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from flax import traverse_util
+from torch import Tensor, nn
+
+SCALES = (0.5, 1.0, 2.0)
+TORCH_NAMES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+class Block(nn.Module):
+    """Convolution without bias, batch norm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int = 3):
+        super().__init__()
+        pad = kernel_size // 2
+        self.conv = nn.Conv2d(inputs, outputs, kernel_size, padding=pad, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x)), inplace=True)
+
+
+class Lifting(nn.Module):
+    """One kernel in its four quarter turns, one bias, ReLU; `[B, 4 * fields, H, W]`."""
+
+    def __init__(self, inputs: int, fields: int):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, fields, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        turned = [torch.rot90(self.conv.weight, turn, (2, 3)) for turn in range(4)]
+        bias = self.conv.bias.repeat(4)  # pyright: ignore
+        return F.relu(F.conv2d(x, torch.cat(turned), bias, padding=1), inplace=True)
+
+
+class ParallelRotScale(nn.Module):
+    """Standard, rotation and three scales side by side; fusion; trunk; global max.
+
+    Args:
+      trunk: "P 32 32 P 64": pools, and blocks of so many channels.
+      classes: K.
+      width: factor on every number of channels.
+    """
+
+    def __init__(self, trunk: str, classes: int, width: float = 1.0):
+        super().__init__()
+
+        def channels(count: int) -> int:
+            return max(1, round(count * width))
+
+        features, fused = channels(16), channels(32)
+        self.standard = Block(3, features)
+        self.rotation = Lifting(3, features)
+        for index in range(len(SCALES)):
+            self.add_module(f"scale_{index}", Block(3, features))
+        self.fusion = Block((1 + 4 + len(SCALES)) * features, fused, kernel_size=1)
+        self.trunk, inputs = trunk.split(), fused
+        for index, item in enumerate(self.trunk):
+            if item != "P":
+                outputs = channels(int(item))
+                self.add_module(f"block_{index}", Block(inputs, outputs))
+                inputs = outputs
+        self.head = nn.Linear(inputs, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`[B, 3, H, W]` in [0, 1], of even sides at every pool, to logits `[B, K]`."""
+        x = self._first_layer((images - 0.5) / 0.5)
+        for index, item in enumerate(self.trunk):
+            block = self.get_submodule(f"block_{index}") if item != "P" else None
+            x = F.max_pool2d(x, 2) if block is None else block(x)
+        return self.head(torch.amax(x, (2, 3)))
+
+    def _first_layer(self, x: Tensor) -> Tensor:
+        branches, sizes = [self.standard(x), self.rotation(x)], x.shape[2:]
+        for index, scale in enumerate(SCALES):
+            block = self.get_submodule(f"scale_{index}")
+            if scale == 1:
+                branches.append(block(x))
+            else:
+                scaled = _resize(x, [int(size * scale + 0.5) for size in sizes])
+                branches.append(_resize(block(scaled), sizes))
+        return self.fusion(torch.cat(branches, 1))
+
+
+def _resize(x: Tensor, sizes: Any) -> Tensor:
+    return F.interpolate(x, tuple(sizes), mode="bilinear", antialias=False)
+
+
+def copy_weights(variables: Any, net: nn.Module) -> None:
+    """Gives a PyTorch net the weights and running averages of the Flax net.
+
+    Args:
+      variables: of one seed, `{"params": ..., "batch_stats": ...}`.
+      net: with the same names of modules.
+
+    Raises:
+      RuntimeError: from PyTorch, if names or shapes are not the same.
+    """
+    state = net.state_dict()
+    for path, value in traverse_util.flatten_dict(variables).items():
+        _, *modules, leaf = path
+        array = np.array(value, np.float32)
+        if array.ndim == 4:  # [kh, kw, in, out] to [out, in, kh, kw]
+            array = array.transpose(3, 2, 0, 1)
+        elif array.ndim == 2:
+            array = array.T
+        name = ".".join([*modules, TORCH_NAMES[leaf]])
+        state[name] = torch.from_numpy(np.ascontiguousarray(array))
+    net.load_state_dict(state)

@@ -1,0 +1,203 @@
+"""Every benchmark runs on the CPU and writes a row; the PyTorch net is the same net."""
+
+import importlib.util
+import json
+import math
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import attack, ours, report, roofline, startup, training
+from benchmarks.setting import Setting
+from symjax import models
+
+FIELDS = {
+    *("benchmark", "setting", "what", "value", "unit", "spread", "against", "ratio"),
+    *("others", "device", "cores", "load", "platform", "versions", "commit", "utc"),
+}
+STANDS_IN_FOR_TRAIN = """
+import os, pathlib, sys, time
+programs = pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+warm = programs.exists()
+programs.mkdir(exist_ok=True)
+assert "--x=1" in sys.argv and "--workdir=" in sys.argv[-1]
+print("compiling")
+print("epoch 1: loss", flush=True)
+time.sleep(60 if warm else 0)
+"""
+DEEP = Setting("parallel_rs", 10, 0.25, 16, 1, 4, 1, 1, "float32")
+
+
+def one_row(path):
+    (line,) = path.read_text().splitlines()
+    row = json.loads(line)
+    assert set(row) == FIELDS
+    for figure in (row, *row["others"]):
+        low, high = figure["spread"]
+        assert 0 < low <= figure["value"] <= high < math.inf
+    return row
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """Nothing here is fast or slow: the nets only have to run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def torch():
+    """PyTorch with one thread: on a busy machine two wait for each other."""
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch
+    torch.set_num_threads(threads)
+
+
+def test_training_against_pytorch(tmp_path, torch):
+    training.main(["--smoke", "--out", str(tmp_path / "rows")])
+    row = one_row(tmp_path / "rows")
+    assert (row["what"], row["unit"]) == ("symjax", "images/s")
+    values = {other["what"]: other["value"] for other in row["others"]}
+    assert len(values) == 2
+    assert row["against"] == max(values, key=values.__getitem__)
+    assert row["ratio"] == pytest.approx(row["value"] / values[row["against"]])
+
+
+def test_a_missing_peer_leaves_ours_alone(monkeypatch, capsys):
+    monkeypatch.setattr(training.ours, "training", lambda setting: lambda: None)
+    monkeypatch.setattr(report.importlib.util, "find_spec", lambda name: None)
+    row = training.main(["--smoke", "--net", "equivariant"])
+    assert (row["against"], row["ratio"], row["others"]) == (None, None, [])
+    assert "pip install escnn" in capsys.readouterr().out
+
+
+def test_a_peer_of_another_net_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        training.main(["--smoke", "--peer", "escnn"])
+    assert "use torch or none" in capsys.readouterr().err
+
+
+def test_attack(tmp_path, torch):
+    attack.main(["--smoke", "--out", str(tmp_path / "rows")])
+    row = one_row(tmp_path / "rows")
+    assert row["setting"]["steps"] == 1
+    there = importlib.util.find_spec("torchattacks") is not None
+    assert len(row["others"]) == (2 if there else 0)
+
+
+def test_roofline(tmp_path):
+    roofline.main(["--smoke", "--out", str(tmp_path / "rows")])
+    row = one_row(tmp_path / "rows")
+    setting = row["setting"]
+    assert setting["limit"] in ("operations", "bytes")
+    bounds = (
+        setting["operations"] / setting["operations_per_second"],
+        setting["bytes"] / setting["bytes_per_second"],
+    )
+    assert row["others"][0]["value"] == pytest.approx(max(bounds))
+    assert row["ratio"] == pytest.approx(max(bounds) / row["value"])
+
+
+def test_startup(tmp_path, monkeypatch):
+    """With commands in place of ours, which the tests of the command line start."""
+    (tmp_path / "train.py").write_text(STANDS_IN_FOR_TRAIN)
+    (tmp_path / "evaluate.py").write_text("import sys; assert '--run=' in sys.argv[-1]")
+    monkeypatch.setattr(startup, "ROOT", tmp_path)
+    startup.main(["--repeats", "1", "--out", str(tmp_path / "rows"), "--", "--x=1"])
+    row = one_row(tmp_path / "rows")
+    cold, whole = row["others"]
+    assert (row["unit"], row["against"]) == ("s", startup.COLD)
+    assert row["value"] < 60  # it was stopped at its first epoch's line
+    assert cold["value"] < whole["value"]
+    assert whole["ratio"] is None
+
+
+def test_a_command_that_never_trains_says_what_it_printed():
+    with pytest.raises(RuntimeError, match="out of luck"):
+        startup.first_epoch([sys.executable, "-c", "print('out of luck')"], {}, False)
+
+
+def test_alternate_takes_turns_after_warming_up():
+    turns = []
+    runs = {name: (lambda name=name: turns.append(name)) for name in ("a", "b")}
+    times = report.alternate(runs, repeats=2, warmups=1)
+    assert turns == ["a", "b"] * 3
+    assert [len(taken) for taken in times.values()] == [2, 2]
+    with pytest.raises(ValueError, match="repeats=0"):
+        report.alternate(runs, repeats=0)
+
+
+def test_ratios_say_how_many_times_as_fast():
+    fast, slow = report.seconds("fast", [1, 2, 9]), report.seconds("slow", [6, 6])
+    assert (fast.value, fast.spread) == (2, (1, 9))
+    assert fast.times_as_fast(slow) == 3
+    rate = report.rate("rate", 12, "images/s", [2, 3, 4])
+    assert (rate.value, rate.spread) == (4, (3, 6))
+    assert rate.times_as_fast(report.rate("slow", 12, "images/s", [6])) == 2
+    with pytest.raises(ValueError, match="one unit"):
+        fast.times_as_fast(rate)
+
+
+def test_operations_of_a_step_are_those_of_its_convolutions():
+    """Forward, and twice that backward but for the images; the rest is a small part."""
+    setting = Setting("parallel_rs", 4, 1.0, 32, 2, 8, 1, 1, "float32")
+    first = [(32, 3, 16), (32, 3, 64), (16, 3, 16), (32, 3, 16), (64, 3, 16)]
+    trunk = [(16, 32, 64), (8, 64, 128), (4, 128, 256)]
+    fusion = 2 * 32**2 * 128 * 32
+    # 3x3 with padding 1 on n pixels a side: (3n - 2)^2 pairs that are not padding.
+    first, trunk = (
+        sum(2 * (3 * n - 2) ** 2 * inputs * outputs for n, inputs, outputs in layers)
+        for layers in (first, trunk)
+    )
+    images = setting.seeds * setting.batch_size
+    expected = images * (2 * first + 3 * (fusion + trunk))
+    lowered, times = roofline.traced_step(setting)
+    measured = times * lowered.cost_analysis()["flops"]
+    assert expected < measured < 1.3 * expected
+
+
+def like_trained(model, images):
+    """Variables whose norms and averages are not 0 and 1: a mix-up of them shows."""
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+
+    def draw(leaf):
+        if len(leaf.shape) == 1:
+            return rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
+        fan_in = np.prod(leaf.shape[:-1])
+        return rng.normal(0, fan_in**-0.5, leaf.shape).astype(np.float32)
+
+    return jax.tree.map(draw, shapes)
+
+
+def test_the_pytorch_net_is_the_same_net(torch):
+    from benchmarks import torch_nets
+
+    model = ours.model(DEEP)
+    images = np.random.default_rng(1).random((2, 16, 16, 3), np.float32)
+    variables = like_trained(model, images)
+    net = torch_nets.ParallelRotScale(model.trunk, 10, DEEP.width).eval()
+    ours_count = models.parameter_count(model, (16, 16, 3))
+    assert sum(x.numel() for x in net.parameters()) == ours_count
+    torch_nets.copy_weights(variables, net)
+    with torch.no_grad():
+        theirs = net(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+    mine = np.asarray(jax.jit(models.logits_fn(model, variables))(images))
+    assert np.ptp(mine) > 0.1
+    np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_the_peer_trains(torch):
+    from benchmarks import torch_nets, torch_peers
+
+    net = torch_nets.ParallelRotScale("P 8", 10, 0.25)
+    before = net.head.weight.detach().clone()
+    images, labels = DEEP.images(12)
+    torch_peers.training(net, images, labels, 4, torch_peers.Variant())()
+    assert not (net.head.weight == before).all()
+    assert net.fusion.norm.num_batches_tracked == 3
