@@ -4,6 +4,7 @@ What needs no real net uses `Linear` or `Recorder`, which compile in no time.
 """
 
 import dataclasses
+import functools
 import json
 
 import chex
@@ -239,12 +240,33 @@ def test_a_net_learns(trained):
 def test_a_seed_alone_equals_that_seed_among_others(trained, tiny, train_run, tmp_path):
     alone = train_run(tiny({"first_seed": 1, "seeds": 1, "epochs": 1}), tmp_path)
     assert "1 seeds on digits" in alone.log
-    # Matmuls that are batched over seeds sum in another order, and Adam makes a step of
+    # Where seeds are batched, sums are taken in another order, and Adam makes a step of
     # the rate out of any gradient, also of one that is all rounding: 1e-5 after 13.
     among, only = rows(trained.folder)[0], rows(tmp_path)[0]
     for name in ("train_loss", "train_accuracy", "test_loss"):
         np.testing.assert_allclose(only[name][0], among[name][1], rtol=1e-3)
     assert abs(only["train_loss"][0] / among["train_loss"][0] - 1) > 1e-2
+
+
+def test_seeds_together_equal_seeds_in_turn(tiny):
+    """As an accelerator runs them (one batched program) and as a CPU does."""
+    changes = {"model.lowering": "patches", "dataset.train_images": 96}
+    experiment = Experiment.build(tiny(changes))
+    split = experiment.dataset.train
+    epoch = functools.partial(train_epoch, experiment.recipe)
+
+    def run(together):
+        program = jax.jit(over_seeds(epoch, (0, 0, None, None, None), together))
+        state = experiment.fresh_state()
+        return program(state, experiment.keys, 0, split.images, split.labels)
+
+    (state, sums), (state_in_turn, sums_in_turn) = run(True), run(False)
+    chex.assert_trees_all_close(sums, sums_in_turn, rtol=1e-4)
+    chex.assert_trees_all_close(
+        state.batch_stats, state_in_turn.batch_stats, rtol=1e-3, atol=1e-4
+    )
+    assert (state.step == 3).all()
+    assert sums.loss[0] != sums.loss[1]
 
 
 def test_a_seed_that_diverges_is_frozen_and_the_other_goes_on(
