@@ -168,6 +168,7 @@ def summarise(cases: Iterable[Case], dtype: str) -> dict[str, Summary]:
 
 
 def main() -> None:
+    """Prints a row a dtype and layer: the largest error, and the least refused one."""
     table = Table(title="Equivariance error over C4, relative to the largest output")
     for column in ("dtype", "layer", "settings", "largest", "refused", "smallest"):
         table.add_column(column, justify="right")

@@ -144,7 +144,9 @@ def _largest_divisor(number: int, limit: int) -> int:
     return max(d for d in range(1, max(limit, 1) + 1) if number % d == 0)
 
 
-def connect(coordinator: str | None, processes: int | None, process: int | None):
+def connect(
+    coordinator: str | None, processes: int | None, process: int | None
+) -> None:
     """Makes this process one of several; before anything is computed.
 
     Args:
