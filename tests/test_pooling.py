@@ -1,5 +1,7 @@
 """Pooling: against Flax on images, against numpy on fields, and its symmetry."""
 
+import functools
+
 import chex
 import flax.linen as linen
 import jax
@@ -34,6 +36,34 @@ def test_pools_of_images_are_those_of_flax(ours, theirs, window, strides, paddin
     options = (window, strides, padding)
     both = jax.jit(lambda x: (ours(x, *options), theirs(x, *options)))
     chex.assert_trees_all_close(*both(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("window", [(2, 2), (2, 3), (4, 1)])
+def test_derivatives_of_a_max_pool_by_tiles(window):
+    images = np.random.default_rng(0).permutation(2 * 8 * 6 * 3).astype(np.float32)
+    images = images.reshape(2, 8, 6, 3)  # no two alike
+    moved = normal(1, *images.shape)
+    weights = normal(2, 2, 8 // window[0], 6 // window[1], 3)
+
+    def derivatives(pool):
+        pool = functools.partial(pool, strides=window, padding="VALID")
+        outputs, transpose = jax.vjp(lambda x: pool(x, window), images)
+        by_jvp = jax.jvp(lambda x: pool(x, window), (images,), (moved,))
+        return outputs, transpose(weights), by_jvp
+
+    found, expected = jax.jit(
+        lambda: [derivatives(pool) for pool in (nn.max_pool, linen.max_pool)]
+    )()
+    chex.assert_trees_all_equal(found, expected)
+
+
+def test_a_tile_passes_its_gradient_to_the_first_of_equal_values():
+    images = np.array([[1, 2], [2, 2]], np.float32).reshape(1, 2, 2, 1)
+    gradient = jax.grad(lambda x: jnp.sum(nn.max_pool(x)))
+    found = np.asarray(gradient(images)).reshape(2, 2)
+    np.testing.assert_array_equal(found, [[0, 1], [0, 0]])
+    images[0, 1, 0, 0] = np.nan
+    assert np.isnan(nn.max_pool(images)).all()
 
 
 @pytest.mark.parametrize(("ours", "theirs"), POOLS, ids=POOL_IDS)

@@ -135,22 +135,6 @@ def test_initialisation_keeps_the_variance(layer, shape, fan_in):
     np.testing.assert_allclose(np.mean(np.square(inside)), 1.0, rtol=0.1)
 
 
-def test_flax_batch_norm_shares_statistics_over_the_group():
-    field = 3 + 2 * normal(0, 4, 5, 5, 4, 3)
-    norm = linen.BatchNorm(use_running_average=False)
-    shapes = jax.eval_shape(norm.init, KEY, field)
-    variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
-    chex.assert_tree_shape_prefix(variables, (3,))
-    apply = jax.jit(lambda x: norm.apply(variables, x, mutable=["batch_stats"]))
-    outputs, updates = apply(field)
-    np.testing.assert_allclose(np.mean(outputs, (0, 1, 2, 3)), 1.0, atol=1e-5)
-    np.testing.assert_allclose(np.std(outputs, (0, 1, 2, 3)), 1.0, atol=1e-4)
-    turned, turned_updates = apply(np.asarray(C4.act_on_field(1, field)))
-    turned_after = np.asarray(C4.act_on_field(1, outputs))
-    chex.assert_trees_all_close(turned, turned_after, atol=ATOL)
-    chex.assert_trees_all_close(turned_updates, updates, atol=ATOL)
-
-
 @pytest.mark.parametrize("shape", [(1, 6, 6, 3), (1, 6, 6, 2, 3)])
 def test_group_conv_wants_a_field_on_its_group(shape):
     with pytest.raises(ValueError, match=r"\[B, H, W, 4, C\] on C4.*LiftingConv first"):

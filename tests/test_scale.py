@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from symjax import nn
-from symjax.nn.scale import METHODS
+from symjax.nn import resizing, scale
 
 KEY = jax.random.key(0)
 resize = jax.jit(nn.resize, static_argnums=(1, 2, 3))
@@ -66,6 +66,42 @@ def test_resize_is_that_of_pillow(method, sizes):
     chex.assert_trees_all_close(found, pillow(images, sizes, method), atol=1e-5)
 
 
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("method", ["bicubic", "bilinear"])
+def test_weights_are_those_of_jax(method, antialias):
+    theirs = method.removeprefix("bi")
+    for size, new_size in ((16, 32), (16, 8), (7, 12), (12, 5), (3, 1)):
+        expected = jax.image.resize(
+            np.eye(size, dtype=np.float32), (new_size, size), theirs, antialias
+        )
+        found = resizing.weights(size, new_size, method, antialias)
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("method", resizing.METHODS)
+@pytest.mark.parametrize("size", [(16, 4), (4, 10), (5, 10), (16, 20)])
+def test_derivatives_of_resize(method, size):
+    """Of a linear map: itself, and the transposed matrix."""
+    images, moved = normal(0, 2, 8, 5, 3), normal(1, 2, 8, 5, 3)
+    rows = resizing.weights(8, size[0], method, True)
+    columns = resizing.weights(5, size[1], method, True)
+    weights = normal(2, 2, *size, 3)
+
+    @jax.jit
+    def derivatives(images, moved, weights):
+        outputs, transpose = jax.vjp(lambda x: nn.resize(x, size, method), images)
+        by_jvp = jax.jvp(lambda x: nn.resize(x, size, method), (images,), (moved,))
+        return outputs, transpose(weights)[0], by_jvp[1]
+
+    found = derivatives(images, moved, weights)
+    expected = (
+        np.einsum("yh,xw,bhwc->byxc", rows, columns, images),
+        np.einsum("yh,xw,byxc->bhwc", rows, columns, weights),
+        np.einsum("yh,xw,bhwc->byxc", rows, columns, moved),
+    )
+    chex.assert_trees_all_close(found, expected, atol=1e-5)
+
+
 def test_resize_in_closed_form():
     images = normal(0, 2, 8, 6, 3)
     blocks = images.reshape(2, 4, 2, 3, 2, 3).mean((2, 4))
@@ -80,7 +116,7 @@ def test_resize_in_closed_form():
     assert resize(images.astype(jnp.bfloat16), (4, 3), "area").dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", resizing.METHODS)
 def test_resize_commutes_with_quarter_turns(method):
     for size, new_size in ((8, 4), (7, 4), (5, 10)):
         images = normal(0, 1, size, size, 2)
@@ -177,6 +213,36 @@ def test_aggregates_follow_from_the_concatenation():
         "weighted": 0.5 * a - 2 * b + 3 * c,
     }
     chex.assert_trees_all_close(found, expected, atol=1e-5)
+
+
+CONVOLUTIONS = {
+    "same": {},
+    "strided": {"strides": 2, "kernel_size": (3, 2)},
+    "bilinear": {"method": "bilinear", "antialias": False, "padding": "VALID"},
+    "area": {"method": "area", "use_bias": True, "padding": ((2, 0), (1, 3))},
+}
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+@pytest.mark.parametrize("shared", [True, False])
+def test_few_channels_take_another_way_to_the_same(options, shared, monkeypatch):
+    images = normal(0, 2, 8, 6, 3)
+    options = {"use_bias": False, "shared": shared} | options
+    layer = nn.ScaleConv(4, scales=(0.5, 1.0, 1.5, 2.0), **options)
+    params = filled(layer, images)
+    weights = normal(1, *jax.eval_shape(layer.apply, params, images).shape)
+
+    def outputs_and_gradients():
+        def total(params, images):
+            outputs = layer.apply(params, images)
+            return jnp.sum(weights * outputs), outputs
+
+        return jax.jit(jax.grad(total, (0, 1), has_aux=True))(params, images)
+
+    found = outputs_and_gradients()
+    monkeypatch.setattr(scale, "FEW_CHANNELS", 0)
+    resized = outputs_and_gradients()
+    chex.assert_trees_all_close(found, resized, atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -90,12 +90,12 @@ class Block(linen.Module):
             name="conv",
         )(x)
         if self.norm:
-            x = linen.BatchNorm(
-                use_running_average=not train,
-                momentum=BATCH_NORM_MOMENTUM,
+            x = nn.BatchNorm(
+                BATCH_NORM_MOMENTUM,
                 dtype=self.dtype,
+                lowering=self.lowering,
                 name="norm",
-            )(x)
+            )(x, train)
         return linen.relu(x) if self.relu else x
 
 

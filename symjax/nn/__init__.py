@@ -1,5 +1,6 @@
 """Symmetry-aware Flax layers, usable without the rest of symjax."""
 
+from symjax.nn.batch_norm import BatchNorm
 from symjax.nn.convolution import Conv, convolve
 from symjax.nn.exactness import ExactnessError
 from symjax.nn.fusion import WeightedSum, concatenate
@@ -8,6 +9,7 @@ from symjax.nn.rotation import GroupConv, LiftingConv
 from symjax.nn.scale import ScaleConv, at_scales, resize
 
 __all__ = [
+    "BatchNorm",
     "Conv",
     "ExactnessError",
     "GroupConv",

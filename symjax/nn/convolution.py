@@ -96,22 +96,32 @@ def convolve(
       ValueError: if the window does not fit, channels disagree, or the lowering is
         unknown.
     """
-    _check(images, kernel, padding)
+    check(images.shape, kernel.shape, padding)
     if lowering == "mixed":
         lowering = _faster_on_a_cpu(images.shape, kernel.shape)
     if lowering == "conv":
         return _lax_conv(images, kernel, strides, padding)
     if lowering != "patches":
         raise ValueError(f"lowering={lowering!r}: expected one of {LOWERINGS}.")
-    kh, kw, channels, features = kernel.shape
-    patches = jnp.concatenate(windows(images, (kh, kw), strides, padding), axis=-1)
-    return patches @ kernel.reshape(kh * kw * channels, features)
+    places = windows(images, pair(kernel.shape[:2]), strides, padding)
+    return product(jnp.concatenate(places, axis=-1), kernel)
+
+
+def product(patches: Array, kernel: Array) -> Array:
+    """Patches `[B, H, W, kh * kw * C_in]` times a kernel `[kh, kw, C_in, C_out]`.
+
+    As one matrix: with more axes XLA's CPU backend transposes by copies.
+    """
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    rows = patches.reshape(-1, len(matrix)) @ matrix
+    return rows.reshape(*patches.shape[:-1], -1)
 
 
 def _faster_on_a_cpu(images: tuple[int, ...], kernel: tuple[int, ...]) -> Lowering:
     """Short patches cost little, and `lax.conv` crawls on the smallest images."""
     small = min(images[1:3]) <= max(kernel[:2])
-    return "patches" if small or kernel[2] < FEW_CHANNELS else "conv"
+    short = kernel[2] < FEW_CHANNELS or max(kernel[:2]) == 1
+    return "patches" if small or short else "conv"
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -151,20 +161,21 @@ def _lax_conv_jvp(strides, padding, primals, tangents):
     return outputs, tangent
 
 
-def _check(images: Array, kernel: Array, padding: tuple[Pair, Pair]) -> None:
-    if images.shape[-1] != kernel.shape[2]:
+def check(
+    images: tuple[int, ...], kernel: tuple[int, ...], padding: tuple[Pair, Pair]
+) -> None:
+    """Raises a ValueError unless a kernel of this shape fits images of that shape."""
+    if images[-1] != kernel[2]:
         raise ValueError(
-            f"the images {images.shape} have {images.shape[-1]} channels, the kernel "
-            f"{kernel.shape} takes {kernel.shape[2]}."
+            f"the images {images} have {images[-1]} channels, the kernel {kernel} "
+            f"takes {kernel[2]}."
         )
-    for size, k, (low, high) in zip(
-        images.shape[1:3], kernel.shape[:2], padding, strict=True
-    ):
+    for size, k, (low, high) in zip(images[1:3], kernel[:2], padding, strict=True):
         if size + low + high < k:
             raise ValueError(
-                f"a kernel of {kernel.shape[:2]} does not fit into images of "
-                f"{images.shape[1:3]} pixels with padding {padding}: use larger "
-                "images, a smaller kernel or more padding."
+                f"a kernel of {kernel[:2]} does not fit into images of {images[1:3]} "
+                f"pixels with padding {padding}: use larger images, a smaller kernel "
+                "or more padding."
             )
 
 

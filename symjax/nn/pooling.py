@@ -8,18 +8,22 @@ values tie, as on a constant background, it does not turn with the image.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from symjax.groups import Group
 from symjax.nn import exactness
 from symjax.nn.convolution import windows
-from symjax.nn.exactness import Padding, pair, resolve_padding
+from symjax.nn.exactness import Padding, Pair, pair, resolve_padding
+
+NO_PADDING = ((0, 0), (0, 0))
 
 
 def max_pool(
@@ -47,6 +51,8 @@ def max_pool(
       ValueError: if a field comes without its group, or the window does not fit.
     """
     pads = _checked_padding("max_pool", images, window, strides, padding, group, exact)
+    if _is_tiled(images, pair(window), pair(strides), pads):
+        return _largest_of_tiles(images, pair(window))
     places = windows(images, pair(window), pair(strides), pads, fill=-jnp.inf)
     return functools.reduce(_larger, places)
 
@@ -76,8 +82,39 @@ def largest(x: Array, axis: int) -> Array:
     return jnp.sum(jnp.where(chosen, x, 0), axis=axis)
 
 
+def _is_tiled(images, window: Pair, strides: Pair, pads: tuple[Pair, Pair]) -> bool:
+    rest = images.shape[1] % window[0], images.shape[2] % window[1]
+    return window == strides and pads == NO_PADDING and rest == (0, 0)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _largest_of_tiles(images: Array, window: Pair) -> Array:
+    """Max-pooling by tiles, whose gradient reads where adding up slices would write."""
+    return functools.reduce(_larger, windows(images, window, window, NO_PADDING))
+
+
+@_largest_of_tiles.defjvp
+def _largest_of_tiles_jvp(window, primals, tangents):
+    (images,), (moved,) = primals, tangents
+    best, *others = windows(images, window, window, NO_PADDING)
+    chosen = jnp.zeros(best.shape, jnp.int32)
+    for place, pixels in enumerate(others, start=1):
+        chosen = jnp.where(_wins(best, pixels), place, chosen)
+        best = _larger(best, pixels)
+    batch, height, width, *rest = best.shape
+    tiles = moved.reshape(batch, height, window[0], width, window[1], *rest)
+    places = np.arange(math.prod(window)).reshape(1, 1, window[0], 1, window[1])
+    places = places.reshape(*places.shape, *(1 for _ in rest))
+    passed = jnp.where(chosen[:, :, None, :, None] == places, tiles, 0)
+    return best, jnp.sum(passed, axis=(2, 4))
+
+
 def _larger(a: Array, b: Array) -> Array:
-    return jnp.where((b > a) | jnp.isnan(b), b, a)  # one of them, and NaN if there is
+    return jnp.where(_wins(a, b), b, a)  # one of them, and NaN if there is
+
+
+def _wins(a: Array, b: Array) -> Array:
+    return (b > a) | jnp.isnan(b)
 
 
 def _checked_padding(name, images, window, strides, padding, group, exact):

@@ -4,8 +4,8 @@
     field = nn.GroupConv(32, group=groups.C4)(field)        # [B, H, W, G, 32]
 
 One canonical kernel is stored; the group moves it to every element, and the layer
-is a single plain convolution with the result. Batch norm with statistics shared over
-the group is Flax's own: `flax.linen.BatchNorm` on `[B, H, W, G, C]`.
+is a single plain convolution with the result. Batch norm on `[B, H, W, G, C]`, ours or
+Flax's, shares its statistics over the group.
 """
 
 import flax.linen as nn

@@ -11,60 +11,17 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-import numpy as np
+from flax.linen.dtypes import promote_dtype
 from jax import Array
 
-from symjax.nn.convolution import Conv
+from symjax.nn.convolution import FEW_CHANNELS, Conv, Params, check, product
 from symjax.nn.exactness import Pair, pair
 from symjax.nn.pooling import largest
+from symjax.nn.resizing import Method, rescaled_patches, resize
 
-Method = Literal["bicubic", "bilinear", "area"]
 Aggregate = Literal["concat", "mean", "max", "weighted"]
-METHODS = ("bicubic", "bilinear", "area")
 AGGREGATES = ("concat", "mean", "max", "weighted")
-
-
-def resize(
-    images: Array, sizes: Pair, method: Method = "bicubic", antialias: bool = True
-) -> Array:
-    """Resizes images to `sizes`; symmetric, so it commutes with quarter turns.
-
-    Args:
-      images: `[B, H, W, C]`.
-      sizes: `(height, width)` in pixels, never a factor.
-      method: "bicubic" (Keys, a = -0.5), "bilinear", or "area" (the mean over the area
-        that an output pixel covers).
-      antialias: widen the filter when shrinking ("area" always does).
-
-    Returns:
-      `[B, *sizes, C]`.
-
-    Raises:
-      ValueError: for another method.
-    """
-    if method not in METHODS:
-        raise ValueError(f"method={method!r}: expected one of {METHODS}.")
-    if tuple(sizes) == images.shape[1:3]:
-        return images
-    if method == "area":
-        rows = _area_weights(images.shape[1], sizes[0]).astype(images.dtype)
-        columns = _area_weights(images.shape[2], sizes[1]).astype(images.dtype)
-        return jnp.einsum(
-            "bhwc,yh,xw->byxc", images, rows, columns, precision="highest"
-        )
-    shape = (images.shape[0], *sizes, images.shape[3])
-    kernel = {"bicubic": "cubic", "bilinear": "linear"}[method]
-    return jax.image.resize(images, shape, kernel, antialias=antialias)
-
-
-def _area_weights(size: int, new_size: int) -> np.ndarray:
-    """`[new_size, size]`: the share of each new pixel that lies in each old one."""
-    edges = np.linspace(0, size, new_size + 1)
-    old = np.arange(size)
-    overlap = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
-    return np.maximum(overlap, 0) * new_size / size
 
 
 def at_scales(
@@ -90,14 +47,26 @@ def at_scales(
     Raises:
       ValueError: if there is no scale, or one is not positive.
     """
-    if not scales or min(scales) <= 0:
-        raise ValueError(f"scales={tuple(scales)}: expected one or more factors > 0.")
     outputs = []
-    for index, scale in enumerate(scales):
-        height, width = (max(1, int(size * scale + 0.5)) for size in images.shape[1:3])
-        scaled = resize(images, (height, width), method, antialias)
+    for index, scaled_sizes in enumerate(
+        rescaled_sizes(pair(images.shape[1:3]), scales)
+    ):
+        scaled = resize(images, scaled_sizes, method, antialias)
         outputs.append(resize(function(index, scaled), sizes, method, antialias))
     return outputs
+
+
+def rescaled_sizes(sizes: Pair, scales: Sequence[float]) -> list[Pair]:
+    """The `(height, width)` of images at each scale, in whole pixels.
+
+    Raises:
+      ValueError: if there is no scale, or one is not positive.
+    """
+    if not scales or min(scales) <= 0:
+        raise ValueError(f"scales={tuple(scales)}: expected one or more factors > 0.")
+    return [
+        pair([max(1, int(size * scale + 0.5)) for size in sizes]) for scale in scales
+    ]
 
 
 class ScaleConv(Conv):
@@ -127,24 +96,61 @@ class ScaleConv(Conv):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """`[B, H, W, C_in]` to `[B, H', W', features]`; "concat": times the scales."""
-        names = [f"conv_{i}" for i in range(len(self.scales))]
+        count, channels = len(self.scales), images.shape[-1]
         if self.shared:
-            convs = [self._conv("conv")] * len(names)
+            params = [self._weights("conv")(channels)] * count
         else:
-            convs = [self._conv(name) for name in names]
+            params = [self._weights(f"conv_{i}")(channels) for i in range(count)]
+        if channels < FEW_CHANNELS:
+            outputs = self._from_patches(images, params)
+        else:
+            outputs = self._by_resizing(images, params)
+        return self._aggregated(outputs)
+
+    def _weights(self, name: str) -> "_Weights":
+        fields = {field: getattr(self, field) for field in _FIELDS}
+        return _Weights(**fields, name=name)
+
+    def _by_resizing(self, images: Array, params: Sequence[Params]) -> Array:
+        """The outputs of each scale, `[B, H', W', S, features]`."""
         outputs = at_scales(
-            lambda index, scaled: convs[index](scaled),
+            lambda index, scaled: self._convolve(scaled, params[index]),
             images,
             self.scales,
             self._output_sizes(pair(images.shape[1:3])),
             self.method,
             self.antialias,
         )
-        return self._aggregated(outputs)
+        return jnp.stack(outputs, axis=3)
 
-    def _conv(self, name: str) -> Conv:
-        fields = {field: getattr(self, field) for field in _CONV_FIELDS}
-        return Conv(**fields, name=name)
+    def _from_patches(self, images: Array, params: Sequence[Params]) -> Array:
+        """The same for few channels, where patches are small: one matrix product."""
+        kernels = [param["kernel"] for param in params]
+        images, *kernels = promote_dtype(images, *kernels, dtype=self.dtype)
+        patches = self._patches(images)
+        if self.shared:
+            outputs = product(patches, kernels[0])
+        else:
+            matrices = jnp.stack(kernels).reshape(len(kernels), -1, self.features)
+            outputs = jnp.einsum("bhwsk,skf->bhwsf", patches, matrices)
+        if not self.use_bias:
+            return outputs
+        biases = jnp.stack([param["bias"] for param in params]).astype(outputs.dtype)
+        return outputs + biases.reshape(1, 1, 1, *biases.shape)
+
+    @nn.nowrap
+    def _patches(self, images: Array) -> Array:
+        """What the kernels meet at each scale, `[B, H', W', S, kh * kw * C_in]`."""
+        size, window = pair(images.shape[1:3]), pair(self.kernel_size)
+        readings = []
+        for scaled in rescaled_sizes(size, self.scales):
+            padding = self._pixels_of_padding(scaled)
+            shape = len(images), *scaled, images.shape[-1]
+            check(shape, (*window, images.shape[-1], self.features), padding)
+            readings.append((scaled, padding))
+        strides, outputs = pair(self.strides), self._output_sizes(size)
+        method = self.method, self.antialias
+        return rescaled_patches(images, readings, window, strides, outputs, *method)
 
     @nn.nowrap
     def _output_sizes(self, sizes: Pair) -> Pair:
@@ -154,23 +160,30 @@ class ScaleConv(Conv):
         width = (sizes[1] + left + right - window[1]) // strides[1] + 1
         return height, width
 
-    def _aggregated(self, outputs: list[Array]) -> Array:
+    def _aggregated(self, outputs: Array) -> Array:
         if self.aggregate == "concat":
-            return jnp.concatenate(outputs, axis=-1)
-        stacked = jnp.stack(outputs)
+            return outputs.reshape(*outputs.shape[:3], -1)
         if self.aggregate == "mean":
-            return jnp.mean(stacked, axis=0)
+            return jnp.mean(outputs, axis=3)
         if self.aggregate == "max":
-            return largest(stacked, axis=0)
+            return largest(outputs, axis=3)
         if self.aggregate == "weighted":
-            count = len(outputs)
+            count = len(self.scales)
             start = nn.initializers.constant(1 / count)
             weights = self.param("weights", start, (count,), self.param_dtype)
-            return jnp.einsum("s,sbhwc->bhwc", weights.astype(stacked.dtype), stacked)
+            return jnp.einsum("s,bhwsc->bhwc", weights.astype(outputs.dtype), outputs)
         raise ValueError(f"aggregate={self.aggregate!r}: expected one of {AGGREGATES}.")
 
 
-_CONV_FIELDS = [
+class _Weights(Conv):
+    """The parameters of a convolution, under a name of their own."""
+
+    @nn.compact
+    def __call__(self, channels: int) -> Params:  # pyright: ignore
+        return self._parameters((*pair(self.kernel_size), channels, self.features))
+
+
+_FIELDS = [
     field.name
     for field in dataclasses.fields(Conv)
     if field.init and field.name not in ("parent", "name")

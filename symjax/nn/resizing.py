@@ -1,0 +1,216 @@
+"""Resizing, and the patches that a convolution reads from a rescaled image.
+
+    y = resizing.resize(images, (16, 16), "bicubic")
+
+Every method is linear and works on one axis at a time, so it is a matrix `[new size,
+size]` for each axis.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from symjax.nn.exactness import Pair
+
+Method = Literal["bicubic", "bilinear", "area"]
+METHODS = ("bicubic", "bilinear", "area")
+MOST_PHASES = 2
+
+
+def resize(
+    images: Array, sizes: Pair, method: Method = "bicubic", antialias: bool = True
+) -> Array:
+    """Resizes images to `sizes`; symmetric, so it commutes with quarter turns.
+
+    Args:
+      images: `[B, H, W, C]`.
+      sizes: `(height, width)` in pixels, never a factor.
+      method: "bicubic" (Keys, a = -0.5), "bilinear", or "area" (the mean over the area
+        that an output pixel covers).
+      antialias: widen the filter when shrinking ("area" always does).
+
+    Returns:
+      `[B, *sizes, C]`.
+
+    Raises:
+      ValueError: for another method.
+    """
+    if tuple(sizes) == images.shape[1:3]:
+        _check(method)
+        return images
+    batch, height, width, channels = images.shape
+    rows = weights(height, sizes[0], method, antialias)
+    columns = weights(width, sizes[1], method, antialias)
+    tall = _along_axis_1(rows, images.reshape(batch, height, width * channels))
+    wide = _along_axis_1(columns, tall.reshape(batch * sizes[0], width, channels))
+    return wide.reshape(batch, *sizes, channels)
+
+
+def rescaled_patches(
+    images: Array,
+    readings: Sequence[tuple[Pair, tuple[Pair, Pair]]],
+    window: Pair,
+    strides: Pair,
+    sizes: Pair,
+    method: Method,
+    antialias: bool,
+) -> Array:
+    """Patches of rescaled images, resized to `sizes` before any kernel meets them.
+
+    Resizing acts on pixels and a kernel on channels, so they commute: these patches
+    times the kernel are `resize(convolve(resize(images)))`, and the rescaled images, at
+    scale 2 four times as large, are never there. Each axis is one matrix for every row
+    (column) of the window: resize, shift, resize back.
+
+    Args:
+      images: `[B, H, W, C]`.
+      readings: for each of S scales, the `(height, width)` that the images are resized
+        to, and the padding of the convolution there.
+      window, strides: of all convolutions.
+      sizes: `(height, width)` that all outputs are resized to.
+      method, antialias: of both resizes, see `resize`.
+
+    Returns:
+      `[B, *sizes, S, window[0] * window[1] * C]`, the last axis in the order of a
+      kernel `[window[0], window[1], C, features]`.
+    """
+    matrices = []
+    for axis in (0, 1):
+        size = images.shape[1 + axis]
+        there_and_back = []
+        for rescaled, padding in readings:
+            there = weights(size, rescaled[axis], method, antialias)
+            moved = _shifted(there, window[axis], strides[axis], padding[axis])
+            back = weights(moved.shape[1], sizes[axis], method, antialias)
+            there_and_back.append(back @ moved)
+        matrices.append(jnp.asarray(np.stack(there_and_back), images.dtype))
+    rows, columns = matrices  # [S, window, new size, size]
+    tall = jnp.einsum("siyh,bhwc->bsiywc", rows, images, precision="highest")
+    seen = jnp.einsum("sjxw,bsiywc->byxsijc", columns, tall, precision="highest")
+    return seen.reshape(len(images), *sizes, len(readings), -1)
+
+
+@functools.cache
+def weights(size: int, new_size: int, method: Method, antialias: bool) -> np.ndarray:
+    """The matrix `[new_size, size]` that resizes one axis.
+
+    Raises:
+      ValueError: for another method.
+    """
+    _check(method)
+    if size == new_size:
+        return np.eye(size, dtype=np.float32)
+    if method == "area":
+        return _area_weights(size, new_size)
+    shrinks = max(size / new_size, 1) if antialias else 1
+    centres = (np.arange(new_size)[:, None] + 0.5) * size / new_size - 0.5
+    distances = np.abs(centres - np.arange(size)) / shrinks
+    kernel = {"bicubic": _keys, "bilinear": _triangle}[method](distances)
+    return (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _triangle(x: np.ndarray) -> np.ndarray:
+    return np.maximum(0, 1 - x)
+
+
+def _keys(x: np.ndarray) -> np.ndarray:
+    """Keys, Cubic Convolution Interpolation, 1981, equation 15 (a = -0.5)."""
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x <= 1, near, np.where(x < 2, far, 0))
+
+
+def _area_weights(size: int, new_size: int) -> np.ndarray:
+    """The share of each new pixel that lies in each old one."""
+    edges = np.linspace(0, size, new_size + 1)
+    old = np.arange(size)
+    overlap = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
+    return (np.maximum(overlap, 0) * new_size / size).astype(np.float32)
+
+
+def _shifted(matrix: np.ndarray, window: int, stride: int, padding: Pair) -> np.ndarray:
+    """`[rows, size]` to `[window, outputs, size]`: what a window's places meet."""
+    padded = np.pad(matrix, (padding, (0, 0)))
+    outputs = (len(padded) - window) // stride + 1
+    end = (outputs - 1) * stride + 1
+    return np.stack([padded[i : i + end : stride] for i in range(window)])
+
+
+def _along_axis_1(matrix: np.ndarray, rows: Array) -> Array:
+    """`matrix @ rows`, `[A, size, K]` to `[A, new size, K]`."""
+    if max(matrix.shape) > MOST_PHASES * math.gcd(*matrix.shape):
+        dense = jnp.asarray(matrix, rows.dtype)
+        return jnp.einsum("yh,ahk->ayk", dense, rows, precision="highest")
+    return _banded(matrix)(rows)
+
+
+def _banded(matrix: np.ndarray) -> Callable[[Array], Array]:
+    """A matrix applied as sums of strided slices, which compilers fuse with the rest.
+
+    So is its gradient: the tangent is written as the transpose of such sums.
+    """
+    forward, backward = _slices(matrix), _slices(matrix.T)
+
+    @jax.custom_jvp
+    def apply(rows: Array) -> Array:
+        return forward(rows)
+
+    @apply.defjvp
+    def _(primals, tangents):
+        outputs = apply(*primals)
+        return outputs, *jax.linear_transpose(backward, outputs)(*tangents)
+
+    return apply
+
+
+def _slices(matrix: np.ndarray) -> Callable[[Array], Array]:
+    """A matrix as a function of `[A, size, K]`.
+
+    Sizes in the ratio p : q make p phases: new pixels that are p apart read pixels that
+    are q apart, with the same weights but for those at the border.
+    """
+    new_size, size = matrix.shape
+    count = math.gcd(new_size, size)
+    phases, step = new_size // count, size // count
+    taps = [_taps(matrix[phase::phases], step) for phase in range(phases)]
+    offsets = [offset for of_phase in taps for offset in of_phase]
+    low = max(0, -min(offsets))
+    high = max(0, max(offsets) + step * (count - 1) + 1 - size)
+
+    def apply(rows: Array) -> Array:
+        padded = jnp.pad(rows, ((0, 0), (low, high), (0, 0)))
+        found = [
+            sum(
+                padded[:, low + offset :: step][:, :count] * column.astype(rows.dtype)
+                for offset, column in of_phase.items()
+            )
+            for of_phase in taps
+        ]
+        return jnp.stack(found, axis=2).reshape(len(rows), new_size, rows.shape[-1])
+
+    return apply
+
+
+def _taps(matrix: np.ndarray, step: int) -> dict[int, np.ndarray]:
+    """By offset from `step * row`, the weights `[1, rows, 1]` that are not all zero."""
+    count, size = matrix.shape
+    taps: dict[int, np.ndarray] = {}
+    for offset in range(-step * (count - 1), size):
+        inside = [0 <= step * row + offset < size for row in range(count)]
+        column = np.zeros((1, count, 1), np.float32)
+        for row in np.flatnonzero(inside):
+            column[0, row] = matrix[row, step * row + offset]
+        if column.any():
+            taps[offset] = column
+    return taps
+
+
+def _check(method: str) -> None:
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}: expected one of {METHODS}.")
