@@ -17,6 +17,7 @@ from symjax.data.augment import to_unit
 from symjax.seeds import over_seeds
 from symjax.training import adversarial, optimizer
 from symjax.training import state as states
+from symjax.training.mesh import ONE_DEVICE, Layout
 from symjax.training.state import TrainState
 from symjax.training.step import Recipe, train_epoch
 
@@ -35,7 +36,7 @@ def model(setting: Setting) -> models.Net:
     )
 
 
-def recipe(setting: Setting) -> Recipe:
+def recipe(setting: Setting, layout: Layout = ONE_DEVICE) -> Recipe:
     """Clean training with Adam, without augmentation."""
     tx = optimizer.build(
         RATE,
@@ -52,6 +53,7 @@ def recipe(setting: Setting) -> Recipe:
         batch_size=setting.batch_size,
         augment=False,
         label_smoothing=0.0,
+        layout=layout,
     )
 
 
@@ -59,7 +61,11 @@ def fresh_state(setting: Setting, recipe: Recipe) -> TrainState:
     """Of all seeds before the first step, leading axis S."""
     # It runs once, and random numbers take long to optimise.
     quickly = {"xla_backend_optimization_level": 1}
-    program = jax.jit(_creating(setting, recipe), compiler_options=quickly)
+    program = jax.jit(
+        _creating(setting, recipe),
+        compiler_options=quickly,
+        out_shardings=recipe.layout.by_seed,
+    )
     return program(seeds.keys(0, setting.seeds))
 
 
@@ -70,15 +76,18 @@ def shape_of_state(setting: Setting, recipe: Recipe) -> TrainState:
 
 def _creating(setting: Setting, recipe: Recipe) -> Callable[[jax.Array], TrainState]:
     shape = (setting.size, setting.size, 3)
-    return over_seeds(
+    return recipe.layout.over_seeds(
         functools.partial(states.create, recipe.model, recipe.tx, image_shape=shape)
     )
 
 
 def training_program(recipe: Recipe) -> Callable:
     """`symjax.training.loop`'s program of an epoch, all seeds in one call."""
-    epoch = over_seeds(functools.partial(train_epoch, recipe), (0, 0, None, None, None))
-    return compilation.jit(epoch, donate_argnums=0)
+    layout = recipe.layout
+    epoch = functools.partial(train_epoch, recipe)
+    outputs = layout.by_seed, layout.everywhere
+    over_seeds = layout.over_seeds(epoch, (0, 0, None, None, None))
+    return layout.jit(over_seeds, outputs, donate_argnums=0)
 
 
 def training(setting: Setting) -> Callable[[], None]:
@@ -88,10 +97,19 @@ def training(setting: Setting) -> Callable[[], None]:
       FloatingPointError: from that function, if a loss is not finite: a frozen seed
         would be timed otherwise.
     """
-    chosen = recipe(setting)
-    program, keys = training_program(chosen), seeds.keys(0, setting.seeds)
-    split = jax.device_put(setting.images(setting.steps * setting.batch_size))
+    return training_and_bytes(setting)[0]
+
+
+def training_and_bytes(
+    setting: Setting, layout: Layout = ONE_DEVICE
+) -> tuple[Callable[[], None], int]:
+    """As `training`, and the bytes that its program holds on each device."""
+    chosen, count = recipe(setting, layout), setting.steps * setting.batch_size
+    keys, split = seeds.keys(0, setting.seeds), layout.put(setting.images(count))
+    if layout.by_seed:
+        keys = jax.device_put(keys, layout.by_seed)
     state, epoch = fresh_state(setting, chosen), 0
+    program = training_program(chosen).lower(state, keys, epoch, *split).compile()
 
     def run() -> None:
         nonlocal state, epoch
@@ -100,7 +118,9 @@ def training(setting: Setting) -> Callable[[], None]:
         if np.any(np.asarray(state.diverged_step) != states.STILL_FINITE):
             raise FloatingPointError(f"a loss is not finite: {sums.loss}.")
 
-    return run
+    memory = program.memory_analysis()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return run, held + memory.temp_size_in_bytes - memory.alias_size_in_bytes
 
 
 def variables(setting: Setting) -> Any:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import attack, ours, report, roofline, startup, training
+from benchmarks import attack, ours, report, roofline, scaling, startup, training
 from benchmarks.setting import Setting
 from symjax import models
 
@@ -201,3 +201,31 @@ def test_the_peer_trains(torch):
     torch_peers.training(net, images, labels, 4, torch_peers.Variant())()
     assert not (net.head.weight == before).all()
     assert net.fusion.norm.num_batches_tracked == 3
+
+
+def test_scaling_has_a_row_a_point_and_goes_on_in_a_line(tmp_path, capsys):
+    path = tmp_path / "rows"
+    scaling.main(["--smoke", "--out", str(path)])
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    points = [(row["setting"]["axis"], row["setting"]["devices"]) for row in rows]
+    assert points == [("seeds", 1)] + [("batch_size", 1)] * 2
+    assert [row["setting"]["batch_size"] for row in rows] == [8, 8, 16]
+    assert all(row["setting"]["bytes"] > 1e5 and row["value"] > 0 for row in rows)
+    for row, seconds, held in zip(rows[1:], (1.0, 1.5), (3, 4), strict=True):
+        row["value"], row["setting"]["bytes"] = seconds, held * scaling.MIB
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    capsys.readouterr()
+    scaling.main(["--table", str(path)])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "| batch_size | 512 | 32,500 | 16 | 66 | extrapolated |"
+
+
+@pytest.mark.parametrize(
+    ("axis", "what", "at_4"), [("size", "time", 17), ("width", "memory", 9)]
+)
+def test_scaling_knows_how_an_axis_grows(axis, what, at_4):
+    """Time grows as 1 + size squared, memory as 1 + 2 width."""
+    rows = [
+        {"value": 1 + x**2, "setting": {axis: x, "bytes": 1 + 2 * x}} for x in (1, 2, 3)
+    ]
+    assert scaling.beyond(rows, axis, 4, what) == pytest.approx(at_4)

@@ -20,12 +20,12 @@ SETTINGS = {
 PARAMS = {"kernel": jnp.array([[2.0, -1.0]]), "bias": jnp.array([3.0])}
 
 
-def moves(tx, steps=8):
-    """What each step adds to the parameters, their gradients being all ones."""
+def moves(tx, steps=8, gradients=jnp.ones_like):
+    """What each step adds to the parameters, given their gradients."""
     params, opt_state, added = PARAMS, tx.init(PARAMS), []
     for _ in range(steps):
-        gradients = jax.tree.map(jnp.ones_like, params)
-        updates, opt_state = tx.update(gradients, opt_state, params)
+        now = jax.tree.map(gradients, params)
+        updates, opt_state = tx.update(now, opt_state, params)
         params = optax.apply_updates(params, updates)
         added.append(updates)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *added)
@@ -52,10 +52,14 @@ def test_cosine_ends_at_0():
     np.testing.assert_allclose(moves(tx, 9)["bias"][8], 0, atol=1e-9)
 
 
-def test_without_weight_decay_it_is_adam():
-    chex.assert_trees_all_equal(
-        moves(optimizer.build(**SETTINGS)), moves(optax.adam(0.1))
-    )
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+def test_it_is_adam_with_decay_of_kernels(weight_decay):
+    mask = {"kernel": True, "bias": False}
+    stock = optax.adamw(0.1, weight_decay=weight_decay, mask=mask)
+    built = optimizer.build(**SETTINGS | {"weight_decay": weight_decay})
+    found, expected = (moves(tx, gradients=jnp.sin) for tx in (built, stock))
+    chex.assert_trees_all_close(found, expected, rtol=1e-4)  # as above
+    assert len(np.unique(np.abs(expected["kernel"]))) > 8  # no two weights move alike
 
 
 def test_weight_decay_shrinks_kernels_and_leaves_biases():

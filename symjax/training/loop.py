@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from rich.console import Console
 
-from symjax import models
 from symjax.training import experiment as experiments
 from symjax.training import run_folder
 from symjax.training.checkpoint import Checkpoints
@@ -54,9 +54,10 @@ def train(
     workdir = Path(workdir)
     run_folder.check(config, workdir, resume)
     experiment = Experiment.build(config)
-    console.print(_headline(experiment, workdir), soft_wrap=True, highlight=False)
     with Checkpoints(workdir, config.checkpoint.keep) as store:
         epoch, state = _start(experiment, store)
+        headline = _headline(experiment, state, workdir)
+        console.print(headline, soft_wrap=True, highlight=False)
         if epoch:
             console.print(f"resuming after epoch {epoch} of {config.epochs}")
         if is_writer():
@@ -141,10 +142,11 @@ def _meta(experiment: Experiment) -> dict[str, Any]:
     return {"config": config, "data": experiment.dataset.sha256}
 
 
-def _headline(experiment: Experiment, workdir: Path) -> str:
+def _headline(experiment: Experiment, state: TrainState, workdir: Path) -> str:
     config, dataset = experiment.config, experiment.dataset
     net = config.model
-    parameters = models.parameter_count(experiment.model, dataset.image_shape)
+    leaves = jax.tree.leaves(state.params)
+    parameters = sum(leaf.size for leaf in leaves) // config.seeds
     return (
         f"{net.name}, {net.depth} layers, {net.trunk} trunk, {parameters:,} weights; "
         f"{config.seeds} seeds on {dataset.name}, {len(dataset.train.images):,} "

@@ -40,9 +40,12 @@ def build(
         ),
         "cosine": optax.cosine_decay_schedule(rate, total_steps),
     }[schedule]
-    if weight_decay == 0:
-        return optax.adam(rates)
-    return optax.adamw(rates, weight_decay=weight_decay, mask=_kernels)
+    decay = optax.add_decayed_weights(weight_decay, mask=_kernels)
+    return optax.chain(
+        optax.flatten(optax.scale_by_adam()),  # one vector: few kernels to compile
+        decay if weight_decay else optax.identity(),
+        optax.scale_by_learning_rate(rates),
+    )
 
 
 def _kernels(params):
