@@ -28,7 +28,7 @@ def get_config() -> Any:
     config.model.mean = (0.5,)  # of [0, 1] images; one value, or one a channel
     config.model.std = (0.5,)
     config.model.dtype = "float32"  # of the computation, or "bfloat16"
-    config.model.lowering = ""  # "patches", "conv", "mixed"; "": the backend's fastest
+    config.model.lowering = ""  # "patches", "conv", "winograd", "mixed"; "": by backend
 
     config.dataset = ConfigDict()
     config.dataset.name = "cifar10"  # or "cifar100", "digits"

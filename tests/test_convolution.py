@@ -1,4 +1,6 @@
-"""The one convolution: against scipy and Flax, in both lowerings."""
+"""The one convolution: against scipy and Flax, in every lowering."""
+
+import functools
 
 import chex
 import flax.linen as linen
@@ -48,6 +50,8 @@ def correlate(images, kernel, strides, padding):
     ("size", "kernel", "strides", "padding"),
     [
         ((6, 7), (3, 3), (1, 1), ((1, 1), (1, 1))),
+        ((6, 8), (3, 3), (1, 1), ((1, 1), (1, 1))),
+        ((4, 6), (3, 3), (1, 1), ((0, 2), (0, 0))),
         ((7, 6), (3, 2), (2, 3), ((0, 2), (1, 0))),
         ((5, 8), (1, 4), (2, 1), ((0, 0), (3, 0))),
         ((3, 3), (3, 3), (2, 2), ((0, 0), (0, 0))),
@@ -105,14 +109,20 @@ def test_lowerings_have_the_same_gradient():
     chex.assert_trees_all_close(*gradients(images, weights), atol=1e-5)
 
 
-@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
-def test_lowerings_have_the_same_forward_and_second_derivatives(strides):
-    images, weights = normal(0, 2, 5, 5, 3), normal(1, 3, 3, 3, 4)
-    moved = normal(2, 2, 5, 5, 3), normal(3, 3, 3, 3, 4)
+@pytest.mark.parametrize(
+    ("strides", "padding"),
+    [
+        ((1, 1), ((1, 1), (1, 1))),
+        ((1, 1), ((2, 0), (0, 0))),
+        ((2, 2), ((1, 1), (1, 1))),
+    ],
+)
+def test_lowerings_have_the_same_forward_and_second_derivatives(strides, padding):
+    images, weights = normal(0, 2, 6, 6, 3), normal(1, 3, 3, 3, 4)
+    moved = normal(2, 2, 6, 6, 3), normal(3, 3, 3, 3, 4)
 
     def derivatives(lowering):
         def energy(images, weights):
-            padding = ((1, 1), (1, 1))
             outputs = nn.convolve(images, weights, strides, padding, lowering)
             return jnp.sum(jnp.tanh(outputs))
 
@@ -129,9 +139,33 @@ def test_lowerings_have_the_same_forward_and_second_derivatives(strides):
     chex.assert_trees_all_close(results[0][1], results[0][2], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("size", "kernel", "dtype", "expected"),
+    [
+        (8, (3, 3, 128, 256), "float32", "winograd"),
+        (8, (3, 3, 128, 256), "bfloat16", "conv"),
+        (7, (3, 3, 128, 256), "float32", "conv"),
+        (8, (3, 3, 64, 256), "float32", "conv"),
+        (8, (3, 3, 3, 256), "float32", "patches"),
+        (8, (1, 1, 128, 256), "float32", "patches"),
+        (2, (3, 3, 128, 256), "float32", "patches"),
+    ],
+)
+def test_mixed_chooses_by_size(size, kernel, dtype, expected):
+    def program(lowering):
+        images = jax.ShapeDtypeStruct((1, size, size, kernel[2]), dtype)
+        weights = jax.ShapeDtypeStruct(kernel, dtype)
+        same = ((kernel[0] // 2,) * 2,) * 2
+        apply = functools.partial(nn.convolve, padding=same, lowering=lowering)
+        return jax.jit(apply).lower(images, weights).as_text()
+
+    assert program("mixed") == program(expected)
+    assert sum(program("mixed") == program(name) for name in LOWERINGS[:3]) < 3
+
+
 @pytest.mark.parametrize("lowering", LOWERINGS)
 def test_vmap_over_kernels_is_a_loop(lowering):
-    images, kernels = normal(0, 2, 5, 5, 3), normal(1, 3, 3, 3, 3, 4)
+    images, kernels = normal(0, 2, 6, 6, 3), normal(1, 3, 3, 3, 3, 4)
 
     def apply(kernel):
         return nn.convolve(images, kernel, lowering=lowering)
@@ -162,7 +196,7 @@ def test_bfloat16_computes_in_bfloat16_and_stores_float32(lowering):
     [
         ((1, 5, 5, 2), (3, 3, 3, 4), "patches", "2 channels.*takes 3"),
         ((1, 2, 5, 3), (3, 3, 3, 4), "conv", "does not fit.*larger images"),
-        ((1, 5, 5, 3), (3, 3, 3, 4), "winograd", "lowering='winograd'.*'patches'"),
+        ((1, 5, 5, 3), (3, 3, 3, 4), "fft", "lowering='fft'.*'patches'"),
     ],
 )
 def test_errors_name_the_value_and_the_way_out(images, kernel, lowering, match):

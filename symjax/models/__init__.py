@@ -125,7 +125,7 @@ def build(
         scale.
       mean, std: normalisation of [0, 1] images, one value or one a channel.
       dtype: of the computation, "float32" or "bfloat16".
-      lowering: of the convolutions, "patches", "conv" or "mixed"; empty takes the
+      lowering: of the convolutions, as in `symjax.nn.convolution`; empty takes the
         fastest on the backend in use.
 
     Returns:

@@ -10,7 +10,9 @@ Its lowering is chosen by the caller's static `lowering` field:
 - "conv": `jax.lax.conv_general_dilated`, with derivatives that XLA's CPU backend has
   fast code for. Less memory; under `vmap` over kernels it turns into a grouped
   convolution.
-- "mixed": the one of them that is faster on a CPU for the sizes it meets.
+- "winograd": 3x3 kernels with fewer products, `symjax.nn.winograd`; "conv" where its
+  tiles do not fit.
+- "mixed": the one of them that is fastest on a CPU for the sizes it meets.
 
 All can be differentiated in every way that JAX knows. `default_lowering()` is the
 measured choice for the backend in use (docs/performance.md).
@@ -29,12 +31,13 @@ from jax.custom_derivatives import SymbolicZero
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
+from symjax.nn import winograd
 from symjax.nn.exactness import Padding, Pair, pair, resolve_padding
 
 Params = Mapping[str, Array]
-Lowering = Literal["patches", "conv", "mixed"]
-LOWERINGS = ("patches", "conv", "mixed")
-FEW_CHANNELS = 8
+Lowering = Literal["patches", "conv", "winograd", "mixed"]
+LOWERINGS = ("patches", "conv", "winograd", "mixed")
+FEW_CHANNELS, MANY_CHANNELS = 8, 128
 
 
 def default_lowering() -> Lowering:
@@ -98,7 +101,12 @@ def convolve(
     """
     check(images.shape, kernel.shape, padding)
     if lowering == "mixed":
-        lowering = _faster_on_a_cpu(images.shape, kernel.shape)
+        lowering = _fastest_on_a_cpu(images, kernel)
+    if lowering == "winograd":
+        sizes, window = pair(images.shape[1:3]), pair(kernel.shape[:2])
+        if winograd.fits(sizes, window, strides, padding):
+            return winograd.convolve(images, kernel, padding)
+        lowering = "conv"
     if lowering == "conv":
         return _lax_conv(images, kernel, strides, padding)
     if lowering != "patches":
@@ -117,11 +125,15 @@ def product(patches: Array, kernel: Array) -> Array:
     return rows.reshape(*patches.shape[:-1], -1)
 
 
-def _faster_on_a_cpu(images: tuple[int, ...], kernel: tuple[int, ...]) -> Lowering:
+def _fastest_on_a_cpu(images: Array, kernel: Array) -> Lowering:
     """Short patches cost little, and `lax.conv` crawls on the smallest images."""
-    small = min(images[1:3]) <= max(kernel[:2])
-    short = kernel[2] < FEW_CHANNELS or max(kernel[:2]) == 1
-    return "patches" if small or short else "conv"
+    *window, channels, features = kernel.shape
+    small = min(images.shape[1:3]) <= max(window)
+    if small or channels < FEW_CHANNELS or max(window) == 1:
+        return "patches"
+    rounds_finely = images.dtype == jnp.float32  # as sums over Winograd's points must
+    many = min(channels, features) >= MANY_CHANNELS
+    return "winograd" if many and rounds_finely else "conv"
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -190,7 +202,7 @@ class Conv(nn.Module):
       kernel_init, bias_init: stock Flax initialisers; no axes need to be passed.
       dtype: of the computation; None takes that of inputs and parameters.
       param_dtype: of the parameters.
-      lowering: "patches", "conv" or "mixed", see the top of this module.
+      lowering: one of `LOWERINGS`, see the top of this module.
     """
 
     features: int
