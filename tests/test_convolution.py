@@ -11,6 +11,7 @@ import pytest
 from scipy.signal import correlate2d
 
 from symjax import nn
+from symjax.nn import winograd
 from symjax.nn.convolution import LOWERINGS
 
 KEY = jax.random.key(0)
@@ -137,6 +138,19 @@ def test_lowerings_have_the_same_forward_and_second_derivatives(strides, padding
     results = [jax.jit(derivatives, static_argnums=0)(name) for name in LOWERINGS]
     chex.assert_trees_all_close(*results, atol=1e-4)
     chex.assert_trees_all_close(results[0][1], results[0][2], atol=1e-4)
+
+
+def test_winograd_rounds_finely_and_turns_with_the_image():
+    images = np.abs(normal(0, 1, 8, 8, 128))
+    weights = normal(1, 3, 3, 128, 6) / 34
+    same = ((1, 1), (1, 1))
+    apply = jax.jit(functools.partial(winograd.convolve, padding=same))
+    found, expected = apply(images, weights), correlate(images, weights, (1, 1), same)
+    rounding = 4e-6 * np.max(np.abs(expected))  # of 1,152 products; plain sums: 2e-6
+    chex.assert_trees_all_close(np.float64(found), expected, atol=rounding, rtol=0)
+    turned = apply(np.rot90(images, axes=(1, 2)), np.rot90(weights))
+    turned_after = np.rot90(found, axes=(1, 2))
+    chex.assert_trees_all_close(turned, turned_after, atol=rounding, rtol=0)
 
 
 @pytest.mark.parametrize(

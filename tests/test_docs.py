@@ -1,9 +1,11 @@
 """The documents say what the code does: tables are those that the commands print."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from benchmarks import scaling
 from symjax.evaluation import results
 from symjax.evaluation.summary import summary
 from symjax.models import table
@@ -14,6 +16,12 @@ ROWS = sorted((ROOT / "results").glob("*.jsonl"))
 
 def test_table_of_nets_is_the_commands_output():
     assert table.markdown() in (ROOT / "docs/models.md").read_text()
+
+
+def test_scaling_table_is_that_of_its_rows():
+    lines = (ROOT / "results/benchmarks/scaling_cpu.jsonl").read_text().splitlines()
+    table = scaling.table([json.loads(line) for line in lines])
+    assert table in (ROOT / "docs/scale.md").read_text()
 
 
 def test_ci_runs_the_readmes_test_command():
