@@ -33,7 +33,7 @@ POINTS: dict[str, tuple[float, ...]] = {
     "width": (0.25, 0.5, 1.0),
     "devices": (1, 2, 4, 8),
 }
-SMOKE_POINTS = {"seeds": (2,), "batch_size": (8, 16)}
+SMOKE_POINTS = {"batch_size": (8,)}
 BEYOND = {"seeds": (5, 20), "batch_size": (512,), "size": (64, 224), "width": (2.0,)}
 GROWTH = {"seeds": (1, 1), "batch_size": (1, 1), "size": (2, 2), "width": (2, 1)}
 MIB = 2**20

@@ -206,13 +206,18 @@ def test_the_peer_trains(torch):
 def test_scaling_has_a_row_a_point_and_goes_on_in_a_line(tmp_path, capsys):
     path = tmp_path / "rows"
     scaling.main(["--smoke", "--out", str(path)])
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    points = [(row["setting"]["axis"], row["setting"]["devices"]) for row in rows]
-    assert points == [("seeds", 1)] + [("batch_size", 1)] * 2
-    assert [row["setting"]["batch_size"] for row in rows] == [8, 8, 16]
-    assert all(row["setting"]["bytes"] > 1e5 and row["value"] > 0 for row in rows)
-    for row, seconds, held in zip(rows[1:], (1.0, 1.5), (3, 4), strict=True):
-        row["value"], row["setting"]["bytes"] = seconds, held * scaling.MIB
+    row = one_row(path)
+    said = row["setting"]
+    assert (said["axis"], said["batch_size"], said["devices"]) == ("batch_size", 8, 1)
+    assert said["bytes"] > 1e5
+    rows = [
+        row | {"value": 1.0, "setting": said | {"bytes": 3 * scaling.MIB}},
+        row
+        | {
+            "value": 1.5,
+            "setting": said | {"batch_size": 16, "bytes": 4 * scaling.MIB},
+        },
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     capsys.readouterr()
     scaling.main(["--table", str(path)])

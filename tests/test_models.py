@@ -456,7 +456,7 @@ def test_build_errors(options, match):
         ("equivariant", {"readout": "max"}, "readout 'max'.*'invariant'"),
         ("cascaded", {"order": ("standard", "shear")}, "'shear'.*'rotation'"),
         ("baseline", {"mean": (0.5, 0.5)}, "mean=.* 2 values .* 3 channels"),
-        ("baseline", {"lowering": "winograd"}, "lowering 'winograd'"),
+        ("baseline", {"lowering": "fft"}, "lowering 'fft'"),
         ("cascaded", {"trunk": "reference", "width": 0.3}, "width=0.3.*multiple of"),
         ("cascaded", {"order": ("scale", "scale")}, "stands in it twice"),
         ("baseline", {"width": 0.0}, "width=0.0: expected a factor above 0"),
