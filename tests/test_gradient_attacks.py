@@ -23,9 +23,11 @@ KEY = jax.random.key(3)
 SHAPE = (24, 2, 3, 2)
 EPS = 0.05
 pgd = jax.jit(
-    pgd, static_argnames=("steps", "restarts", "random_start", "loss", "keep")
+    pgd,
+    static_argnames=("steps", "restarts", "random_start", "loss", "keep", "momentum"),
 )
-norms = pytest.mark.parametrize("norm", NORMS)
+norms = pytest.mark.parametrize("norm", ["linf", "l2"])
+every_norm = pytest.mark.parametrize("norm", NORMS)
 FROM_IMAGE = {"random_start": False}
 
 
@@ -56,6 +58,7 @@ def towards_error(logits_fn, labels):
     return uphill, {
         "linf": np.abs(uphill).sum(axis=(1, 2, 3)),
         "l2": np.sqrt(np.square(uphill).sum(axis=(1, 2, 3))),
+        "l1": np.abs(uphill).max(axis=(1, 2, 3)),
     }
 
 
@@ -70,6 +73,7 @@ def owes(result, threat, logits_fn, images, labels):
     distance = {
         "linf": np.abs(difference).max(axis=(1, 2, 3)),
         "l2": np.sqrt(np.square(difference).sum(axis=(1, 2, 3))),
+        "l1": np.abs(difference).sum(axis=(1, 2, 3)),
     }[threat.norm]
     np.testing.assert_allclose(result.distance, distance, atol=1e-6)
     for counts in (result.queries, result.gradients):
@@ -122,6 +126,8 @@ def test_fgsm_clips_to_the_bounds():
         ("l2", FROM_IMAGE),
         # Each step of length eps at least halves the angle that is left on the sphere.
         ("l2", {"step_size": EPS, "restarts": 2}),
+        ("l1", FROM_IMAGE),  # of 12 pixels one moves: the steepest
+        ("linf", {"momentum": 1.0, "loss": "margin"}),
     ],
 )
 def test_pgd_reaches_the_worst_margin_of_a_linear_model(norm, options):
@@ -244,7 +250,7 @@ ATTACKS = pytest.mark.parametrize(
 )
 
 
-@norms
+@every_norm
 @ATTACKS
 def test_a_nan_gradient_leaves_finite_images_in_the_ball(norm, attack):
     logits_fn, images, labels = problem(model=nan_gradient)
@@ -291,7 +297,8 @@ def test_seeds_among_others_equal_seeds_alone(attack, norm):
         ({"steps": 0}, "steps=0: expected 1 or more"),
         ({"restarts": 0}, "restarts=0: expected 1 or more"),
         ({"keep": "first"}, "keep='first': expected 'best' or 'last'"),
-        ({"loss": "dlr"}, "loss='dlr': expected one of"),
+        ({"loss": "hinge"}, "loss='hinge': expected one of"),
+        ({"momentum": 1.5}, "momentum=1.5: expected 0 to 1"),
     ],
 )
 def test_impossible_settings_are_errors(options, match):
@@ -300,5 +307,5 @@ def test_impossible_settings_are_errors(options, match):
 
 
 def test_fgsm_refuses_an_unknown_loss():
-    with pytest.raises(ValueError, match="loss='dlr'"):
-        fgsm(*problem(), None, attacks.Linf(EPS), loss="dlr")
+    with pytest.raises(ValueError, match="loss='hinge'"):
+        fgsm(*problem(), None, attacks.Linf(EPS), loss="hinge")

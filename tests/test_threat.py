@@ -86,7 +86,7 @@ def test_gradients_of_any_size_give_a_whole_step_and_none_gives_none(norm):
         for scale in (1e-35, 1.0, 1e35)
     ]
     chex.assert_trees_all_close(*steps, atol=1e-6)
-    assert np.abs(steps[0]).min() > 0.1 / 10
+    assert np.abs(steps[0]).min() > 0.1 / 50  # l1: over all 45 pixels
     chex.assert_trees_all_equal(threat.ascend(center, 0 * center, 0.1), center)
 
 

@@ -1,11 +1,17 @@
 """Attacks on any callable `logits_fn: [B, H, W, C] -> [B, K]`.
 
 result = attacks.pgd(logits_fn, images, labels, key, attacks.Linf(eps=8 / 255))
+result = attacks.autoattack(logits_fn, images, labels, key, attacks.Linf(eps=8 / 255))
 """
 
-from symjax.attacks.gradient import AttackResult, Keep, fgsm, pgd
-from symjax.attacks.losses import cross_entropy, is_correct, margin
-from symjax.attacks.threat import L2, NORMS, Linf, Norm, ThreatModel, in_pixels
+from symjax.attacks.apgd import apgd
+from symjax.attacks.auto import AutoAttackResult, autoattack
+from symjax.attacks.fab import fab
+from symjax.attacks.gradient import Keep, fgsm, pgd
+from symjax.attacks.losses import cross_entropy, dlr, is_correct, margin
+from symjax.attacks.result import AttackResult
+from symjax.attacks.square import square
+from symjax.attacks.threat import L1, L2, NORMS, Linf, Norm, ThreatModel, in_pixels
 
 ATTACKS = {"fgsm": fgsm, "pgd": pgd}
 
@@ -13,15 +19,22 @@ __all__ = [
     "ATTACKS",
     "NORMS",
     "AttackResult",
+    "AutoAttackResult",
     "Keep",
+    "L1",
     "L2",
     "Linf",
     "Norm",
     "ThreatModel",
+    "apgd",
+    "autoattack",
     "cross_entropy",
+    "dlr",
+    "fab",
     "fgsm",
     "in_pixels",
     "is_correct",
     "margin",
     "pgd",
+    "square",
 ]

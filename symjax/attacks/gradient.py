@@ -6,39 +6,18 @@
 Both are pure and written for one model: `jax.jit` and the seed axis wrap them whole.
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
-from symjax.attacks.losses import LOSSES, margin
+from symjax.attacks.losses import largest_margin, pick_loss
+from symjax.attacks.result import AttackResult, LogitsFn, check, larger, select
 from symjax.attacks.threat import ThreatModel
 
-LogitsFn = Callable[[Array], Array]
 Keep = Literal["best", "last"]
-
-
-@struct.dataclass
-class AttackResult:
-    """What every attack returns, for B images.
-
-    Attributes:
-      images: `[B, H, W, C]`, inside the ball and the bounds.
-      robust: `[B]`, bool: the returned image is classified correctly.
-      distance: `[B]`, of the returned from the given image in the threat's norm.
-      queries: `[B]`, int32, forward passes spent.
-      gradients: `[B]`, int32, backward passes spent.
-    """
-
-    images: Array
-    robust: Array
-    distance: Array
-    queries: Array
-    gradients: Array
 
 
 def fgsm(
@@ -59,20 +38,24 @@ def fgsm(
       labels: `[B]`, integers in [0, K).
       key: not used; there so that all attacks are called alike.
       threat: ball and bounds.
-      loss: "cross_entropy" or "margin".
+      loss: "cross_entropy", "dlr" or "margin".
 
     Returns:
       An `AttackResult`.
+
+    Raises:
+      ValueError: for another loss, or for images, labels or an eps that cannot be.
 
     References:
       Goodfellow et al., Explaining and Harnessing Adversarial Examples, ICLR 2015.
     """
     del key
+    check(images, labels, threat)
     gradients, clean = _gradient_fn(logits_fn, labels, loss)(images)
     moved = threat.project(threat.ascend(images, gradients, threat.eps), images)
     correct = clean < 0
-    found = jnp.where(correct[:, None, None, None], moved, images)
-    moved_margin = _nan_is_an_error(margin(logits_fn(moved), labels))
+    found = select(correct, moved, images)
+    moved_margin = largest_margin(logits_fn(moved), labels)
     found_margin = jnp.where(correct, moved_margin, clean)
     return _result((found, found_margin), images, threat, queries=2, gradients=1)
 
@@ -89,8 +72,13 @@ def pgd(
     random_start: bool = True,
     loss: str = "cross_entropy",
     keep: Keep = "best",
+    momentum: float = 0.0,
+    targets: Array | None = None,
 ) -> AttackResult:
     """Projected gradient ascent on the loss, inside the ball and the bounds.
+
+    In l1 a step moves the hundredth part of the pixels with the largest gradients
+    (Tramèr and Boneh 2019); `apgd` adapts that share and is stronger there.
 
     Args:
       logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
@@ -102,81 +90,85 @@ def pgd(
       step_size: pixel units, scalar or `[C]`; `2.5 eps / steps` if None.
       restarts: independent runs; the best over all of them is returned.
       random_start: start uniformly in the ball; otherwise, at the image.
-      loss: "cross_entropy" or "margin".
+      loss: "cross_entropy", "dlr" or "margin".
       keep: "best": of the image itself and all iterates of all restarts, the one with
         the largest margin loss. "last": the last iterate (of several restarts, the last
         with the largest margin loss), as in training and in much published code.
+      momentum: of the gradients, each divided by its l1 norm first (Dong et al. 2018).
+      targets: `[B]`, classes to go towards; the loss is then its targeted form. What
+        is kept and `robust` are about the label all the same.
 
     Returns:
       An `AttackResult`.
 
     Raises:
-      ValueError: if steps or restarts are not positive, or for another loss or keep.
+      ValueError: if steps or restarts are not positive, momentum is not in [0, 1], for
+        another loss or keep, or for images, labels or an eps that cannot be.
 
     References:
       Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks,
       ICLR 2018.
+      Dong et al., Boosting Adversarial Attacks with Momentum, CVPR 2018.
     """
-    _check(steps, restarts, keep)
-    gradient_fn = _gradient_fn(logits_fn, labels, loss)
+    check(images, labels, threat)
+    _check(steps, restarts, keep, momentum)
+    gradient_fn = _gradient_fn(logits_fn, labels, loss, targets)
     step = 2.5 / steps * jnp.asarray(threat.eps) if step_size is None else step_size
     nowhere = jnp.full(len(images), -jnp.inf)
 
     def ascend(_, carry):
-        x, best = carry
+        x, velocity, best = carry
         gradients, loss_now = gradient_fn(x)
         if keep == "best":
-            best = _larger(best, (x, loss_now))
-        return threat.project(threat.ascend(x, gradients, step), images), best
+            best = larger(best, (x, loss_now))
+        if momentum:
+            gradients = velocity = momentum * velocity + _unit_l1(gradients)
+        return threat.project(threat.ascend(x, gradients, step), images), velocity, best
 
     def restart(index, best):
         start_key = jax.random.fold_in(key, index)
         x = threat.start(start_key, images) if random_start else images
-        x, best = jax.lax.fori_loop(0, steps, ascend, (x, best))
-        return _larger(best, (x, _nan_is_an_error(margin(logits_fn(x), labels))))
+        velocity = jnp.zeros_like(images) if momentum else None
+        x, _, best = jax.lax.fori_loop(0, steps, ascend, (x, velocity, best))
+        return larger(best, (x, largest_margin(logits_fn(x), labels)))
 
     best = (images, nowhere)
     if keep == "best":
-        best = images, _nan_is_an_error(margin(logits_fn(images), labels))
+        best = images, largest_margin(logits_fn(images), labels)
     best = jax.lax.fori_loop(0, restarts, restart, best)
     queries = restarts * (steps + 1) + (keep == "best")
     return _result(best, images, threat, queries, gradients=restarts * steps)
 
 
-def _check(steps: int, restarts: int, keep: str) -> None:
+def _check(steps: int, restarts: int, keep: str, momentum: float) -> None:
     for name, value in (("steps", steps), ("restarts", restarts)):
         if value < 1:
             raise ValueError(f"pgd: {name}={value}: expected 1 or more.")
     if keep not in ("best", "last"):
         raise ValueError(f"pgd: keep={keep!r}: expected 'best' or 'last'.")
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"pgd: momentum={momentum}: expected 0 to 1.")
 
 
-def _gradient_fn(logits_fn: LogitsFn, labels: Array, loss: str):
+def _gradient_fn(logits_fn, labels: Array, loss: str, targets: Array | None = None):
     """A function of the images: gradients of the loss, and margins `[B]`."""
-    if loss not in LOSSES:
-        raise ValueError(f"loss={loss!r}: expected one of {list(LOSSES)}.")
+    loss_fn = pick_loss(loss, targets is not None)
+    about = (labels,) if targets is None else (labels, targets)
 
     def total(images):
         logits = logits_fn(images)
-        return jnp.sum(LOSSES[loss](logits, labels)), margin(logits, labels)
+        return jnp.sum(loss_fn(logits, *about)), largest_margin(logits, labels)
 
     def gradient(images):
         gradients, found = jax.grad(total, has_aux=True)(images)
-        return jnp.nan_to_num(gradients), _nan_is_an_error(found)
+        return jnp.nan_to_num(gradients), found
 
     return gradient
 
 
-def _nan_is_an_error(margins: Array) -> Array:
-    return jnp.where(jnp.isnan(margins), jnp.inf, margins)
-
-
-def _larger(old, new):
-    """Per image, `new` where its margin is larger; NaN never wins."""
-    (old_images, old_margin), (new_images, new_margin) = old, new
-    wins = new_margin > old_margin
-    images = jnp.where(wins[:, None, None, None], new_images, old_images)
-    return images, jnp.where(wins, new_margin, old_margin)
+def _unit_l1(gradients: Array) -> Array:
+    length = jnp.sum(jnp.abs(gradients), axis=(1, 2, 3), keepdims=True)
+    return gradients / jnp.maximum(length, jnp.finfo(gradients.dtype).tiny)
 
 
 def _result(best, images, threat, queries: int, gradients: int) -> AttackResult:

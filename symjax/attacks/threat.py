@@ -16,8 +16,12 @@ from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
-Norm = Literal["linf", "l2"]
-NORMS = ("linf", "l2")
+from symjax.attacks import projection
+
+Norm = Literal["linf", "l2", "l1"]
+NORMS = ("linf", "l2", "l1")
+HUGE = 1e30
+SPARSITY = 0.01  # of an l1 step, as SLIDE's
 ROUNDING = 1e-6  # float32 adds to a pixel with an error of at most 6e-8; 16 times that
 
 
@@ -28,7 +32,7 @@ class ThreatModel:
     With one eps a channel the ball is `norm(delta / eps) <= 1`.
 
     Attributes:
-      norm: "linf" or "l2".
+      norm: "linf", "l2" or "l1".
       eps: radius in pixel units, a scalar or `[C]`, not negative.
       bounds: lowest and highest valid value, scalars or `[C]`.
     """
@@ -40,16 +44,23 @@ class ThreatModel:
     def project(self, images: Array, center: Array) -> Array:
         """The images `[B, H, W, C]` moved into the ball around `center` and the bounds.
 
-        The clip to the bounds comes last and stays inside the ball, since `center` lies
-        within the bounds.
+        In l1 that is the nearest point of both; in l2, of the ball, then of the bounds
+        (the nearest of both for linf). The clip to the bounds comes last and stays
+        inside the ball, since `center` lies within the bounds.
         """
         delta = images - center
+        eps = _per_channel(self.eps)
         if self.norm == "linf":
-            eps = _per_channel(self.eps)
             delta = jnp.clip(delta, -eps, eps)
-        else:
+        elif self.norm == "l2":
             delta = delta / jnp.maximum(_lengths(self._relative(delta)), 1.0)
-            delta = jnp.where(_per_channel(self.eps) > 0, delta, 0.0)
+            delta = jnp.where(eps > 0, delta, 0.0)
+        else:
+            room = self._relative(self.room(center, delta))
+            far = jnp.clip(self._relative(delta), -HUGE, HUGE)
+            flat = [x.reshape(len(x), -1) for x in (far, room)]
+            nearest = projection.l1_ball(*flat, jnp.ones(()))
+            delta = jnp.where(eps > 0, nearest.reshape(delta.shape) * eps, 0.0)
         low, high = self.bounds
         return jnp.clip(center + delta, _per_channel(low), _per_channel(high))
 
@@ -59,22 +70,37 @@ class ThreatModel:
             noise = jax.random.uniform(key, center.shape, minval=-1.0, maxval=1.0)
         else:
             direction_key, radius_key = jax.random.split(key)
-            noise = jax.random.normal(direction_key, center.shape)
+            draw = jax.random.normal if self.norm == "l2" else jax.random.laplace
+            noise = draw(direction_key, center.shape)
             dimensions = np.prod(center.shape[1:])
             radius = jax.random.uniform(radius_key, (len(center), 1, 1, 1))
-            noise *= radius ** (1 / dimensions) / _lengths(noise)
+            noise *= radius ** (1 / dimensions) / self.lengths(noise)
         return self.project(center + _per_channel(self.eps) * noise, center)
 
-    def ascend(self, images: Array, gradients: Array, step: ArrayLike) -> Array:
+    def ascend(
+        self,
+        images: Array,
+        gradients: Array,
+        step: ArrayLike,
+        sparsity: ArrayLike = SPARSITY,
+    ) -> Array:
         """One step of steepest ascent in this norm.
+
+        In l1 the steepest direction is one coordinate, and a step that long leaves the
+        valid pixels: it is spread evenly over the coordinates with the largest
+        gradients (Tramèr and Boneh 2019; the share is adapted by Croce and Hein 2021).
 
         Args:
           images, gradients: `[B, H, W, C]`.
-          step: length in pixel units, a scalar or `[C]`.
+          step: length in pixel units, a scalar, `[C]` or `[B, 1, 1, 1]`.
+          sparsity: in l1, the share of coordinates that move, a scalar or `[B]`.
         """
         step = _per_channel(step)
         if self.norm == "linf":
             return images + step * jnp.sign(gradients)
+        if self.norm == "l1":
+            sign = jnp.sign(_sparse(gradients, sparsity))
+            return images + step * sign / (self.lengths(sign) + 1e-10)
         scaled = gradients * step
         tiny = jnp.finfo(scaled.dtype).tiny
         largest = jnp.max(jnp.abs(scaled), axis=(1, 2, 3), keepdims=True)
@@ -83,23 +109,37 @@ class ThreatModel:
 
     def distance(self, images: Array, center: Array) -> Array:
         """The norm of the difference, pixel units: `[B]`."""
-        delta = jnp.abs(images - center)
-        if self.norm == "linf":
-            return jnp.max(delta, axis=(1, 2, 3))
-        return _lengths(delta)[:, 0, 0, 0]
+        return self.lengths(images - center)[:, 0, 0, 0]
+
+    def lengths(self, delta: Array) -> Array:
+        """The norm of each image of a difference, `[B, 1, 1, 1]`."""
+        if self.norm == "l2":
+            return _lengths(delta)
+        reduce = jnp.max if self.norm == "linf" else jnp.sum
+        return reduce(jnp.abs(delta), axis=(1, 2, 3), keepdims=True)
+
+    def room(self, images: Array, direction: Array) -> Array:
+        """How far each pixel can go, up or down as `direction`, within the bounds."""
+        low, high = (_per_channel(bound) for bound in self.bounds)
+        room = jnp.where(direction > 0, high - images, images - low)
+        return jnp.maximum(room, 0.0)
 
     def contains(self, images: Array, center: Array) -> np.ndarray:
         """Whether each image is finite, in the ball and in the bounds: `[B]`, bool.
 
-        Computed in float64 on the host, up to `ROUNDING`; not for use inside jit.
+        Computed in float64 on the host, up to `ROUNDING` (of eps, where it is above 1);
+        not for use inside jit.
         """
         x, start = np.asarray(images, np.float64), np.asarray(center, np.float64)
         low, high = (np.asarray(bound, np.float64) for bound in self.bounds)
-        relative = (x - start) / (np.asarray(self.eps, np.float64) + ROUNDING)
+        eps = np.asarray(self.eps, np.float64)
+        relative = np.abs(x - start) / (eps + ROUNDING * np.maximum(eps, 1))
         if self.norm == "linf":
-            length = np.abs(relative).max(axis=(1, 2, 3))
-        else:
+            length = relative.max(axis=(1, 2, 3))
+        elif self.norm == "l2":
             length = np.sqrt(np.square(relative).sum(axis=(1, 2, 3)))
+        else:
+            length = relative.sum(axis=(1, 2, 3))
         inside = length <= 1
         valid = (x >= low - ROUNDING) & (x <= high + ROUNDING)
         finite = np.isfinite(x).all(axis=(1, 2, 3))
@@ -111,9 +151,20 @@ class ThreatModel:
 
 
 def _per_channel(value: ArrayLike) -> Array:
-    """A scalar, or `[C]` as `[1, 1, 1, C]`."""
+    """A scalar or `[B, 1, 1, 1]` as it is, `[C]` as `[1, 1, 1, C]`."""
     array = jnp.asarray(value, jnp.float32)
-    return array if array.ndim == 0 else array.reshape(1, 1, 1, -1)
+    return array.reshape(1, 1, 1, -1) if array.ndim == 1 else array
+
+
+def _sparse(gradients: Array, sparsity: ArrayLike) -> Array:
+    """The largest entries of each image, that share of them; zero elsewhere."""
+    size = jnp.abs(gradients).reshape(len(gradients), -1)
+    count = size.shape[1]
+    place = jnp.clip((1 - jnp.asarray(sparsity)) * count, 0, count - 1).astype(int)
+    place = jnp.broadcast_to(place, len(size))[:, None]
+    smallest = jnp.take_along_axis(jnp.sort(size, axis=1), place, axis=1)
+    kept = (size >= smallest).reshape(gradients.shape)
+    return jnp.where(kept, gradients, 0.0)
 
 
 def _lengths(delta: Array) -> Array:
@@ -133,6 +184,13 @@ def L2(  # noqa: N802 - named as the norm is
 ) -> ThreatModel:
     """Every image by a Euclidean distance of at most eps."""
     return ThreatModel("l2", eps, bounds)
+
+
+def L1(  # noqa: N802 - named as the norm is
+    eps: ArrayLike, bounds: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)
+) -> ThreatModel:
+    """All pixels together by a sum of absolute values of at most eps."""
+    return ThreatModel("l1", eps, bounds)
 
 
 def in_pixels(

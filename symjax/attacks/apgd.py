@@ -1,0 +1,341 @@
+"""Auto-PGD (Croce and Hein 2020): PGD that chooses its own step sizes.
+
+    result = apgd(logits_fn, images, labels, key, attacks.Linf(8 / 255), loss="dlr")
+
+A step is long at first. At checkpoints that come ever closer, an image whose loss has
+not risen often enough goes back to its best point and halves its step. In l1 the share of
+pixels that a step moves adapts as well (Croce and Hein 2021).
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from symjax.attacks import stepwise
+from symjax.attacks.losses import largest_margin, pick_loss, ranked_class
+from symjax.attacks.result import (
+    AttackResult,
+    LogitsFn,
+    check,
+    check_classes,
+    one_radius,
+    select,
+)
+from symjax.attacks.stepwise import Best, Problem
+from symjax.attacks.threat import ThreatModel
+
+LONGEST_STEP = {"linf": 2.0, "l2": 2.0, "l1": 1.0}  # in eps
+SPARSER = 1.5  # l1: so many times fewer pixels move than the best point has moved
+SHRINK, SHORTEST_STEP = 1.5, 0.1  # l1: of the step, at a checkpoint and in eps
+STILL_AS_MANY = 0.95  # l1: fewer pixels than this share of before: start again
+
+
+def apgd(
+    logits_fn: LogitsFn,
+    images: Array,
+    labels: Array,
+    key: Array,
+    threat: ThreatModel,
+    loss: str = "cross_entropy",
+    steps: int = 100,
+    targeted: bool = False,
+    rank: int | Array = 2,
+    rho: float = 0.75,
+    momentum: float = 0.75,
+    eot: int = 0,
+    start: Array | None = None,
+) -> AttackResult:
+    """One run of APGD; of all iterates, the one with the largest margin is returned.
+
+    Follows the public reference implementation, which returns the last misclassified
+    iterate instead, and counts the rises of a loss from zero before the first step.
+
+    Args:
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      images: `[B, H, W, C]`, within the threat's bounds.
+      labels: `[B]`, integers in [0, K).
+      key: for the random start.
+      threat: ball and bounds; in l1, of one eps.
+      loss: "cross_entropy", "dlr" or "margin".
+      steps: gradient steps.
+      targeted: ascend the loss's targeted form, towards the class of that rank.
+      rank: the target is the class with the rank-th largest logit on the image; 2 is
+        the most likely wrong one.
+      rho: an image's step is halved unless this share of its steps raised the loss.
+      momentum: share of the new step; the rest is the step before. Not in l1.
+      eot: 0, or for a randomised defence, `logits_fn(images, key)`, how many of its
+        gradients are averaged (expectation over transformation, Athalye et al. 2018).
+      start: `[B, H, W, C]`; None: random, on the ball's boundary.
+
+    Returns:
+      An `AttackResult`.
+
+    Raises:
+      ValueError: for another loss, too few classes for it, settings out of range, or
+        images, labels or an eps that cannot be.
+
+    References:
+      Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of
+      Diverse Parameter-free Attacks, ICML 2020, Algorithm 1.
+      Croce and Hein, Mind the Box: l1-APGD for Sparse Adversarial Attacks on Image
+      Classifiers, ICML 2021.
+    """
+    check(images, labels, threat)
+    if not eot:
+        check_classes(logits_fn, images, labels)
+    attack = APGD(loss, steps, targeted, rho, momentum, eot)
+    problem = Problem(images, labels, key, threat, rank, start)
+    return stepwise.run(attack, logits_fn, problem)
+
+
+@struct.dataclass
+class _State:
+    """Between two steps; every field has a leading axis B, `step` is in eps."""
+
+    best: Best
+    x: Array
+    x_before: Array
+    gradients: Array
+    x_highest: Array  # of the highest loss so far, as the next two
+    gradients_highest: Array
+    highest: Array
+    step: Array  # [B, 1, 1, 1]
+    loss: Array
+    rises: Array  # since the last checkpoint
+    highest_then: Array  # at the last checkpoint, as the next
+    reduced_then: Array
+    sparsity: Array  # l1: share of the pixels that a step moves
+    moved_then: Array  # l1: pixels that differed at the last checkpoint
+    target: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class APGD:
+    """`apgd` step by step; attributes as its arguments, and
+
+    radii: run in turn with balls so many times as large, in l1 (3, 2, 1) by the
+      reference; each begins where the one before was best.
+    """
+
+    loss: str = "cross_entropy"
+    steps: int = 100
+    targeted: bool = False
+    rho: float = 0.75
+    momentum: float = 0.75
+    eot: int = 0
+    radii: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self):
+        pick_loss(self.loss, self.targeted)
+        for name, value, low, high in (
+            ("steps", self.steps, 1, np.inf),
+            ("rho", self.rho, 0, 1),
+            ("momentum", self.momentum, 0, 1),
+            ("eot", self.eot, 0, np.inf),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"apgd: {name}={value}: expected {low} to {high}.")
+
+    def begin(self, logits_fn: LogitsFn, problem: Problem) -> _State:
+        """At the start, which is evaluated."""
+        threat = problem.threat
+        if threat.norm == "l1":
+            one_radius("apgd in l1", threat)
+        widest = threat.replace(eps=self.radii[0] * jnp.asarray(threat.eps))
+        x = problem.start
+        if x is None:
+            key = jax.random.fold_in(problem.key, problem.rank)
+            x = _random_start(key, problem.images, widest)
+        best = Best.none(problem.images)
+        target = problem.labels
+        if self.targeted:
+            target = ranked_class(logits_fn(problem.images), problem.rank)
+            best = best.spend(1)
+        adaptive = problem.start is not None or len(self.radii) > 1
+        return self._begin(logits_fn, problem, 0, 0, best, x, target, adaptive)
+
+    def step(
+        self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
+    ) -> _State:
+        """Along the gradient, in the ball that this step is for."""
+        first, radius, window = (jnp.asarray(x)[index] for x in self._plan(problem))
+        if len(self.radii) > 1:
+            again = functools.partial(self._begin_again, logits_fn, problem, index)
+            state = jax.lax.cond(first & (index > 0), again, lambda s: s, state)
+        threat = problem.threat
+        threat = threat.replace(eps=radius * jnp.asarray(threat.eps))
+        x = self._move(problem, threat, first, state)
+        loss, margin, gradients, best = self._evaluate(
+            logits_fn, problem, index + 1, x, state.target, state.best
+        )
+        higher = loss > state.highest
+        state = state.replace(
+            best=best.offer(x, jnp.where(radius == 1, margin, -jnp.inf)),
+            x=x,
+            x_before=state.x,
+            gradients=gradients,
+            x_highest=select(higher, x, state.x_highest),
+            gradients_highest=select(higher, gradients, state.gradients_highest),
+            highest=jnp.where(higher, loss, state.highest),
+            loss=loss,
+            rises=state.rises + (loss > state.loss),
+        )
+        review = _review_l1 if threat.norm == "l1" else _review
+        reviewed = review(state, problem.images, window, self.rho)
+        return jax.tree.map(lambda a, b: jnp.where(window > 0, a, b), reviewed, state)
+
+    def _begin_again(self, logits_fn, problem, index, state: _State) -> _State:
+        """The next ball: from the highest loss so far, projected."""
+        radius = jnp.asarray(self._plan(problem)[1])[index]
+        threat = problem.threat
+        threat = threat.replace(eps=radius * jnp.asarray(threat.eps))
+        x = threat.project(state.x_highest, problem.images)
+        best, target = state.best, state.target
+        return self._begin(logits_fn, problem, index, radius, best, x, target, True)
+
+    def _begin(self, logits_fn, problem, index, radius, best, x, target, adaptive):
+        radius = radius if len(self.radii) > 1 else 1
+        loss, margin, gradients, best = self._evaluate(
+            logits_fn, problem, index, x, target, best
+        )
+        pixels = np.prod(x.shape[1:])
+        moved = jnp.sum(x != problem.images, axis=(1, 2, 3)).astype(x.dtype)
+        share = moved / pixels / SPARSER if adaptive else jnp.full_like(moved, 0.2)
+        return _State(
+            best=best.offer(x, jnp.where(radius == 1, margin, -jnp.inf)),
+            x=x,
+            x_before=x,
+            gradients=gradients,
+            x_highest=x,
+            gradients_highest=gradients,
+            highest=loss,
+            step=jnp.full_like(x[:, :1, :1, :1], LONGEST_STEP[problem.threat.norm]),
+            loss=jnp.zeros_like(loss),
+            rises=jnp.zeros(len(x), jnp.int32),
+            highest_then=loss,
+            reduced_then=jnp.ones(len(x), bool),
+            sparsity=share,
+            moved_then=moved if adaptive else jnp.full_like(moved, pixels),
+            target=target,
+        )
+
+    def _move(self, problem, threat, first, state: _State) -> Array:
+        center, x = problem.images, state.x
+        length = state.step * threat.eps
+        if threat.norm == "l1":
+            x = threat.ascend(x, state.gradients, length, state.sparsity)
+            return threat.project(x, center)
+        share = jnp.where(first, 1.0, self.momentum)
+        moved = threat.project(threat.ascend(x, state.gradients, length), center)
+        carried = (moved - x) * share + (x - state.x_before) * (1 - share)
+        return threat.project(x + carried, center)
+
+    def _evaluate(self, logits_fn, problem, index, x, target, best: Best):
+        """Loss, margin and gradients at x, and what they cost."""
+        loss_fn = pick_loss(self.loss, self.targeted)
+        about = (problem.labels, target) if self.targeted else (problem.labels,)
+
+        def total(x, *key):
+            logits = logits_fn(x, *key)
+            loss = loss_fn(logits, *about)
+            return jnp.sum(loss), (loss, largest_margin(logits, problem.labels))
+
+        ascent = jax.grad(total, has_aux=True)
+        if not self.eot:
+            gradients, (loss, margin) = ascent(x)
+        else:
+            key = jax.random.fold_in(jax.random.fold_in(problem.key, 1), index)
+            keys = jax.random.split(key, self.eot)
+            gradients, (loss, margin) = jax.lax.map(lambda key: ascent(x, key), keys)
+            gradients, loss, margin = jnp.mean(gradients, 0), loss[-1], margin[-1]
+        count = max(1, self.eot)
+        gradients, loss = jnp.nan_to_num(gradients), jnp.nan_to_num(loss)
+        return loss, margin, gradients, best.spend(count, count)
+
+    def _plan(self, problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return _plan(problem.threat.norm, self.steps, self.radii)
+
+
+@functools.cache
+def _plan(norm: str, steps: int, radii: tuple[float, ...]):
+    """For each step: whether it is a run's first, its ball, and the length of the
+    window that it closes, 0 where it is no checkpoint."""
+    lengths = [steps]
+    if len(radii) > 1:  # the reference: 30 % each, the rest in the last
+        lengths = [int(np.ceil(0.3 * steps))] * (len(radii) - 1)
+        lengths.append(steps - sum(lengths))
+    first, radius, window = [], [], []
+    for length, factor in zip(lengths, radii, strict=True):
+        first += [index == 0 for index in range(length)]
+        radius += [factor] * length
+        window += _windows(norm, length)
+    return np.array(first), np.array(radius, np.float32), np.array(window)
+
+
+def _windows(norm: str, steps: int) -> list[int]:
+    """Window lengths at checkpoints: of 100 steps at 22, 41, 57, 70, 80, 87, 93, 99."""
+    if norm == "l1":
+        length, less = max(int(0.04 * steps), 1), 0
+    else:
+        length, less = max(int(0.22 * steps), 1), max(int(0.03 * steps), 1)
+    shortest, since, windows = max(int(0.06 * steps), 1), 0, []
+    for _ in range(steps):
+        since += 1
+        closes = since == length
+        windows.append(length if closes else 0)
+        if closes:
+            since = 0
+            length = max(length - less, shortest) if less else length
+    return windows
+
+
+def _random_start(key: Array, images: Array, threat: ThreatModel) -> Array:
+    """As the reference: noise scaled to the boundary; in l1, projected."""
+    draw = jax.random.uniform if threat.norm == "linf" else jax.random.normal
+    noise = draw(key, images.shape, images.dtype)
+    if threat.norm == "linf":
+        noise = 2 * noise - 1
+    if threat.norm == "l1":
+        return threat.project(images + noise, images)
+    eps = jnp.asarray(threat.eps, images.dtype).reshape(1, 1, 1, -1)
+    return threat.project(images + eps * noise / threat.lengths(noise), images)
+
+
+def _review(state: _State, images: Array, window: Array, rho: float) -> _State:
+    """Halves the steps that do not pay, and goes back to the highest loss."""
+    del images
+    seldom = state.rises <= rho * window
+    in_vain = ~state.reduced_then & (state.highest_then >= state.highest)
+    reduced = seldom | in_vain
+    return _back(state, reduced).replace(
+        step=jnp.where(reduced[:, None, None, None], state.step / 2, state.step),
+        rises=jnp.zeros_like(state.rises),
+        highest_then=state.highest,
+        reduced_then=reduced,
+    )
+
+
+def _review_l1(state: _State, images: Array, window: Array, rho: float) -> _State:
+    """Adapts how many pixels a step moves; shortens it while that stays the same."""
+    del window, rho
+    moved = jnp.sum(state.x_highest != images, axis=(1, 2, 3)).astype(images.dtype)
+    sparser = moved < STILL_AS_MANY * state.moved_then
+    shorter = jnp.maximum(state.step / SHRINK, SHORTEST_STEP * LONGEST_STEP["l1"])
+    longest = jnp.full_like(state.step, LONGEST_STEP["l1"])
+    return _back(state, sparser).replace(
+        step=select(sparser, longest, shorter),
+        sparsity=moved / np.prod(images.shape[1:]) / SPARSER,
+        moved_then=moved,
+    )
+
+
+def _back(state: _State, which: Array) -> _State:
+    return state.replace(
+        x=select(which, state.x_highest, state.x),
+        gradients=select(which, state.gradients_highest, state.gradients),
+    )

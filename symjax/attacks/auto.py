@@ -1,0 +1,370 @@
+"""AutoAttack (Croce and Hein 2020): parameter-free attacks, one after another.
+
+    result = autoattack(logits_fn, images, labels, key, attacks.Linf(8 / 255))
+    result.robust.mean(), result.broken_by
+
+Driven from the host: each attack meets the images that are left, in full batches of one
+shape, stops when its batch is broken, and what it claims is verified in float64 and at
+batch size 1. With a folder, a killed evaluation goes on where it was.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+
+from symjax import compilation
+from symjax.attacks import ensemble, stepwise
+from symjax.attacks.ensemble import Stage
+from symjax.attacks.journal import Journal
+from symjax.attacks.losses import largest_margin
+from symjax.attacks.result import LogitsFn, check, check_classes, one_radius
+from symjax.attacks.stepwise import Problem, Stepwise
+from symjax.attacks.threat import ThreatModel
+
+LOOKS = 20  # at most so many times an attack is looked at between its steps
+CLEAN, ROBUST = "clean", ""  # in broken_by: misclassified as it is; not broken
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoAttackResult:
+    """What `autoattack` returns: NumPy arrays `[N, ...]`, or `[S, N, ...]` of S seeds.
+
+    Attributes:
+      images: `[N, H, W, C]`, the adversarial image, or the image itself.
+      robust: `[N]`, bool: no attack broke it.
+      broken_by: `[N]`, name of the attack that did, "clean" where there was no need of
+        one, "" where it is robust.
+      distance: `[N]`, of the returned from the given image, from float64.
+      queries, gradients: `[N]`, int32, passes spent on it.
+      rejected: `[N]`, int32, how often an attack claimed the image and the claim did not
+        stand: outside the ball or the bounds, not finite, or correct at batch size 1.
+    """
+
+    images: np.ndarray
+    robust: np.ndarray
+    broken_by: np.ndarray
+    distance: np.ndarray
+    queries: np.ndarray
+    gradients: np.ndarray
+    rejected: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where an evaluation is: `attack` and its attempt, batches done of those that it
+    has, and how many images are still `robust`, of `images` (all seeds)."""
+
+    attack: str
+    attempt: int
+    done: int
+    batches: int
+    robust: int
+    images: int
+
+
+def autoattack(
+    logits_fn: LogitsFn,
+    images: Any,
+    labels: Any,
+    key: Array,
+    threat: ThreatModel,
+    version: str | Sequence[str] = "standard",
+    steps: int = 100,
+    target_classes: int = 9,
+    queries: int = 5000,
+    eot: int = 20,
+    batch_size: int = 128,
+    folder: Path | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> AutoAttackResult:
+    """Robustness against an ensemble of attacks; a host driver, not for use inside jit.
+
+    Args:
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own; with "rand",
+        `(images, key) -> [B, K]`. Weights that lie in a `jax.tree_util.Partial` are
+        traced: other weights compile nothing.
+      images: `[N, H, W, C]`, float, within the threat's bounds.
+      labels: `[N]`, integers in [0, K).
+      key: one key; or `[S]` keys, and a leading axis S on every leaf of `logits_fn`:
+        S nets, together on an accelerator and in turn on a CPU.
+      threat: ball and bounds, of one eps.
+      version: "standard", "plus", "rand", or names of attacks, see `ensemble.stages`.
+      steps, target_classes, queries, eot: settings of the attacks in it.
+      batch_size: images at a time, of each seed.
+      folder: finished batches are kept here; the same call goes on from them.
+      report: called after each batch.
+
+    Returns:
+      An `AutoAttackResult`.
+
+    Raises:
+      ValueError: for another version, images, labels or an eps that cannot be, or a
+        folder that holds the batches of another call.
+
+    References:
+      Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of
+      Diverse Parameter-free Attacks, ICML 2020; and the public implementation.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    check(images, labels, threat)
+    one_radius("autoattack", threat)
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
+    several = key.ndim > 0
+    nets = logits_fn if isinstance(logits_fn, Partial) else Partial(logits_fn)
+    if not several:
+        nets, key = jax.tree.map(lambda x: jnp.asarray(x)[None], nets), key[None]
+    randomised = version == "rand"
+    classes = check_classes(_one(nets, randomised), images[:1], labels)
+    plan = ensemble.stages(
+        version, threat.norm, classes, steps, target_classes, queries, eot
+    )
+    lanes = [slice(0, len(key))]  # of seeds that run together
+    if jax.default_backend() == "cpu":
+        lanes = [slice(seed, seed + 1) for seed in range(len(key))]
+    parts = []
+    for lane in lanes:
+        where = folder and Path(folder) / f"seeds-{lane.start}-{lane.stop - 1}"
+        of_lane = jax.tree.map(lambda x, lane=lane: x[lane], nets)
+        evaluation = _Evaluation(
+            of_lane, key[lane], images, labels, threat, batch_size, randomised
+        )
+        with Journal(where, evaluation.says(plan)) as journal:
+            parts.append(evaluation.run(plan, journal, report))
+    whole = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in dataclasses.fields(AutoAttackResult)
+    }
+    if not several:
+        whole = {name: array[0] for name, array in whole.items()}
+    return AutoAttackResult(**whole)
+
+
+class _Evaluation:
+    """S seeds that are attacked in one program; host arrays have a leading axis S."""
+
+    def __init__(self, nets, keys, images, labels, threat, batch_size, randomised):
+        self.nets, self.keys, self.threat = nets, keys, threat
+        self.images, self.labels = images, labels
+        self.size, self.randomised = min(batch_size, len(images)), randomised
+        shape = len(keys), len(images)
+        self.found = np.broadcast_to(images, (len(keys), *images.shape)).copy()
+        self.broken_by = np.full(shape, ROBUST, dtype="<U16")
+        self.queries, self.gradients, self.rejected = np.zeros((3, *shape), np.int32)
+
+    def says(self, plan: Sequence[Stage]) -> dict[str, Any]:
+        """What the batches in a folder depend on."""
+        return {
+            "plan": [repr(stage) for stage in plan],
+            "threat": repr(jax.tree.map(np.asarray, self.threat)),
+            "batch_size": self.size,
+            "arrays": (
+                self.images,
+                self.labels,
+                jax.random.key_data(self.keys),
+                *jax.tree.leaves(self.nets),
+            ),
+        }
+
+    def run(self, plan, journal: Journal, report) -> AutoAttackResult:
+        """All stages, each on what the ones before left."""
+        with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
+            for number, stage in enumerate((None, *plan)):
+                ranks = stage.ranks if stage else (0,)
+                for rank in ranks:
+                    self._meet(number, stage, rank, journal, report)
+        start = np.asarray(self.images, np.float64)
+        length = [_distance(self.threat.norm, found - start) for found in self.found]
+        return AutoAttackResult(
+            images=self.found,
+            robust=self.broken_by == ROBUST,
+            broken_by=self.broken_by,
+            distance=np.stack(length),
+            queries=self.queries,
+            gradients=self.gradients,
+            rejected=self.rejected,
+        )
+
+    def _meet(self, number, stage, rank, journal: Journal, report) -> None:
+        """One attempt of one attack with every image that is left, batch by batch."""
+        left = [np.flatnonzero(row == ROBUST) for row in self.broken_by]
+        batches = -(-max(map(len, left)) // self.size)
+        for batch in range(batches):
+            part = slice(batch * self.size, (batch + 1) * self.size)
+            chosen = [row[part] for row in left]
+            name = f"{number:02d}-{stage.name if stage else CLEAN}-{rank}-{batch:04d}"
+            outcome = journal.recall(name)
+            if outcome is None:
+                outcome = self._attack(number, stage, rank, batch, chosen)
+                journal.keep(name, outcome)
+            self._record(stage.name if stage else CLEAN, chosen, outcome)
+            if report:
+                robust = int(np.sum(self.broken_by == ROBUST))
+                name = stage.name if stage else CLEAN
+                total = self.broken_by.size
+                report(Progress(name, rank, batch + 1, batches, robust, total))
+
+    def _attack(self, number, stage, rank, batch, chosen) -> dict[str, np.ndarray]:
+        """One batch `[S, B]`; each seed's images are repeated to fill it."""
+        index = np.stack(
+            [np.resize(row if len(row) else np.arange(1), self.size) for row in chosen]
+        )
+        real = np.arange(self.size) < np.array([[len(row)] for row in chosen])
+        keys = _fold(self.keys, number, batch)
+        problem = Problem(
+            images=jnp.asarray(self.images[index]),
+            labels=jnp.asarray(self.labels[index]),
+            key=keys,
+            threat=self._for_each_seed(self.threat),
+            rank=self._for_each_seed(rank),
+        )
+        attack = stage.attack if stage else ensemble.Nothing(self.randomised)
+        best = _run(attack, self.nets, problem, real)
+        claimed = np.asarray(best.margin) >= 0
+        found = np.asarray(best.images)
+        stands = claimed & real
+        if stands.any():
+            verify = _verifier(len(self.keys), self.randomised)
+            margin = np.asarray(verify(self.nets, best.images, problem.labels, keys))
+            inside = [
+                self.threat.contains(found[seed], self.images[index[seed]])
+                for seed in range(len(found))
+            ]
+            stands &= (margin >= 0) & np.stack(inside)
+        return {
+            "stands": stands,
+            "rejected": claimed & real & ~stands,
+            "images": np.where(stands[..., None, None, None], found, 0),
+            "queries": np.asarray(best.queries),
+            "gradients": np.asarray(best.gradients),
+        }
+
+    def _record(self, name, chosen, outcome) -> None:
+        for seed, index in enumerate(chosen):
+            count = len(index)
+            of_seed = {key: value[seed][:count] for key, value in outcome.items()}
+            self.queries[seed, index] += of_seed["queries"]
+            self.gradients[seed, index] += of_seed["gradients"]
+            self.rejected[seed, index] += of_seed["rejected"]
+            broken = index[of_seed["stands"]]
+            self.broken_by[seed, broken] = name
+            self.found[seed, broken] = of_seed["images"][of_seed["stands"]]
+
+    def _for_each_seed(self, tree: Any) -> Any:
+        count = len(self.keys)
+        return jax.tree.map(
+            lambda x: jnp.broadcast_to(jnp.asarray(x), (count, *np.shape(x))), tree
+        )
+
+
+def _run(attack: Stepwise, nets, problem: Problem, real: np.ndarray):
+    """Steps until all real images are broken, or there are none left to take."""
+    begin, advance = _programs(attack, len(problem.key))
+    state = begin(nets, problem)
+    look = max(1, -(-attack.steps // LOOKS))
+    for first in range(0, attack.steps, look):
+        if (np.asarray(state.best.broken) | ~real).all():
+            break
+        last = min(first + look, attack.steps)
+        state = advance(nets, problem, first, last, state)
+    return state.best
+
+
+@functools.cache
+def _programs(attack: Stepwise, seeds: int):
+    """`begin` and `advance` of an attack, for all seeds, compiled once a shape.
+
+    On an accelerator the steps are a loop in the program; on a CPU, on the host.
+    """
+    over = _over(seeds)
+    begin = compilation.jit(over(functools.partial(_begin, attack)))
+    if jax.default_backend() == "cpu":
+        step = compilation.jit(over(functools.partial(_step, attack)), donate_argnums=3)
+
+        def advance(nets, problem, first, last, state):
+            for index in range(first, last):
+                indices = np.full(seeds, index, np.int32)
+                state = step(nets, problem, indices, state)
+            return state
+
+        return begin, advance
+    loop = compilation.jit(over(functools.partial(_loop, attack)), donate_argnums=4)
+
+    def advance_together(nets, problem, first, last, state):
+        bounds = (np.full(seeds, index, np.int32) for index in (first, last))
+        return loop(nets, problem, *bounds, state)
+
+    return begin, advance_together
+
+
+def _begin(attack, net, problem):
+    return attack.begin(net, problem)
+
+
+def _step(attack, net, problem, index, state):
+    return attack.step(net, problem, index, state)
+
+
+def _loop(attack, net, problem, first, last, state):
+    return stepwise.advance(attack, net, problem, first, last, state)
+
+
+@functools.cache
+def _verifier(seeds: int, randomised: bool):
+    """Margins of images fed again one by one, `[S, B]`."""
+
+    def margins(net, images, labels, key):
+        def one(item):
+            image, label, index = item
+            draw = (jax.random.fold_in(key, index),) if randomised else ()
+            return largest_margin(net(image[None], *draw), label[None])[0]
+
+        return jax.lax.map(one, (images, labels, jnp.arange(len(images))))
+
+    return compilation.jit(_over(seeds)(margins))
+
+
+def _over(seeds: int):
+    """`jax.vmap`, but for a single seed, whose convolutions it would slow down."""
+    if seeds > 1:
+        return jax.vmap
+
+    def wrap(function):
+        def run(*arguments):
+            alone = jax.tree.map(lambda x: x[0], arguments)
+            return jax.tree.map(lambda x: x[None], function(*alone))
+
+        return run
+
+    return wrap
+
+
+def _one(nets: Partial, randomised: bool) -> LogitsFn:
+    """The first seed's net, of images alone, for its shape."""
+    net = jax.tree.map(lambda x: x[0], nets)
+    return functools.partial(_with_key, net) if randomised else net
+
+
+def _with_key(net, images):
+    return net(images, jax.random.key(0))
+
+
+def _fold(keys: Array, *numbers: int) -> Array:
+    for number in numbers:
+        keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+    return keys
+
+
+def _distance(norm: str, delta: np.ndarray) -> np.ndarray:
+    flat = np.abs(delta).reshape(len(delta), -1)
+    if norm == "l2":
+        return np.sqrt(np.square(flat).sum(axis=1))
+    return flat.max(axis=1) if norm == "linf" else flat.sum(axis=1)

@@ -1,0 +1,125 @@
+"""Which attacks AutoAttack is made of.
+
+    ensemble.stages("standard", "linf", classes=10)
+
+The versions, their order and their settings are those of the public implementation.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from flax import struct
+from jax import Array
+
+from symjax.attacks.apgd import APGD
+from symjax.attacks.fab import FAB
+from symjax.attacks.losses import largest_margin
+from symjax.attacks.result import LogitsFn
+from symjax.attacks.square import Square
+from symjax.attacks.stepwise import Best, Problem, Stepwise
+
+VERSIONS = {
+    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
+    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
+    "rand": ("apgd-ce", "apgd-dlr"),
+}
+STAGES = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
+RESTARTS = 5
+L1_RADII, L1_TARGETS = (3.0, 2.0, 1.0), 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """An attack, and its attempts: target classes by rank, or restarts."""
+
+    name: str
+    attack: Stepwise
+    ranks: tuple[int, ...]
+
+
+def stages(
+    version: str | Sequence[str],
+    norm: str,
+    classes: int,
+    steps: int = 100,
+    target_classes: int = 9,
+    queries: int = 5000,
+    eot: int = 20,
+) -> tuple[Stage, ...]:
+    """The attacks of a version, in order.
+
+    "standard": APGD on cross entropy, APGD and FAB towards nine target classes each,
+    Square. "plus": five restarts of APGD on cross entropy, of APGD on the DLR loss and
+    of FAB, Square, and the targeted attacks. "rand": APGD on both losses, gradients
+    averaged over draws. In l1, APGD of "standard" has three radii, five restarts and five
+    target classes.
+
+    Args:
+      version: one of them, or names of attacks, set as in "standard".
+      norm: "linf", "l2" or "l1".
+      classes: K. Targets are the K - 1 wrong ones at most. Below four classes, where
+        the targeted DLR loss is not defined, the targeted margin takes its place, and
+        below three the margin that of the DLR loss.
+      steps: of APGD and FAB.
+      target_classes: of the targeted attacks.
+      queries: of Square.
+      eot: draws a gradient of "rand" is averaged over.
+
+    Raises:
+      ValueError: for another version or attack.
+    """
+    if isinstance(version, str) and version not in VERSIONS:
+        raise ValueError(
+            f"version={version!r}: expected one of {list(VERSIONS)}, or several of "
+            f"{list(STAGES)}."
+        )
+    names = VERSIONS[version] if isinstance(version, str) else tuple(version)
+    unknown = [name for name in names if name not in STAGES]
+    if unknown or not names:
+        raise ValueError(f"attacks {unknown}: expected some of {list(STAGES)}.")
+    wide = norm == "l1" and version not in ("plus", "rand")
+    radii = L1_RADII if wide else (1.0,)
+    dlr, targeted_dlr = ("dlr" if classes > n else "margin" for n in (2, 3))
+    draws = eot if version == "rand" else 0
+    restarts = tuple(range(RESTARTS if version == "plus" else 1))
+    last = min(target_classes + 1, classes)
+    apgd_last = min(L1_TARGETS + 1, last) if wide else last
+    attempts = tuple(range(RESTARTS)) if wide else restarts
+    made: dict[str, tuple[Stepwise, tuple[int, ...]]] = {
+        "apgd-ce": (APGD("cross_entropy", steps, eot=draws, radii=radii), attempts),
+        "apgd-dlr": (APGD(dlr, steps, eot=draws, radii=radii), attempts),
+        "apgd-t": (
+            APGD(targeted_dlr, steps, targeted=True, radii=radii),
+            tuple(range(2, apgd_last + 1)),
+        ),
+        "fab": (FAB(steps), restarts),
+        "fab-t": (FAB(steps, targeted=True), tuple(range(2, last + 1))),
+        "square": (Square(queries), (0,)),
+    }
+    return tuple(Stage(name, *made[name]) for name in names)
+
+
+@struct.dataclass
+class _State:
+    best: Best
+
+
+@dataclasses.dataclass(frozen=True)
+class Nothing:
+    """No attack: whether an image is misclassified as it is."""
+
+    randomised: bool = False
+    steps: int = 0
+
+    def begin(self, logits_fn: LogitsFn, problem: Problem) -> _State:
+        """One query of the images themselves."""
+        draw = (problem.key,) if self.randomised else ()
+        logits = logits_fn(problem.images, *draw)
+        best = Best.none(problem.images).spend(1)
+        return _State(
+            best.offer(problem.images, largest_margin(logits, problem.labels))
+        )
+
+    def step(self, logits_fn: LogitsFn, problem: Problem, index: Array, state):
+        """There is none."""
+        raise NotImplementedError

@@ -1,0 +1,236 @@
+"""FAB, the fast adaptive boundary attack (Croce and Hein 2020b): small perturbations.
+
+    result = fab(logits_fn, images, labels, key, attacks.L2(0.5), targeted=True)
+    result.distance                # of the closest error, in the ball or not
+
+Each step goes to the decision boundary as the gradient says, from the point and from the
+image, and mixes the two; from beyond the boundary it goes part of the way back.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+
+from symjax.attacks import projection, stepwise
+from symjax.attacks.losses import largest_margin, ranked_class
+from symjax.attacks.result import (
+    AttackResult,
+    LogitsFn,
+    check,
+    check_classes,
+    one_radius,
+    select,
+)
+from symjax.attacks.stepwise import Best, Problem
+from symjax.attacks.threat import ThreatModel
+
+TINY = 1e-12
+SHORTEST = 1e-8  # of a projection, where two are compared
+
+
+def fab(
+    logits_fn: LogitsFn,
+    images: Array,
+    labels: Array,
+    key: Array,
+    threat: ThreatModel,
+    steps: int = 100,
+    targeted: bool = False,
+    rank: int | Array = 2,
+    restart: int | Array = 0,
+    alpha_max: float = 0.1,
+    eta: float = 1.05,
+    beta: float = 0.9,
+) -> AttackResult:
+    """One run of FAB.
+
+    Args:
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      images: `[B, H, W, C]`, within the threat's bounds.
+      labels: `[B]`, integers in [0, K).
+      key: for the start of a restart.
+      threat: ball and bounds, of one eps; an infinite one asks for the distance alone.
+      steps: gradient steps. One costs K backward passes, or one where targeted.
+      targeted: look at the boundary to the class of that rank alone (FAB-T).
+      rank: that class has the rank-th largest logit on the image; 2 is the most likely
+        wrong one.
+      restart: 0 begins at the image; another, at random, half of eps away.
+      alpha_max: largest weight of the step that begins at the image.
+      eta: overshoot over the boundary.
+      beta: what is kept of the perturbation on the way back.
+
+    Returns:
+      An `AttackResult`: `distance` is that of the closest error found, infinite where
+      there was none; `images` and `robust` take those inside the ball alone.
+
+    Raises:
+      ValueError: if settings are out of range, or images, labels or an eps cannot be.
+
+    References:
+      Croce and Hein, Minimally Distorted Adversarial Examples with a Fast Adaptive
+      Boundary Attack, ICML 2020. As in the public reference implementation, there is no
+      final search towards the image.
+    """
+    check(images, labels, threat)
+    check_classes(logits_fn, images, labels)
+    attack = FAB(steps, targeted, alpha_max, eta, beta)
+    rank = rank if targeted else restart
+    problem = Problem(images, labels, key, threat, rank)
+    state = attack.begin(logits_fn, problem)
+    state = stepwise.advance(attack, logits_fn, problem, 0, steps, state)
+    return state.best.result(problem).replace(distance=state.closest)
+
+
+@struct.dataclass
+class _State:
+    best: Best
+    x: Array
+    closest: Array  # [B], distance of the closest error
+    target: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class FAB:
+    """`fab` step by step; attributes as its arguments."""
+
+    steps: int = 100
+    targeted: bool = False
+    alpha_max: float = 0.1
+    eta: float = 1.05
+    beta: float = 0.9
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise ValueError(f"fab: steps={self.steps}: expected 1 or more.")
+        for name, value in (("alpha_max", self.alpha_max), ("beta", self.beta)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"fab: {name}={value}: expected 0 to 1.")
+        if self.eta < 1:
+            raise ValueError(f"fab: eta={self.eta}: expected 1 or more.")
+
+    def begin(self, logits_fn: LogitsFn, problem: Problem) -> _State:
+        """At the image, or for a restart at random."""
+        one_radius("fab", problem.threat)
+        images = problem.images
+        logits = logits_fn(images)
+        clean = largest_margin(logits, problem.labels)
+        x, target = images, problem.labels
+        if problem.start is not None:
+            x = problem.start
+        elif not self.targeted:
+            x = jnp.where(jnp.asarray(problem.rank) > 0, _random_start(problem), x)
+        if self.targeted:
+            target = ranked_class(logits, problem.rank)
+        wrong = clean >= 0
+        best = Best.none(images).spend(1)
+        best = best.offer(images, jnp.where(wrong, clean, -jnp.inf))
+        return _State(best, x, jnp.where(wrong, 0.0, jnp.inf), target)
+
+    def step(
+        self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
+    ) -> _State:
+        """To the boundary and over it; back, where that was an error."""
+        del index
+        images, threat, x = problem.images, problem.threat, state.x
+        gap, normal = self._boundary(logits_fn, problem, state)
+        from_image = gap + _dot(normal, images - x)
+        to_here = _to_hyperplane(threat, x, normal, gap)
+        to_there = _to_hyperplane(threat, images, normal, from_image)
+        length_here, length_there = (
+            jnp.maximum(threat.lengths(d), SHORTEST) for d in (to_here, to_there)
+        )
+        share = length_here / (length_here + length_there)
+        alpha = jnp.minimum(share, self.alpha_max)
+        x = (x + self.eta * to_here) * (1 - alpha) + (
+            images + self.eta * to_there
+        ) * alpha
+        low, high = (jnp.asarray(b).reshape(1, 1, 1, -1) for b in threat.bounds)
+        x = jnp.clip(x, low, high).astype(images.dtype)
+        margin = largest_margin(logits_fn(x), problem.labels)
+        distance = threat.distance(x, images)
+        error = margin >= 0
+        inside = error & (distance <= threat.eps)
+        passes = 1 if self.targeted else _classes(logits_fn, images)
+        best = state.best.spend(2, passes)
+        closer = error & (distance < state.closest)
+        return state.replace(
+            best=_take(best, inside & closer, x, margin),
+            x=select(error, images + (x - images) * self.beta, x),
+            closest=jnp.where(closer, distance, state.closest),
+        )
+
+    def _boundary(self, logits_fn, problem, state) -> tuple[Array, Array]:
+        """The nearest linearised boundary at x: its value `[B]` and gradient."""
+        x, labels = state.x, problem.labels
+
+        def towards(x):
+            logits = logits_fn(x)
+            label = jnp.take_along_axis(logits, labels[:, None], axis=1)
+            return logits - label
+
+        gaps, back = jax.vjp(towards, x)
+        if self.targeted:
+            one_hot = jax.nn.one_hot(state.target, gaps.shape[1], dtype=gaps.dtype)
+            gap = jnp.sum(gaps * one_hot, axis=1)
+            return jnp.nan_to_num(gap), jnp.nan_to_num(back(one_hot)[0])
+        basis = jnp.eye(gaps.shape[1], dtype=gaps.dtype)
+        rows = jnp.broadcast_to(basis[:, None], (len(basis), *gaps.shape))
+        normals = jnp.nan_to_num(jax.vmap(lambda row: back(row)[0])(rows))
+        gaps = jnp.nan_to_num(gaps)
+        dual = jax.vmap(lambda g: _dual(problem.threat, g))(normals).T
+        distance = jnp.abs(gaps) / (TINY + dual)
+        is_label = jax.nn.one_hot(labels, gaps.shape[1], dtype=bool)
+        nearest = jnp.argmin(jnp.where(is_label, jnp.inf, distance), axis=1)
+        which = jnp.arange(len(x))
+        return gaps[which, nearest], normals[nearest, which]
+
+
+def _take(best: Best, which: Array, x: Array, margin: Array) -> Best:
+    """The closest error replaces the one before, however it is classified."""
+    return best.replace(
+        images=select(which, x, best.images),
+        margin=jnp.where(which, margin, best.margin),
+    )
+
+
+def _to_hyperplane(threat: ThreatModel, x: Array, normal: Array, gap: Array) -> Array:
+    """The least step within the bounds to where the linear function is zero."""
+    against = -jnp.where(gap >= 0, 1.0, -1.0)[:, None, None, None] * normal
+    flat = normal.reshape(len(x), -1)
+    room = threat.room(x, against).reshape(len(x), -1)
+    return projection.hyperplane(flat, gap, room, threat.norm).reshape(x.shape)
+
+
+def _random_start(problem: Problem) -> Array:
+    """Half of eps away, scaled as the reference does."""
+    images, threat = problem.images, problem.threat
+    key = jax.random.fold_in(problem.key, problem.rank)
+    if threat.norm == "linf":
+        noise = jax.random.uniform(key, images.shape, images.dtype, -1.0, 1.0)
+    else:
+        noise = jax.random.normal(key, images.shape, images.dtype)
+    low, high = (jnp.asarray(b).reshape(1, 1, 1, -1) for b in threat.bounds)
+    whole = threat.lengths(jnp.broadcast_to(high - low, images.shape))
+    radius = jnp.minimum(threat.eps, whole) / 2  # eps may be infinite
+    x = images + radius * noise / threat.lengths(noise)
+    return jnp.clip(x, low, high).astype(images.dtype)
+
+
+def _dual(threat: ThreatModel, gradients: Array) -> Array:
+    """The dual norm of each image's gradient, `[B]`."""
+    axes = (1, 2, 3)
+    if threat.norm == "l2":
+        return jnp.sqrt(jnp.sum(jnp.square(gradients), axes))
+    reduce = jnp.sum if threat.norm == "linf" else jnp.max
+    return reduce(jnp.abs(gradients), axes)
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return jnp.sum(a * b, axis=(1, 2, 3))
+
+
+def _classes(logits_fn: LogitsFn, images: Array) -> int:
+    return jax.eval_shape(logits_fn, images).shape[1]

@@ -1,0 +1,311 @@
+"""Square attack (Andriushchenko et al. 2020): random search, without gradients.
+
+    result = square(logits_fn, images, labels, key, attacks.Linf(8 / 255))
+
+Each query changes one square window of the perturbation, and keeps what brings an image
+closer to an error. The windows shrink. All images share where the window is; in linf they
+share its signs, one a channel, as well.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from symjax.attacks import stepwise
+from symjax.attacks.losses import largest_margin
+from symjax.attacks.result import (
+    AttackResult,
+    LogitsFn,
+    check,
+    check_classes,
+    one_radius,
+    select,
+)
+from symjax.attacks.stepwise import Best, Problem
+from symjax.attacks.threat import ThreatModel
+
+TINY = 1e-12
+INSIDE = 1 - 1e-6  # l1: of eps, so that rounding stays in the ball
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""After more queries than these the window's area is half of what it was before."""
+
+
+def square(
+    logits_fn: LogitsFn,
+    images: Array,
+    labels: Array,
+    key: Array,
+    threat: ThreatModel,
+    queries: int = 5000,
+    initial_share: float = 0.8,
+    rescale: bool = False,
+) -> AttackResult:
+    """One run of the Square attack on the margin.
+
+    As in the public reference implementation, a window never touches the last row and
+    the last column that it could, and every image of a batch has the window in the same
+    place; the paper draws a place for each.
+
+    Args:
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      images: `[B, H, W, C]`, within the threat's bounds.
+      labels: `[B]`, integers in [0, K).
+      key: for the search.
+      threat: ball and bounds, of one eps.
+      queries: after the first.
+      initial_share: of the pixels, in the first windows (p of the paper).
+      rescale: shrink the windows as if there were 10,000 queries; AutoAttack does not.
+
+    Returns:
+      An `AttackResult`.
+
+    Raises:
+      ValueError: if settings are out of range, or images, labels or an eps cannot be.
+
+    References:
+      Andriushchenko et al., Square Attack: a Query-Efficient Black-Box Adversarial
+      Attack via Random Search, ECCV 2020; in l1, Croce and Hein, ICML 2021.
+    """
+    check(images, labels, threat)
+    check_classes(logits_fn, images, labels)
+    attack = Square(queries, initial_share, rescale)
+    problem = Problem(images, labels, key, threat)
+    return stepwise.run(attack, logits_fn, problem)
+
+
+@struct.dataclass
+class _State:
+    best: Best  # its margin is never above what was found at x
+    x: Array
+    margin: Array  # [B], of x
+
+
+@dataclasses.dataclass(frozen=True)
+class Square:
+    """`square` step by step; attributes as its arguments."""
+
+    queries: int = 5000
+    initial_share: float = 0.8
+    rescale: bool = False
+
+    def __post_init__(self):
+        if self.queries < 1:
+            raise ValueError(f"square: queries={self.queries}: expected 1 or more.")
+        if not 0 < self.initial_share <= 1:
+            raise ValueError(
+                f"square: initial_share={self.initial_share}: expected 0 to 1."
+            )
+
+    @property
+    def steps(self) -> int:
+        """As many as there are queries."""
+        return self.queries
+
+    def begin(self, logits_fn: LogitsFn, problem: Problem) -> _State:
+        """Stripes in linf, a grid of bumps in l2 and l1."""
+        one_radius("square", problem.threat)
+        key = jax.random.fold_in(problem.key, problem.rank)
+        if problem.threat.norm == "linf":
+            x = _stripes(key, problem)
+        else:
+            x = _grid(key, problem)
+        margin = largest_margin(logits_fn(x), problem.labels)
+        best = Best.none(problem.images).spend(1).offer(x, margin)
+        return _State(best, x, margin)
+
+    def step(
+        self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
+    ) -> _State:
+        """One window; the image keeps it if its margin is larger."""
+        key = jax.random.fold_in(problem.key, problem.rank)
+        key = jax.random.fold_in(key, 1 + index)
+        height, width = problem.images.shape[1:3]
+        sizes = self._sizes(height, width, problem.threat.norm)
+        which = jnp.asarray(sizes)[index]
+        move = _paint if problem.threat.norm == "linf" else _shift_mass
+        x = move(key, problem, state.x, which, tuple(sorted(set(sizes))))
+        margin = largest_margin(logits_fn(x), problem.labels)
+        better = (margin > state.margin) & ~state.best.broken
+        best = state.best.spend(1)
+        best = best.offer(x, jnp.where(better, margin, -jnp.inf))
+        return _State(
+            best, select(better, x, state.x), jnp.where(better, margin, state.margin)
+        )
+
+    def _sizes(self, height: int, width: int, norm: str) -> tuple[int, ...]:
+        """The window's side at each query."""
+        return _sizes(self, height, width, norm)
+
+
+@functools.cache
+def _sizes(attack: Square, height: int, width: int, norm: str) -> tuple[int, ...]:
+    sizes = []
+    for index in range(attack.queries):
+        count = index
+        if attack.rescale:
+            count = int(index / attack.queries * 10_000)
+        halved = sum(count > threshold for threshold in HALVINGS)
+        area = attack.initial_share / 2**halved * height * width
+        size = max(round(area**0.5), 1 if norm == "linf" else 3)
+        if norm != "linf":
+            size += size % 2 == 0
+        sizes.append(min(size, height, width))
+    return tuple(sizes)
+
+
+def _signs(key: Array, shape: tuple[int, ...]) -> Array:
+    return jax.random.rademacher(key, shape, jnp.float32)
+
+
+def _stripes(key: Array, problem: Problem) -> Array:
+    """Vertical stripes of plus and minus eps, one sign a column and channel."""
+    batch, _, width, channels = problem.images.shape
+    stripes = _signs(key, (batch, 1, width, channels))
+    threat = problem.threat
+    return threat.project(problem.images + threat.eps * stripes, problem.images)
+
+
+def _paint(key, problem: Problem, x, size, sizes) -> Array:
+    """A window of one sign a channel, in linf."""
+    del sizes
+    place_key, sign_key = jax.random.split(key)
+    mask = _window(place_key, x.shape[1:3], size)[None, :, :, None]
+    sign = _signs(sign_key, (1, 1, 1, x.shape[-1]))
+    threat = problem.threat
+    return threat.project(x + 2 * threat.eps * sign * mask, problem.images)
+
+
+def _shift_mass(key, problem: Problem, x, size, sizes) -> Array:
+    """A bump in one window, from the mass of that and another one, in l2 and l1."""
+    keys = jax.random.split(key, 4)
+    images, threat = problem.images, problem.threat
+    batch, height, width, channels = images.shape
+    delta = x - images
+    corner = _corner(keys[0], (height, width), size)
+    here = _window_at(corner, (height, width), size)[None, :, :, None]
+    there = _window(keys[1], (height, width), size)[None, :, :, None]
+    bumps = jnp.stack(
+        [jnp.asarray(_padded_bump(s, height, width, threat.norm)) for s in sizes]
+    )
+    bump = bumps[jnp.searchsorted(jnp.asarray(sizes), size)]
+    bump = jnp.where(jax.random.bernoulli(keys[2]), _transposed(bump), bump)
+    bump = jnp.roll(bump, corner, (0, 1))[None, :, :, None]
+    new = bump * _signs(keys[3], (batch, 1, 1, channels))
+    new += here * delta / (TINY + _mass(here * delta, threat.norm))
+    new /= TINY + _mass(new, threat.norm)
+    delta_windows = _mass(jnp.maximum(here, there) * delta, threat.norm)
+    new *= _budget(threat, delta, delta_windows, channels)
+    delta = jnp.where(here > 0, new, jnp.where(there > 0, 0.0, delta))
+    return _onto(threat, images, delta)
+
+
+def _budget(threat: ThreatModel, delta, in_windows, channels: int) -> Array:
+    """What a channel's window may hold: its mass, and its part of what is left."""
+    length = threat.lengths(delta)
+    if threat.norm == "l1":
+        left = jnp.maximum(threat.eps - length, 0.0)
+        return (left / channels + in_windows) * channels
+    left = jnp.maximum(threat.eps**2 - length**2, 0.0)
+    return jnp.sqrt(left / channels + in_windows**2)
+
+
+def _onto(threat: ThreatModel, images: Array, delta: Array) -> Array:
+    """The image with that perturbation, on the ball's boundary and in the bounds."""
+    if threat.norm == "l1":
+        inner = threat.replace(eps=INSIDE * jnp.asarray(threat.eps))
+        return inner.project(images + delta, images)
+    delta = delta / (TINY + threat.lengths(delta)) * threat.eps
+    return threat.project(images + delta, images)
+
+
+def _mass(delta: Array, norm: str) -> Array:
+    """Of each channel, `[B, 1, 1, C]`."""
+    if norm == "l1":
+        return jnp.sum(jnp.abs(delta), axis=(1, 2), keepdims=True)
+    return jnp.sqrt(jnp.sum(jnp.square(delta), axis=(1, 2), keepdims=True))
+
+
+def _corner(key: Array, shape: tuple[int, int], size: Array) -> Array:
+    """The upper left corner of a window, `[2]`."""
+    room = jnp.asarray(shape) - size
+    return jnp.floor(jax.random.uniform(key, (2,)) * room).astype(int)
+
+
+def _window_at(corner: Array, shape: tuple[int, int], size: Array) -> Array:
+    """One inside the window, zero elsewhere, `[H, W]`."""
+    inside = []
+    for axis, length in enumerate(shape):
+        place = jnp.arange(length) - corner[axis]
+        inside.append((place >= 0) & (place < size))
+    return (inside[0][:, None] & inside[1][None, :]).astype(jnp.float32)
+
+
+def _window(key: Array, shape: tuple[int, int], size: Array) -> Array:
+    return _window_at(_corner(key, shape, size), shape, size)
+
+
+def _transposed(bump: Array) -> Array:
+    """Of a bump in the upper left corner, also where the image is not square."""
+    side = min(bump.shape)
+    return bump.at[:side, :side].set(bump[:side, :side].T)
+
+
+def _grid(key: Array, problem: Problem) -> Array:
+    """Five by five bumps with a sign for each image and channel, l2 and l1."""
+    images, threat = problem.images, problem.threat
+    batch, height, width, channels = images.shape
+    side = max(min(height, width) // 5, 1)
+    rows, columns = height // side, width // side
+    origin = (height - 5 * side) // 2 if height >= 5 else 0
+    sign_key, turn_key = jax.random.split(key)
+    bump = jnp.asarray(_bump(side, threat.norm))
+    turned = jax.random.bernoulli(turn_key, shape=(rows, columns, 1, 1))
+    tiles = jnp.where(turned, bump.T, bump)
+    signs = _signs(sign_key, (batch, rows, columns, channels))
+    delta = jnp.einsum("rcij,brck->bricjk", tiles, signs)
+    delta = delta.reshape(batch, rows * side, columns * side, channels)
+    delta = delta[:, : height - origin, : width - origin]
+    after = [
+        (origin, n - origin - m)
+        for n, m in zip((height, width), delta.shape[1:3], strict=True)
+    ]
+    delta = jnp.pad(delta, [(0, 0), *after, (0, 0)])
+    return _onto(threat, images, delta)
+
+
+@functools.cache
+def _padded_bump(side: int, height: int, width: int, norm: str) -> np.ndarray:
+    return np.pad(_bump(side, norm), [(0, height - side), (0, width - side)])
+
+
+@functools.cache
+def _bump(side: int, norm: str) -> np.ndarray:
+    """The paper's eta: a positive and a negative pyramid, of norm one, `[s, s]`."""
+    half = side // 2
+    bump = np.concatenate(
+        [_pyramid(half, side, norm), -_pyramid(side - half, side, norm)]
+    )
+    return (bump / _length(bump, norm)).astype(np.float32)
+
+
+def _pyramid(height: int, width: int, norm: str) -> np.ndarray:
+    """Nested rectangles, the inner ones higher, of norm one."""
+    power = 2 if norm == "l2" else 4
+    levels = max(height // 2 + 1, width // 2 + 1)
+    pyramid = np.zeros((height, width))
+    for level in range(levels):
+        top, left = height // 2 - level, width // 2 - level
+        extent = 2 * level + 1
+        rows = slice(max(top, 0), min(top + extent, height))
+        columns = slice(max(left, 0), min(left + extent, width))
+        pyramid[rows, columns] += 1 / (level + 1) ** power
+    return pyramid / max(_length(pyramid, norm), TINY)
+
+
+def _length(array: np.ndarray, norm: str) -> float:
+    return float(np.sqrt(np.sum(array**2)) if norm == "l2" else np.sum(np.abs(array)))

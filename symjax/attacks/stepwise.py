@@ -1,0 +1,135 @@
+"""An attack as a start and a step, so that somebody can look in between.
+
+    result = run(attack, logits_fn, problem)       # in one program
+
+On an accelerator the steps are a loop inside the program. On a CPU the host takes them
+one by one: XLA's CPU backend runs a convolution inside a loop up to four times slower.
+"""
+
+import functools
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+
+from symjax.attacks.result import AttackResult, LogitsFn, larger
+from symjax.attacks.threat import ThreatModel
+
+
+@struct.dataclass
+class Problem:
+    """What an attack is asked for, one model.
+
+    Attributes:
+      images: `[B, H, W, C]`, within the bounds.
+      labels: `[B]`.
+      key: for all that is random.
+      threat: ball and bounds.
+      rank: which attempt this is: of a targeted attack, the class with the rank-th
+        largest logit; of another, a restart, from 0.
+      start: `[B, H, W, C]`, where to begin; None: where the attack does.
+    """
+
+    images: Array
+    labels: Array
+    key: Array
+    threat: ThreatModel
+    rank: Any = 0
+    start: Array | None = None
+
+
+@struct.dataclass
+class Best:
+    """The best that was found so far, one an image.
+
+    Attributes:
+      images: `[B, H, W, C]`, inside the ball and the bounds.
+      margin: `[B]`, of these images; not negative: broken.
+      queries, gradients: `[B]`, int32, passes spent until it was broken.
+    """
+
+    images: Array
+    margin: Array
+    queries: Array
+    gradients: Array
+
+    @classmethod
+    def none(cls, images: Array) -> "Best":
+        """Nothing found: the images themselves."""
+        count = jnp.zeros(len(images), jnp.int32)
+        return cls(images, jnp.full(len(images), -jnp.inf), count, count)
+
+    @property
+    def broken(self) -> Array:
+        """Which images have an adversarial one in the ball, `[B]`."""
+        return self.margin >= 0
+
+    def spend(self, queries: int, gradients: int = 0) -> "Best":
+        """Counts passes of the images that are not broken yet."""
+        open_still = ~self.broken
+        return self.replace(  # pyright: ignore[reportAttributeAccessIssue]
+            queries=self.queries + queries * open_still,
+            gradients=self.gradients + gradients * open_still,
+        )
+
+    def offer(self, images: Array, margin: Array) -> "Best":
+        """Takes each image that is classified worse than the best so far."""
+        images, margin = larger((self.images, self.margin), (images, margin))
+        return self.replace(  # pyright: ignore[reportAttributeAccessIssue]
+            images=images, margin=margin
+        )
+
+    def result(self, problem: Problem) -> AttackResult:
+        """As every attack returns it."""
+        return AttackResult(
+            images=self.images,
+            robust=~self.broken,
+            distance=problem.threat.distance(self.images, problem.images),
+            queries=self.queries,
+            gradients=self.gradients,
+        )
+
+
+class Stepwise(Protocol):
+    """An attack that can be looked at between its steps; hashable, and so static.
+
+    A state is a pytree with `best: Best`.
+    """
+
+    @property
+    def steps(self) -> int:
+        """How many there are."""
+        ...
+
+    def begin(self, logits_fn: LogitsFn, problem: Problem) -> Any:
+        """The state before the first step."""
+        ...
+
+    def step(
+        self, logits_fn: LogitsFn, problem: Problem, index: Array, state: Any
+    ) -> Any:
+        """The state after the step of that index, from 0."""
+        ...
+
+
+def run(attack: Stepwise, logits_fn: LogitsFn, problem: Problem) -> AttackResult:
+    """The whole attack; pure, to be wrapped by `jax.jit` and `jax.vmap`."""
+    state = attack.begin(logits_fn, problem)
+    return advance(attack, logits_fn, problem, 0, attack.steps, state).best.result(
+        problem
+    )
+
+
+def advance(
+    attack: Stepwise,
+    logits_fn: LogitsFn,
+    problem: Problem,
+    first: int | Array,
+    last: int | Array,
+    state: Any,
+) -> Any:
+    """The state after the steps `first ... last - 1`."""
+    step = functools.partial(attack.step, logits_fn, problem)
+    return jax.lax.fori_loop(first, last, step, state)
