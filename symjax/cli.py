@@ -15,7 +15,12 @@ from ml_collections import config_flags
 from rich.console import Console
 
 RUNS = "runs"
-DEFAULT_EPS = {"linf": "1/255,2/255,4/255,8/255", "l2": "0.25,0.5,1"}
+DEFAULT_EPS = {"linf": "1/255,2/255,4/255,8/255", "l2": "0.25,0.5,1", "l1": "4,8,12"}
+ATTACKS = (  # the names in symjax.evaluation.attack, without its imports; a test compares
+    "none fgsm pgd deepfool cw autoattack autoattack-plus apgd-ce apgd-dlr apgd-t fab "
+    "fab-t square"
+).split()
+AUDIT_IMAGES = 200
 FLAGS = flags.FLAGS
 
 
@@ -42,8 +47,9 @@ def train() -> None:
 
 
 def evaluate() -> None:
-    """`python evaluate.py --attack none|fgsm|pgd [--run R] [--eps 1/255,8/255]`."""
-    flags.DEFINE_enum("attack", "none", ["none", "fgsm", "pgd"], "The attack.")
+    """`python evaluate.py --attack NAME|--audit [--run R] [--eps 1/255,8/255]`."""
+    flags.DEFINE_enum("attack", "none", ATTACKS, "The attack.")
+    flags.DEFINE_bool("audit", False, "Put PGD and the nets to a sanity audit instead.")
     flags.DEFINE_string("run", None, f"Run folder; default: the newest in {RUNS}/.")
     flags.DEFINE_enum("norm", "linf", list(DEFAULT_EPS), "Norm of the perturbation.")
     flags.DEFINE_string("eps", None, f"Radii, as in 1/255,0.03. Default {DEFAULT_EPS}.")
@@ -51,12 +57,17 @@ def evaluate() -> None:
         "eps_unit", "pixel", ["pixel", "normalized"], "Of [0, 1] images, or after std."
     )
     flags.DEFINE_integer("n", 0, "The first n test images; 0: all.")
-    flags.DEFINE_integer("steps", 40, "Steps of PGD.")
+    flags.DEFINE_integer(
+        "steps", None, "Of the attack; default: 40 of PGD, or its own."
+    )
     flags.DEFINE_float("step_size", None, "Of PGD, in pixels; default 2.5 eps / steps.")
     flags.DEFINE_integer("restarts", 1, "Restarts of PGD.")
     flags.DEFINE_bool("random_start", True, "PGD starts uniformly in the ball.")
     flags.DEFINE_enum("keep", "best", ["best", "last"], "Iterate that PGD returns.")
-    flags.DEFINE_enum("loss", "cross_entropy", ["cross_entropy", "margin"], "Ascended.")
+    losses = ["cross_entropy", "dlr", "margin"]
+    flags.DEFINE_enum("loss", "cross_entropy", losses, "Ascended by FGSM and PGD.")
+    flags.DEFINE_integer("queries", 5000, "Of the Square attack.")
+    flags.DEFINE_integer("target_classes", 9, "Of the targeted attacks of AutoAttack.")
     flags.DEFINE_integer("batch_size", 250, "Most images at a time, a seed.")
     flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of computation.")
     _run(_evaluate)
@@ -82,6 +93,8 @@ def _evaluate() -> int:
         random_start=FLAGS.random_start,
         keep=FLAGS.keep,
         loss=FLAGS.loss,
+        queries=FLAGS.queries,
+        target_classes=FLAGS.target_classes,
     )
     store = evaluation.Results(folder, write=is_writer())
     options = {"n": FLAGS.n, "batch_size": FLAGS.batch_size, "console": console}

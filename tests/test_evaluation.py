@@ -20,7 +20,7 @@ from symjax.evaluation import (
     newest,
     table,
 )
-from symjax.evaluation import attack as attacking
+from symjax.evaluation import measurement as attacking
 from symjax.evaluation.results import DuplicateCellError, cell_id, read
 
 IDENTITY = (

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
+from linear_models import SHAPE, linear, owes, problem, towards_error, waves
 
 from symjax import attacks
 from symjax.attacks import NORMS, ThreatModel, fgsm, is_correct, margin, pgd
 from symjax.seeds import over_seeds
 
 KEY = jax.random.key(3)
-SHAPE = (24, 2, 3, 2)
 EPS = 0.05
 pgd = jax.jit(
     pgd,
@@ -29,55 +29,6 @@ pgd = jax.jit(
 norms = pytest.mark.parametrize("norm", ["linf", "l2"])
 every_norm = pytest.mark.parametrize("norm", NORMS)
 FROM_IMAGE = {"random_start": False}
-
-
-def linear(weights, bias, images):
-    return images.reshape(len(images), -1) @ weights + bias
-
-
-def waves(weights, bias, images):
-    """Many local maxima: steps overshoot, and starts matter."""
-    return jnp.sin(20 * linear(weights, bias, images))
-
-
-def problem(classes=2, model=linear, seed=0):
-    """A model, images and labels; half of the images or so are classified correctly."""
-    rng = np.random.default_rng(seed)
-    images = rng.uniform(0.3, 0.7, SHAPE).astype(np.float32)
-    labels = rng.integers(0, classes, len(images))
-    weights = rng.normal(size=(12, classes)).astype(np.float32)
-    bias = (-0.5 * weights.sum(axis=0, keepdims=True)).astype(np.float32)
-    return Partial(model, weights, bias), images, labels
-
-
-def towards_error(logits_fn, labels):
-    """`w_j - w_c` of two classes, and its dual norms."""
-    weights = logits_fn.args[0].astype(np.float64)
-    uphill = weights[:, 1 - labels] - weights[:, labels]
-    uphill = uphill.T.reshape(SHAPE)
-    return uphill, {
-        "linf": np.abs(uphill).sum(axis=(1, 2, 3)),
-        "l2": np.sqrt(np.square(uphill).sum(axis=(1, 2, 3))),
-        "l1": np.abs(uphill).max(axis=(1, 2, 3)),
-    }
-
-
-def owes(result, threat, logits_fn, images, labels):
-    """What every attack owes."""
-    chex.assert_shape(result.images, images.shape)
-    chex.assert_tree_all_finite(result.images)
-    assert threat.contains(result.images, images).all()
-    robust = is_correct(logits_fn(result.images), labels)
-    np.testing.assert_array_equal(result.robust, robust)
-    difference = np.asarray(result.images, np.float64) - images
-    distance = {
-        "linf": np.abs(difference).max(axis=(1, 2, 3)),
-        "l2": np.sqrt(np.square(difference).sum(axis=(1, 2, 3))),
-        "l1": np.abs(difference).sum(axis=(1, 2, 3)),
-    }[threat.norm]
-    np.testing.assert_allclose(result.distance, distance, atol=1e-6)
-    for counts in (result.queries, result.gradients):
-        assert counts.shape == labels.shape and counts.dtype == jnp.int32
 
 
 @norms

@@ -5,19 +5,20 @@ result = attacks.autoattack(logits_fn, images, labels, key, attacks.Linf(eps=8 /
 """
 
 from symjax.attacks.apgd import apgd
-from symjax.attacks.auto import AutoAttackResult, autoattack
+from symjax.attacks.auto import AutoAttackResult, Progress, autoattack
+from symjax.attacks.ensemble import STAGES, VERSIONS
 from symjax.attacks.fab import fab
 from symjax.attacks.gradient import Keep, fgsm, pgd
 from symjax.attacks.losses import cross_entropy, dlr, is_correct, margin
+from symjax.attacks.minimum_norm import carlini_wagner, deepfool
 from symjax.attacks.result import AttackResult
 from symjax.attacks.square import square
 from symjax.attacks.threat import L1, L2, NORMS, Linf, Norm, ThreatModel, in_pixels
 
-ATTACKS = {"fgsm": fgsm, "pgd": pgd}
-
 __all__ = [
-    "ATTACKS",
     "NORMS",
+    "STAGES",
+    "VERSIONS",
     "AttackResult",
     "AutoAttackResult",
     "Keep",
@@ -25,10 +26,13 @@ __all__ = [
     "L2",
     "Linf",
     "Norm",
+    "Progress",
     "ThreatModel",
     "apgd",
     "autoattack",
+    "carlini_wagner",
     "cross_entropy",
+    "deepfool",
     "dlr",
     "fab",
     "fgsm",

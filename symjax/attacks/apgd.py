@@ -3,8 +3,8 @@
     result = apgd(logits_fn, images, labels, key, attacks.Linf(8 / 255), loss="dlr")
 
 A step is long at first. At checkpoints that come ever closer, an image whose loss has
-not risen often enough goes back to its best point and halves its step. In l1 the share of
-pixels that a step moves adapts as well (Croce and Hein 2021).
+not risen often enough goes back to its best point and halves its step. In l1 the share
+of pixels that a step moves adapts as well (Croce and Hein 2021).
 """
 
 import dataclasses
@@ -90,11 +90,11 @@ def apgd(
         check_classes(logits_fn, images, labels)
     attack = APGD(loss, steps, targeted, rho, momentum, eot)
     problem = Problem(images, labels, key, threat, rank, start)
-    return stepwise.run(attack, logits_fn, problem)
+    draw = (jax.random.fold_in(key, 2),) if eot else ()
+    return stepwise.run(attack, logits_fn, problem, *draw).best.result(problem)
 
 
-@struct.dataclass
-class _State:
+class _State(struct.PyTreeNode):
     """Between two steps; every field has a leading axis B, `step` is in eps."""
 
     best: Best
@@ -159,17 +159,28 @@ class APGD:
         adaptive = problem.start is not None or len(self.radii) > 1
         return self._begin(logits_fn, problem, 0, 0, best, x, target, adaptive)
 
-    def step(
+    def move(
         self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
-    ) -> _State:
+    ) -> tuple[_State, Array]:
         """Along the gradient, in the ball that this step is for."""
-        first, radius, window = (jnp.asarray(x)[index] for x in self._plan(problem))
+        first, radius, _ = (jnp.asarray(x)[index] for x in self._plan(problem))
         if len(self.radii) > 1:
             again = functools.partial(self._begin_again, logits_fn, problem, index)
             state = jax.lax.cond(first & (index > 0), again, lambda s: s, state)
         threat = problem.threat
         threat = threat.replace(eps=radius * jnp.asarray(threat.eps))
-        x = self._move(problem, threat, first, state)
+        return state, self._move(problem, threat, first, state)
+
+    def judge(
+        self,
+        logits_fn: LogitsFn,
+        problem: Problem,
+        index: Array,
+        state: _State,
+        x: Array,
+    ) -> _State:
+        """What the step was worth; at a checkpoint, what the next ones should be."""
+        _, radius, window = (jnp.asarray(x)[index] for x in self._plan(problem))
         loss, margin, gradients, best = self._evaluate(
             logits_fn, problem, index + 1, x, state.target, state.best
         )
@@ -185,7 +196,7 @@ class APGD:
             loss=loss,
             rises=state.rises + (loss > state.loss),
         )
-        review = _review_l1 if threat.norm == "l1" else _review
+        review = _review_l1 if problem.threat.norm == "l1" else _review
         reviewed = review(state, problem.images, window, self.rho)
         return jax.tree.map(lambda a, b: jnp.where(window > 0, a, b), reviewed, state)
 

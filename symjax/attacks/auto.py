@@ -20,16 +20,13 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from symjax import compilation
-from symjax.attacks import ensemble, stepwise
+from symjax.attacks import ensemble, programs
 from symjax.attacks.ensemble import Stage
 from symjax.attacks.journal import Journal
-from symjax.attacks.losses import largest_margin
 from symjax.attacks.result import LogitsFn, check, check_classes, one_radius
-from symjax.attacks.stepwise import Problem, Stepwise
+from symjax.attacks.stepwise import Problem
 from symjax.attacks.threat import ThreatModel
 
-LOOKS = 20  # at most so many times an attack is looked at between its steps
 CLEAN, ROBUST = "clean", ""  # in broken_by: misclassified as it is; not broken
 
 
@@ -44,8 +41,8 @@ class AutoAttackResult:
         one, "" where it is robust.
       distance: `[N]`, of the returned from the given image, from float64.
       queries, gradients: `[N]`, int32, passes spent on it.
-      rejected: `[N]`, int32, how often an attack claimed the image and the claim did not
-        stand: outside the ball or the bounds, not finite, or correct at batch size 1.
+      rejected: `[N]`, int32, how often an attack claimed the image wrongly: out of
+        the ball or the bounds, not finite, or correct at batch size 1.
     """
 
     images: np.ndarray
@@ -227,12 +224,12 @@ class _Evaluation:
             rank=self._for_each_seed(rank),
         )
         attack = stage.attack if stage else ensemble.Nothing(self.randomised)
-        best = _run(attack, self.nets, problem, real)
+        best = programs.run(attack, self.nets, problem, real)
         claimed = np.asarray(best.margin) >= 0
         found = np.asarray(best.images)
         stands = claimed & real
         if stands.any():
-            verify = _verifier(len(self.keys), self.randomised)
+            verify = programs.verifier(len(self.keys), self.randomised)
             margin = np.asarray(verify(self.nets, best.images, problem.labels, keys))
             inside = [
                 self.threat.contains(found[seed], self.images[index[seed]])
@@ -263,88 +260,6 @@ class _Evaluation:
         return jax.tree.map(
             lambda x: jnp.broadcast_to(jnp.asarray(x), (count, *np.shape(x))), tree
         )
-
-
-def _run(attack: Stepwise, nets, problem: Problem, real: np.ndarray):
-    """Steps until all real images are broken, or there are none left to take."""
-    begin, advance = _programs(attack, len(problem.key))
-    state = begin(nets, problem)
-    look = max(1, -(-attack.steps // LOOKS))
-    for first in range(0, attack.steps, look):
-        if (np.asarray(state.best.broken) | ~real).all():
-            break
-        last = min(first + look, attack.steps)
-        state = advance(nets, problem, first, last, state)
-    return state.best
-
-
-@functools.cache
-def _programs(attack: Stepwise, seeds: int):
-    """`begin` and `advance` of an attack, for all seeds, compiled once a shape.
-
-    On an accelerator the steps are a loop in the program; on a CPU, on the host.
-    """
-    over = _over(seeds)
-    begin = compilation.jit(over(functools.partial(_begin, attack)))
-    if jax.default_backend() == "cpu":
-        step = compilation.jit(over(functools.partial(_step, attack)), donate_argnums=3)
-
-        def advance(nets, problem, first, last, state):
-            for index in range(first, last):
-                indices = np.full(seeds, index, np.int32)
-                state = step(nets, problem, indices, state)
-            return state
-
-        return begin, advance
-    loop = compilation.jit(over(functools.partial(_loop, attack)), donate_argnums=4)
-
-    def advance_together(nets, problem, first, last, state):
-        bounds = (np.full(seeds, index, np.int32) for index in (first, last))
-        return loop(nets, problem, *bounds, state)
-
-    return begin, advance_together
-
-
-def _begin(attack, net, problem):
-    return attack.begin(net, problem)
-
-
-def _step(attack, net, problem, index, state):
-    return attack.step(net, problem, index, state)
-
-
-def _loop(attack, net, problem, first, last, state):
-    return stepwise.advance(attack, net, problem, first, last, state)
-
-
-@functools.cache
-def _verifier(seeds: int, randomised: bool):
-    """Margins of images fed again one by one, `[S, B]`."""
-
-    def margins(net, images, labels, key):
-        def one(item):
-            image, label, index = item
-            draw = (jax.random.fold_in(key, index),) if randomised else ()
-            return largest_margin(net(image[None], *draw), label[None])[0]
-
-        return jax.lax.map(one, (images, labels, jnp.arange(len(images))))
-
-    return compilation.jit(_over(seeds)(margins))
-
-
-def _over(seeds: int):
-    """`jax.vmap`, but for a single seed, whose convolutions it would slow down."""
-    if seeds > 1:
-        return jax.vmap
-
-    def wrap(function):
-        def run(*arguments):
-            alone = jax.tree.map(lambda x: x[0], arguments)
-            return jax.tree.map(lambda x: x[None], function(*alone))
-
-        return run
-
-    return wrap
 
 
 def _one(nets: Partial, randomised: bool) -> LogitsFn:

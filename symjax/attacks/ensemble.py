@@ -51,8 +51,8 @@ def stages(
     "standard": APGD on cross entropy, APGD and FAB towards nine target classes each,
     Square. "plus": five restarts of APGD on cross entropy, of APGD on the DLR loss and
     of FAB, Square, and the targeted attacks. "rand": APGD on both losses, gradients
-    averaged over draws. In l1, APGD of "standard" has three radii, five restarts and five
-    target classes.
+    averaged over draws. In l1, APGD of "standard" has three radii, five restarts and
+    five target classes.
 
     Args:
       version: one of them, or names of attacks, set as in "standard".
@@ -99,8 +99,7 @@ def stages(
     return tuple(Stage(name, *made[name]) for name in names)
 
 
-@struct.dataclass
-class _State:
+class _State(struct.PyTreeNode):
     best: Best
 
 
@@ -120,6 +119,10 @@ class Nothing:
             best.offer(problem.images, largest_margin(logits, problem.labels))
         )
 
-    def step(self, logits_fn: LogitsFn, problem: Problem, index: Array, state):
+    def move(self, logits_fn: LogitsFn, problem: Problem, index: Array, state):
+        """There is none."""
+        raise NotImplementedError
+
+    def judge(self, logits_fn: LogitsFn, problem: Problem, index: Array, state, x):
         """There is none."""
         raise NotImplementedError

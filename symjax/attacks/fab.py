@@ -3,8 +3,8 @@
     result = fab(logits_fn, images, labels, key, attacks.L2(0.5), targeted=True)
     result.distance                # of the closest error, in the ball or not
 
-Each step goes to the decision boundary as the gradient says, from the point and from the
-image, and mixes the two; from beyond the boundary it goes part of the way back.
+Each step goes to the decision boundary as the gradient says, from the point and from
+the image, and mixes the two; from beyond the boundary it goes part of the way back.
 """
 
 import dataclasses
@@ -79,13 +79,11 @@ def fab(
     attack = FAB(steps, targeted, alpha_max, eta, beta)
     rank = rank if targeted else restart
     problem = Problem(images, labels, key, threat, rank)
-    state = attack.begin(logits_fn, problem)
-    state = stepwise.advance(attack, logits_fn, problem, 0, steps, state)
+    state = stepwise.run(attack, logits_fn, problem)
     return state.best.result(problem).replace(distance=state.closest)
 
 
-@struct.dataclass
-class _State:
+class _State(struct.PyTreeNode):
     best: Best
     x: Array
     closest: Array  # [B], distance of the closest error
@@ -129,10 +127,10 @@ class FAB:
         best = best.offer(images, jnp.where(wrong, clean, -jnp.inf))
         return _State(best, x, jnp.where(wrong, 0.0, jnp.inf), target)
 
-    def step(
+    def move(
         self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
-    ) -> _State:
-        """To the boundary and over it; back, where that was an error."""
+    ) -> tuple[_State, Array]:
+        """To the linearised boundary and over it."""
         del index
         images, threat, x = problem.images, problem.threat, state.x
         gap, normal = self._boundary(logits_fn, problem, state)
@@ -148,7 +146,19 @@ class FAB:
             images + self.eta * to_there
         ) * alpha
         low, high = (jnp.asarray(b).reshape(1, 1, 1, -1) for b in threat.bounds)
-        x = jnp.clip(x, low, high).astype(images.dtype)
+        return state, jnp.clip(x, low, high).astype(images.dtype)
+
+    def judge(
+        self,
+        logits_fn: LogitsFn,
+        problem: Problem,
+        index: Array,
+        state: _State,
+        x: Array,
+    ) -> _State:
+        """Keeps the closest error; from an error, part of the way back."""
+        del index
+        images, threat = problem.images, problem.threat
         margin = largest_margin(logits_fn(x), problem.labels)
         distance = threat.distance(x, images)
         error = margin >= 0

@@ -63,7 +63,7 @@ class Journal:
         """Writes the outcome of a batch."""
         if self._folder is not None:
             path = self._folder / f"{name}.npz"
-            _write(path, lambda file: np.savez_compressed(file, **outcome))
+            _write(path, lambda file: _save(file, outcome))
 
 
 def _digested(says: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,6 +73,10 @@ def _digested(says: Mapping[str, Any]) -> dict[str, Any]:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())
     return {**says, "arrays": digest.hexdigest()}
+
+
+def _save(file: Any, outcome: Mapping[str, Any]) -> None:
+    np.savez_compressed(file, **outcome)
 
 
 def _write(path: Path, write: Any) -> None:

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array
+from jax.core import Tracer
 
 from symjax.attacks.threat import ROUNDING, ThreatModel
 
 LogitsFn = Callable[..., Array]
 
 
-@struct.dataclass
-class AttackResult:
+class AttackResult(struct.PyTreeNode):
     """What every attack returns, for B images.
 
     Attributes:
@@ -126,4 +126,4 @@ def select(which: Array, yes: Array, no: Array) -> Array:
 
 
 def _known(*values) -> bool:
-    return not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(values))
+    return not any(isinstance(x, Tracer) for x in jax.tree.leaves(values))

@@ -2,9 +2,9 @@
 
     result = square(logits_fn, images, labels, key, attacks.Linf(8 / 255))
 
-Each query changes one square window of the perturbation, and keeps what brings an image
-closer to an error. The windows shrink. All images share where the window is; in linf they
-share its signs, one a channel, as well.
+Each query changes one square window of the perturbation, and keeps what brings an
+image closer to an error. The windows shrink. All images share where the window is; in
+linf they share its signs, one a channel, as well.
 """
 
 import dataclasses
@@ -75,11 +75,10 @@ def square(
     check_classes(logits_fn, images, labels)
     attack = Square(queries, initial_share, rescale)
     problem = Problem(images, labels, key, threat)
-    return stepwise.run(attack, logits_fn, problem)
+    return stepwise.run(attack, logits_fn, problem).best.result(problem)
 
 
-@struct.dataclass
-class _State:
+class _State(struct.PyTreeNode):
     best: Best  # its margin is never above what was found at x
     x: Array
     margin: Array  # [B], of x
@@ -118,17 +117,29 @@ class Square:
         best = Best.none(problem.images).spend(1).offer(x, margin)
         return _State(best, x, margin)
 
-    def step(
+    def move(
         self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
-    ) -> _State:
-        """One window; the image keeps it if its margin is larger."""
+    ) -> tuple[_State, Array]:
+        """Changes one window."""
+        del logits_fn
         key = jax.random.fold_in(problem.key, problem.rank)
         key = jax.random.fold_in(key, 1 + index)
         height, width = problem.images.shape[1:3]
         sizes = self._sizes(height, width, problem.threat.norm)
         which = jnp.asarray(sizes)[index]
         move = _paint if problem.threat.norm == "linf" else _shift_mass
-        x = move(key, problem, state.x, which, tuple(sorted(set(sizes))))
+        return state, move(key, problem, state.x, which, tuple(sorted(set(sizes))))
+
+    def judge(
+        self,
+        logits_fn: LogitsFn,
+        problem: Problem,
+        index: Array,
+        state: _State,
+        x: Array,
+    ) -> _State:
+        """An image keeps the change if its margin is larger."""
+        del index
         margin = largest_margin(logits_fn(x), problem.labels)
         better = (margin > state.margin) & ~state.best.broken
         best = state.best.spend(1)

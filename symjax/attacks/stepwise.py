@@ -2,11 +2,12 @@
 
     result = run(attack, logits_fn, problem)       # in one program
 
-On an accelerator the steps are a loop inside the program. On a CPU the host takes them
-one by one: XLA's CPU backend runs a convolution inside a loop up to four times slower.
+On an accelerator the steps are a loop inside the program. On a CPU the host takes them,
+each in two programs, move and judge: XLA's CPU backend runs a convolution inside a loop
+up to four times slower, and computes a move anew for each place in a kernel that reads
+it.
 """
 
-import functools
 from typing import Any, Protocol
 
 import jax
@@ -14,12 +15,12 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from symjax.attacks.losses import largest_margin
 from symjax.attacks.result import AttackResult, LogitsFn, larger
 from symjax.attacks.threat import ThreatModel
 
 
-@struct.dataclass
-class Problem:
+class Problem(struct.PyTreeNode):
     """What an attack is asked for, one model.
 
     Attributes:
@@ -40,8 +41,7 @@ class Problem:
     start: Array | None = None
 
 
-@struct.dataclass
-class Best:
+class Best(struct.PyTreeNode):
     """The best that was found so far, one an image.
 
     Attributes:
@@ -69,7 +69,7 @@ class Best:
     def spend(self, queries: int, gradients: int = 0) -> "Best":
         """Counts passes of the images that are not broken yet."""
         open_still = ~self.broken
-        return self.replace(  # pyright: ignore[reportAttributeAccessIssue]
+        return self.replace(
             queries=self.queries + queries * open_still,
             gradients=self.gradients + gradients * open_still,
         )
@@ -77,9 +77,7 @@ class Best:
     def offer(self, images: Array, margin: Array) -> "Best":
         """Takes each image that is classified worse than the best so far."""
         images, margin = larger((self.images, self.margin), (images, margin))
-        return self.replace(  # pyright: ignore[reportAttributeAccessIssue]
-            images=images, margin=margin
-        )
+        return self.replace(images=images, margin=margin)
 
     def result(self, problem: Problem) -> AttackResult:
         """As every attack returns it."""
@@ -107,19 +105,35 @@ class Stepwise(Protocol):
         """The state before the first step."""
         ...
 
-    def step(
+    def move(
         self, logits_fn: LogitsFn, problem: Problem, index: Array, state: Any
+    ) -> tuple[Any, Array]:
+        """Where the step of that index goes, `[B, H, W, C]`."""
+        ...
+
+    def judge(
+        self,
+        logits_fn: LogitsFn,
+        problem: Problem,
+        index: Array,
+        state: Any,
+        x: Array,
     ) -> Any:
-        """The state after the step of that index, from 0."""
+        """The state after that step, which led to x."""
         ...
 
 
-def run(attack: Stepwise, logits_fn: LogitsFn, problem: Problem) -> AttackResult:
-    """The whole attack; pure, to be wrapped by `jax.jit` and `jax.vmap`."""
+def run(attack: Stepwise, logits_fn: LogitsFn, problem: Problem, *draw: Array) -> Any:
+    """The state after the whole attack; pure, for `jax.jit` and `jax.vmap`.
+
+    An image that is misclassified as it is counts as broken by itself; `draw` is the
+    key that a randomised `logits_fn` takes for that.
+    """
+    clean = largest_margin(logits_fn(problem.images, *draw), problem.labels)
     state = attack.begin(logits_fn, problem)
-    return advance(attack, logits_fn, problem, 0, attack.steps, state).best.result(
-        problem
-    )
+    best = state.best.offer(problem.images, jnp.where(clean >= 0, jnp.inf, -jnp.inf))
+    state = state.replace(best=best.replace(queries=best.queries + 1))
+    return advance(attack, logits_fn, problem, 0, attack.steps, state)
 
 
 def advance(
@@ -131,5 +145,9 @@ def advance(
     state: Any,
 ) -> Any:
     """The state after the steps `first ... last - 1`."""
-    step = functools.partial(attack.step, logits_fn, problem)
+
+    def step(index, state):
+        state, x = attack.move(logits_fn, problem, index, state)
+        return attack.judge(logits_fn, problem, index, state, x)
+
     return jax.lax.fori_loop(first, last, step, state)

@@ -25,8 +25,7 @@ SPARSITY = 0.01  # of an l1 step, as SLIDE's
 ROUNDING = 1e-6  # float32 adds to a pixel with an error of at most 6e-8; 16 times that
 
 
-@struct.dataclass
-class ThreatModel:
+class ThreatModel(struct.PyTreeNode):
     """A norm ball around each image, cut by the bounds of valid pixels.
 
     With one eps a channel the ball is `norm(delta / eps) <= 1`.
@@ -58,8 +57,10 @@ class ThreatModel:
         else:
             room = self._relative(self.room(center, delta))
             far = jnp.clip(self._relative(delta), -HUGE, HUGE)
-            flat = [x.reshape(len(x), -1) for x in (far, room)]
-            nearest = projection.l1_ball(*flat, jnp.ones(()))
+            flat = len(far), -1
+            nearest = projection.l1_ball(
+                far.reshape(flat), room.reshape(flat), jnp.ones(())
+            )
             delta = jnp.where(eps > 0, nearest.reshape(delta.shape) * eps, 0.0)
         low, high = self.bounds
         return jnp.clip(center + delta, _per_channel(low), _per_channel(high))

@@ -1,32 +1,27 @@
-"""Accuracy under attack: all seeds at once, one program for a whole sweep over eps.
+"""An attack and its settings, as an evaluation names them.
 
-measure(run, store, Attack("pgd", steps=40), norm="linf", eps=[1 / 255, 8 / 255])
+Attack("pgd", steps=40)(logits_fn, images, labels, key, threat)
+Attack("autoattack").identity()          # what a results row says
 """
 
 import dataclasses
-import functools
-import time
-from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from symjax import attacks
-from symjax.attacks import AttackResult, ThreatModel
-from symjax.data.augment import to_unit
-from symjax.evaluation import provenance
-from symjax.evaluation.results import Results, Row, cell_id
-from symjax.evaluation.run import Run
-from symjax.evaluation.table import format_eps
-from symjax.seeds import Stream, stream
-from symjax.training import experiment as experiments
-from symjax.training.mesh import Layout
+from symjax.attacks import AttackResult
 
-OUTCOMES = ("robust", "distance", "queries", "gradients")  # saved for every image
+MINIMUM_NORM = {"deepfool": attacks.deepfool, "cw": attacks.carlini_wagner}
+DRIVEN = {
+    "autoattack": "standard",
+    "autoattack-plus": "plus",
+    **{name: (name,) for name in attacks.STAGES},
+}
+"""Attacks that the host drives: versions of AutoAttack, and its attacks alone."""
+NAMES = ("none", "fgsm", "pgd", *MINIMUM_NORM, *DRIVEN)
+STEPS = {"pgd": 40, "deepfool": 50, "cw": 10_000}
+DRIVEN_STEPS = 100
 
 
 def none(logits_fn, images, labels, key, threat) -> AttackResult:
@@ -42,23 +37,34 @@ class Attack:
     """An attack by name and what it is set to; static in the program.
 
     Attributes:
-      name: "none", "fgsm" or "pgd".
-      steps, step_size_pixels, restarts, random_start, keep: of PGD, see `attacks.pgd`.
-      loss: that is ascended.
+      name: one of `NAMES`.
+      steps: 0: as the attack's paper has it; 40 of PGD.
+      step_size_pixels, restarts, random_start, keep: of PGD, see `attacks.pgd`.
+      loss: that FGSM and PGD ascend.
+      queries, target_classes: of AutoAttack, see `attacks.autoattack`.
     """
 
     name: str
-    steps: int = 40
+    steps: int = 0
     step_size_pixels: float | None = None
     restarts: int = 1
     random_start: bool = True
     keep: attacks.Keep = "best"
     loss: str = "cross_entropy"
+    queries: int = 5000
+    target_classes: int = 9
 
     def __post_init__(self):
-        if self.name not in ("none", *attacks.ATTACKS):
-            known = ["none", *attacks.ATTACKS]
-            raise ValueError(f"attack {self.name!r}: expected one of {known}.")
+        if self.name not in NAMES:
+            raise ValueError(f"attack {self.name!r}: expected one of {list(NAMES)}.")
+        if self.steps == 0:
+            steps = STEPS.get(self.name, DRIVEN_STEPS)
+            object.__setattr__(self, "steps", steps)
+
+    @property
+    def driven(self) -> bool:
+        """Whether the host drives it, and verifies what it finds."""
+        return self.name in DRIVEN
 
     def __call__(self, logits_fn, images, labels, key, threat) -> AttackResult:
         """As every attack: `[B, H, W, C]` in [0, 1] to an `AttackResult`."""
@@ -67,6 +73,8 @@ class Attack:
             return none(*call)
         if self.name == "fgsm":
             return attacks.fgsm(*call, loss=self.loss)
+        if self.name in MINIMUM_NORM:
+            return MINIMUM_NORM[self.name](*call, steps=self.steps)
         return attacks.pgd(
             *call,
             steps=self.steps,
@@ -79,173 +87,27 @@ class Attack:
 
     def identity(self) -> dict[str, Any]:
         """What a results row says of it; what an attack does not have is None."""
-        says = {field: None for field in ("steps", "step_size", "restarts", "start")}
+        says: dict[str, Any] = {
+            field: None for field in ("steps", "step_size", "restarts", "start")
+        }
         says |= {"attack": self.name, "loss": None, "keep": None}
         if self.name == "none":
             return says
-        says["loss"] = self.loss
         if self.name == "fgsm":
-            return says | {"steps": 1, "start": "image"}
+            return says | {"loss": self.loss, "steps": 1, "start": "image"}
+        says["steps"] = self.steps
+        if self.driven:
+            return says | {
+                "queries": self.queries,
+                "target_classes": self.target_classes,
+            }
+        if self.name != "pgd":
+            return says
         step = self.step_size_pixels
         return says | {
-            "steps": self.steps,
+            "loss": self.loss,
             "step_size": "2.5 eps / steps" if step is None else step,
             "restarts": self.restarts,
             "start": "uniform" if self.random_start else "image",
             "keep": self.keep,
         }
-
-
-@functools.cache
-def _program(attack: Attack, layout: Layout):
-    """One program an attack: a sweep over eps, and another run, compile nothing."""
-
-    def attack_one_seed(logits_fn, images, labels, key, index, threat):
-        key = stream(key, Stream.EVALUATION_ATTACK, index)
-        images, labels = layout.spread((to_unit(images), labels))
-        return attack(logits_fn, images, labels, key, threat)
-
-    attacked = layout.over_seeds(attack_one_seed, (0, None, None, 0, None, None))
-    return layout.jit(attacked, layout.everywhere)
-
-
-def measure(
-    run: Run,
-    store: Results,
-    attack: Attack,
-    norm: attacks.Norm,
-    eps: Sequence[float | tuple[float, ...]],
-    n: int = 0,
-    batch_size: int = 250,
-    console: Console | None = None,
-) -> list[Row]:
-    """Measures accuracy under an attack for every seed and eps, and writes the rows.
-
-    Cells that the store holds already are not measured again.
-
-    Args:
-      run: the trained run.
-      store: where the rows go.
-      attack: the attack.
-      norm: "linf" or "l2".
-      eps: radii in pixel units, each a number or one a channel.
-      n: the first n test images; 0: all.
-      batch_size: images at a time, for each seed.
-      console: where progress goes.
-
-    Returns:
-      One row a seed and eps, in the order of `eps`, then of the seeds.
-
-    Raises:
-      ValueError: if the test split has fewer than n images, or the batch size is not
-        positive.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
-    images, labels = _test_images(run, n)
-    rows = []
-    with Progress(console=console or Console(stderr=True), transient=True) as progress:
-        for radius in eps:
-            cells = [
-                _identity(run, attack, norm, radius, len(images), seed)
-                for seed in run.seeds
-            ]
-            if any(cell_id(cell) not in store.rows for cell in cells):
-                threat = ThreatModel(norm, np.asarray(radius, np.float32))
-                text = f"{attack.name}, eps {format_eps(radius)}"
-                task = progress.add_task(text, total=len(images))
-                step = functools.partial(progress.advance, task)
-                outcome = _attack(run, attack, threat, images, labels, batch_size, step)
-                _write(store, run, cells, outcome)
-            rows += [store.rows[cell_id(cell)] for cell in cells]
-    return rows
-
-
-def _test_images(run: Run, n: int) -> tuple[np.ndarray, np.ndarray]:
-    test = run.experiment.dataset.test
-    if n < 0 or n > len(test.images):
-        raise ValueError(
-            f"n={n}: expected 0 (all) to {len(test.images)}, the test images of "
-            f"{run.experiment.dataset.name}."
-        )
-    count = n or len(test.images)
-    return test.images[:count], test.labels[:count]
-
-
-def _identity(run, attack, norm, eps, n, seed) -> dict[str, Any]:
-    return {
-        **run.identity(),
-        **attack.identity(),
-        "split": "test",
-        "n": n,
-        "seed": seed,
-        "norm": None if attack.name == "none" else norm,
-        "eps": 0.0 if attack.name == "none" else eps,
-        "protocol": "sound",
-        "corruption": None,
-        "severity": 0,
-        "metric": "accuracy",
-    }
-
-
-def _attack(run, attack, threat, images, labels, batch_size, advance) -> dict[str, Any]:
-    """Outcomes of all images, `[S, n]` each, and how they were come by."""
-    began = time.perf_counter()
-    batches = -(-len(images) // batch_size)
-    batch_size = -(-len(images) // batches)  # even batches: little to pad
-    outcomes, inside = [], np.ones(len(run.seeds), bool)
-    for index in range(batches):
-        batch = slice(index * batch_size, (index + 1) * batch_size)
-        result = _one_batch(
-            run, attack, threat, images[batch], labels[batch], batch_size, index
-        )
-        clean = np.asarray(to_unit(images[batch]))
-        inside &= [threat.contains(x, clean).all() for x in result["images"]]
-        outcomes.append(result)
-        advance(len(clean))
-    whole = {
-        name: np.concatenate([part[name] for part in outcomes], axis=1)
-        for name in OUTCOMES
-    }
-    seconds = round(time.perf_counter() - began, 3)
-    return {
-        "outcomes": whole,
-        "in_ball": inside,
-        "seconds": seconds,
-        "batch_size": batch_size,
-    }
-
-
-def _one_batch(run, attack, threat, images, labels, size, index) -> dict[str, Any]:
-    """The result's fields for these images, `[S, count, ...]`, on the host.
-
-    Fewer images than `size` are padded by repeating them, so that nothing recompiles.
-    """
-    layout = run.experiment.layout
-    size = layout.whole_batches(size)
-    padded = np.resize(images, (size, *images.shape[1:])), np.resize(labels, size)
-    with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
-        program, keys = _program(attack, layout), run.experiment.keys
-        result = program(run.logits_fns, *layout.put(padded), keys, index, threat)
-    names = ("images", *OUTCOMES)
-    return {name: np.asarray(getattr(result, name))[:, : len(images)] for name in names}
-
-
-def _write(store: Results, run: Run, cells, outcome) -> None:
-    common = {
-        "config": experiments.digest(run.experiment.config),
-        "data": run.experiment.dataset.sha256,
-        "batch_size": outcome["batch_size"],
-        "seconds_all_seeds": outcome["seconds"],
-        **provenance.now(),
-    }
-    for index, cell in enumerate(cells):
-        if cell_id(cell) in store.rows:
-            continue
-        of_seed = {name: values[index] for name, values in outcome["outcomes"].items()}
-        facts = {
-            "in_ball": bool(outcome["in_ball"][index]),
-            "diverged": bool(run.diverged[index]),
-        }
-        value = float(np.mean(of_seed["robust"]))
-        store.add(cell, value, of_seed, facts | common)

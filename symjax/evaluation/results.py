@@ -10,7 +10,8 @@ a file. Values are fractions. Tables are made from rows alone.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,18 @@ class Results:
             self._save(cell, row, outcomes)
         self.rows[cell] = row
         return row
+
+    def unfinished(self, identities: Sequence[Mapping[str, Any]]) -> Path | None:
+        """Where a long measurement of these cells may keep what it has done so far."""
+        if not self._write:
+            return None
+        return self.path.parent / "unfinished" / cell_id({"cells": list(identities)})
+
+    def finish(self, identities: Sequence[Mapping[str, Any]]) -> None:
+        """Removes what was kept of a measurement whose rows are written."""
+        folder = self.unfinished(identities)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _save(self, cell: str, row: Row, outcomes: Mapping[str, np.ndarray]) -> None:
         self._cells.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,299 @@
+"""Minimum-norm attacks: DeepFool and the attack of Carlini and Wagner.
+
+    result = deepfool(logits_fn, images, labels, None, attacks.L2(jnp.inf))
+    result.distance                # of the closest error found, in the ball or not
+
+Moosavi-Dezfooli et al. 2016, and Carlini and Wagner 2017. Both ask how far the nearest
+error is, whatever eps; eps only decides which errors count against `robust`. Inside
+`jax.jit` all settings may be traced: another value compiles nothing.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+from symjax.attacks.losses import largest_margin, margin
+from symjax.attacks.result import (
+    AttackResult,
+    LogitsFn,
+    check,
+    check_classes,
+    one_radius,
+    select,
+)
+from symjax.attacks.threat import ROUNDING, Norm, ThreatModel
+
+DUAL: dict[Norm, Norm] = {"l2": "l2", "linf": "l1"}
+TINY = float(jnp.finfo(jnp.float32).tiny)
+LEAST = 1e-10  # of what has to be positive
+# As in Carlini and Wagner's code:
+INSIDE = 0.9999995  # of the way to the bounds, where arctanh is finite
+HIGHEST = 1e10  # a constant that was never tried
+LOOKS = 10  # at the loss in a search, to stop where it has not gone down
+IMPROVED = 0.9999
+
+
+def deepfool(
+    logits_fn: LogitsFn,
+    images: Array,
+    labels: Array,
+    key: Array | None,
+    threat: ThreatModel,
+    steps: int = 50,
+    overshoot: ArrayLike = 0.02,
+) -> AttackResult:
+    """Step after step to the nearest boundary of the linearised net, until past it.
+
+    With `f_k` the logit of class k minus the label's, a step has the length
+    `min_k |f_k| / ||grad f_k||_dual` and is steepest in the threat's norm. As in the
+    authors' code the net is linearised at `x + (1 + overshoot) r`, with r the sum of
+    the steps, and each step is a little longer, so that rounding does not decide: by
+    the norm of 1e-6 in all pixels; there, by 1e-4. Unlike there, each point is clipped
+    to the bounds, and all classes are looked at, not ten of them.
+
+    Args:
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      images: `[B, H, W, C]`, within the threat's bounds.
+      labels: `[B]`, integers in [0, K).
+      key: not used; there so that all attacks are called alike.
+      threat: an "l2" or "linf" ball, of one eps, and bounds; an infinite eps asks for
+        the distance alone.
+      steps: at most; each costs K backward passes.
+      overshoot: of the sum of all steps, as a fraction, not negative.
+
+    Returns:
+      An `AttackResult`: `distance` is that of the error found, in the ball or not,
+      infinite where there was none, and zero where the image was misclassified;
+      `images` and `robust` take those inside the ball alone.
+
+    Raises:
+      ValueError: for l1, where the steepest step is one pixel far beyond its bounds
+        (Modas et al. 2019), if settings are out of range, or if images, labels or an
+        eps cannot be.
+
+    References:
+      Moosavi-Dezfooli et al., DeepFool: A Simple and Accurate Method to Fool Deep
+      Neural Networks, CVPR 2016, Algorithm 2 and Section 3.3.
+    """
+    del key
+    classes = _check("deepfool", tuple(DUAL), logits_fn, images, labels, threat)
+    _at_least("deepfool", 1, steps=steps)
+    _at_least("deepfool", 0, overshoot=overshoot)
+    low, high = _bounds(threat)
+    whole = threat.lengths(jnp.broadcast_to(high - low, images.shape))
+    little = threat.lengths(jnp.full_like(images, ROUNDING))
+
+    def moved(total):
+        x = jnp.clip(images + (1 + overshoot) * total, low, high)
+        return x.astype(images.dtype)
+
+    def unfinished(state):
+        index, correct, *_ = state
+        return (index < steps) & jnp.any(correct)
+
+    def step(state):
+        index, _, total, taken = state
+        x = moved(total)
+        correct, normal, length = _nearest_boundary(logits_fn, x, labels, threat)
+        length = jnp.minimum(length + little, whole)
+        farther = select(correct, threat.ascend(total, normal, length), total)
+        return index + 1, correct, farther, taken + correct
+
+    everyone, none = jnp.full(len(images), True), jnp.zeros(len(images), jnp.int32)
+    start = 0, everyone, jnp.zeros_like(images), none
+    *_, total, taken = jax.lax.while_loop(unfinished, step, start)
+    x = moved(total)
+    wrong = largest_margin(logits_fn(x), labels) >= 0
+    distance = jnp.where(wrong, threat.distance(x, images), jnp.inf)
+    return _result(x, distance, images, threat, taken + 1, taken * classes)
+
+
+def carlini_wagner(
+    logits_fn: LogitsFn,
+    images: Array,
+    labels: Array,
+    key: Array | None,
+    threat: ThreatModel,
+    steps: int = 10_000,
+    binary_searches: int = 9,
+    confidence: ArrayLike = 0.0,
+    learning_rate: float | Array = 0.01,
+    initial_constant: ArrayLike = 1e-3,
+    abort_early: bool = True,
+) -> AttackResult:
+    """Adam on `||x - image||^2 + c max(confidence - margin(x), 0)`, and the best c.
+
+    x is `tanh(w)` stretched onto the bounds, so that w is free. Each image has a c of
+    its own: tenfold until there is an error, then by bisection. The defaults are those
+    of the authors' code, and expensive: up to 90,000 gradients. Unlike there, each
+    image stops early on its own, so that its outcome does not depend on its batch, and
+    distances are to the image itself.
+
+    Args:
+      logits_fn, images, labels, key: as in `deepfool`.
+      threat: an "l2" ball, of one eps, and bounds; an infinite eps asks for the
+        distance alone.
+      steps: points that a search looks at, the image first; at most.
+      binary_searches: values of c that are tried.
+      confidence: margin of the logits an error needs, not negative; an image that is
+        misclassified already is an error all the same.
+      learning_rate: of Adam, positive. Its first step is `learning_rate sqrt(HWC) / 2`
+        long or less; errors much closer than that come out too far away.
+      initial_constant: the first c, positive.
+      abort_early: end a search for an image where in a tenth of the steps its loss has
+        not gone down by 0.01 %.
+
+    Returns:
+      An `AttackResult`, as `deepfool` does.
+
+    Raises:
+      ValueError: for another norm, if settings are out of range, or if images, labels
+        or an eps cannot be.
+
+    References:
+      Carlini and Wagner, Towards Evaluating the Robustness of Neural Networks, IEEE
+      Symposium on Security and Privacy 2017, Sections V and VI.A.
+    """
+    del key
+    name = "carlini_wagner"
+    _check(name, ("l2",), logits_fn, images, labels, threat)
+    _at_least(name, 1, steps=steps, binary_searches=binary_searches)
+    _at_least(name, 0, confidence=confidence)
+    positive = {"learning_rate": learning_rate, "initial_constant": initial_constant}
+    _at_least(name, LEAST, **positive)
+    settings = steps, learning_rate, abort_early
+    objective = functools.partial(
+        _objective, logits_fn, images, labels, threat, confidence
+    )
+
+    def search(_, state):
+        best, low, high, constant = state
+        loss_fn = functools.partial(objective, constant)
+        best, found = _minimise(loss_fn, _to_free(images, threat), best, settings)
+        low = jnp.where(found, low, jnp.maximum(low, constant))
+        high = jnp.where(found, jnp.minimum(high, constant), high)
+        tenfold = jnp.minimum(10 * constant, HIGHEST)
+        return best, low, high, jnp.where(high < HIGHEST, (low + high) / 2, tenfold)
+
+    wrong = largest_margin(logits_fn(images), labels) >= 0
+    zero = jnp.zeros(len(images))
+    best = images, jnp.where(wrong, 0.0, jnp.inf), jnp.zeros(len(images), jnp.int32)
+    start = best, zero, zero + HIGHEST, zero + initial_constant
+    best, *_ = jax.lax.fori_loop(0, binary_searches, search, start)
+    found, distance, taken = best
+    return _result(found, distance, images, threat, taken + 1, taken)
+
+
+def _result(found, distance, images, threat, queries, gradients) -> AttackResult:
+    inside = jnp.isfinite(distance) & (distance <= threat.eps)
+    return AttackResult(
+        images=select(inside, found, images),
+        robust=~inside,
+        distance=distance,
+        queries=queries,
+        gradients=gradients,
+    )
+
+
+def _nearest_boundary(
+    logits_fn: LogitsFn, x: Array, labels: Array, threat: ThreatModel
+) -> tuple[Array, Array, Array]:
+    """Whether x is correct `[B]`; the nearest boundary's gradient, and its distance.
+
+    The gradient is `[B, H, W, C]` and the distance `[B, 1, 1, 1]`.
+    """
+    logits, back = jax.vjp(logits_fn, x)
+    is_label = jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype)
+    basis = jnp.eye(logits.shape[1], dtype=logits.dtype)
+    (normals,) = jax.vmap(back)(basis[:, None] - is_label[None])
+    normals = jnp.nan_to_num(normals, posinf=0.0, neginf=0.0)
+    dual = jax.vmap(ThreatModel(DUAL[threat.norm], threat.eps).lengths)(normals)
+    dual = dual[..., 0, 0, 0].T
+    gaps = jnp.take_along_axis(logits, labels[:, None], axis=1) - logits
+    distance = jnp.where(is_label > 0, jnp.inf, gaps / jnp.maximum(dual, TINY))
+    nearest, each = jnp.argmin(distance, axis=1), jnp.arange(len(x))
+    length = distance[each, nearest][:, None, None, None]
+    return largest_margin(logits, labels) < 0, normals[nearest, each], length
+
+
+def _objective(logits_fn, images, labels, threat, confidence, constant, w):
+    """The loss of all images; of each, loss, x, and the distance if x is an error."""
+    x = _to_pixels(w, threat).astype(images.dtype)
+    logits = logits_fn(x)
+    hinge = jnp.maximum(confidence - margin(logits, labels), 0.0)
+    squares = jnp.sum(jnp.square(x - images), axis=(1, 2, 3))
+    losses = squares + constant * hinge
+    error = largest_margin(logits, labels) >= confidence
+    distance = jnp.where(error, threat.distance(x, images), jnp.inf)
+    return jnp.sum(losses), (losses, x, distance)
+
+
+def _minimise(objective, w: Array, best, settings):
+    """A run of Adam: the closest errors so far, and where it saw any, `[B]`."""
+    steps, learning_rate, abort_early = settings
+    adam = optax.adam(learning_rate)
+    every = jnp.maximum(steps // LOOKS, 1)
+
+    def unfinished(state):
+        index, _, searching, *_ = state
+        return (index < steps) & jnp.any(searching)
+
+    def step(state):
+        index, (w, moments), searching, before, seen, (closest, least, taken) = state
+        gradients, (losses, x, distance) = jax.grad(objective, has_aux=True)(w)
+        distance = jnp.where(searching, distance, jnp.inf)
+        closest = select(distance < least, x, closest)
+        best = closest, jnp.minimum(distance, least), taken + searching
+        seen |= jnp.isfinite(distance)
+        look = abort_early & (index % every == 0)
+        searching &= ~look | (losses <= IMPROVED * before)
+        before = jnp.where(look, losses, before)
+        gradients = jnp.nan_to_num(gradients, posinf=0.0, neginf=0.0)
+        updates, moments = adam.update(gradients, moments)
+        free = optax.apply_updates(w, updates), moments
+        return index + 1, free, searching, before, seen, best
+
+    searching = best[1] > 0  # what was misclassified to begin with is not
+    before = jnp.full(len(w), jnp.inf)
+    start = 0, (w, adam.init(w)), searching, before, jnp.zeros_like(searching), best
+    *_, seen, best = jax.lax.while_loop(unfinished, step, start)
+    return best, seen
+
+
+def _to_free(x: Array, threat: ThreatModel) -> Array:
+    low, high = _bounds(threat)
+    place = (x - low) / (high - low) * 2 - 1
+    return jnp.arctanh(jnp.clip(place, -INSIDE, INSIDE))
+
+
+def _to_pixels(w: Array, threat: ThreatModel) -> Array:
+    low, high = _bounds(threat)
+    return jnp.clip(low + (jnp.tanh(w) + 1) / 2 * (high - low), low, high)
+
+
+def _bounds(threat: ThreatModel) -> tuple[Array, Array]:
+    low, high = (jnp.asarray(bound).reshape(1, 1, 1, -1) for bound in threat.bounds)
+    return low, high
+
+
+def _check(name, norms, logits_fn, images, labels, threat) -> int:
+    """The number of classes, of arguments that the attack can work with."""
+    check(images, labels, threat)
+    one_radius(name, threat)
+    if threat.norm not in norms:
+        raise ValueError(
+            f"{name}: norm={threat.norm!r}: expected {' or '.join(map(repr, norms))}; "
+            "fab finds minimum distances in all norms."
+        )
+    return check_classes(logits_fn, images, labels)
+
+
+def _at_least(attack: str, least: float, **settings) -> None:
+    for name, value in settings.items():
+        if not isinstance(value, Tracer) and not value >= least:
+            raise ValueError(f"{attack}: {name}={value}: expected {least} or more.")

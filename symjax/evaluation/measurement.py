@@ -1,0 +1,236 @@
+"""Accuracy under attack: all seeds at once, one program for a whole sweep over eps.
+
+measure(run, store, Attack("pgd", steps=40), norm="linf", eps=[1 / 255, 8 / 255])
+"""
+
+import functools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from symjax import attacks
+from symjax.attacks import ThreatModel
+from symjax.data.augment import to_unit
+from symjax.evaluation import provenance
+from symjax.evaluation.attack import DRIVEN, Attack
+from symjax.evaluation.results import Results, Row, cell_id
+from symjax.evaluation.run import Run
+from symjax.evaluation.table import format_eps
+from symjax.seeds import Stream, stream
+from symjax.training import experiment as experiments
+from symjax.training.mesh import Layout
+
+OUTCOMES = ("robust", "distance", "queries", "gradients")  # saved for every image
+DRIVEN_OUTCOMES = (*OUTCOMES, "broken_by", "rejected", "images")
+
+
+@functools.cache
+def _program(attack: Attack, layout: Layout):
+    """One program an attack: a sweep over eps, and another run, compile nothing."""
+
+    def attack_one_seed(logits_fn, images, labels, key, index, threat):
+        key = stream(key, Stream.EVALUATION_ATTACK, index)
+        images, labels = layout.spread((to_unit(images), labels))
+        return attack(logits_fn, images, labels, key, threat)
+
+    attacked = layout.over_seeds(attack_one_seed, (0, None, None, 0, None, None))
+    return layout.jit(attacked, layout.everywhere)
+
+
+def measure(
+    run: Run,
+    store: Results,
+    attack: Attack,
+    norm: attacks.Norm,
+    eps: Sequence[float | tuple[float, ...]],
+    n: int = 0,
+    batch_size: int = 250,
+    console: Console | None = None,
+) -> list[Row]:
+    """Measures accuracy under an attack for every seed and eps, and writes the rows.
+
+    Cells that the store holds already are not measured again.
+
+    Args:
+      run: the trained run.
+      store: where the rows go.
+      attack: the attack.
+      norm: "linf", "l2" or "l1".
+      eps: radii in pixel units, each a number or one a channel.
+      n: the first n test images; 0: all.
+      batch_size: images at a time, for each seed.
+      console: where progress goes.
+
+    Returns:
+      One row a seed and eps, in the order of `eps`, then of the seeds.
+
+    Raises:
+      ValueError: if the test split has fewer than n images, or the batch size is not
+        positive.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
+    images, labels = _test_images(run, n)
+    rows = []
+    with Progress(console=console or Console(stderr=True), transient=True) as progress:
+        for radius in eps:
+            cells = [
+                _identity(run, attack, norm, radius, len(images), seed)
+                for seed in run.seeds
+            ]
+            if any(cell_id(cell) not in store.rows for cell in cells):
+                threat = ThreatModel(norm, np.asarray(radius, np.float32))
+                text = f"{attack.name}, eps {format_eps(radius)}"
+                task = progress.add_task(text, total=len(images))
+                split = images, labels, batch_size
+                if attack.driven:
+                    unfinished = store.unfinished(cells)
+                    tell = functools.partial(_tell, progress, task, text)
+                    outcome = _drive(run, attack, threat, *split, unfinished, tell)
+                    _write(store, run, cells, outcome)
+                    store.finish(cells)
+                else:
+                    step = functools.partial(progress.advance, task)
+                    outcome = _attack(run, attack, threat, *split, step)
+                    _write(store, run, cells, outcome)
+            rows += [store.rows[cell_id(cell)] for cell in cells]
+    return rows
+
+
+def _test_images(run: Run, n: int) -> tuple[np.ndarray, np.ndarray]:
+    test = run.experiment.dataset.test
+    if n < 0 or n > len(test.images):
+        raise ValueError(
+            f"n={n}: expected 0 (all) to {len(test.images)}, the test images of "
+            f"{run.experiment.dataset.name}."
+        )
+    count = n or len(test.images)
+    return test.images[:count], test.labels[:count]
+
+
+def _identity(run, attack, norm, eps, n, seed) -> dict[str, Any]:
+    return {
+        **run.identity(),
+        **attack.identity(),
+        "split": "test",
+        "n": n,
+        "seed": seed,
+        "norm": None if attack.name == "none" else norm,
+        "eps": 0.0 if attack.name == "none" else eps,
+        "protocol": "sound",
+        "corruption": None,
+        "severity": 0,
+        "metric": "accuracy",
+    }
+
+
+def _attack(run, attack, threat, images, labels, batch_size, advance) -> dict[str, Any]:
+    """Outcomes of all images, `[S, n]` each, and how they were come by."""
+    began = time.perf_counter()
+    batches = -(-len(images) // batch_size)
+    batch_size = -(-len(images) // batches)  # even batches: little to pad
+    outcomes, inside = [], np.ones(len(run.seeds), bool)
+    for index in range(batches):
+        batch = slice(index * batch_size, (index + 1) * batch_size)
+        result = _one_batch(
+            run, attack, threat, images[batch], labels[batch], batch_size, index
+        )
+        clean = np.asarray(to_unit(images[batch]))
+        inside &= [threat.contains(x, clean).all() for x in result["images"]]
+        outcomes.append(result)
+        advance(len(clean))
+    whole = {
+        name: np.concatenate([part[name] for part in outcomes], axis=1)
+        for name in OUTCOMES
+    }
+    seconds = round(time.perf_counter() - began, 3)
+    return {
+        "outcomes": whole,
+        "in_ball": inside,
+        "seconds": seconds,
+        "batch_size": batch_size,
+    }
+
+
+def _drive(run, attack, threat, images, labels, batch_size, folder, tell) -> dict:
+    """As `_attack`, for those that the host drives; goes on from what `folder` has."""
+    if jax.process_count() > 1:
+        raise ValueError(f"{attack.name} runs in one process: start a single one.")
+    began = time.perf_counter()
+    clean = np.asarray(to_unit(images))
+    keys = jax.vmap(lambda key: stream(key, Stream.EVALUATION_ATTACK))(
+        run.experiment.keys
+    )
+    result = attacks.autoattack(
+        run.logits_fns,
+        clean,
+        labels,
+        keys,
+        threat,
+        version=DRIVEN[attack.name],
+        steps=attack.steps,
+        target_classes=attack.target_classes,
+        queries=attack.queries,
+        batch_size=batch_size,
+        folder=folder,
+        report=tell,
+    )
+    return {
+        "outcomes": {name: getattr(result, name) for name in DRIVEN_OUTCOMES},
+        "in_ball": [threat.contains(x, clean).all() for x in result.images],
+        "seconds": round(time.perf_counter() - began, 3),
+        "batch_size": batch_size,
+    }
+
+
+def _tell(progress, task, text: str, now: attacks.Progress) -> None:
+    """What is left, and where the attack is, on the line of the progress bar."""
+    says = f"{text}: {now.attack} {now.attempt}, {now.robust:,} of {now.images:,} stand"
+    progress.update(task, description=says, completed=now.done, total=now.batches)
+
+
+def _one_batch(run, attack, threat, images, labels, size, index) -> dict[str, Any]:
+    """The result's fields for these images, `[S, count, ...]`, on the host.
+
+    Fewer images than `size` are padded by repeating them, so that nothing recompiles.
+    """
+    layout = run.experiment.layout
+    size = layout.whole_batches(size)
+    padded = np.resize(images, (size, *images.shape[1:])), np.resize(labels, size)
+    with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
+        program, keys = _program(attack, layout), run.experiment.keys
+        result = program(run.logits_fns, *layout.put(padded), keys, index, threat)
+    names = ("images", *OUTCOMES)
+    return {name: np.asarray(getattr(result, name))[:, : len(images)] for name in names}
+
+
+def _write(store: Results, run: Run, cells, outcome) -> None:
+    common = {
+        "config": experiments.digest(run.experiment.config),
+        "data": run.experiment.dataset.sha256,
+        "batch_size": outcome["batch_size"],
+        "seconds_all_seeds": outcome["seconds"],
+        **provenance.now(),
+    }
+    for index, cell in enumerate(cells):
+        if cell_id(cell) in store.rows:
+            continue
+        of_seed = {name: values[index] for name, values in outcome["outcomes"].items()}
+        facts = {
+            "in_ball": bool(outcome["in_ball"][index]),
+            "diverged": bool(run.diverged[index]),
+        }
+        if "broken_by" in of_seed:
+            names, counts = np.unique(of_seed["broken_by"], return_counts=True)
+            by = {
+                str(name) or "none": int(count)
+                for name, count in zip(names, counts, strict=True)
+            }
+            facts |= {"broken_by": by, "rejected": int(of_seed["rejected"].sum())}
+        value = float(np.mean(of_seed["robust"]))
+        store.add(cell, value, of_seed, facts | common)
