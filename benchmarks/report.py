@@ -28,7 +28,7 @@ from symjax.evaluation import provenance
 
 LOAD = os.getloadavg()[0]  # before anything is measured: tasks that run or wait
 BUSY = 0.5
-PEERS = ("torch", "torchattacks", "escnn", "e2cnn")
+PEERS = ("torch", "torchattacks", "pyautoattack", "escnn", "e2cnn")
 
 
 @dataclasses.dataclass(frozen=True)

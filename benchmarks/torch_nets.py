@@ -1,9 +1,10 @@
-"""The published parallel rot & scale net in plain PyTorch, as the peer of ours.
+"""Two of the nets in plain PyTorch, as the peers of ours.
 
     net = ParallelRotScale("P 32 32 P 64", classes=10)
     copy_weights(variables, net)        # of the Flax net: the same logits
 
-Written from the description in `symjax/models/reference.py`.
+The parallel rot & scale net is the published one, written from the description in
+`symjax/models/reference.py`; the baseline is on the matched trunk.
 """
 
 from typing import Any
@@ -50,44 +51,67 @@ class Lifting(nn.Module):
         return F.relu(F.conv2d(x, torch.cat(turned), bias, padding=1), inplace=True)
 
 
-class ParallelRotScale(nn.Module):
-    """Standard, rotation and three scales side by side; fusion; trunk; global max.
+class _Net(nn.Module):
+    """A first layer, which a subclass gives; trunk; global max.
 
     Args:
       trunk: "P 32 32 P 64": pools, and blocks of so many channels.
       classes: K.
       width: factor on every number of channels.
+      inputs: channels of the first layer.
     """
 
-    def __init__(self, trunk: str, classes: int, width: float = 1.0):
+    def __init__(self, trunk: str, classes: int, width: float, inputs: int):
         super().__init__()
-
-        def channels(count: int) -> int:
-            return max(1, round(count * width))
-
-        features, fused = channels(16), channels(32)
-        self.standard = Block(3, features)
-        self.rotation = Lifting(3, features)
-        for index in range(len(SCALES)):
-            self.add_module(f"scale_{index}", Block(3, features))
-        self.fusion = Block((1 + 4 + len(SCALES)) * features, fused, kernel_size=1)
-        self.trunk, inputs = trunk.split(), fused
+        self.trunk, self.width = trunk.split(), width
+        inputs = self.channels(inputs)
         for index, item in enumerate(self.trunk):
             if item != "P":
-                outputs = channels(int(item))
+                outputs = self.channels(int(item))
                 self.add_module(f"block_{index}", Block(inputs, outputs))
                 inputs = outputs
         self.head = nn.Linear(inputs, classes)
 
+    def channels(self, count: int) -> int:
+        return max(1, round(count * self.width))
+
     def forward(self, images: Tensor) -> Tensor:
         """`[B, 3, H, W]` in [0, 1], of even sides at every pool, to logits `[B, K]`."""
-        x = self._first_layer((images - 0.5) / 0.5)
+        x = self.first_layer((images - 0.5) / 0.5)
         for index, item in enumerate(self.trunk):
             block = self.get_submodule(f"block_{index}") if item != "P" else None
             x = F.max_pool2d(x, 2) if block is None else block(x)
         return self.head(torch.amax(x, (2, 3)))
 
-    def _first_layer(self, x: Tensor) -> Tensor:
+    def first_layer(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Baseline(_Net):
+    """Standard convolutions only, as `symjax.models.baseline` on the matched trunk."""
+
+    def __init__(self, trunk: str, classes: int, width: float = 1.0):
+        super().__init__(trunk, classes, width, 32)
+        self.standard = Block(3, self.channels(32))
+
+    def first_layer(self, x: Tensor) -> Tensor:
+        return self.standard(x)
+
+
+class ParallelRotScale(_Net):
+    """Standard, rotation and three scales side by side, and a fusion."""
+
+    def __init__(self, trunk: str, classes: int, width: float = 1.0):
+        super().__init__(trunk, classes, width, 32)
+        features = self.channels(16)
+        self.standard = Block(3, features)
+        self.rotation = Lifting(3, features)
+        for index in range(len(SCALES)):
+            self.add_module(f"scale_{index}", Block(3, features))
+        branches = (1 + 4 + len(SCALES)) * features
+        self.fusion = Block(branches, self.channels(32), kernel_size=1)
+
+    def first_layer(self, x: Tensor) -> Tensor:
         branches, sizes = [self.standard(x), self.rotation(x)], x.shape[2:]
         for index, scale in enumerate(SCALES):
             block = self.get_submodule(f"scale_{index}")

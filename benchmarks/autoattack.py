@@ -1,0 +1,158 @@
+"""AutoAttack standard on a trained net, against the public implementation in PyTorch.
+
+    python -m benchmarks.autoattack --run runs/NAME
+    python -m benchmarks.autoattack --run runs/NAME --images 1000 --eps 8/255
+
+The first seed of a baseline net with four layers, its weights on both sides. One run
+each, compilation included; robust accuracies, and images on which the two disagree, are
+in the row as well. The public implementation comes as the package `pyautoattack`.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks import report, setting
+from symjax import attacks, cli, models, seeds
+from symjax.evaluation import Run
+
+PEER = "pyautoattack"
+SMOKE = {"steps": 2, "queries": 4, "target_classes": 2}
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", type=Path, metavar="FOLDER", help="of a trained net")
+    parser.add_argument("--images", type=setting.positive, default=1000)
+    parser.add_argument("--eps", default="8/255", help="linf, in pixels")
+    parser.add_argument("--batch_size", type=setting.positive, default=64, help="ours")
+    parser.add_argument("--peer", choices=(PEER, "none"), default=PEER)
+    parser.add_argument("--smoke", action="store_true", help="tiny: that it runs")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="JSONL to add a row to"
+    )
+    asked = parser.parse_args(argv)
+    if not asked.smoke and asked.run is None:
+        parser.error("--run: name a trained run, or say --smoke")
+    (eps,) = cli.parse_eps(asked.eps)
+    model, variables, images, labels = _untrained() if asked.smoke else _trained(asked)
+    call = model, variables, images, labels, eps
+    robust = {"symjax": ours(*call, asked.batch_size, SMOKE if asked.smoke else {})}
+    if asked.peer != "none" and not asked.smoke and not report.missing(PEER):
+        robust |= {PEER: theirs(*call)}
+    figures = [report.seconds(name, [found[1]]) for name, found in robust.items()]
+    shares = {name: float(np.mean(found[0])) for name, found in robust.items()}
+    differ = sum(
+        int(np.sum(found[0] != robust["symjax"][0])) for found in robust.values()
+    )
+    work = {
+        "run": asked.run.name if asked.run else None,
+        "images": len(images),
+        "eps": eps,
+        "batch_size": asked.batch_size,
+        "robust": shares,
+        "disagree": differ,
+    }
+    return report.publish("autoattack", work, figures[0], figures[1:], out=asked.out)
+
+
+def ours(
+    model: models.Net,
+    variables: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    eps: float,
+    batch_size: int,
+    options: dict[str, int],
+) -> tuple[np.ndarray, float]:
+    """Which images stand, `[N]`, and the seconds it took."""
+    logits_fn = models.logits_fn(model, variables)
+    began = time.perf_counter()
+    result = attacks.autoattack(
+        logits_fn,
+        images,
+        labels,
+        jax.random.key(0),
+        attacks.Linf(eps),
+        batch_size=batch_size,
+        report=_say,
+        **options,
+    )
+    return result.robust, time.perf_counter() - began
+
+
+def _say(now: attacks.Progress) -> None:
+    if now.done == now.batches:
+        print(f"{now.attack} {now.attempt}: {now.robust} of {now.images}", flush=True)
+
+
+def theirs(
+    model: models.Net,
+    variables: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    eps: float,
+) -> tuple[np.ndarray, float]:
+    """As `ours`, in the memory layout in which the net's gradient is faster."""
+    import torch
+    from pyautoattack import AutoAttack  # pyright: ignore
+
+    from benchmarks import torch_nets, torch_peers
+
+    pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    truth = torch.from_numpy(labels).long()
+    nets = {}
+    for channels_last in (False, True):
+        net = torch_nets.Baseline(model.trunk, model.classes, model.width)
+        torch_nets.copy_weights(variables, net)
+        variant = torch_peers.Variant(channels_last)
+        net = torch_peers.prepare(net.requires_grad_(False), variant).eval()
+        nets[_gradient_seconds(net, pixels[:64])] = net
+    net, device = nets[min(nets)], torch_peers.device()
+    attack = AutoAttack(net, norm="Linf", eps=eps, device=device, seed=0)
+    began = time.perf_counter()
+    found, _ = attack.run_standard_evaluation(pixels, truth)
+    seconds = time.perf_counter() - began
+    with torch.no_grad():
+        robust = net(found.to(device)).argmax(dim=1).cpu() == truth
+    return robust.numpy(), seconds
+
+
+def _gradient_seconds(net: Callable, images: Any, repeats: int = 5) -> float:
+    import torch
+
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        x = images.clone().requires_grad_()
+        torch.autograd.grad(net(x).sum(), x)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _trained(asked) -> tuple[models.Net, Any, np.ndarray, np.ndarray]:
+    run = Run.open(asked.run)
+    model, test = run.experiment.model, run.experiment.dataset.test
+    variables = seeds.of_seed(run.state.variables, 0)
+    images = test.images[: asked.images].astype(np.float32) / 255
+    return model, variables, images, test.labels[: asked.images]
+
+
+def _untrained() -> tuple[models.Net, Any, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    images = rng.random((8, 16, 16, 3), np.float32)
+    model = models.build("baseline", 4, setting.CLASSES, width=0.1)
+    variables = model.init(jax.random.key(0), images, train=False)
+    logits = models.logits_fn(model, variables)(images)
+    return model, variables, images, np.asarray(logits).argmax(axis=1)
+
+
+if __name__ == "__main__":
+    main()
