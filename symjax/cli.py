@@ -16,7 +16,7 @@ from rich.console import Console
 
 RUNS = "runs"
 DEFAULT_EPS = {"linf": "1/255,2/255,4/255,8/255", "l2": "0.25,0.5,1", "l1": "4,8,12"}
-ATTACKS = (  # the names in symjax.evaluation.attack, without its imports; a test compares
+ATTACKS = (  # those of symjax.evaluation.attack, without its imports; a test compares
     "none fgsm pgd deepfool cw autoattack autoattack-plus apgd-ce apgd-dlr apgd-t fab "
     "fab-t square"
 ).split()
@@ -80,11 +80,15 @@ def _evaluate() -> int:
     from symjax.training.mesh import is_writer
 
     console = Console(quiet=not is_writer())
+    if FLAGS.audit and FLAGS.attack != "none":
+        raise ValueError("--audit and --attack: ask for one of them.")
     numbers = parse_eps(FLAGS.eps or DEFAULT_EPS[FLAGS.norm])
     folder = Path(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
     run = evaluation.Run.open(folder, FLAGS.dtype)
     std = run.experiment.model.std
     eps = [in_pixels(number, FLAGS.eps_unit, std) for number in numbers]
+    if FLAGS.audit:
+        return _audit(run, eps[-1], console)
     attack = evaluation.Attack(
         FLAGS.attack,
         steps=FLAGS.steps,
@@ -108,6 +112,38 @@ def _evaluate() -> int:
     console.print(table.note(clean, attacked), soft_wrap=True, highlight=False)
     console.print(f"rows in {store.path}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _audit(run, eps: float, console) -> int:
+    """Puts PGD as it is set, and the first seed's net, to the audit; 1 if one fails."""
+    from symjax import evaluation
+    from symjax.attacks import ThreatModel, sanity
+
+    threat = ThreatModel(FLAGS.norm, eps)
+    with console.status("") as status:
+        checks = evaluation.audit(
+            run,
+            threat,
+            n=FLAGS.n or AUDIT_IMAGES,
+            report=lambda name: status.update(name),
+            steps=FLAGS.steps or 40,
+            restarts=FLAGS.restarts,
+            step_size=FLAGS.step_size,
+            keep=FLAGS.keep,
+            loss=FLAGS.loss,
+            square_queries=FLAGS.queries,
+        )
+    console.print(sanity.table(checks))
+    failed = [check.name for check in checks if check.passed is False]
+    verdict = (
+        f"FAILED: {', '.join(failed)}" if failed else "every check that applies passed"
+    )
+    console.print(
+        f"audit of {run.folder.name}, seed {run.seeds[0]}: {verdict}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    return 1 if failed else 0
 
 
 def parse_eps(text: str) -> list[float]:

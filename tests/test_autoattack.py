@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
-from linear_models import boundary_distance, linear, problem
 
 from symjax import attacks
 from symjax.attacks import ThreatModel, autoattack, ensemble, programs, stepwise
@@ -15,6 +14,7 @@ from symjax.attacks.apgd import APGD
 from symjax.attacks.journal import Journal
 from symjax.attacks.square import Square
 from symjax.attacks.stepwise import Problem
+from tests.linear_models import boundary_distance, linear, problem
 
 KEY = jax.random.key(3)
 QUICK = {"steps": 10, "queries": 20, "target_classes": 3, "batch_size": 10}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import scaling
+from symjax.attacks.sanity import CHECKS
 from symjax.evaluation import results
 from symjax.evaluation.summary import summary
 from symjax.models import table
@@ -22,6 +23,28 @@ def test_scaling_table_is_that_of_its_rows():
     lines = (ROOT / "results/benchmarks/scaling_cpu.jsonl").read_text().splitlines()
     table = scaling.table([json.loads(line) for line in lines])
     assert table in (ROOT / "docs/scale.md").read_text()
+
+
+def test_attacks_page_lists_the_checks_of_the_audit():
+    page = (ROOT / "docs/attacks.md").read_text()
+    for name, (_, source) in CHECKS.items():
+        (line,) = [row for row in page.splitlines() if row.startswith(f"| {name} |")]
+        assert line.endswith(f"| {source} |")
+
+
+def test_the_example_on_a_net_that_is_not_ours_runs(capsys):
+    page = (ROOT / "docs/attacks.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    quickly = "threat, steps=5, queries=20, target_classes=2)"
+    code = code.replace("[1000:1200]", "[1000:1030]").replace(
+        "threat)\n", quickly + "\n"
+    )
+    found: dict = {}
+    exec(code, found)
+    result, clean = found["result"], found["logits_fn"](found["test"][0]).argmax(axis=1)
+    accuracy = (clean == found["test"][1]).mean()
+    assert accuracy > 0.8 and 0 < result.robust.mean() < accuracy
+    assert "robust accuracy 0." in capsys.readouterr().out
 
 
 def test_ci_runs_the_readmes_test_command():

@@ -5,12 +5,13 @@ import io
 import json
 import os
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
 
-from symjax import attacks
+from symjax import attacks, cli
 from symjax.evaluation import (
     Attack,
     Results,
@@ -21,6 +22,7 @@ from symjax.evaluation import (
     table,
 )
 from symjax.evaluation import measurement as attacking
+from symjax.evaluation.attack import NAMES as attack_names
 from symjax.evaluation.results import DuplicateCellError, cell_id, read
 
 IDENTITY = (
@@ -157,6 +159,68 @@ def test_an_impossible_batch_size_is_an_error(run, store, batch_size):
         measure(run, store, CLEAN, "linf", [0.0], n=N, batch_size=batch_size)
 
 
+DRIVEN = Attack("apgd-t", steps=3, target_classes=2)
+
+
+def test_an_attack_from_the_host_keeps_what_became_of_each_image(run, store):
+    clean = measure(run, store, CLEAN, "linf", [0.0], n=N)
+    rows = measure(run, store, DRIVEN, "linf", [0.03], n=N)
+    dataset = run.experiment.dataset.test
+    images, labels = dataset.images[:N] / np.float32(255), dataset.labels[:N]
+    for seed, row in enumerate(rows):
+        cell = np.load(store.path.parent / "cells" / f"{row['cell_id']}.npz")
+        assert (row["steps"], row["target_classes"]) == (3, 2) and row["in_ball"]
+        assert 0 < row["value"] == cell["robust"].mean() < clean[seed]["value"]
+        counts = row["broken_by"]
+        assert sum(counts.values()) == N and counts["none"] == cell["robust"].sum()
+        assert (cell["broken_by"] == "apgd-t").sum() == counts["apgd-t"] > 0
+        moved = np.abs(cell["images"] - images).max(axis=(1, 2, 3))
+        np.testing.assert_allclose(moved, cell["distance"], atol=1e-6)
+        logits = net_of_seed(run, seed)(cell["images"])
+        right = np.asarray(attacks.is_correct(logits, labels))
+        np.testing.assert_array_equal(right, cell["robust"])
+        assert (cell["queries"][cell["robust"]] == 1 + 2 * (1 + 4)).all()
+    assert not list((store.path.parent / "unfinished").glob("*"))
+
+
+def net_of_seed(run, seed):
+    return jax.tree.map(lambda leaf: leaf[seed], run.logits_fns)
+
+
+def test_a_killed_attack_from_the_host_goes_on_to_the_same_rows(
+    run, store, tmp_path, monkeypatch
+):
+    other = Results(tmp_path / "other")
+    expected = measure(run, other, DRIVEN, "linf", [0.03], n=N, batch_size=10)
+    calls = []
+
+    def kill(progress, task, text, now):
+        calls.append(now)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(attacking, "_tell", kill)
+        with pytest.raises(KeyboardInterrupt):
+            measure(run, store, DRIVEN, "linf", [0.03], n=N, batch_size=10)
+    assert not store.path.exists()
+    assert len(list((store.path.parent / "unfinished").rglob("*.npz"))) == 4
+    rows = measure(run, store, DRIVEN, "linf", [0.03], n=N, batch_size=10)
+    for row, whole in zip(rows, expected, strict=True):
+        same = ("cell_id", "value", "broken_by", "rejected")
+        assert {key: row[key] for key in same} == {key: whole[key] for key in same}
+        cells = [
+            np.load(folder / "cells" / f"{row['cell_id']}.npz")
+            for folder in (store.path.parent, other.path.parent)
+        ]
+        for name in cells[0].files:
+            np.testing.assert_array_equal(cells[0][name], cells[1][name], name)
+
+
+def test_the_command_knows_every_attack():
+    assert set(cli.ATTACKS) == set(attack_names)
+
+
 def test_an_unknown_attack_is_an_error():
     with pytest.raises(ValueError, match="'magic': expected one of"):
         Attack("magic")
@@ -191,8 +255,6 @@ def test_other_data_than_the_run_was_trained_on_is_an_error(trained, tmp_path):
 
 
 def test_the_state_is_that_of_training_and_the_net_computes_in_float32(run, trained):
-    import jax
-
     assert run.experiment.model.dtype == jnp.float32
     for a, b in zip(
         jax.tree.leaves(run.state), jax.tree.leaves(trained.state), strict=True

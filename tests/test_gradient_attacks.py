@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
-from linear_models import SHAPE, linear, owes, problem, towards_error, waves
 
 from symjax import attacks
 from symjax.attacks import NORMS, ThreatModel, fgsm, is_correct, margin, pgd
 from symjax.seeds import over_seeds
+from tests.linear_models import SHAPE, linear, owes, problem, towards_error, waves
 
 KEY = jax.random.key(3)
 EPS = 0.05

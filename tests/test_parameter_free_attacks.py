@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.tree_util import Partial
-from linear_models import boundary_distance, linear, owes, problem, waves
 
 from symjax import attacks
 from symjax.attacks import NORMS, ThreatModel, is_correct
 from symjax.attacks.apgd import _windows
 from symjax.attacks.square import Square, _bump
 from symjax.seeds import over_seeds
+from tests.linear_models import boundary_distance, linear, owes, problem, waves
 
 KEY = jax.random.key(3)
 every_norm = pytest.mark.parametrize("norm", NORMS)

@@ -1,8 +1,9 @@
 """Where trained nets and attacks meet: runs, rows, tables."""
 
 from symjax.evaluation.attack import Attack
+from symjax.evaluation.audit import audit
 from symjax.evaluation.measurement import measure
 from symjax.evaluation.results import Results
 from symjax.evaluation.run import Run, RunNotFoundError, newest
 
-__all__ = ["Attack", "Results", "Run", "RunNotFoundError", "measure", "newest"]
+__all__ = ["Attack", "Results", "Run", "RunNotFoundError", "audit", "measure", "newest"]

@@ -75,7 +75,7 @@ def measure(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
-    images, labels = _test_images(run, n)
+    images, labels = first_images(run, n)
     rows = []
     with Progress(console=console or Console(stderr=True), transient=True) as progress:
         for radius in eps:
@@ -102,7 +102,8 @@ def measure(
     return rows
 
 
-def _test_images(run: Run, n: int) -> tuple[np.ndarray, np.ndarray]:
+def first_images(run: Run, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first n test images, uint8, and labels; 0: all."""
     test = run.experiment.dataset.test
     if n < 0 or n > len(test.images):
         raise ValueError(

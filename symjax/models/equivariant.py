@@ -43,6 +43,7 @@ class Equivariant(Net):
         if self.readout == "invariant":
             return nn.largest(field.reshape(len(field), -1, field.shape[-1]), axis=1)
         if self.readout == "flatten":
-            pooled = jnp.mean(field.astype(jnp.float32), axis=(1, 2))
+            wide = jnp.promote_types(field.dtype, jnp.float32)
+            pooled = jnp.mean(field.astype(wide), axis=(1, 2))
             return pooled.reshape(len(pooled), -1)
         raise ValueError(f"readout={self.readout!r}: expected one of {READOUTS}.")

@@ -168,5 +168,6 @@ class Net(linen.Module):
         )
 
     def dense(self, x: Array) -> Array:
-        """The last layer, in float32: `[B, C]` to `[B, K]`."""
-        return linen.Dense(self.classes, name="head")(x.astype(jnp.float32))
+        """The last layer, in float32 or wider: `[B, C]` to `[B, K]`."""
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        return linen.Dense(self.classes, name="head")(x.astype(wide))

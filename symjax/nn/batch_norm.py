@@ -47,7 +47,8 @@ class BatchNorm(linen.Module):
             self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32),
             self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32),
         )
-        rows = x.reshape(len(x), -1, *shape).astype(jnp.float32)
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        rows = x.reshape(len(x), -1, *shape).astype(wide)
         if train:
             statistics = self._moments(rows)
             if not self.is_initializing():

@@ -1,0 +1,178 @@
+"""The sanity audit: can the number of a robustness evaluation be believed?
+
+    checks = sanity.audit(logits_fn, images, labels, key, attacks.Linf(8 / 255))
+    console.print(sanity.table(checks))
+
+A net that hides its gradients, and an attack that is set badly, look like robustness.
+Each check is a question whose answer is known for a sound net and a sound attack.
+Passing all of them is necessary, not sufficient. The lists of such questions are from
+Carlini et al. 2019, Athalye et al. 2018 (Section 3.1), Croce and Hein 2020 with their
+public implementation, Pintor et al. 2022 and Zimmermann et al. 2022.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+from jax import Array
+from jax.typing import ArrayLike
+from rich.table import Table
+
+from symjax.attacks.gradient import Keep
+from symjax.attacks.result import LogitsFn
+from symjax.attacks.sanity import black_box, net, planted, program, strength, symmetry
+from symjax.attacks.sanity.subject import Check, DoesNotApply, Finding, Subject
+from symjax.attacks.threat import ThreatModel
+from symjax.groups import C4, Group
+
+__all__ = ["CHECKS", "NOTE", "Check", "audit", "table"]
+
+NOTE = "Passing every check is necessary for a robustness number, not sufficient."
+
+ATHALYE = "Athalye et al. 2018"
+CARLINI = "Carlini et al. 2019"
+CROCE = "Croce and Hein 2020"
+PINTOR = "Pintor et al. 2022"
+ZIMMERMANN = "Zimmermann et al. 2022"
+OURS = "symjax"
+
+CHECKS: dict[str, tuple[Callable[[Subject], Finding], str]] = {
+    "enough classes for the DLR loss": (net.classes, CROCE),
+    "logits, not probabilities": (net.probabilities, f"{CARLINI}, {CROCE}"),
+    "no randomness at inference": (net.randomness, f"{ATHALYE}, {CROCE}"),
+    "no dependence on the batch": (net.batch, OURS),
+    "differentiable operations only": (program.operations, f"{ATHALYE}, {PINTOR}"),
+    "gradients of the margin": (net.margin_gradients, f"{ATHALYE}, {PINTOR}"),
+    "gradients of the attacked loss": (net.loss_gradients, f"{CROCE}, {PINTOR}"),
+    "returned images hold": (strength.returned, CARLINI),
+    "PGD at least as strong as FGSM": (strength.fgsm_weaker, f"{ATHALYE}, {CARLINI}"),
+    "success grows with eps": (strength.growing, f"{ATHALYE}, {CARLINI}"),
+    "grey image at eps 0.5": (strength.grey, CARLINI),
+    "unbounded attack succeeds": (strength.unbounded, f"{ATHALYE}, {PINTOR}"),
+    "doubling steps": (strength.steps, CARLINI),
+    "doubling restarts": (strength.restarts, CARLINI),
+    "loss no longer moving": (strength.moving, PINTOR),
+    "found on the path, returned": (strength.path, PINTOR),
+    "Square finds no more": (black_box.square_attack, f"{ATHALYE}, {CROCE}"),
+    "transfer finds no more": (black_box.transfer, f"{CARLINI}, {PINTOR}"),
+    "random draws find no more": (black_box.draws, f"{ATHALYE}, {CARLINI}"),
+    "planted weakness found": (planted.weakness, ZIMMERMANN),
+    "turned image, turned adversarial": (symmetry.turned, OURS),
+}
+"""Each check and where it is from, in the order in which they run."""
+
+
+def audit(
+    logits_fn: LogitsFn,
+    images: ArrayLike,
+    labels: ArrayLike,
+    key: Array,
+    threat: ThreatModel,
+    *,
+    steps: int = 40,
+    restarts: int = 1,
+    step_size: ArrayLike | None = None,
+    keep: Keep = "best",
+    loss: str = "cross_entropy",
+    peers: Sequence[LogitsFn] = (),
+    random_draws: int = 10_000,
+    square_queries: int = 1000,
+    logits_fn_float64: LogitsFn | None = None,
+    group: Group = C4,
+    only: Sequence[str] = tuple(CHECKS),
+    report: Callable[[str], None] = lambda name: None,
+) -> list[Check]:
+    """Puts a net and the PGD that measures it to every check; a host driver.
+
+    Shares are of the images that are classified correctly. Where a share should be
+    zero, 1 % is allowed, and one image in any case: an image on the fence falls to
+    whichever attack happens to step on the right side. A few hundred images are plenty.
+
+    Args:
+      logits_fn: `[B, H, W, C] -> [B, K]`. Weights in a `jax.tree_util.Partial` are
+        traced: for another net with other weights, little is compiled again.
+      images: `[B, H, W, C]`, float, within the threat's bounds; they are one batch.
+      labels: `[B]`, integers in [0, K).
+      key: for all that is random.
+      threat: ball and bounds of the evaluation.
+      steps, restarts, step_size, keep, loss: of `attacks.pgd`, as in the evaluation.
+      peers: nets of other seeds, whose adversarial images are tried on this one.
+      random_draws: points of the ball, tried for each image that PGD did not break.
+      square_queries: of the Square attack on the same images.
+      logits_fn_float64: the net in float64, called with x64 on; None: `logits_fn` with
+        the leaves of its `Partial` in float64, if that gives float64.
+      group: of the symmetry that the net may have.
+      only: names of the checks to run, of those in `CHECKS`.
+      report: called with a check's name before it runs.
+
+    Returns:
+      One `Check` for each name, in the order of `CHECKS`.
+
+    Raises:
+      ValueError: for a net that takes a key, eps 0, a check that is not there,
+        settings, images or labels that cannot be, or no image classified correctly.
+
+    References:
+      Carlini et al., On Evaluating Adversarial Robustness, 2019.
+      Athalye et al., Obfuscated Gradients Give a False Sense of Security, ICML 2018.
+      Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of
+      Diverse Parameter-free Attacks, ICML 2020.
+      Pintor et al., Indicators of Attack Failure, NeurIPS 2022.
+      Zimmermann et al., Increasing Confidence in Adversarial Robustness Evaluations,
+      NeurIPS 2022.
+    """
+    if unknown := set(only) - set(CHECKS):
+        raise ValueError(f"checks {sorted(unknown)}: expected some of {list(CHECKS)}.")
+    subject = Subject.of(
+        logits_fn,
+        images,
+        labels,
+        key,
+        threat,
+        steps=steps,
+        restarts=restarts,
+        step_size=step_size,
+        keep=keep,
+        loss=loss,
+        peers=peers,
+        random_draws=random_draws,
+        square_queries=square_queries,
+        logits_fn_float64=logits_fn_float64,
+        group=group,
+    )
+    checks = []
+    with jax.default_matmul_precision("highest"):  # as in the evaluation: no tf32
+        for name in CHECKS:
+            if name in only:
+                report(name)
+                checks.append(_run(name, subject))
+    return checks
+
+
+def _run(name: str, subject: Subject) -> Check:
+    function, source = CHECKS[name]
+    try:
+        found = function(subject)
+    except DoesNotApply as reason:
+        found = Finding(None, None, "", str(reason))
+    return Check(
+        name, found.passed, found.figure, found.threshold, source, found.detail
+    )
+
+
+def table(checks: Sequence[Check]) -> Table:
+    """The checks for people, a row each, and what passing means."""
+    words = {True: "[green]pass", False: "[bold red]FAIL", None: "[dim]n/a"}
+    printed = Table(caption=NOTE)
+    for column in ("check", "", "figure", "threshold", "source", "detail"):
+        printed.add_column(column, justify="right" if column == "figure" else "left")
+    for check in checks:
+        figure = "-" if check.figure is None else f"{check.figure:.3g}"
+        printed.add_row(
+            check.name,
+            words[check.passed],
+            figure,
+            check.threshold or "-",
+            check.source,
+            check.detail.replace("[", r"\["),
+        )
+    return printed
