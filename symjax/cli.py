@@ -17,8 +17,8 @@ from rich.console import Console
 RUNS = "runs"
 DEFAULT_EPS = {"linf": "1/255,2/255,4/255,8/255", "l2": "0.25,0.5,1", "l1": "4,8,12"}
 ATTACKS = (  # those of symjax.evaluation.attack, without its imports; a test compares
-    "none fgsm pgd deepfool cw autoattack autoattack-plus apgd-ce apgd-dlr apgd-t fab "
-    "fab-t square"
+    "none fgsm pgd deepfool cw autoattack autoattack-plus apgd apgd-ce apgd-dlr apgd-t "
+    "fab fab-t square"
 ).split()
 AUDIT_IMAGES = 200
 FLAGS = flags.FLAGS
@@ -110,6 +110,8 @@ def _evaluate() -> int:
     console.print(table.heading(clean), soft_wrap=True, highlight=False)
     console.print(table.accuracy(clean, attacked))
     console.print(table.note(clean, attacked), soft_wrap=True, highlight=False)
+    for line in table.broken_by(attacked):
+        console.print(line, soft_wrap=True, highlight=False)
     console.print(f"rows in {store.path}", soft_wrap=True, highlight=False)
     return 0
 

@@ -58,8 +58,8 @@ def test_broken_images_cost_nothing_more():
     assert (result.queries[clean] == 1).all() and (result.gradients[clean] == 0).all()
     assert result.queries[first].max() <= 1 + 11
     # Clean, APGD, three targets of APGD and FAB each, Square.
-    assert (result.queries[result.robust] == 1 + 11 + 3 * 12 + 3 * 21 + 21).all()
-    assert (result.gradients[result.robust] == 11 + 3 * 11 + 3 * 10).all()
+    assert (result.queries[result.robust] == 1 + 11 + 3 * 12 + 3 * 22 + 21).all()
+    assert (result.gradients[result.robust] == 11 + 3 * 11 + 3 * 11).all()
 
 
 def test_a_killed_evaluation_goes_on_to_the_same_result(tmp_path):

@@ -1,12 +1,17 @@
 """The two commands, as a user calls them."""
 
+import io
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from symjax import cli, evaluation
+from symjax.attacks import sanity
 from symjax.cli import parse_eps
 
 ROOT = Path(__file__).parents[1]
@@ -84,6 +89,23 @@ def test_what_a_user_can_put_right_is_no_stack_trace(script, arguments, text):
     result = call(script, *arguments)
     assert result.returncode != 0
     assert text in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("passed", "code"), [(True, 0), (None, 0), (False, 1)])
+def test_a_failed_audit_is_an_exit_code(monkeypatch, passed, code):
+    found = [
+        sanity.Check("one", True, 0.0, "<= 1", "source", "detail"),
+        sanity.Check("two", passed, 0.5, "<= 0.1", "source", "detail"),
+    ]
+    asked = {"steps": 0, "restarts": 1, "step_size": None, "keep": "best", "n": 0}
+    asked |= {"norm": "linf", "loss": "cross_entropy", "queries": 5000}
+    monkeypatch.setattr(cli, "FLAGS", types.SimpleNamespace(**asked))
+    monkeypatch.setattr(evaluation, "audit", lambda *call, **options: found)
+    run = types.SimpleNamespace(folder=Path("runs/x"), seeds=[0])
+    said = io.StringIO()
+    assert cli._audit(run, 0.1, Console(file=said, width=200)) == code
+    assert "necessary" in said.getvalue()
+    assert ("FAILED: two" in said.getvalue()) == (code == 1)
 
 
 def test_without_a_run_it_says_how_to_make_one(tmp_path):

@@ -294,6 +294,17 @@ def test_the_table_is_mean_and_deviation_in_percent():
     assert "WRONG" not in table.note(clean, pgd)
 
 
+def test_what_broke_the_images_is_added_up_over_seeds():
+    common = {"eps": 8 / 255, "diverged": False}
+    rows = [
+        {**common, "broken_by": {"clean": 3, "none": 5, "apgd-t": 2}},
+        {**common, "broken_by": {"clean": 1, "none": 9}},
+        {**common, "broken_by": {"clean": 7}, "diverged": True},
+        {**common, "eps": 0.0},
+    ]
+    assert table.broken_by(rows) == ["8/255: 14 stand; broken by clean 4, apgd-t 2"]
+
+
 @pytest.mark.parametrize("eps", [(0.1, 0.1), (0.12341, 0.12342)])
 def test_the_table_deviates_over_seeds_alone(eps):
     common = {"diverged": False, "norm": "l2", "steps": 40, "attack": "pgd"}

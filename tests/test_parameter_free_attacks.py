@@ -1,4 +1,7 @@
-"""APGD, FAB and Square against closed forms, and what every attack owes."""
+"""APGD, FAB and Square against closed forms, and what every attack owes.
+
+DeepFool and Carlini-Wagner are in a file of their own.
+"""
 
 import functools
 
@@ -23,6 +26,8 @@ every_norm = pytest.mark.parametrize("norm", NORMS)
 apgd = jax.jit(attacks.apgd, static_argnames=("loss", "steps", "targeted"))
 fab = jax.jit(attacks.fab, static_argnames=("steps", "targeted"))
 square = jax.jit(attacks.square, static_argnames="queries")
+fgsm = jax.jit(attacks.fgsm)
+pgd = jax.jit(attacks.pgd, static_argnames=("steps", "momentum"))
 ATTACKS = {
     "apgd": functools.partial(apgd, steps=8),
     "apgd-dlr": functools.partial(apgd, loss="dlr", steps=8),
@@ -30,6 +35,8 @@ ATTACKS = {
     "fab": functools.partial(fab, steps=8),
     "fab-t": functools.partial(fab, targeted=True, steps=8),
     "square": functools.partial(square, queries=20),
+    "fgsm": functools.partial(fgsm),
+    "pgd": functools.partial(pgd, steps=8, momentum=0.5),
 }
 every_attack = pytest.mark.parametrize("attack", ATTACKS.values(), ids=list(ATTACKS))
 RADII = {"linf": (0.004, 0.02, 0.05), "l2": (0.01, 0.04, 0.1), "l1": (0.02, 0.1, 0.2)}
@@ -111,7 +118,7 @@ def test_what_every_attack_owes(attack, norm):
     check(attack, norm, seed=0, eps=0.3)
 
 
-PERTURBED = settings(max_examples=12, deadline=None, derandomize=True)
+PERTURBED = settings(max_examples=20, deadline=None, derandomize=True)
 
 
 @PERTURBED

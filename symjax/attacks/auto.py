@@ -57,7 +57,8 @@ class AutoAttackResult:
 @dataclasses.dataclass(frozen=True)
 class Progress:
     """Where an evaluation is: `attack` and its attempt, batches done of those that it
-    has, and how many images are still `robust`, of `images` (all seeds)."""
+    has, and how many are still `robust` of the `images` of the seeds that run together:
+    all on an accelerator, one on a CPU."""
 
     attack: str
     attempt: int

@@ -88,6 +88,8 @@ class _State(struct.PyTreeNode):
     x: Array
     closest: Array  # [B], distance of the closest error
     target: Array
+    gap: Array  # [B], value of the nearest linearised boundary at x
+    normal: Array  # its gradient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,17 +125,19 @@ class FAB:
         if self.targeted:
             target = ranked_class(logits, problem.rank)
         wrong = clean >= 0
-        best = Best.none(images).spend(1)
+        best = self._spend(Best.none(images).spend(1), logits.shape[1])
         best = best.offer(images, jnp.where(wrong, clean, -jnp.inf))
-        return _State(best, x, jnp.where(wrong, 0.0, jnp.inf), target)
+        gap, normal = self._boundary(logits_fn, problem, x, target)
+        closest = jnp.where(wrong, 0.0, jnp.inf)
+        return _State(best, x, closest, target, gap, normal)
 
     def move(
         self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
     ) -> tuple[_State, Array]:
         """To the linearised boundary and over it."""
-        del index
+        del logits_fn, index
         images, threat, x = problem.images, problem.threat, state.x
-        gap, normal = self._boundary(logits_fn, problem, state)
+        gap, normal = state.gap, state.normal
         from_image = gap + _dot(normal, images - x)
         to_here = _to_hyperplane(threat, x, normal, gap)
         to_there = _to_hyperplane(threat, images, normal, from_image)
@@ -159,22 +163,30 @@ class FAB:
         """Keeps the closest error; from an error, part of the way back."""
         del index
         images, threat = problem.images, problem.threat
-        margin = largest_margin(logits_fn(x), problem.labels)
+        logits = logits_fn(x)
+        margin = largest_margin(logits, problem.labels)
         distance = threat.distance(x, images)
         error = margin >= 0
         inside = error & (distance <= threat.eps)
-        passes = 1 if self.targeted else _classes(logits_fn, images)
-        best = state.best.spend(2, passes)
+        best = self._spend(state.best.spend(1), logits.shape[1])
         closer = error & (distance < state.closest)
+        after = select(error, images + (x - images) * self.beta, x)
+        gap, normal = self._boundary(logits_fn, problem, after, state.target)
         return state.replace(
             best=_take(best, inside & closer, x, margin),
-            x=select(error, images + (x - images) * self.beta, x),
+            x=after,
             closest=jnp.where(closer, distance, state.closest),
+            gap=gap,
+            normal=normal,
         )
 
-    def _boundary(self, logits_fn, problem, state) -> tuple[Array, Array]:
+    def _spend(self, best: Best, classes: int) -> Best:
+        """What `_boundary` costs."""
+        return best.spend(1, 1 if self.targeted else classes)
+
+    def _boundary(self, logits_fn, problem, x, target) -> tuple[Array, Array]:
         """The nearest linearised boundary at x: its value `[B]` and gradient."""
-        x, labels = state.x, problem.labels
+        labels = problem.labels
 
         def towards(x):
             logits = logits_fn(x)
@@ -183,7 +195,7 @@ class FAB:
 
         gaps, back = jax.vjp(towards, x)
         if self.targeted:
-            one_hot = jax.nn.one_hot(state.target, gaps.shape[1], dtype=gaps.dtype)
+            one_hot = jax.nn.one_hot(target, gaps.shape[1], dtype=gaps.dtype)
             gap = jnp.sum(gaps * one_hot, axis=1)
             return jnp.nan_to_num(gap), jnp.nan_to_num(back(one_hot)[0])
         basis = jnp.eye(gaps.shape[1], dtype=gaps.dtype)
@@ -240,7 +252,3 @@ def _dual(threat: ThreatModel, gradients: Array) -> Array:
 
 def _dot(a: Array, b: Array) -> Array:
     return jnp.sum(a * b, axis=(1, 2, 3))
-
-
-def _classes(logits_fn: LogitsFn, images: Array) -> int:
-    return jax.eval_shape(logits_fn, images).shape[1]

@@ -16,6 +16,7 @@ MINIMUM_NORM = {"deepfool": attacks.deepfool, "cw": attacks.carlini_wagner}
 DRIVEN = {
     "autoattack": "standard",
     "autoattack-plus": "plus",
+    "apgd": ("apgd-ce", "apgd-dlr"),
     **{name: (name,) for name in attacks.STAGES},
 }
 """Attacks that the host drives: versions of AutoAttack, and its attacks alone."""

@@ -5,6 +5,7 @@
 What is measured is in the rows; this is how it is shown.
 """
 
+import collections
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,6 +73,21 @@ def mean_and_sd(values: pd.Series) -> str:
 def attack_name(row: Row) -> str:
     """The attack as people name it, with its steps."""
     return f"pgd-{row['steps']}" if row["attack"] == "pgd" else row["attack"]
+
+
+def broken_by(rows: Sequence[Row]) -> list[str]:
+    """For each eps what broke how many images, all seeds; of attacks that say so."""
+    counts: dict[str, collections.Counter[str]] = {}
+    for row in rows:
+        if "broken_by" in row and not row["diverged"]:
+            of_eps = counts.setdefault(format_eps(row["eps"]), collections.Counter())
+            of_eps.update(row["broken_by"])
+    lines = []
+    for eps, found in counts.items():
+        stand = found.pop("none", 0)
+        named = ", ".join(f"{name} {count:,}" for name, count in found.most_common())
+        lines.append(f"{eps}: {stand:,} stand; broken by {named or 'nothing'}")
+    return lines
 
 
 def heading(clean: Sequence[Row]) -> str:

@@ -98,8 +98,8 @@ def audit(
       peers: nets of other seeds, whose adversarial images are tried on this one.
       random_draws: points of the ball, tried for each image that PGD did not break.
       square_queries: of the Square attack on the same images.
-      logits_fn_float64: the net in float64, called with x64 on; None: `logits_fn` with
-        the leaves of its `Partial` in float64, if that gives float64.
+      logits_fn_float64: the net that computes in float64, called with x64 on; None:
+        `logits_fn`. The leaves of a `Partial` become float64 in either case.
       group: of the symmetry that the net may have.
       only: names of the checks to run, of those in `CHECKS`.
       report: called with a check's name before it runs.

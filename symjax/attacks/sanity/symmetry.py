@@ -73,7 +73,7 @@ def turned(subject: Subject) -> Finding:
     subject.needs_gradient(subject.loss)
     _needs_invariance(subject.net, images, group, INVARIANT_FLOAT32)
     with jax.enable_x64(True):
-        net = _in_float64(subject.logits_fn_float64, subject.net)
+        net = _in_float64(subject.logits_fn_float64 or subject.net)
         noise = jax.random.uniform(subject.key, images.shape, jnp.float64)
         images = jnp.asarray(np.asarray(images), jnp.float64) + NOISE * noise
         if (dtype := jax.eval_shape(net, images).dtype) != jnp.float64:
@@ -102,15 +102,14 @@ def _attack(subject: Subject, net, images, labels, element: int) -> Array:
     ).images
 
 
-def _in_float64(given: LogitsFn | None, net: Partial) -> Partial:
-    if given is not None:
-        return as_partial(given)
+def _in_float64(logits_fn: LogitsFn) -> Partial:
+    """With its leaves in float64; what it computes in is another matter."""
 
     def cast(leaf):
         floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
         return jnp.asarray(np.asarray(leaf), jnp.float64) if floating else leaf
 
-    return jax.tree.map(cast, net)
+    return jax.tree.map(cast, as_partial(logits_fn))
 
 
 def _needs_invariance(net: Partial, images: Array, group: Group, limit: float) -> None:
