@@ -70,7 +70,7 @@ def ours(
     labels: np.ndarray,
     eps: float,
     batch_size: int,
-    options: dict[str, int],
+    options: dict[str, Any],
 ) -> tuple[np.ndarray, float]:
     """Which images stand, `[N]`, and the seconds it took."""
     logits_fn = models.logits_fn(model, variables)
@@ -101,7 +101,7 @@ def theirs(
     eps: float,
 ) -> tuple[np.ndarray, float]:
     """As `ours`, in the memory layout in which the net's gradient is faster."""
-    import torch
+    import torch  # pyright: ignore
     from pyautoattack import AutoAttack  # pyright: ignore
 
     from benchmarks import torch_nets, torch_peers
@@ -126,7 +126,7 @@ def theirs(
 
 
 def _gradient_seconds(net: Callable, images: Any, repeats: int = 5) -> float:
-    import torch
+    import torch  # pyright: ignore
 
     times = []
     for _ in range(repeats):

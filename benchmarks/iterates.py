@@ -69,7 +69,7 @@ def problem() -> dict[str, np.ndarray]:
 
 def iterates(attack: str, norm: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
     """What the attack evaluated after the steps in `KEPT`, `[steps, B, H, W, C]`."""
-    import torch
+    import torch  # pyright: ignore
 
     net, seen = _net(arrays)
     images, start = (
@@ -91,8 +91,8 @@ def iterates(attack: str, norm: str, arrays: dict[str, np.ndarray]) -> np.ndarra
 
 def _net(arrays: dict[str, np.ndarray]) -> tuple[Callable, list[np.ndarray]]:
     """The net, and the images that it has been asked about, NHWC."""
-    import torch
-    import torch.nn.functional as F
+    import torch  # pyright: ignore
+    import torch.nn.functional as F  # pyright: ignore
 
     kernels = [
         torch.from_numpy(arrays[f"conv_{index}"].transpose(3, 2, 0, 1).copy())
@@ -129,7 +129,7 @@ def _apgd(attack, norm, net, images, labels, start, seen) -> None:
 
 
 def _fab(attack, norm, net, images, labels, seen) -> None:
-    import torch
+    import torch  # pyright: ignore
     from pyautoattack.fab_pt import FABAttack_PT  # pyright: ignore
 
     name, eps = NORMS[norm]

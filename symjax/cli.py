@@ -116,7 +116,7 @@ def _evaluate() -> int:
     return 0
 
 
-def _audit(run, eps: float, console) -> int:
+def _audit(run, eps: float | tuple[float, ...], console) -> int:
     """Puts PGD as it is set, and the first seed's net, to the audit; 1 if one fails."""
     from symjax import evaluation
     from symjax.attacks import ThreatModel, sanity
