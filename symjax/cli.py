@@ -118,10 +118,12 @@ def _evaluate() -> int:
 
 def _audit(run, eps: float | tuple[float, ...], console) -> int:
     """Puts PGD as it is set, and the first seed's net, to the audit; 1 if one fails."""
+    import numpy as np
+
     from symjax import evaluation
     from symjax.attacks import ThreatModel, sanity
 
-    threat = ThreatModel(FLAGS.norm, eps)
+    threat = ThreatModel(FLAGS.norm, np.asarray(eps, np.float32))
     with console.status("") as status:
         checks = evaluation.audit(
             run,
