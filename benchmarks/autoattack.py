@@ -5,8 +5,8 @@
 
 The first seed of a baseline net with four layers, its weights on both sides. One run
 each, after one of a single batch, in which ours is compiled; robust accuracies, and
-images on which the two disagree, are in the row as well. The public implementation comes
-as the package `pyautoattack`.
+images on which the two disagree, are in the row as well. The public implementation is
+the package `pyautoattack`.
 """
 
 import argparse
