@@ -57,9 +57,7 @@ def evaluate() -> None:
         "eps_unit", "pixel", ["pixel", "normalized"], "Of [0, 1] images, or after std."
     )
     flags.DEFINE_integer("n", 0, "The first n test images; 0: all.")
-    flags.DEFINE_integer(
-        "steps", None, "Of the attack; default: 40 of PGD, or its own."
-    )
+    flags.DEFINE_integer("steps", 0, "Of the attack; 0: 40 of PGD, or its paper's.")
     flags.DEFINE_float("step_size", None, "Of PGD, in pixels; default 2.5 eps / steps.")
     flags.DEFINE_integer("restarts", 1, "Restarts of PGD.")
     flags.DEFINE_bool("random_start", True, "PGD starts uniformly in the ball.")
