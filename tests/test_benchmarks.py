@@ -9,7 +9,16 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import attack, ours, report, roofline, scaling, startup, training
+from benchmarks import (
+    attack,
+    autoattack,
+    ours,
+    report,
+    roofline,
+    scaling,
+    startup,
+    training,
+)
 from benchmarks.setting import Setting
 from symjax import models
 
@@ -88,6 +97,21 @@ def test_attack(tmp_path, torch):
     assert row["setting"]["steps"] == 1
     there = importlib.util.find_spec("torchattacks") is not None
     assert len(row["others"]) == (2 if there else 0)
+
+
+def test_autoattack(tmp_path):
+    autoattack.main(["--smoke", "--out", str(tmp_path / "rows")])
+    row = one_row(tmp_path / "rows")
+    assert (row["what"], row["unit"], row["others"]) == ("symjax", "s", [])
+    said = row["setting"]
+    assert (said["images"], said["disagree"]) == (8, 0)
+    assert 0 <= said["robust"]["symjax"] <= 1
+
+
+def test_autoattack_asks_for_a_run(capsys):
+    with pytest.raises(SystemExit):
+        autoattack.main([])
+    assert "name a trained run" in capsys.readouterr().err
 
 
 def test_roofline(tmp_path):
@@ -182,6 +206,24 @@ def test_the_pytorch_net_is_the_same_net(torch):
     images = np.random.default_rng(1).random((2, 16, 16, 3), np.float32)
     variables = like_trained(model, images)
     net = torch_nets.ParallelRotScale(model.trunk, 10, DEEP.width).eval()
+    ours_count = models.parameter_count(model, (16, 16, 3))
+    assert sum(x.numel() for x in net.parameters()) == ours_count
+    torch_nets.copy_weights(variables, net)
+    with torch.no_grad():
+        theirs = net(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+    mine = np.asarray(jax.jit(models.logits_fn(model, variables))(images))
+    assert np.ptp(mine) > 0.1
+    np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("depth", models.DEPTHS)
+def test_the_pytorch_baseline_is_the_same_net(torch, depth):
+    from benchmarks import torch_nets
+
+    model = models.build("baseline", depth, 10, width=DEEP.width)
+    images = np.random.default_rng(1).random((2, 16, 16, 3), np.float32)
+    variables = like_trained(model, images)
+    net = torch_nets.Baseline(model.trunk, 10, DEEP.width).eval()
     ours_count = models.parameter_count(model, (16, 16, 3))
     assert sum(x.numel() for x in net.parameters()) == ours_count
     torch_nets.copy_weights(variables, net)
