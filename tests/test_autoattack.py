@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from symjax import attacks
 from symjax.attacks import ThreatModel, autoattack, ensemble, programs, stepwise
 from symjax.attacks.apgd import APGD
-from symjax.attacks.journal import Journal
+from symjax.attacks.batches import KeptBatches
 from symjax.attacks.square import Square
 from symjax.attacks.stepwise import Problem
 from tests.linear_models import boundary_distance, linear, problem
@@ -237,14 +237,27 @@ def test_impossible_calls_are_errors(change, match):
         autoattack(logits_fn, key=KEY, **(call | change))
 
 
-def test_the_journal_keeps_whole_batches_alone(tmp_path):
+def test_whole_batches_are_kept_alone(tmp_path):
     says = {"plan": ["a"], "arrays": (np.arange(3),)}
-    with Journal(tmp_path, says) as journal:
-        assert journal.recall("one") is None
-        journal.keep("one", {"x": np.arange(4)})
-    with Journal(tmp_path, says) as journal:
-        np.testing.assert_array_equal(journal.recall("one")["x"], np.arange(4))
+    call = says, np.array([1.0, -2.0])
+    kept = KeptBatches(tmp_path, *call)
+    assert kept.recall("one") is None
+    kept.add("one", {"x": np.arange(4)})
+    again = KeptBatches(tmp_path, *call).recall("one")
+    assert again is not None
+    np.testing.assert_array_equal(again["x"], np.arange(4))
     assert json.loads((tmp_path / "call.json").read_text())["plan"] == ["a"]
-    with Journal(None, says) as journal:
-        journal.keep("one", {"x": np.arange(4)})
-        assert journal.recall("one") is None
+    nowhere = KeptBatches(None, *call)
+    nowhere.add("one", {"x": np.arange(4)})
+    assert nowhere.recall("one") is None
+
+
+def test_a_closure_over_other_weights_is_another_call(tmp_path):
+    """Its weights are not in the call, what it answers is."""
+    _, images, labels = problem(4)
+    nets = [lambda x, seed=seed: problem(4, seed=seed)[0](x) for seed in (0, 0, 1)]
+    options = QUICK | {"version": ("apgd-ce",), "folder": tmp_path}
+    call = images, labels, KEY, attacks.Linf(0.01)
+    same(autoattack(nets[0], *call, **options), autoattack(nets[1], *call, **options))
+    with pytest.raises(ValueError, match=r"differs in \['logits_fn'\]"):
+        autoattack(nets[2], *call, **options)

@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 from jax.tree_util import Partial
 
 from symjax import attacks
-from symjax.attacks import NORMS, ThreatModel, is_correct
-from symjax.attacks.apgd import _windows
-from symjax.attacks.square import Square, _bump
+from symjax.attacks import NORMS, ThreatModel, is_correct, schedule, windows
 from symjax.seeds import over_seeds
 from tests.linear_models import boundary_distance, linear, owes, problem, waves
 
@@ -196,7 +194,8 @@ def test_nan_logits_are_never_robust(attack):
 
 
 def test_checkpoints_are_those_of_the_paper():
-    closes = [index + 1 for index, window in enumerate(_windows("linf", 100)) if window]
+    lengths = schedule.windows("linf", 100)
+    closes = [index + 1 for index, length in enumerate(lengths) if length]
     assert closes == [22, 41, 57, 70, 80, 87, 93, 99]
 
 
@@ -227,17 +226,17 @@ def test_expectation_over_transformation_averages_gradients():
 
 
 def test_square_windows_shrink_as_published():
-    sides = Square()._sizes(32, 32, "linf")
+    sides = windows.sizes(5000, 0.8, False, 32, 32, "linf")
     assert sides[0] == 29 and sides[10] == 29 and sides[11] == 20  # sqrt(.8, .4) * 32
     assert sides[51] == 14 and sides[201] == 10 and sides[-1] == 3
-    l2 = Square()._sizes(32, 32, "l2")
+    l2 = windows.sizes(5000, 0.8, False, 32, 32, "l2")
     assert set(side % 2 for side in l2) == {1} and min(l2) == 3
 
 
 @pytest.mark.parametrize("norm", ["l2", "l1"])
 def test_bumps_have_length_one_and_two_signs(norm):
     for side in (3, 4, 7):
-        bump = _bump(side, norm)
+        bump = windows.bump(side, norm)
         length = np.sqrt((bump**2).sum()) if norm == "l2" else np.abs(bump).sum()
         assert length == pytest.approx(1, rel=1e-6)
         assert (bump[: side // 2] >= 0).all() and (bump[side // 2 :] <= 0).all()

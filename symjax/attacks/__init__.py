@@ -4,6 +4,7 @@ result = attacks.pgd(logits_fn, images, labels, key, attacks.Linf(eps=8 / 255))
 result = attacks.autoattack(logits_fn, images, labels, key, attacks.Linf(eps=8 / 255))
 """
 
+from symjax.attacks import sanity
 from symjax.attacks.apgd import apgd
 from symjax.attacks.auto import AutoAttackResult, Progress, autoattack
 from symjax.attacks.ensemble import STAGES, VERSIONS
@@ -40,5 +41,6 @@ __all__ = [
     "is_correct",
     "margin",
     "pgd",
+    "sanity",
     "square",
 ]

@@ -16,13 +16,14 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from symjax.attacks import stepwise
+from symjax.attacks import schedule, stepwise
 from symjax.attacks.losses import largest_margin, pick_loss, ranked_class
 from symjax.attacks.result import (
     AttackResult,
     LogitsFn,
     check,
     check_classes,
+    check_rank,
     one_radius,
     select,
 )
@@ -87,7 +88,7 @@ def apgd(
     """
     check(images, labels, threat)
     if not eot:
-        check_classes(logits_fn, images, labels)
+        check_rank(rank, check_classes(logits_fn, images, labels), targeted)
     attack = APGD(loss, steps, targeted, rho, momentum, eot)
     problem = Problem(images, labels, key, threat, rank, start)
     draw = (jax.random.fold_in(key, 2),) if eot else ()
@@ -146,18 +147,18 @@ class APGD:
         threat = problem.threat
         if threat.norm == "l1":
             one_radius("apgd in l1", threat)
-        widest = threat.replace(eps=self.radii[0] * jnp.asarray(threat.eps))
-        x = problem.start
+        x, widest = problem.start, self.radii[0]
         if x is None:
             key = jax.random.fold_in(problem.key, problem.rank)
-            x = _random_start(key, problem.images, widest)
+            x = _random_start(key, problem.images, threat.scaled(widest))
         best = Best.none(problem.images)
         target = problem.labels
         if self.targeted:
             target = ranked_class(logits_fn(problem.images), problem.rank)
             best = best.spend(1)
         adaptive = problem.start is not None or len(self.radii) > 1
-        return self._begin(logits_fn, problem, 0, 0, best, x, target, adaptive)
+        start = 0, widest, best, x, target, adaptive
+        return self._begin_at(logits_fn, problem, *start)
 
     def move(
         self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
@@ -167,9 +168,7 @@ class APGD:
         if len(self.radii) > 1:
             again = functools.partial(self._begin_again, logits_fn, problem, index)
             state = jax.lax.cond(first & (index > 0), again, lambda s: s, state)
-        threat = problem.threat
-        threat = threat.replace(eps=radius * jnp.asarray(threat.eps))
-        return state, self._move(problem, threat, first, state)
+        return state, self._along(problem, problem.threat.scaled(radius), first, state)
 
     def judge(
         self,
@@ -203,14 +202,12 @@ class APGD:
     def _begin_again(self, logits_fn, problem, index, state: _State) -> _State:
         """The next ball: from the highest loss so far, projected."""
         radius = jnp.asarray(self._plan(problem)[1])[index]
-        threat = problem.threat
-        threat = threat.replace(eps=radius * jnp.asarray(threat.eps))
-        x = threat.project(state.x_highest, problem.images)
-        best, target = state.best, state.target
-        return self._begin(logits_fn, problem, index, radius, best, x, target, True)
+        x = problem.threat.scaled(radius).project(state.x_highest, problem.images)
+        start = index, radius, state.best, x, state.target, True
+        return self._begin_at(logits_fn, problem, *start)
 
-    def _begin(self, logits_fn, problem, index, radius, best, x, target, adaptive):
-        radius = radius if len(self.radii) > 1 else 1
+    def _begin_at(self, logits_fn, problem, index, radius, best, x, target, adaptive):
+        """At x in a ball `radius` times as large, of which only 1 counts."""
         loss, margin, gradients, best = self._evaluate(
             logits_fn, problem, index, x, target, best
         )
@@ -235,7 +232,7 @@ class APGD:
             target=target,
         )
 
-    def _move(self, problem, threat, first, state: _State) -> Array:
+    def _along(self, problem, threat, first, state: _State) -> Array:
         center, x = problem.images, state.x
         length = state.step * threat.eps
         if threat.norm == "l1":
@@ -269,40 +266,7 @@ class APGD:
         return loss, margin, gradients, best.spend(count, count)
 
     def _plan(self, problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return _plan(problem.threat.norm, self.steps, self.radii)
-
-
-@functools.cache
-def _plan(norm: str, steps: int, radii: tuple[float, ...]):
-    """For each step: whether it is a run's first, its ball, and the length of the
-    window that it closes, 0 where it is no checkpoint."""
-    lengths = [steps]
-    if len(radii) > 1:  # the reference: 30 % each, the rest in the last
-        lengths = [int(np.ceil(0.3 * steps))] * (len(radii) - 1)
-        lengths.append(steps - sum(lengths))
-    first, radius, window = [], [], []
-    for length, factor in zip(lengths, radii, strict=True):
-        first += [index == 0 for index in range(length)]
-        radius += [factor] * length
-        window += _windows(norm, length)
-    return np.array(first), np.array(radius, np.float32), np.array(window)
-
-
-def _windows(norm: str, steps: int) -> list[int]:
-    """Window lengths at checkpoints: of 100 steps at 22, 41, 57, 70, 80, 87, 93, 99."""
-    if norm == "l1":
-        length, less = max(int(0.04 * steps), 1), 0
-    else:
-        length, less = max(int(0.22 * steps), 1), max(int(0.03 * steps), 1)
-    shortest, since, windows = max(int(0.06 * steps), 1), 0, []
-    for _ in range(steps):
-        since += 1
-        closes = since == length
-        windows.append(length if closes else 0)
-        if closes:
-            since = 0
-            length = max(length - less, shortest) if less else length
-    return windows
+        return schedule.plan(problem.threat.norm, self.steps, self.radii)
 
 
 def _random_start(key: Array, images: Array, threat: ThreatModel) -> Array:

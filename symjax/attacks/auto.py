@@ -21,11 +21,11 @@ from jax import Array
 from jax.tree_util import Partial
 
 from symjax.attacks import ensemble, programs
-from symjax.attacks.ensemble import Stage
-from symjax.attacks.journal import Journal
+from symjax.attacks.batches import KeptBatches
+from symjax.attacks.ensemble import Nothing, Stage
 from symjax.attacks.result import LogitsFn, check, check_classes, one_radius
 from symjax.attacks.stepwise import Problem
-from symjax.attacks.threat import ThreatModel
+from symjax.attacks.threat import ThreatModel, host_lengths
 
 CLEAN, ROBUST = "clean", ""  # in broken_by: misclassified as it is; not broken
 
@@ -122,8 +122,11 @@ def autoattack(
         nets, key = jax.tree.map(lambda x: jnp.asarray(x)[None], nets), key[None]
     randomised = version == "rand"
     classes = check_classes(_one(nets, randomised), images[:1], labels)
-    plan = ensemble.stages(
-        version, threat.norm, classes, steps, target_classes, queries, eot
+    plan = (
+        Stage(CLEAN, Nothing(randomised), (0,)),
+        *ensemble.stages(
+            version, threat.norm, classes, steps, target_classes, queries, eot
+        ),
     )
     lanes = [slice(0, len(key))]  # of seeds that run together
     if jax.default_backend() == "cpu":
@@ -135,8 +138,8 @@ def autoattack(
         evaluation = _Evaluation(
             of_lane, key[lane], images, labels, threat, batch_size, randomised
         )
-        with Journal(where, evaluation.says(plan)) as journal:
-            parts.append(evaluation.run(plan, journal, report))
+        kept = KeptBatches(where, evaluation.says(plan), evaluation.answers())
+        parts.append(evaluation.run(plan, kept, report))
     whole = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in dataclasses.fields(AutoAttackResult)
@@ -172,15 +175,24 @@ class _Evaluation:
             ),
         }
 
-    def run(self, plan, journal: Journal, report) -> AutoAttackResult:
+    def answers(self) -> np.ndarray:
+        """Margins of the first images, `[S, B]`."""
+        nothing = Nothing(self.randomised)
+        index = np.broadcast_to(np.arange(self.size), (len(self.keys), self.size))
+        with jax.default_matmul_precision("highest"):  # as in `run`: one program
+            problem = self._problem(index, self.keys, 0)
+            return np.asarray(
+                programs.run(nothing, self.nets, problem, index >= 0).margin
+            )
+
+    def run(self, plan, kept: KeptBatches, report) -> AutoAttackResult:
         """All stages, each on what the ones before left."""
         with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
-            for number, stage in enumerate((None, *plan)):
-                ranks = stage.ranks if stage else (0,)
-                for rank in ranks:
-                    self._meet(number, stage, rank, journal, report)
+            for number, stage in enumerate(plan):
+                for rank in stage.ranks:
+                    self._meet(number, stage, rank, kept, report)
         start = np.asarray(self.images, np.float64)
-        length = [_distance(self.threat.norm, found - start) for found in self.found]
+        length = [host_lengths(found - start, self.threat.norm) for found in self.found]
         return AutoAttackResult(
             images=self.found,
             robust=self.broken_by == ROBUST,
@@ -191,24 +203,23 @@ class _Evaluation:
             rejected=self.rejected,
         )
 
-    def _meet(self, number, stage, rank, journal: Journal, report) -> None:
+    def _meet(self, number, stage: Stage, rank, kept: KeptBatches, report) -> None:
         """One attempt of one attack with every image that is left, batch by batch."""
         left = [np.flatnonzero(row == ROBUST) for row in self.broken_by]
         batches = -(-max(map(len, left)) // self.size)
         for batch in range(batches):
             part = slice(batch * self.size, (batch + 1) * self.size)
             chosen = [row[part] for row in left]
-            name = f"{number:02d}-{stage.name if stage else CLEAN}-{rank}-{batch:04d}"
-            outcome = journal.recall(name)
+            name = f"{number:02d}-{stage.name}-{rank}-{batch:04d}"
+            outcome = kept.recall(name)
             if outcome is None:
                 outcome = self._attack(number, stage, rank, batch, chosen)
-                journal.keep(name, outcome)
-            self._record(stage.name if stage else CLEAN, chosen, outcome)
+                kept.add(name, outcome)
+            self._record(stage.name, chosen, outcome)
             if report:
                 robust = int(np.sum(self.broken_by == ROBUST))
-                name = stage.name if stage else CLEAN
                 total = self.broken_by.size
-                report(Progress(name, rank, batch + 1, batches, robust, total))
+                report(Progress(stage.name, rank, batch + 1, batches, robust, total))
 
     def _attack(self, number, stage, rank, batch, chosen) -> dict[str, np.ndarray]:
         """One batch `[S, B]`; each seed's images are repeated to fill it."""
@@ -217,15 +228,8 @@ class _Evaluation:
         )
         real = np.arange(self.size) < np.array([[len(row)] for row in chosen])
         keys = _fold(self.keys, number, batch)
-        problem = Problem(
-            images=jnp.asarray(self.images[index]),
-            labels=jnp.asarray(self.labels[index]),
-            key=keys,
-            threat=self._for_each_seed(self.threat),
-            rank=self._for_each_seed(rank),
-        )
-        attack = stage.attack if stage else ensemble.Nothing(self.randomised)
-        best = programs.run(attack, self.nets, problem, real)
+        problem = self._problem(index, keys, rank)
+        best = programs.run(stage.attack, self.nets, problem, real)
         claimed = np.asarray(best.margin) >= 0
         found = np.asarray(best.images)
         stands = claimed & real
@@ -244,6 +248,16 @@ class _Evaluation:
             "queries": np.asarray(best.queries),
             "gradients": np.asarray(best.gradients),
         }
+
+    def _problem(self, index: np.ndarray, keys: Array, rank: int) -> Problem:
+        """Of the images `[S, B]`."""
+        return Problem(
+            images=jnp.asarray(self.images[index]),
+            labels=jnp.asarray(self.labels[index]),
+            key=keys,
+            threat=self._for_each_seed(self.threat),
+            rank=self._for_each_seed(rank),
+        )
 
     def _record(self, name, chosen, outcome) -> None:
         for seed, index in enumerate(chosen):
@@ -277,10 +291,3 @@ def _fold(keys: Array, *numbers: int) -> Array:
     for number in numbers:
         keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
     return keys
-
-
-def _distance(norm: str, delta: np.ndarray) -> np.ndarray:
-    flat = np.abs(delta).reshape(len(delta), -1)
-    if norm == "l2":
-        return np.sqrt(np.square(flat).sum(axis=1))
-    return flat.max(axis=1) if norm == "linf" else flat.sum(axis=1)

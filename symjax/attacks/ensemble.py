@@ -13,7 +13,11 @@ from jax import Array
 
 from symjax.attacks.apgd import APGD
 from symjax.attacks.fab import FAB
-from symjax.attacks.losses import largest_margin
+from symjax.attacks.losses import (
+    DLR_CLASSES,
+    TARGETED_DLR_CLASSES,
+    largest_margin,
+)
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.square import Square
 from symjax.attacks.stepwise import Best, Problem, Stepwise
@@ -79,7 +83,10 @@ def stages(
         raise ValueError(f"attacks {unknown}: expected some of {list(STAGES)}.")
     wide = norm == "l1" and version not in ("plus", "rand")
     radii = L1_RADII if wide else (1.0,)
-    dlr, targeted_dlr = ("dlr" if classes > n else "margin" for n in (2, 3))
+    dlr, targeted_dlr = (
+        "dlr" if classes >= least else "margin"
+        for least in (DLR_CLASSES, TARGETED_DLR_CLASSES)
+    )
     draws = eot if version == "rand" else 0
     restarts = tuple(range(RESTARTS if version == "plus" else 1))
     last = min(target_classes + 1, classes)
@@ -119,10 +126,21 @@ class Nothing:
             best.offer(problem.images, largest_margin(logits, problem.labels))
         )
 
-    def move(self, logits_fn: LogitsFn, problem: Problem, index: Array, state):
-        """There is none."""
-        raise NotImplementedError
+    def move(
+        self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
+    ) -> tuple[_State, Array]:
+        """Stays where it is."""
+        del logits_fn, index
+        return state, problem.images
 
-    def judge(self, logits_fn: LogitsFn, problem: Problem, index: Array, state, x):
-        """There is none."""
-        raise NotImplementedError
+    def judge(
+        self,
+        logits_fn: LogitsFn,
+        problem: Problem,
+        index: Array,
+        state: _State,
+        x: Array,
+    ) -> _State:
+        """Learns nothing."""
+        del logits_fn, problem, index, x
+        return state

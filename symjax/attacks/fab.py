@@ -14,20 +14,20 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from symjax.attacks import projection, stepwise
+from symjax.attacks import boundary, projection, stepwise
 from symjax.attacks.losses import largest_margin, ranked_class
 from symjax.attacks.result import (
     AttackResult,
     LogitsFn,
     check,
     check_classes,
+    check_rank,
     one_radius,
     select,
 )
 from symjax.attacks.stepwise import Best, Problem
 from symjax.attacks.threat import ThreatModel
 
-TINY = 1e-12
 SHORTEST = 1e-8  # of a projection, where two are compared
 
 
@@ -75,7 +75,7 @@ def fab(
       final search towards the image.
     """
     check(images, labels, threat)
-    check_classes(logits_fn, images, labels)
+    check_rank(rank, check_classes(logits_fn, images, labels), targeted)
     attack = FAB(steps, targeted, alpha_max, eta, beta)
     rank = rank if targeted else restart
     problem = Problem(images, labels, key, threat, rank)
@@ -149,8 +149,7 @@ class FAB:
         x = (x + self.eta * to_here) * (1 - alpha) + (
             images + self.eta * to_there
         ) * alpha
-        low, high = (jnp.asarray(b).reshape(1, 1, 1, -1) for b in threat.bounds)
-        return state, jnp.clip(x, low, high).astype(images.dtype)
+        return state, threat.clip(x).astype(images.dtype)
 
     def judge(
         self,
@@ -185,29 +184,13 @@ class FAB:
         return best.spend(1, 1 if self.targeted else classes)
 
     def _boundary(self, logits_fn, problem, x, target) -> tuple[Array, Array]:
-        """The nearest linearised boundary at x: its value `[B]` and gradient."""
-        labels = problem.labels
-
-        def towards(x):
-            logits = logits_fn(x)
-            label = jnp.take_along_axis(logits, labels[:, None], axis=1)
-            return logits - label
-
-        gaps, back = jax.vjp(towards, x)
+        """The linearised boundary at x, nearest or to the target: gap and normal."""
+        call = logits_fn, x, problem.labels
         if self.targeted:
-            one_hot = jax.nn.one_hot(target, gaps.shape[1], dtype=gaps.dtype)
-            gap = jnp.sum(gaps * one_hot, axis=1)
-            return jnp.nan_to_num(gap), jnp.nan_to_num(back(one_hot)[0])
-        basis = jnp.eye(gaps.shape[1], dtype=gaps.dtype)
-        rows = jnp.broadcast_to(basis[:, None], (len(basis), *gaps.shape))
-        normals = jnp.nan_to_num(jax.vmap(lambda row: back(row)[0])(rows))
-        gaps = jnp.nan_to_num(gaps)
-        dual = jax.vmap(lambda g: _dual(problem.threat, g))(normals).T
-        distance = jnp.abs(gaps) / (TINY + dual)
-        is_label = jax.nn.one_hot(labels, gaps.shape[1], dtype=bool)
-        nearest = jnp.argmin(jnp.where(is_label, jnp.inf, distance), axis=1)
-        which = jnp.arange(len(x))
-        return gaps[which, nearest], normals[nearest, which]
+            found = boundary.towards(*call, target, problem.threat)
+        else:
+            found = boundary.nearest(*call, problem.threat)
+        return found.gap, found.normal
 
 
 def _take(best: Best, which: Array, x: Array, margin: Array) -> Best:
@@ -234,20 +217,9 @@ def _random_start(problem: Problem) -> Array:
         noise = jax.random.uniform(key, images.shape, images.dtype, -1.0, 1.0)
     else:
         noise = jax.random.normal(key, images.shape, images.dtype)
-    low, high = (jnp.asarray(b).reshape(1, 1, 1, -1) for b in threat.bounds)
-    whole = threat.lengths(jnp.broadcast_to(high - low, images.shape))
-    radius = jnp.minimum(threat.eps, whole) / 2  # eps may be infinite
+    radius = jnp.minimum(threat.eps, threat.longest(images)) / 2  # eps may be infinite
     x = images + radius * noise / threat.lengths(noise)
-    return jnp.clip(x, low, high).astype(images.dtype)
-
-
-def _dual(threat: ThreatModel, gradients: Array) -> Array:
-    """The dual norm of each image's gradient, `[B]`."""
-    axes = (1, 2, 3)
-    if threat.norm == "l2":
-        return jnp.sqrt(jnp.sum(jnp.square(gradients), axes))
-    reduce = jnp.sum if threat.norm == "linf" else jnp.max
-    return reduce(jnp.abs(gradients), axes)
+    return threat.clip(x).astype(images.dtype)
 
 
 def _dot(a: Array, b: Array) -> Array:

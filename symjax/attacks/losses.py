@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+DLR_CLASSES, TARGETED_DLR_CLASSES = 3, 4
+"""Logits that the losses look at."""
 TINY = 1e-12  # in the DLR's denominators, as in the reference implementation
 
 
@@ -44,7 +46,7 @@ def dlr(logits: Array, labels: Array) -> Array:
       Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of
       Diverse Parameter-free Attacks, ICML 2020, Equation 6.
     """
-    largest = _largest(logits, 3, "dlr")
+    largest = _largest(logits, DLR_CLASSES, "dlr")
     return margin(logits, labels) / (largest[:, 0] - largest[:, 2] + TINY)
 
 
@@ -72,7 +74,7 @@ def targeted_dlr(logits: Array, labels: Array, targets: Array) -> Array:
     References:
       Croce and Hein, ICML 2020, Equation 7.
     """
-    largest = _largest(logits, 4, "targeted dlr")
+    largest = _largest(logits, TARGETED_DLR_CLASSES, "targeted dlr")
     scale = largest[:, 0] - (largest[:, 2] + largest[:, 3]) / 2
     return targeted_margin(logits, labels, targets) / (scale + TINY)
 

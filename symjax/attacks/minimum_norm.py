@@ -17,6 +17,7 @@ from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from symjax.attacks import boundary
 from symjax.attacks.losses import largest_margin, margin
 from symjax.attacks.result import (
     AttackResult,
@@ -26,10 +27,8 @@ from symjax.attacks.result import (
     one_radius,
     select,
 )
-from symjax.attacks.threat import ROUNDING, Norm, ThreatModel
+from symjax.attacks.threat import ROUNDING, ThreatModel
 
-DUAL: dict[Norm, Norm] = {"l2": "l2", "linf": "l1"}
-TINY = float(jnp.finfo(jnp.float32).tiny)
 LEAST = 1e-10  # of what has to be positive
 # As in Carlini and Wagner's code:
 INSIDE = 0.9999995  # of the way to the bounds, where arctanh is finite
@@ -81,16 +80,14 @@ def deepfool(
       Neural Networks, CVPR 2016, Algorithm 2 and Section 3.3.
     """
     del key
-    classes = _check("deepfool", tuple(DUAL), logits_fn, images, labels, threat)
+    classes = _check("deepfool", ("l2", "linf"), logits_fn, images, labels, threat)
     _at_least("deepfool", 1, steps=steps)
     _at_least("deepfool", 0, overshoot=overshoot)
-    low, high = _bounds(threat)
-    whole = threat.lengths(jnp.broadcast_to(high - low, images.shape))
+    whole = threat.longest(images)
     little = threat.lengths(jnp.full_like(images, ROUNDING))
 
     def moved(total):
-        x = jnp.clip(images + (1 + overshoot) * total, low, high)
-        return x.astype(images.dtype)
+        return threat.clip(images + (1 + overshoot) * total).astype(images.dtype)
 
     def unfinished(state):
         index, correct, *_ = state
@@ -99,9 +96,10 @@ def deepfool(
     def step(state):
         index, _, total, taken = state
         x = moved(total)
-        correct, normal, length = _nearest_boundary(logits_fn, x, labels, threat)
-        length = jnp.minimum(length + little, whole)
-        farther = select(correct, threat.ascend(total, normal, length), total)
+        near = boundary.nearest(logits_fn, x, labels, threat)
+        correct = largest_margin(near.logits, labels) < 0
+        length = jnp.minimum(near.distance[:, None, None, None] + little, whole)
+        farther = select(correct, threat.ascend(total, near.normal, length), total)
         return index + 1, correct, farther, taken + correct
 
     everyone, none = jnp.full(len(images), True), jnp.zeros(len(images), jnp.int32)
@@ -200,27 +198,6 @@ def _result(found, distance, images, threat, queries, gradients) -> AttackResult
     )
 
 
-def _nearest_boundary(
-    logits_fn: LogitsFn, x: Array, labels: Array, threat: ThreatModel
-) -> tuple[Array, Array, Array]:
-    """Whether x is correct `[B]`; the nearest boundary's gradient, and its distance.
-
-    The gradient is `[B, H, W, C]` and the distance `[B, 1, 1, 1]`.
-    """
-    logits, back = jax.vjp(logits_fn, x)
-    is_label = jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype)
-    basis = jnp.eye(logits.shape[1], dtype=logits.dtype)
-    (normals,) = jax.vmap(back)(basis[:, None] - is_label[None])
-    normals = jnp.nan_to_num(normals, posinf=0.0, neginf=0.0)
-    dual = jax.vmap(ThreatModel(DUAL[threat.norm], threat.eps).lengths)(normals)
-    dual = dual[..., 0, 0, 0].T
-    gaps = jnp.take_along_axis(logits, labels[:, None], axis=1) - logits
-    distance = jnp.where(is_label > 0, jnp.inf, gaps / jnp.maximum(dual, TINY))
-    nearest, each = jnp.argmin(distance, axis=1), jnp.arange(len(x))
-    length = distance[each, nearest][:, None, None, None]
-    return largest_margin(logits, labels) < 0, normals[nearest, each], length
-
-
 def _objective(logits_fn, images, labels, threat, confidence, constant, w):
     """The loss of all images; of each, loss, x, and the distance if x is an error."""
     x = _to_pixels(w, threat).astype(images.dtype)
@@ -253,8 +230,7 @@ def _minimise(objective, w: Array, best, settings):
         look = abort_early & (index % every == 0)
         searching &= ~look | (losses <= IMPROVED * before)
         before = jnp.where(look, losses, before)
-        gradients = jnp.nan_to_num(gradients, posinf=0.0, neginf=0.0)
-        updates, moments = adam.update(gradients, moments)
+        updates, moments = adam.update(boundary.finite(gradients), moments)
         free = optax.apply_updates(w, updates), moments
         return index + 1, free, searching, before, seen, best
 
@@ -266,19 +242,14 @@ def _minimise(objective, w: Array, best, settings):
 
 
 def _to_free(x: Array, threat: ThreatModel) -> Array:
-    low, high = _bounds(threat)
+    low, high = threat.limits
     place = (x - low) / (high - low) * 2 - 1
     return jnp.arctanh(jnp.clip(place, -INSIDE, INSIDE))
 
 
 def _to_pixels(w: Array, threat: ThreatModel) -> Array:
-    low, high = _bounds(threat)
-    return jnp.clip(low + (jnp.tanh(w) + 1) / 2 * (high - low), low, high)
-
-
-def _bounds(threat: ThreatModel) -> tuple[Array, Array]:
-    low, high = (jnp.asarray(bound).reshape(1, 1, 1, -1) for bound in threat.bounds)
-    return low, high
+    low, high = threat.limits
+    return threat.clip(low + (jnp.tanh(w) + 1) / 2 * (high - low))
 
 
 def _check(name, norms, logits_fn, images, labels, threat) -> int:

@@ -48,11 +48,11 @@ def _programs(attack: Stepwise, seeds: int):
     On an accelerator the steps are a loop in the program; on a CPU, on the host.
     """
     over = _over(seeds)
-    begin = compilation.jit(over(functools.partial(_begin, attack)))
+    begin = compilation.jit(over(attack.begin))
     if jax.default_backend() == "cpu":
         move, judge = (
-            compilation.jit(over(functools.partial(part, attack)), donate_argnums=3)
-            for part in (_move, _judge)
+            compilation.jit(over(part), donate_argnums=3)
+            for part in (attack.move, attack.judge)
         )
 
         def advance(nets, problem, first, last, state):
@@ -63,29 +63,14 @@ def _programs(attack: Stepwise, seeds: int):
             return state
 
         return begin, advance
-    loop = compilation.jit(over(functools.partial(_loop, attack)), donate_argnums=4)
+    steps = functools.partial(stepwise.advance, attack)
+    loop = compilation.jit(over(steps), donate_argnums=4)
 
     def advance_together(nets, problem, first, last, state):
         bounds = (np.full(seeds, index, np.int32) for index in (first, last))
         return loop(nets, problem, *bounds, state)
 
     return begin, advance_together
-
-
-def _begin(attack, net, problem):
-    return attack.begin(net, problem)
-
-
-def _move(attack, net, problem, index, state):
-    return attack.move(net, problem, index, state)
-
-
-def _judge(attack, net, problem, index, state, x):
-    return attack.judge(net, problem, index, state, x)
-
-
-def _loop(attack, net, problem, first, last, state):
-    return stepwise.advance(attack, net, problem, first, last, state)
 
 
 @functools.cache

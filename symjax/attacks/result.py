@@ -26,8 +26,9 @@ class AttackResult(struct.PyTreeNode):
       distance: `[B]`, of the returned from the given image in the threat's norm; of a
         minimum-norm attack, of the closest error found, in the ball or not, and
         infinite where there was none.
-      queries: `[B]`, int32, forward passes spent.
-      gradients: `[B]`, int32, backward passes spent.
+      queries: `[B]`, int32, forward passes spent; of APGD, FAB and Square, until the
+        image was broken.
+      gradients: `[B]`, int32, backward passes spent, likewise.
     """
 
     images: Array
@@ -98,6 +99,18 @@ def check_classes(logits_fn: LogitsFn, images: Array, labels: Array) -> int:
     if _known(labels) and np.max(labels) >= shape[1]:
         raise ValueError(f"label {np.max(labels)}: the net has {shape[1]} classes.")
     return shape[1]
+
+
+def check_rank(rank: int | Array, classes: int, targeted: bool) -> None:
+    """Refuses a target that is no wrong class.
+
+    Raises:
+      ValueError: if the attack is targeted and a known rank is not 2 to K.
+    """
+    if targeted and _known(rank) and not 2 <= int(rank) <= classes:
+        raise ValueError(
+            f"rank={rank}: expected 2 to {classes}, the number of classes."
+        )
 
 
 def one_radius(name: str, threat: ThreatModel) -> None:

@@ -8,15 +8,13 @@ linf they share its signs, one a channel, as well.
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jax import Array
 
-from symjax.attacks import stepwise
+from symjax.attacks import stepwise, windows
 from symjax.attacks.losses import largest_margin
 from symjax.attacks.result import (
     AttackResult,
@@ -31,8 +29,6 @@ from symjax.attacks.threat import ThreatModel
 
 TINY = 1e-12
 INSIDE = 1 - 1e-6  # l1: of eps, so that rounding stays in the ball
-HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""After more queries than these the window's area is half of what it was before."""
 
 
 def square(
@@ -125,9 +121,12 @@ class Square:
         key = jax.random.fold_in(problem.key, problem.rank)
         key = jax.random.fold_in(key, 1 + index)
         height, width = problem.images.shape[1:3]
-        sizes = self._sizes(height, width, problem.threat.norm)
+        norm = problem.threat.norm
+        sizes = windows.sizes(
+            self.queries, self.initial_share, self.rescale, height, width, norm
+        )
         which = jnp.asarray(sizes)[index]
-        move = _paint if problem.threat.norm == "linf" else _shift_mass
+        move = _paint if norm == "linf" else _shift_mass
         return state, move(key, problem, state.x, which, tuple(sorted(set(sizes))))
 
     def judge(
@@ -148,26 +147,6 @@ class Square:
             best, select(better, x, state.x), jnp.where(better, margin, state.margin)
         )
 
-    def _sizes(self, height: int, width: int, norm: str) -> tuple[int, ...]:
-        """The window's side at each query."""
-        return _sizes(self, height, width, norm)
-
-
-@functools.cache
-def _sizes(attack: Square, height: int, width: int, norm: str) -> tuple[int, ...]:
-    sizes = []
-    for index in range(attack.queries):
-        count = index
-        if attack.rescale:
-            count = int(index / attack.queries * 10_000)
-        halved = sum(count > threshold for threshold in HALVINGS)
-        area = attack.initial_share / 2**halved * height * width
-        size = max(round(area**0.5), 1 if norm == "linf" else 3)
-        if norm != "linf":
-            size += size % 2 == 0
-        sizes.append(min(size, height, width))
-    return tuple(sizes)
-
 
 def _signs(key: Array, shape: tuple[int, ...]) -> Array:
     return jax.random.rademacher(key, shape, jnp.float32)
@@ -185,7 +164,7 @@ def _paint(key, problem: Problem, x, size, sizes) -> Array:
     """A window of one sign a channel, in linf."""
     del sizes
     place_key, sign_key = jax.random.split(key)
-    mask = _window(place_key, x.shape[1:3], size)[None, :, :, None]
+    mask = windows.drawn(place_key, x.shape[1:3], size)[None, :, :, None]
     sign = _signs(sign_key, (1, 1, 1, x.shape[-1]))
     threat = problem.threat
     return threat.project(x + 2 * threat.eps * sign * mask, problem.images)
@@ -197,14 +176,14 @@ def _shift_mass(key, problem: Problem, x, size, sizes) -> Array:
     images, threat = problem.images, problem.threat
     batch, height, width, channels = images.shape
     delta = x - images
-    corner = _corner(keys[0], (height, width), size)
-    here = _window_at(corner, (height, width), size)[None, :, :, None]
-    there = _window(keys[1], (height, width), size)[None, :, :, None]
+    corner = windows.corner(keys[0], (height, width), size)
+    here = windows.inside(corner, (height, width), size)[None, :, :, None]
+    there = windows.drawn(keys[1], (height, width), size)[None, :, :, None]
     bumps = jnp.stack(
-        [jnp.asarray(_padded_bump(s, height, width, threat.norm)) for s in sizes]
+        [jnp.asarray(windows.padded_bump(s, height, width, threat.norm)) for s in sizes]
     )
     bump = bumps[jnp.searchsorted(jnp.asarray(sizes), size)]
-    bump = jnp.where(jax.random.bernoulli(keys[2]), _transposed(bump), bump)
+    bump = jnp.where(jax.random.bernoulli(keys[2]), windows.transposed(bump), bump)
     bump = jnp.roll(bump, corner, (0, 1))[None, :, :, None]
     new = bump * _signs(keys[3], (batch, 1, 1, channels))
     new += here * delta / (TINY + _mass(here * delta, threat.norm))
@@ -228,8 +207,7 @@ def _budget(threat: ThreatModel, delta, in_windows, channels: int) -> Array:
 def _onto(threat: ThreatModel, images: Array, delta: Array) -> Array:
     """The image with that perturbation, on the ball's boundary and in the bounds."""
     if threat.norm == "l1":
-        inner = threat.replace(eps=INSIDE * jnp.asarray(threat.eps))
-        return inner.project(images + delta, images)
+        return threat.scaled(INSIDE).project(images + delta, images)
     delta = delta / (TINY + threat.lengths(delta)) * threat.eps
     return threat.project(images + delta, images)
 
@@ -241,31 +219,6 @@ def _mass(delta: Array, norm: str) -> Array:
     return jnp.sqrt(jnp.sum(jnp.square(delta), axis=(1, 2), keepdims=True))
 
 
-def _corner(key: Array, shape: tuple[int, int], size: Array) -> Array:
-    """The upper left corner of a window, `[2]`."""
-    room = jnp.asarray(shape) - size
-    return jnp.floor(jax.random.uniform(key, (2,)) * room).astype(int)
-
-
-def _window_at(corner: Array, shape: tuple[int, int], size: Array) -> Array:
-    """One inside the window, zero elsewhere, `[H, W]`."""
-    inside = []
-    for axis, length in enumerate(shape):
-        place = jnp.arange(length) - corner[axis]
-        inside.append((place >= 0) & (place < size))
-    return (inside[0][:, None] & inside[1][None, :]).astype(jnp.float32)
-
-
-def _window(key: Array, shape: tuple[int, int], size: Array) -> Array:
-    return _window_at(_corner(key, shape, size), shape, size)
-
-
-def _transposed(bump: Array) -> Array:
-    """Of a bump in the upper left corner, also where the image is not square."""
-    side = min(bump.shape)
-    return bump.at[:side, :side].set(bump[:side, :side].T)
-
-
 def _grid(key: Array, problem: Problem) -> Array:
     """Five by five bumps with a sign for each image and channel, l2 and l1."""
     images, threat = problem.images, problem.threat
@@ -274,7 +227,7 @@ def _grid(key: Array, problem: Problem) -> Array:
     rows, columns = height // side, width // side
     origin = (height - 5 * side) // 2 if height >= 5 else 0
     sign_key, turn_key = jax.random.split(key)
-    bump = jnp.asarray(_bump(side, threat.norm))
+    bump = jnp.asarray(windows.bump(side, threat.norm))
     turned = jax.random.bernoulli(turn_key, shape=(rows, columns, 1, 1))
     tiles = jnp.where(turned, bump.T, bump)
     signs = _signs(sign_key, (batch, rows, columns, channels))
@@ -287,36 +240,3 @@ def _grid(key: Array, problem: Problem) -> Array:
     ]
     delta = jnp.pad(delta, [(0, 0), *after, (0, 0)])
     return _onto(threat, images, delta)
-
-
-@functools.cache
-def _padded_bump(side: int, height: int, width: int, norm: str) -> np.ndarray:
-    return np.pad(_bump(side, norm), [(0, height - side), (0, width - side)])
-
-
-@functools.cache
-def _bump(side: int, norm: str) -> np.ndarray:
-    """The paper's eta: a positive and a negative pyramid, of norm one, `[s, s]`."""
-    half = side // 2
-    bump = np.concatenate(
-        [_pyramid(half, side, norm), -_pyramid(side - half, side, norm)]
-    )
-    return (bump / _length(bump, norm)).astype(np.float32)
-
-
-def _pyramid(height: int, width: int, norm: str) -> np.ndarray:
-    """Nested rectangles, the inner ones higher, of norm one."""
-    power = 2 if norm == "l2" else 4
-    levels = max(height // 2 + 1, width // 2 + 1)
-    pyramid = np.zeros((height, width))
-    for level in range(levels):
-        top, left = height // 2 - level, width // 2 - level
-        extent = 2 * level + 1
-        rows = slice(max(top, 0), min(top + extent, height))
-        columns = slice(max(left, 0), min(left + extent, width))
-        pyramid[rows, columns] += 1 / (level + 1) ** power
-    return pyramid / max(_length(pyramid, norm), TINY)
-
-
-def _length(array: np.ndarray, norm: str) -> float:
-    return float(np.sqrt(np.sum(array**2)) if norm == "l2" else np.sum(np.abs(array)))

@@ -20,6 +20,7 @@ from symjax.attacks import projection
 
 Norm = Literal["linf", "l2", "l1"]
 NORMS = ("linf", "l2", "l1")
+DUAL: dict[Norm, Norm] = {"linf": "l1", "l2": "l2", "l1": "linf"}
 HUGE = 1e30
 SPARSITY = 0.01  # of an l1 step, as SLIDE's
 ROUNDING = 1e-6  # float32 adds to a pixel with an error of at most 6e-8; 16 times that
@@ -62,8 +63,21 @@ class ThreatModel(struct.PyTreeNode):
                 far.reshape(flat), room.reshape(flat), jnp.ones(())
             )
             delta = jnp.where(eps > 0, nearest.reshape(delta.shape) * eps, 0.0)
+        return self.clip(center + delta)
+
+    def scaled(self, factor: ArrayLike) -> "ThreatModel":
+        """The ball so many times as large, in the same bounds."""
+        return self.replace(eps=factor * jnp.asarray(self.eps))
+
+    @property
+    def limits(self) -> tuple[Array, Array]:
+        """The bounds, each a scalar or `[1, 1, 1, C]`."""
         low, high = self.bounds
-        return jnp.clip(center + delta, _per_channel(low), _per_channel(high))
+        return _per_channel(low), _per_channel(high)
+
+    def clip(self, images: Array) -> Array:
+        """The images `[B, H, W, C]` moved into the bounds."""
+        return jnp.clip(images, *self.limits)
 
     def start(self, key: Array, center: Array) -> Array:
         """Uniformly drawn in the ball, then clipped to the bounds: `[B, H, W, C]`."""
@@ -114,14 +128,20 @@ class ThreatModel(struct.PyTreeNode):
 
     def lengths(self, delta: Array) -> Array:
         """The norm of each image of a difference, `[B, 1, 1, 1]`."""
-        if self.norm == "l2":
-            return _lengths(delta)
-        reduce = jnp.max if self.norm == "linf" else jnp.sum
-        return reduce(jnp.abs(delta), axis=(1, 2, 3), keepdims=True)
+        return _lengths(delta, self.norm)
+
+    def dual_lengths(self, gradients: Array) -> Array:
+        """The dual norm of each image's gradient, `[B, 1, 1, 1]`."""
+        return _lengths(gradients, DUAL[self.norm])
+
+    def longest(self, images: Array) -> Array:
+        """The norm of the longest difference within the bounds, `[B, 1, 1, 1]`."""
+        low, high = self.limits
+        return self.lengths(jnp.broadcast_to(high - low, images.shape))
 
     def room(self, images: Array, direction: Array) -> Array:
         """How far each pixel can go, up or down as `direction`, within the bounds."""
-        low, high = (_per_channel(bound) for bound in self.bounds)
+        low, high = self.limits
         room = jnp.where(direction > 0, high - images, images - low)
         return jnp.maximum(room, 0.0)
 
@@ -134,14 +154,8 @@ class ThreatModel(struct.PyTreeNode):
         x, start = np.asarray(images, np.float64), np.asarray(center, np.float64)
         low, high = (np.asarray(bound, np.float64) for bound in self.bounds)
         eps = np.asarray(self.eps, np.float64)
-        relative = np.abs(x - start) / (eps + ROUNDING * np.maximum(eps, 1))
-        if self.norm == "linf":
-            length = relative.max(axis=(1, 2, 3))
-        elif self.norm == "l2":
-            length = np.sqrt(np.square(relative).sum(axis=(1, 2, 3)))
-        else:
-            length = relative.sum(axis=(1, 2, 3))
-        inside = length <= 1
+        relative = (x - start) / (eps + ROUNDING * np.maximum(eps, 1))
+        inside = host_lengths(relative, self.norm) <= 1
         valid = (x >= low - ROUNDING) & (x <= high + ROUNDING)
         finite = np.isfinite(x).all(axis=(1, 2, 3))
         return np.asarray(inside & valid.all(axis=(1, 2, 3)) & finite)
@@ -168,9 +182,18 @@ def _sparse(gradients: Array, sparsity: ArrayLike) -> Array:
     return jnp.where(kept, gradients, 0.0)
 
 
-def _lengths(delta: Array) -> Array:
-    """Euclidean norm of each image, `[B, 1, 1, 1]`."""
-    return jnp.sqrt(jnp.sum(jnp.square(delta), axis=(1, 2, 3), keepdims=True))
+def _lengths(delta: Array, norm: Norm = "l2") -> Array:
+    """The norm of each image, `[B, 1, 1, 1]`."""
+    over = {"axis": (1, 2, 3), "keepdims": True}
+    if norm == "l2":
+        return jnp.sqrt(jnp.sum(jnp.square(delta), **over))
+    return (jnp.max if norm == "linf" else jnp.sum)(jnp.abs(delta), **over)
+
+
+def host_lengths(delta: np.ndarray, norm: Norm) -> np.ndarray:
+    """The norm of each image `[B, H, W, C]` of a difference, on the host: `[B]`."""
+    order = {"linf": np.inf, "l2": 2, "l1": 1}[norm]
+    return np.linalg.norm(delta.reshape(len(delta), -1), order, axis=1)
 
 
 def Linf(  # noqa: N802 - named as the norm is

@@ -9,9 +9,8 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from symjax.attacks.losses import LOSSES
+from symjax.attacks.losses import DLR_CLASSES, LOSSES, TARGETED_DLR_CLASSES
 from symjax.attacks.sanity.subject import (
-    DLR_CLASSES,
     DoesNotApply,
     Finding,
     Subject,
@@ -21,7 +20,6 @@ from symjax.attacks.sanity.subject import (
     evaluate,
 )
 
-TARGETED_DLR_CLASSES = 4  # Croce and Hein 2020, Equation 7
 ONE = 1e-3  # how near the sum of probabilities is to 1, in any dtype
 REPEATS, REPEATED = 1e-5, 3
 """Of the largest logit, between calls on one batch: ours. A deterministic net gives 0,

@@ -69,8 +69,7 @@ def _plant(
         return threat.project(threat.ascend(images, noise, threat.eps), images)
 
     def inner(key):
-        smaller = threat.replace(eps=INNER * threat.eps)
-        return smaller.start(key, images)
+        return threat.scaled(INNER).start(key, images)
 
     keys = jax.random.split(key, (2, POINTS))
     points = jnp.concatenate(

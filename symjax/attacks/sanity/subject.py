@@ -18,7 +18,7 @@ from jax.tree_util import Partial
 
 from symjax import compilation
 from symjax.attacks.gradient import Keep, pgd
-from symjax.attacks.losses import is_correct, largest_margin
+from symjax.attacks.losses import DLR_CLASSES, is_correct, largest_margin
 from symjax.attacks.result import AttackResult, LogitsFn, check, check_classes
 from symjax.attacks.threat import ThreatModel
 from symjax.groups import Group
@@ -33,7 +33,6 @@ _seen: list[np.ndarray] = []
 """Margins of all that the attack that runs asks the net; here, and not with a subject,
 so that the program which fills it serves every subject."""
 
-DLR_CLASSES = 3  # Croce and Hein 2020, Equation 6
 ROUNDING = 1e-12  # of differences of shares, in float64
 
 

@@ -1,0 +1,91 @@
+"""Finished batches of an evaluation, kept in a folder so that a killed one goes on.
+
+    kept = KeptBatches(folder, says, answers)
+    outcome = kept.recall("01-apgd-ce-0-0003")      # None: to be done
+    kept.add("01-apgd-ce-0-0003", outcome)
+
+A batch is written aside and moved into place, so that none is ever half there.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SAME = 1e-3
+"""Of the largest answer: another device rounds in another way, another net differs."""
+
+
+class KeptBatches:
+    """Batches of one call.
+
+    Args:
+      folder: made where it is not there; None keeps nothing.
+      says: what the outcomes depend on: plain values, and "arrays", a sequence of them.
+      answers: what the nets say to some images. Weights that a function closes over are
+        seen in nothing else.
+
+    Raises:
+      ValueError: if the folder holds the batches of another call.
+    """
+
+    def __init__(
+        self, folder: Path | None, says: Mapping[str, Any], answers: np.ndarray
+    ):
+        self._folder = folder
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        now = json.loads(json.dumps({**says, "arrays": _digest(says["arrays"])}))
+        call = folder / "call.json"
+        if not call.exists():
+            _write(folder / "answers.npy", lambda file: np.save(file, answers))
+            _write(call, lambda file: file.write(json.dumps(now, indent=1).encode()))
+        before = json.loads(call.read_text())
+        other = [name for name in now if before.get(name) != now[name]]
+        if not other and not _agree(np.load(folder / "answers.npy"), answers):
+            other = ["logits_fn"]
+        if other:
+            raise ValueError(
+                f"{folder} holds batches of another call, which differs in {other}: "
+                "choose another folder, or remove this one."
+            )
+
+    def recall(self, name: str) -> dict[str, np.ndarray] | None:
+        """The outcome of a batch, if it was kept."""
+        path = self._folder and self._folder / f"{name}.npz"
+        if path is None or not path.exists():
+            return None
+        with np.load(path) as arrays:
+            return dict(arrays)
+
+    def add(self, name: str, outcome: Mapping[str, Any]) -> None:
+        """Writes the outcome of a batch."""
+        if self._folder is not None:
+            path = self._folder / f"{name}.npz"
+            _write(path, lambda file: np.savez_compressed(file, **outcome))
+
+
+def _digest(arrays: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in map(np.ascontiguousarray, arrays):
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _agree(before: np.ndarray, now: np.ndarray) -> bool:
+    finite = np.abs(before[np.isfinite(before)])
+    within = SAME * finite.max(initial=0.0)
+    return np.allclose(now, before, rtol=0, atol=within, equal_nan=True)
+
+
+def _write(path: Path, write: Any) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        write(file)
+    os.replace(partial, path)
