@@ -332,6 +332,17 @@ def test_the_run_folder_keeps_the_configuration(use, tiny, train_run, tmp_path):
     assert whole == {"2", "3"}
 
 
+def test_a_run_from_another_kind_of_device_goes_on(use, tiny, train_run, tmp_path):
+    whole = train_run(tiny(SHORT), tmp_path / "whole")
+    train_run(tiny(SHORT | {"epochs": 1}), tmp_path / "moved")
+    (place,) = (tmp_path / "moved" / "checkpoints").rglob("_sharding")
+    assert "cpu:0" in place.read_text()
+    place.write_text(place.read_text().replace("cpu:0", "cuda:0"))
+    moved = train_run(tiny(SHORT), tmp_path / "moved")
+    assert "resuming after epoch 1" in moved.log
+    chex.assert_trees_all_equal(moved.state, whole.state)
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [

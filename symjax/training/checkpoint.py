@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 
 from symjax.training.state import TrainState
 
@@ -58,12 +59,13 @@ class Checkpoints:
         """The newest checkpoint, bit for bit.
 
         Args:
-          like: a state, or the shapes of one, of the same structure.
+          like: a state, or the shapes of one, of the same structure; where its leaves
+            say no place, they come to the first device, wherever they were saved from.
 
         Returns:
           Its epoch, state and meta.
         """
-        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        shapes = jax.tree.map(_placed, like)
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore()
         )
@@ -72,3 +74,9 @@ class Checkpoints:
             raise FileNotFoundError(f"no checkpoint in {self._manager.directory}.")
         restored: Any = self._manager.restore(epoch, args=items)
         return epoch, restored.state, restored.meta
+
+
+def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Shape and dtype of a leaf, and a place, or Orbax takes that of the saved one."""
+    place = getattr(leaf, "sharding", None) or SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
