@@ -24,7 +24,8 @@ def summary(rows: Sequence[Row]) -> str:
       rows: accuracy rows, of one data set and training mode.
 
     Returns:
-      One line a net. Diverged seeds are left out; `seeds` counts those that are left.
+      One line a net, empty where it was not measured. Diverged seeds are left out;
+      `seeds` counts those that are left.
     """
     frame = pd.DataFrame([row for row in rows if not row["diverged"]])
     frame["percent"] = 100 * frame["value"]
@@ -36,7 +37,7 @@ def summary(rows: Sequence[Row]) -> str:
     table = table.loc[
         list(dict.fromkeys(zip(*(frame[key] for key in NET), strict=True)))
     ]
-    flat = table.reset_index().astype(str)
+    flat = table.reset_index().astype(object).fillna("").astype(str)
     lines = [list(flat.columns), ["---"] * len(flat.columns), *flat.to_numpy().tolist()]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
