@@ -111,6 +111,32 @@ def test_pgd_owes_the_same_at_the_bounds(norm, keep, queries):
     assert (result.gradients == 4).all() and (result.queries == queries).all()
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_targets_are_gone_towards(norm):
+    """On a linear model the target's logit gains eps times the dual norm, exactly."""
+    logits_fn, images, labels = problem(4)
+    targets = (labels + 1 + np.arange(len(labels)) % 3) % 4
+    weights, eps = logits_fn.args[0], 0.05
+    result = pgd(
+        logits_fn,
+        images,
+        labels,
+        KEY,
+        ThreatModel(norm, eps),
+        loss="margin",
+        targets=targets,
+        keep="last",
+        steps=20,
+        random_start=False,
+    )
+    normal = weights[:, targets] - weights[:, labels]
+    dual = np.linalg.norm(normal, 1 if norm == "linf" else 2, axis=0)
+    rows = np.arange(len(labels))
+    before, after = (np.asarray(logits_fn(x)) for x in (images, result.images))
+    gain = (after - before)[rows, targets] - (after - before)[rows, labels]
+    np.testing.assert_allclose(gain, eps * dual, rtol=1e-3)
+
+
 def test_the_best_iterate_is_never_weaker():
     logits_fn, images, labels = problem(4, waves)
     attack = functools.partial(

@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symjax.attacks import cross_entropy, is_correct, margin
+from symjax.attacks import cross_entropy, dlr, is_correct, margin
+from symjax.attacks.losses import LOSSES, TARGETED, ranked_class
 
 LOGITS = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32) * 3
 LABELS = np.random.default_rng(1).integers(0, 5, 20)
+TARGETS = (LABELS + np.random.default_rng(2).integers(1, 5, 20)) % 5
+ROWS = np.arange(20)
 
 
 def test_margin_is_the_best_wrong_logit_minus_the_right_one():
@@ -47,3 +50,44 @@ def test_margin_has_the_gradient_of_the_two_logits_it_compares():
         jnp.array([[3.0, 1.0, 2.0]])
     )
     np.testing.assert_array_equal(gradient, [[1, -1, 0]])
+
+
+def test_dlr_is_the_equation_of_its_paper():
+    """Equation 6 is -(z_y - max z_i) / (z_pi1 - z_pi3), of sorted logits."""
+    wrong = LOGITS.copy()
+    wrong[ROWS, LABELS] = -np.inf
+    down = -np.sort(-LOGITS, axis=1)
+    expected = (wrong.max(axis=1) - LOGITS[ROWS, LABELS]) / (down[:, 0] - down[:, 2])
+    np.testing.assert_allclose(dlr(LOGITS, LABELS), expected, rtol=1e-5)
+    np.testing.assert_allclose(dlr(7 * LOGITS + 3, LABELS), expected, rtol=1e-4)
+    right = expected < 0
+    assert (expected[right] >= -1).all() and 0 < right.sum() < 20
+
+
+def test_targeted_losses_are_their_equations():
+    towards, away = LOGITS[ROWS, TARGETS], LOGITS[ROWS, LABELS]
+    down = -np.sort(-LOGITS, axis=1)
+    share = LOGITS - np.log(np.exp(LOGITS).sum(axis=1, keepdims=True))
+    expected = {
+        "cross_entropy": share[ROWS, TARGETS],
+        "dlr": (towards - away) / (down[:, 0] - (down[:, 2] + down[:, 3]) / 2),
+        "margin": towards - away,
+    }
+    assert set(expected) == set(TARGETED)
+    for name, values in expected.items():
+        found = TARGETED[name](LOGITS, LABELS, TARGETS)
+        np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("losses", "classes"), [(LOSSES, 2), (TARGETED, 3)])
+def test_dlr_refuses_too_few_classes(losses, classes):
+    about = (LABELS % classes,) * (1 if losses is LOSSES else 2)
+    with pytest.raises(ValueError, match=f"and the net has {classes}: use 'margin'"):
+        losses["dlr"](jnp.asarray(LOGITS[:, :classes]), *about)
+
+
+def test_ranked_class_counts_from_the_largest_logit():
+    for rank in range(1, 6):
+        found = ranked_class(jnp.asarray(LOGITS), rank)
+        larger = (LOGITS > LOGITS[ROWS, found][:, None]).sum(axis=1)
+        np.testing.assert_array_equal(larger, rank - 1)
