@@ -17,11 +17,11 @@ from symjax.training.experiment import Config
 from symjax.training.state import TrainState
 
 # Nearly all the time of the tests goes into compiling nets that are then run for a
-# moment: optimise little, and share programs between tests and the commands that they
+# moment: optimise nothing, and share programs between tests and the commands that they
 # call. This works until JAX first computes something.
 CACHE = tempfile.mkdtemp(prefix="symjax-tests-")  # each process of the tests has one
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-QUICKLY = " --xla_backend_optimization_level=1"
+QUICKLY = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "").replace(QUICKLY, "") + QUICKLY
 for name, value in (
     ("jax_platforms", os.environ["JAX_PLATFORMS"]),
