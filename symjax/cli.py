@@ -21,6 +21,8 @@ ATTACKS = (  # those of symjax.evaluation.attack, without its imports; a test co
     "fab fab-t square"
 ).split()
 AUDIT_IMAGES = 200
+METRICS = ["clever", "symmetry"]
+METRIC_IMAGES = 100
 FLAGS = flags.FLAGS
 
 
@@ -47,8 +49,9 @@ def train() -> None:
 
 
 def evaluate() -> None:
-    """`python evaluate.py --attack NAME|--audit [--run R] [--eps 1/255,8/255]`."""
+    """`python evaluate.py --attack NAME|--metric NAME|--audit [--run RUN] [...]`."""
     flags.DEFINE_enum("attack", "none", ATTACKS, "The attack.")
+    flags.DEFINE_enum("metric", None, METRICS, "Measured instead of an attack.")
     flags.DEFINE_bool("audit", False, "Put PGD and the nets to a sanity audit instead.")
     flags.DEFINE_string("run", None, f"Run folder; default: the newest in {RUNS}/.")
     flags.DEFINE_enum("norm", "linf", list(DEFAULT_EPS), "Norm of the perturbation.")
@@ -65,6 +68,9 @@ def evaluate() -> None:
     losses = ["cross_entropy", "dlr", "margin"]
     flags.DEFINE_enum("loss", "cross_entropy", losses, "Ascended by FGSM and PGD.")
     flags.DEFINE_integer("queries", 5000, "Of the Square attack.")
+    flags.DEFINE_float("radius", None, "Of the balls that CLEVER samples, in pixels.")
+    flags.DEFINE_integer("batches", 100, "Maxima that CLEVER takes.")
+    flags.DEFINE_integer("samples", 0, "Of a metric; 0: its default.")
     flags.DEFINE_integer("target_classes", 9, "Of the targeted attacks of AutoAttack.")
     flags.DEFINE_integer("batch_size", 250, "Most images at a time, a seed.")
     flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of computation.")
@@ -78,8 +84,9 @@ def _evaluate() -> int:
     from symjax.training.mesh import is_writer
 
     console = Console(quiet=not is_writer())
-    if FLAGS.audit and FLAGS.attack != "none":
-        raise ValueError("--audit and --attack: ask for one of them.")
+    asked = FLAGS.audit, FLAGS.attack != "none", FLAGS.metric is not None
+    if sum(asked) > 1:
+        raise ValueError("--attack, --metric and --audit: ask for one of them.")
     numbers = parse_eps(FLAGS.eps or DEFAULT_EPS[FLAGS.norm])
     folder = Path(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
     run = evaluation.Run.open(folder, FLAGS.dtype)
@@ -87,6 +94,8 @@ def _evaluate() -> int:
     eps = [in_pixels(number, FLAGS.eps_unit, std) for number in numbers]
     if FLAGS.audit:
         return _audit(run, eps[-1], console)
+    if FLAGS.metric:
+        return _metric(run, console)
     attack = evaluation.Attack(
         FLAGS.attack,
         steps=FLAGS.steps,
@@ -110,6 +119,25 @@ def _evaluate() -> int:
     console.print(table.note(clean, attacked), soft_wrap=True, highlight=False)
     for line in table.broken_by(attacked):
         console.print(line, soft_wrap=True, highlight=False)
+    console.print(f"rows in {store.path}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _metric(run, console) -> int:
+    """Measures a metric of every seed, and prints a line a figure."""
+    from symjax import evaluation
+    from symjax.evaluation import metrics, table
+    from symjax.training.mesh import is_writer
+
+    options = {"samples": FLAGS.samples or None}
+    if FLAGS.metric == "clever":
+        norms = [FLAGS.norm] if FLAGS["norm"].present else None
+        options |= {"norms": norms, "radius": FLAGS.radius, "batches": FLAGS.batches}
+    figures = metrics.figures(FLAGS.metric, **options)
+    store = evaluation.Results(run.folder, write=is_writer())
+    rows = metrics.measure(run, store, figures, FLAGS.n or METRIC_IMAGES, console)
+    console.print(table.heading(rows), soft_wrap=True, highlight=False)
+    console.print(table.figures(rows))
     console.print(f"rows in {store.path}", soft_wrap=True, highlight=False)
     return 0
 

@@ -25,6 +25,7 @@ class Stream(enum.IntEnum):
     AUGMENT = 2
     TRAINING_ATTACK = 3
     EVALUATION_ATTACK = 4
+    METRIC = 5
 
 
 def over_seeds(

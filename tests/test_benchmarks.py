@@ -12,6 +12,7 @@ import pytest
 from benchmarks import (
     attack,
     autoattack,
+    clever,
     ours,
     report,
     roofline,
@@ -114,6 +115,15 @@ def test_autoattack_asks_for_a_run(capsys):
     with pytest.raises(SystemExit):
         autoattack.main([])
     assert "name a trained run" in capsys.readouterr().err
+
+
+def test_clever_without_art(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "art", None)
+    clever.main(["--smoke", "--norm", "linf", "--out", str(tmp_path / "rows")])
+    row = one_row(tmp_path / "rows")
+    assert (row["what"], row["unit"], row["others"]) == ("symjax", "samples/s", [])
+    assert row["setting"]["samples"] == {"symjax": 20}
+    assert "pip install adversarial-robustness-toolbox" in capsys.readouterr().out
 
 
 def test_roofline(tmp_path):

@@ -210,13 +210,20 @@ def _one_batch(run, attack, threat, images, labels, size, index) -> dict[str, An
     return {name: np.asarray(getattr(result, name))[:, : len(images)] for name in names}
 
 
-def _write(store: Results, run: Run, cells, outcome) -> None:
-    common = {
+def origin(run: Run) -> dict[str, Any]:
+    """Where a row comes from: configuration, data, commit, versions, device, time."""
+    return {
         "config": experiments.digest(run.experiment.config),
         "data": run.experiment.dataset.sha256,
+        **provenance.now(),
+    }
+
+
+def _write(store: Results, run: Run, cells, outcome) -> None:
+    common = {
         "batch_size": outcome["batch_size"],
         "seconds_all_seeds": outcome["seconds"],
-        **provenance.now(),
+        **origin(run),
     }
     for index, cell in enumerate(cells):
         if cell_id(cell) in store.rows:

@@ -105,6 +105,11 @@ class Run:
         """All seeds' nets, leading axis S on every leaf; for `over_seeds`."""
         return models.logits_fn(self.experiment.model, self.state.variables)
 
+    @functools.cached_property
+    def layers_fns(self) -> jax.tree_util.Partial:
+        """As `logits_fns`, of all layers."""
+        return models.layers_fn(self.experiment.model, self.state.variables)
+
     def identity(self) -> dict[str, Any]:
         """What a results row says of the run; seed and measurement come on top."""
         config = self.experiment.config

@@ -70,6 +70,34 @@ def mean_and_sd(values: pd.Series) -> str:
     return f"{values.mean():.2f} ± {values.std():.2f}"
 
 
+def figures(rows: Sequence[Row]) -> Table:
+    """A line a figure: its mean over images and seeds, and the spread of the seeds.
+
+    Args:
+      rows: of a metric, one a seed and figure.
+
+    Returns:
+      A table. `undefined` counts images that have no figure, of all seeds.
+    """
+    seeds = len({row["seed"] for row in rows})
+    caption = f"means of {rows[0]['n']:,} {rows[0]['split']} images, {seeds} seeds"
+    table = Table(caption=caption)
+    for column in ("metric", "norm", "mean", "sd over seeds", "undefined"):
+        right = column not in ("metric", "norm")
+        table.add_column(column, justify="right" if right else "left")
+    of_figure: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        of_figure.setdefault((row["metric"], row["norm"] or ""), []).append(row)
+    for (metric, norm), of_seeds in of_figure.items():
+        values = pd.Series([row["value"] for row in of_seeds])
+        undefined = sum(row.get("undefined", 0) for row in of_seeds)
+        spread = f"{values.std():.3g}" if len(values) > 1 else ""
+        table.add_row(
+            metric, norm, f"{values.mean():.4g}", spread, str(undefined or "")
+        )
+    return table
+
+
 def attack_name(row: Row) -> str:
     """The attack as people name it, with its steps."""
     return f"pgd-{row['steps']}" if row["attack"] == "pgd" else row["attack"]

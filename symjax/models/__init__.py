@@ -191,6 +191,21 @@ class _Apply:
         return self.model.apply(variables, images, train=False)  # pyright: ignore
 
 
+@dataclasses.dataclass(frozen=True)
+class _ApplyLayers(_Apply):
+    def __call__(self, variables: Any, images: Array) -> dict[str, Array]:
+        state: Any
+        _, state = self.model.apply(
+            variables,
+            images,
+            train=False,
+            capture_intermediates=lambda module, _: len(module.path) == 1,
+            mutable="intermediates",
+        )
+        kept = state["intermediates"].items()
+        return {name: outputs["__call__"][0] for name, outputs in kept}
+
+
 def logits_fn(model: linen.Module, variables: Any) -> Partial:
     """The net as a callable `[B, H, W, C] -> [B, K]`, running averages in batch norm.
 
@@ -198,6 +213,15 @@ def logits_fn(model: linen.Module, variables: Any) -> Partial:
     checkpoint of the same net compiles nothing, and `vmap` over it is the seed axis.
     """
     return Partial(_Apply(model), variables)
+
+
+def layers_fn(model: linen.Module, variables: Any) -> Partial:
+    """As `logits_fn`, but a dict of the outputs of all layers, by name.
+
+    A layer is a module that the net itself has, such as "block_1"; its output is
+    `[B, H, W, G, C]`, `[B, H, W, C]` or, of "head", the logits `[B, K]`.
+    """
+    return Partial(_ApplyLayers(model), variables)
 
 
 def parameter_count(model: linen.Module, image_shape: tuple[int, int, int]) -> int:

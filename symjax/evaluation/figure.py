@@ -1,0 +1,152 @@
+"""Metrics of a trained run: a row for each seed and figure, like those of an attack.
+
+    measure(run, store, clever.figures(("l2",)), n=100)
+
+A figure is one number a seed, the mean over its images, and what each image came to.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+from rich.console import Console
+from rich.progress import Progress
+
+from symjax.data.augment import to_unit
+from symjax.evaluation.attack import Attack
+from symjax.evaluation.measurement import first_images, origin
+from symjax.evaluation.results import Results, Row, cell_id
+from symjax.evaluation.run import Run
+from symjax.seeds import Stream, of_seed, stream
+
+Report = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """One seed's net, and what it is measured on.
+
+    Attributes:
+      logits_fn: `[B, H, W, C] -> [B, K]`.
+      layers_fn: `[B, H, W, C]` to a dict of its layers' outputs.
+      images: float32 `[n, H, W, C]` in [0, 1].
+      labels: `[n]`.
+      key: for all that is random.
+      folder: where a long measurement keeps what it has done so far, if anywhere.
+      report: called with what is done, and what there is to do.
+    """
+
+    logits_fn: Partial
+    layers_fn: Partial
+    images: np.ndarray
+    labels: np.ndarray
+    key: Array
+    folder: Path | None
+    report: Report
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What one seed came to.
+
+    Attributes:
+      value: the figure.
+      outcomes: arrays `[n, ...]`, of every image.
+      facts: what the row says besides.
+    """
+
+    value: float
+    outcomes: Mapping[str, np.ndarray]
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """Something to measure.
+
+    Attributes:
+      says: its part of the row's identity: "metric", and every setting.
+      find: measures it.
+    """
+
+    says: Mapping[str, Any]
+    find: Callable[[Subject], Found]
+
+
+def measure(
+    run: Run,
+    store: Results,
+    figures: Sequence[Figure],
+    n: int,
+    console: Console | None = None,
+) -> list[Row]:
+    """Measures figures of every seed, and writes the rows; those there are stay.
+
+    Args:
+      run: the trained run.
+      store: where the rows go.
+      figures: what to measure.
+      n: the first n test images.
+      console: where progress goes.
+
+    Returns:
+      One row a figure and seed that did not diverge.
+
+    Raises:
+      ValueError: if the test split has fewer than n images.
+    """
+    images, labels = first_images(run, n)
+    pixels, rows = np.asarray(to_unit(images)), []
+    alive = [index for index, lost in enumerate(run.diverged) if not lost]
+    with Progress(console=console or Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        for figure in figures:
+            for index in alive:
+                identity = _identity(run, figure, len(images), run.seeds[index])
+                if cell_id(identity) not in store.rows:
+                    subject = Subject(
+                        of_seed(run.logits_fns, index),
+                        of_seed(run.layers_fns, index),
+                        pixels,
+                        labels,
+                        stream(of_seed(run.experiment.keys, index), Stream.METRIC),
+                        store.unfinished([identity]),
+                        lambda done, total: progress.update(
+                            task, completed=done, total=total
+                        ),
+                    )
+                    name = f"{figure.says['metric']}, seed {run.seeds[index]}"
+                    progress.update(task, description=name, completed=0, total=None)
+                    _write(run, store, identity, figure.find, subject)
+                rows.append(store.rows[cell_id(identity)])
+    return rows
+
+
+def _identity(run: Run, figure: Figure, n: int, seed: int) -> dict[str, Any]:
+    return {
+        **run.identity(),
+        **Attack("none").identity(),
+        "split": "test",
+        "n": n,
+        "seed": seed,
+        "norm": None,
+        "eps": 0.0,
+        "protocol": "sound",
+        "corruption": None,
+        "severity": 0,
+        **figure.says,
+    }
+
+
+def _write(run, store: Results, identity, find, subject: Subject) -> None:
+    began = time.perf_counter()
+    found = find(subject)
+    seconds = round(time.perf_counter() - began, 3)
+    facts = {**found.facts, "diverged": False, "seconds": seconds, **origin(run)}
+    store.add(identity, found.value, found.outcomes, facts)
+    store.finish([identity])

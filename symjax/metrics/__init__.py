@@ -1,0 +1,17 @@
+"""Robustness without an attack, on any callable `logits_fn: [B, H, W, C] -> [B, K]`.
+
+found = metrics.clever(logits_fn, image, key, norm="l2", radius=2.0)
+"""
+
+from symjax.metrics.clever import Clever, clever, clever_from_maxima, clever_images
+from symjax.metrics.gradient_maxima import Maxima, gradient_maxima, gradient_norms
+
+__all__ = [
+    "Clever",
+    "Maxima",
+    "clever",
+    "clever_from_maxima",
+    "clever_images",
+    "gradient_maxima",
+    "gradient_norms",
+]

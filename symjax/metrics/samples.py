@@ -1,0 +1,76 @@
+"""Samples in balls around images, a block of them at a time.
+
+    keys = keys_of_images(key, len(images))
+    points = draw(threat, images, keys, numbers)               # [N, B, H, W, C]
+
+Sample n of an image depends on the image's key and n alone, so that nothing depends on
+how many are drawn, or how many images are measured, at a time.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from symjax.attacks.threat import ThreatModel
+
+
+def keys_of_images(key: Array, count: int) -> Array:
+    """One key an image, `[B]`.
+
+    Args:
+      key: one key, then image i draws from `fold_in(key, i)`; or `[B]` keys, with which
+        images measured in batches draw as they would together.
+      count: B.
+
+    Raises:
+      ValueError: for another number of keys.
+    """
+    if key.ndim == 0:
+        return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
+    if key.shape != (count,):
+        raise ValueError(f"keys of shape {key.shape}: expected one, or [{count}].")
+    return key
+
+
+def over_samples(
+    step: Callable[[Any, Array, Array], Any], start: Any, samples: int, chunk: int
+) -> Any:
+    """Carries `start` through samples, `chunk` at a time.
+
+    Args:
+      step: of what is carried, sample numbers `[chunk]`, and which of them count
+        `[chunk]`, bool; gives what is carried on.
+      start: an array or a tree of them.
+      samples: how many there are.
+      chunk: how many at a time.
+    """
+    chunk = min(chunk, samples)
+
+    def block(index, carry):
+        numbers = index * chunk + jnp.arange(chunk)
+        return step(carry, numbers, numbers < samples)
+
+    return jax.lax.fori_loop(0, -(-samples // chunk), block, start)
+
+
+def draw(threat: ThreatModel, images: Array, keys: Array, numbers: Array) -> Array:
+    """Samples, uniform in the ball around each image, then moved to valid pixels.
+
+    Args:
+      threat: ball and bounds.
+      images: `[B, H, W, C]`.
+      keys: `[B]`.
+      numbers: `[N]`, which samples of each image.
+
+    Returns:
+      `[N, B, H, W, C]`.
+    """
+
+    def one(number, image, key):
+        return threat.start(jax.random.fold_in(key, number), image[None])[0]
+
+    of_images = jax.vmap(one, (None, 0, 0))
+    return jax.vmap(of_images, (0, None, None))(numbers, images, keys)

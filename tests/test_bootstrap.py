@@ -1,0 +1,52 @@
+"""Bootstrap intervals: known limits, pairs kept together, and NaN told."""
+
+import numpy as np
+import pytest
+
+from symjax.metrics.bootstrap import estimate, ratio_of_means
+
+
+def test_the_interval_of_a_mean_is_that_of_its_normal_limit():
+    values = np.random.default_rng(0).normal(3, 2, size=400)
+    found = estimate(values)
+    half = 1.96 * values.std() / 20
+    assert found.value == pytest.approx(values.mean()) and found.count == 400
+    np.testing.assert_allclose(
+        [found.low, found.high], found.value + np.array([-half, half]), atol=0.03
+    )
+    narrower = estimate(values, confidence=0.5)
+    assert found.low < narrower.low < narrower.high < found.high
+
+
+def test_it_covers_the_truth_as_often_as_it_says():
+    draws = np.random.default_rng(1).normal(size=(200, 50))
+    found = [estimate(values, resamples=300) for values in draws]
+    covered = np.mean([x.low <= 0 <= x.high for x in found])
+    assert 0.88 <= covered <= 0.99
+
+
+def test_images_of_a_ratio_are_drawn_together():
+    below = np.random.default_rng(2).uniform(1, 9, size=30)
+    found = estimate(3 * below, below, statistic=ratio_of_means)
+    np.testing.assert_allclose(found[:3], 3)
+    below[:3] = 0
+    assert estimate(below + 1, below, statistic=ratio_of_means).high < 2
+    assert np.isinf(estimate(below + 1, 0 * below, statistic=ratio_of_means).value)
+
+
+def test_medians_bear_infinities_and_nan_stays():
+    values = np.r_[np.arange(20.0), np.inf]
+    found = estimate(values, statistic=np.median)
+    assert found.value == 10 and 3 <= found.low < 10 < found.high <= 17
+    assert np.isnan(estimate(np.r_[values, np.nan])[:3]).all()
+
+
+def test_the_same_seed_draws_the_same():
+    values = np.random.default_rng(3).normal(size=20)
+    assert estimate(values) == estimate(values) != estimate(values, seed=1)
+
+
+def test_other_shapes_are_refused():
+    for values in ([np.ones(3), np.ones(4)], [np.ones((2, 2))], [np.ones(1)]):
+        with pytest.raises(ValueError, match="expected .B. each"):
+            estimate(*values)

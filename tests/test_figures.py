@@ -1,0 +1,78 @@
+"""Metrics of a trained run become rows; what they measure is tested elsewhere."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from symjax import cli, evaluation
+from symjax.evaluation import clever, metrics, symmetry, table
+from symjax.evaluation.figure import Figure, Found
+from symjax.metrics import clever_images
+from symjax.seeds import Stream, of_seed, stream
+
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture
+def run(trained):
+    return evaluation.Run.open(trained.folder)
+
+
+def test_a_figure_is_a_row_a_seed_and_is_measured_once(run, tmp_path):
+    asked = []
+
+    def find(subject):
+        asked.append(subject)
+        wrong = np.asarray(subject.logits_fn(subject.images)).argmax(1)
+        return Found(0.25, {"class": wrong}, {"undefined": 1})
+
+    store = evaluation.Results(tmp_path)
+    figure = Figure({"metric": "made up", "norm": "l2"}, find)
+    rows = metrics.measure(run, store, [figure], 5, QUIET)
+    again = metrics.measure(run, evaluation.Results(tmp_path), [figure], 5, QUIET)
+    assert len(asked) == 2 and again == rows
+    assert [row["seed"] for row in rows] == [0, 1]
+    for row, subject in zip(rows, asked, strict=True):
+        assert (row["metric"], row["norm"], row["n"]) == ("made up", "l2", 5)
+        assert (row["value"], row["undefined"], row["attack"]) == (0.25, 1, "none")
+        assert {"config", "data", "commit", "versions", "device"} <= set(row)
+        with np.load(tmp_path / "cells" / f"{row['cell_id']}.npz") as kept:
+            logits = subject.layers_fn(subject.images)["head"]
+            np.testing.assert_array_equal(kept["class"], logits.argmax(1))
+    assert not np.array_equal(asked[0].key, asked[1].key)
+    printed = Console(file=io.StringIO(), width=120)
+    printed.print(table.figures(rows))
+    assert "made up" in printed.file.getvalue() and "0.25" in printed.file.getvalue()
+
+
+def test_clever_rows_are_the_scores_of_the_library(run, tmp_path):
+    (figure,) = clever.figures(("l2",), radius=0.5, batches=4, samples=3)
+    rows = metrics.measure(run, evaluation.Results(tmp_path), [figure], 2, QUIET)
+    for row in rows:
+        with np.load(tmp_path / "cells" / f"{row['cell_id']}.npz") as kept:
+            assert row["value"] == pytest.approx(kept["score"].mean())
+            assert 0 <= row["value"] <= 0.5 and kept["score"].shape == (2,)
+    images = run.experiment.dataset.test.images[:2] / np.float32(255)
+    key = stream(of_seed(run.experiment.keys, 1), Stream.METRIC)
+    net = of_seed(run.logits_fns, 1)
+    found = clever_images(net, images, key, "l2", 0.5, batches=4, samples=3)
+    assert rows[1]["value"] == pytest.approx(float(found.score.mean()), rel=1e-6)
+
+
+def test_statements_are_measured_image_by_image(run, tmp_path):
+    wanted = "invariance", "lemma 1"
+    chosen = [each for each in symmetry.figures(2) if each.says["metric"] in wanted]
+    store = evaluation.Results(tmp_path)
+    rows = metrics.measure(run, store, chosen, 3, QUIET)
+    assert [row["metric"] for row in rows] == ["invariance"] * 2 + ["lemma 1"] * 2
+    for row in rows:
+        assert row["low"] <= row["value"] <= row["high"] and row["undefined"] == 0
+        assert row["value"] > 0.01  # the baseline is not invariant
+
+
+def test_the_command_takes_every_metric():
+    assert cli.METRICS == list(metrics.METRICS)
+    with pytest.raises(ValueError, match="metric 'nothing': expected one of"):
+        metrics.figures("nothing")
