@@ -24,7 +24,7 @@ from symjax import attacks, cli, models, seeds
 from symjax.evaluation import Run
 
 PEER = "pyautoattack"
-SMOKE = {"version": ("apgd-ce", "square"), "steps": 2, "queries": 4}
+SMOKE = {"version": ("square",), "queries": 4}
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

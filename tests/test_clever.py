@@ -7,7 +7,6 @@ from pathlib import Path
 import chex
 import jax
 import jax.numpy as jnp
-import linear_models
 import numpy as np
 import pytest
 from jax.tree_util import Partial
@@ -16,6 +15,7 @@ from scipy import stats
 from benchmarks.clever_reference import ORDERS, STARTS, TARGETS
 from symjax import attacks, metrics
 from symjax.attacks import NORMS, ThreatModel
+from tests import linear_models
 
 KEY = jax.random.key(0)
 STORED = dict(np.load(Path(__file__).parent / "data" / "clever_art.npz"))
