@@ -117,20 +117,24 @@ def test_slopes_of_a_linear_net():
 
 
 def test_directions_are_orthogonal_and_as_smooth_as_they_are_to_be():
-    rows, columns = np.mgrid[0:8, 0:8] / 8
-    pictures = np.cos(2 * np.pi * rows), np.sin(2 * np.pi * columns)
-    smooth = jnp.asarray(np.stack(pictures)[..., None], jnp.float32)
-    draw = directions.orthogonal(jnp.stack([smooth, smooth, 0 * smooth]))
+    rows, columns = np.mgrid[0:8, 0:8] * np.pi / 4
+    slow = [np.cos(rows) + 2 * np.sin(columns), 3 * np.sin(rows) - np.cos(columns)]
+    fast = [np.cos(2 * rows), np.sin(3 * rows)]
+    like, other = (jnp.asarray(np.stack(x)[..., None], "f4") for x in (slow, fast))
+    draw = directions.orthogonal(jnp.stack([other, other, 0 * other]))
     keys = jax.random.split(KEY, 2)
-    for noise, low, high in (("white", 0.4, 1.0), ("alike", 0.0, 0.05)):
-        drawn = draw(keys, 1 + smooth, noise)
-        np.testing.assert_allclose(np.linalg.norm(small.flat(drawn), axis=1), 1, 1e-5)
-        assert np.max(np.abs(np.sum(drawn * smooth, axis=(1, 2, 3)))) < 1e-5
-        power = np.abs(np.fft.fft2(drawn[..., 0])) ** 2
-        share = power[:, 2:7].sum(axis=(1, 2)) / power.sum(axis=(1, 2))
-        assert np.all((low <= share) & (share <= high)), noise
+    drawn = {noise: draw(keys, like, noise) for noise in directions.NOISES}
+    for found in drawn.values():
+        np.testing.assert_allclose(np.linalg.norm(small.flat(found), axis=1), 1, 1e-5)
+        assert np.max(np.abs(np.sum(found * other, axis=(1, 2, 3)))) < 1e-5
+        assert np.min(np.abs(found / directions.unit(like) - 1).mean((1, 2, 3))) > 0.1
+    waves = [np.abs(np.fft.fft2(x[..., 0])) for x in (drawn["alike"], like)]
+    alike, given = (x / np.linalg.norm(x, axis=(1, 2), keepdims=True) for x in waves)
+    np.testing.assert_allclose(alike, given, atol=0.05)  # the 0 costs a dimension
+    power = np.abs(np.fft.fft2(drawn["white"][..., 0])) ** 2
+    assert np.min(power[:, 2:7].sum(axis=(1, 2)) / power.sum(axis=(1, 2))) > 0.4
     with pytest.raises(ValueError, match="noise='pink'"):
-        draw(keys, smooth, "pink")
+        draw(keys, like, "pink")
 
 
 def test_what_an_image_draws_does_not_depend_on_its_batch():
