@@ -54,6 +54,7 @@ def evaluate() -> None:
     flags.DEFINE_enum("metric", None, METRICS, "Measured instead of an attack.")
     flags.DEFINE_bool("audit", False, "Put PGD and the nets to a sanity audit instead.")
     flags.DEFINE_string("run", None, f"Run folder; default: the newest in {RUNS}/.")
+    flags.DEFINE_bool("untrained", False, "The nets before their first step.")
     flags.DEFINE_enum("norm", "linf", list(DEFAULT_EPS), "Norm of the perturbation.")
     flags.DEFINE_string("eps", None, f"Radii, as in 1/255,0.03. Default {DEFAULT_EPS}.")
     flags.DEFINE_enum(
@@ -90,6 +91,8 @@ def _evaluate() -> int:
     numbers = parse_eps(FLAGS.eps or DEFAULT_EPS[FLAGS.norm])
     folder = Path(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
     run = evaluation.Run.open(folder, FLAGS.dtype)
+    if FLAGS.untrained:
+        run = run.untrained()
     std = run.experiment.model.std
     eps = [in_pixels(number, FLAGS.eps_unit, std) for number in numbers]
     if FLAGS.audit:

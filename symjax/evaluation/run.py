@@ -89,6 +89,10 @@ class Run:
             )
         return cls(folder, experiment, epoch, state)
 
+    def untrained(self) -> "Run":
+        """The same seeds' nets as they were before the first step, at epoch 0."""
+        return dataclasses.replace(self, epoch=0, state=self.experiment.fresh_state())
+
     @property
     def seeds(self) -> list[int]:
         """The seeds, in the order of the leading axis."""

@@ -87,7 +87,11 @@ def figures(rows: Sequence[Row]) -> Table:
         table.add_column(column, justify="right" if right else "left")
     of_figure: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        of_figure.setdefault((row["metric"], row["norm"] or ""), []).append(row)
+        settings = [
+            str(row[key]) for key in ("length", "method", "sigma") if key in row
+        ]
+        name = ", ".join([row["metric"], *settings])
+        of_figure.setdefault((name, row["norm"] or ""), []).append(row)
     for (metric, norm), of_seeds in of_figure.items():
         values = pd.Series([row["value"] for row in of_seeds])
         undefined = sum(row.get("undefined", 0) for row in of_seeds)

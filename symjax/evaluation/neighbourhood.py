@@ -1,0 +1,157 @@
+"""What the paper says of gradients near an image, on a trained run (Section 4, A.1).
+
+    measure(run, store, neighbourhood.figures(), n=100)
+
+Lengths and radii are in pixel units, and part of each row: the paper states none.
+"""
+
+import numpy as np
+
+from symjax.attacks import NORMS, ThreatModel
+from symjax.evaluation.clever import RADII
+from symjax.evaluation.figure import Figure
+from symjax.evaluation.statement import Statement, Values, figure
+from symjax.metrics import curvature, lipschitz, rescaling, smoothness
+from symjax.metrics.orbit import averaged
+from symjax.metrics.symmetry import deviation
+
+LENGTHS = (0.1, 0.5, 2.0)  # l2; a corner of the linf ball of 8/255 on CIFAR is at 1.7
+NEARBY = 0.1  # of the radius that CLEVER samples: of neighbourhoods
+SAMPLES = 32
+
+
+def figures(samples: int = SAMPLES) -> list[Figure]:
+    """One figure a statement; the first of a statement's values is the row's.
+
+    Args:
+      samples: drawn around an image.
+    """
+    drawn = {"samples": samples}
+    ball = {"norm": "l2", "radius": NEARBY * RADII["l2"], **drawn}
+    statements: list[tuple[dict, Statement]] = [
+        *(
+            (
+                {
+                    "metric": "appendix A.1",
+                    "norm": norm,
+                    "radius": NEARBY * RADII[norm],
+                    **drawn,
+                },
+                _appendix(norm, samples),
+            )
+            for norm in NORMS
+        ),
+        *(
+            ({"metric": name, "length": length, **drawn}, statement(length, samples))
+            for name, statement in (("lemma 5", _lemma_5), ("theorem 2", _theorem_2))
+            for length in LENGTHS
+        ),
+        ({"metric": "theorem 2, orbit", **drawn}, _orbit(samples)),
+        ({"metric": "tangent slope"}, _slope),
+        ({"metric": "section 4.4, variance", **ball}, _variance(samples)),
+        ({"metric": "section 4.5, scales averaged", **ball}, _over_scales(samples)),
+        ({"metric": "section 4.5, frequency"}, _frequency),
+    ]
+    return [figure(says, statement, noisy=True) for says, statement in statements]
+
+
+def _appendix(norm, samples: int) -> Statement:
+    threat = ThreatModel(norm, np.float32(NEARBY * RADII[norm]))
+
+    def statement(subject, images, labels, keys) -> Values:
+        found = lipschitz.ball_suprema(
+            subject.logits_fn, images, labels, keys, threat, samples
+        )
+        return {
+            "ratio": found.ratio[0].mean(axis=-1),
+            "orbit_error": deviation(found.largest),
+        }
+
+    return statement
+
+
+def _lemma_5(length: float, samples: int) -> Statement:
+    def statement(subject, images, labels, keys) -> Values:
+        call = subject.logits_fn, images, labels
+        left = smoothness.orbit_average(*call)
+        off = curvature.tangent_changes(*call, keys, length, samples, "logit")
+        across = np.sqrt(np.square(off.across).mean(axis=1))
+        return {
+            "left_over_right": left.as_written / across,
+            "turned_back_over_right": left.turned_back / across,
+            "left_over_along": left.as_written / off.along,
+            "gradient": left.gradient,
+        }
+
+    return statement
+
+
+def _theorem_2(length: float, samples: int) -> Statement:
+    def statement(subject, images, labels, keys) -> Values:
+        options = images, labels, keys, length, samples
+        alike = curvature.tangent_changes(subject.logits_fn, *options, noise="alike")
+        white = curvature.tangent_changes(subject.logits_fn, *options)
+        mean = curvature.tangent_changes(
+            averaged(subject.logits_fn), *options, noise="alike"
+        )
+        return {
+            "ratio_alike": alike.ratio,
+            "ratio_white": white.ratio,
+            "ratio_alike_of_average": mean.ratio,
+            "along_of_average": mean.along / mean.gradient,
+            "along": alike.along / alike.gradient,
+        }
+
+    return statement
+
+
+def _orbit(samples: int) -> Statement:
+    def statement(subject, images, labels, keys) -> Values:
+        found = curvature.orbit_changes(
+            subject.logits_fn, images, labels, keys, samples
+        )
+        return {
+            "ratio": found.ratio.mean(axis=0),
+            "turned_back": (found.turned_back / found.gradient).mean(axis=0),
+        }
+
+    return statement
+
+
+def _slope(subject, images, labels, keys) -> Values:
+    """Along the tangent over that of a random direction."""
+    del labels, keys
+    along, anywhere = curvature.tangent_slopes(subject.logits_fn, images)
+    return {"ratio": along / anywhere, "along": along}
+
+
+def _variance(samples: int) -> Statement:
+    def statement(subject, images, labels, keys) -> Values:
+        found = _near(subject.logits_fn, images, labels, keys, samples)
+        return {"relative": found.relative, "variance": found.variance}
+
+    return statement
+
+
+def _over_scales(samples: int) -> Statement:
+    """Relative variance of the net averaged over scales, over the net's own."""
+
+    def statement(subject, images, labels, keys) -> Values:
+        mean = rescaling.averaged_over_scales(subject.logits_fn)
+        found = _near(mean, images, labels, keys, samples)
+        own = _near(subject.logits_fn, images, labels, keys, samples)
+        return {"ratio": found.relative / own.relative, "relative": found.relative}
+
+    return statement
+
+
+def _near(logits_fn, images, labels, keys, samples: int) -> smoothness.GradientVariance:
+    threat = ThreatModel("l2", np.float32(NEARBY * RADII["l2"]))
+    return smoothness.gradient_variance(
+        logits_fn, images, labels, keys, threat, samples
+    )
+
+
+def _frequency(subject, images, labels, keys) -> Values:
+    del keys
+    return {"share": smoothness.high_frequency_share(subject.logits_fn, images, labels)}
