@@ -71,6 +71,7 @@ def evaluate() -> None:
     flags.DEFINE_integer("queries", 5000, "Of the Square attack.")
     flags.DEFINE_float("radius", None, "Of the balls that CLEVER samples, in pixels.")
     flags.DEFINE_integer("batches", 100, "Maxima that CLEVER takes.")
+    flags.DEFINE_integer("seeds", 0, "Of a metric: the first so many; 0: all.")
     flags.DEFINE_integer("samples", 0, "Of a metric; 0: its default.")
     flags.DEFINE_integer("target_classes", 9, "Of the targeted attacks of AutoAttack.")
     flags.DEFINE_integer("batch_size", 250, "Most images at a time, a seed.")
@@ -138,7 +139,8 @@ def _metric(run, console) -> int:
         options |= {"norms": norms, "radius": FLAGS.radius, "batches": FLAGS.batches}
     figures = metrics.figures(FLAGS.metric, **options)
     store = evaluation.Results(run.folder, write=is_writer())
-    rows = metrics.measure(run, store, figures, FLAGS.n or METRIC_IMAGES, console)
+    n = FLAGS.n or METRIC_IMAGES
+    rows = metrics.measure(run, store, figures, n, console, FLAGS.seeds)
     console.print(table.heading(rows), soft_wrap=True, highlight=False)
     console.print(table.figures(rows))
     console.print(f"rows in {store.path}", soft_wrap=True, highlight=False)

@@ -84,6 +84,7 @@ def measure(
     figures: Sequence[Figure],
     n: int,
     console: Console | None = None,
+    seeds: int = 0,
 ) -> list[Row]:
     """Measures figures of every seed, and writes the rows; those there are stay.
 
@@ -93,16 +94,22 @@ def measure(
       figures: what to measure.
       n: the first n test images.
       console: where progress goes.
+      seeds: the first so many of the run's; 0: all.
 
     Returns:
       One row a figure and seed that did not diverge.
 
     Raises:
-      ValueError: if the test split has fewer than n images.
+      ValueError: if the test split has fewer than n images, or the run fewer seeds.
     """
     images, labels = first_images(run, n)
     pixels, rows = np.asarray(to_unit(images)), []
-    alive = [index for index, lost in enumerate(run.diverged) if not lost]
+    if not 0 <= seeds <= len(run.seeds):
+        raise ValueError(
+            f"seeds={seeds}: expected 0 (all) to {len(run.seeds)}, those of the run."
+        )
+    asked = range(seeds or len(run.seeds))
+    alive = [index for index in asked if not run.diverged[index]]
     with Progress(console=console or Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
         for figure in figures:

@@ -20,7 +20,7 @@ from symjax.metrics.orbit import turned
 from symjax.nn.resizing import METHODS
 
 FACTORS = (0.5, 2.0)
-FEW_BATCHES, FEW_SAMPLES = 10, 16  # of CLEVER, at every point of an orbit
+FEW_BATCHES, FEW_SAMPLES = 5, 8  # of CLEVER, at every point of an orbit
 
 
 def figures(samples: int = neighbourhood.SAMPLES) -> list[Figure]:
