@@ -129,7 +129,7 @@ def measure(
                     )
                     name = f"{figure.says['metric']}, seed {run.seeds[index]}"
                     progress.update(task, description=name, completed=0, total=None)
-                    _write(run, store, identity, figure.find, subject)
+                    _write(run, store, identity, figure, subject)
                 rows.append(store.rows[cell_id(identity)])
     return rows
 
@@ -150,10 +150,13 @@ def _identity(run: Run, figure: Figure, n: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _write(run, store: Results, identity, find, subject: Subject) -> None:
+def _write(
+    run: Run, store: Results, identity, figure: Figure, subject: Subject
+) -> None:
     began = time.perf_counter()
-    found = find(subject)
+    found = figure.find(subject)
     seconds = round(time.perf_counter() - began, 3)
     facts = {**found.facts, "diverged": False, "seconds": seconds, **origin(run)}
+    facts["settings"] = sorted(figure.says)
     store.add(identity, found.value, found.outcomes, facts)
     store.finish([identity])
