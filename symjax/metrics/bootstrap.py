@@ -80,3 +80,54 @@ def estimate(
         ).confidence_interval
         value = float(statistic(*arrays, axis=-1))
     return Estimate(value, float(found.low), float(found.high), count)
+
+
+def difference(
+    ours: ArrayLike,
+    theirs: ArrayLike,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """The mean difference of two nets on the same images, images and seeds redrawn.
+
+    Each resample draws images, the same for both nets, and seeds, for each net its own:
+    what other images, and training again, would change. Of few seeds, such an interval
+    is too short rather than too long; of one, it knows nothing of training again.
+
+    Args:
+      ours, theirs: `[S, B]` and `[T, B]`, of seeds and images.
+      confidence, resamples, seed: as in `estimate`.
+
+    Returns:
+      An `Estimate` of `mean(ours) - mean(theirs)`; count is B.
+
+    Raises:
+      ValueError: for arrays of other shapes, fewer than two images, or a NaN.
+    """
+    first, second = (np.asarray(x, np.float64) for x in (ours, theirs))
+    shapes = first.shape, second.shape
+    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
+        raise ValueError(f"values of shapes {shapes}: expected [S, B] and [T, B].")
+    count = first.shape[1]
+    if count < 2 or np.isnan(first).any() or np.isnan(second).any():
+        raise ValueError(
+            f"values of shapes {shapes}: expected two images or more and no NaN: leave "
+            "such images out by hand, and say how many they were."
+        )
+    draw = np.random.default_rng(seed)
+    images = draw.integers(count, size=(resamples, count))
+    means = [
+        _redrawn(values, draw.integers(len(values), size=(resamples, len(values))))
+        for values in (first, second)
+    ]  # [resamples, B] each
+    found = np.take_along_axis(means[0] - means[1], images, axis=1).mean(axis=1)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(found, [tail, 1 - tail])
+    return Estimate(first.mean() - second.mean(), float(low), float(high), count)
+
+
+def _redrawn(values: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The mean over drawn seeds: `[S, B]` and `[R, S]` to `[R, B]`."""
+    weights = np.apply_along_axis(np.bincount, 1, seeds, minlength=len(values))
+    return weights @ values / len(values)

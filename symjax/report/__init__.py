@@ -1,0 +1,1 @@
+"""Tables and figures, from rows and cells alone: no net is run."""

@@ -1,0 +1,91 @@
+"""Rows of a run with what every image came to, one array a figure.
+
+for figure in read(Path("runs/baseline"), metric="clever"):
+    figure.name, figure.values                             # [S, n]
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from symjax.evaluation import results
+from symjax.evaluation.results import Row
+
+NAMING = ("norm", "length", "method", "sigma")  # settings that a name has, if any
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One figure of one run.
+
+    Attributes:
+      rows: one a seed, in their order.
+      cells: by name `[S, n, ...]`; the first is the figure itself.
+    """
+
+    rows: list[Row]
+    cells: dict[str, np.ndarray]
+
+    @property
+    def name(self) -> str:
+        """The metric, and those of its settings that tell it from others."""
+        row = self.rows[0]
+        settings = [str(row[key]) for key in NAMING if row.get(key) is not None]
+        return ", ".join([row["metric"], *settings])
+
+    @property
+    def settings(self) -> str:
+        """What was measured, of whichever net; equal for figures to compare."""
+        row = self.rows[0]
+        names = (*row["settings"], "dataset", "data", "split", "n", "protocol")
+        return json.dumps({name: row[name] for name in names}, sort_keys=True)
+
+    @property
+    def values(self) -> np.ndarray:
+        """`[S, n]`, the figure, image by image."""
+        first = next(iter(self.cells.values())).astype(np.float64)
+        return first.reshape(*first.shape[:2], -1).mean(axis=-1)
+
+
+def read(folder: Path, **wanted: Any) -> list[Figure]:
+    """The figures of a run, in the order in which they were measured.
+
+    Args:
+      folder: the run folder.
+      **wanted: of a row: `metric="clever"`, `epoch=8`.
+
+    Raises:
+      FileNotFoundError: if there are none, or a row's cell is gone.
+    """
+    of_figure: dict[str, list[Row]] = {}
+    for row in results.read([folder / "results.jsonl"]):
+        if "settings" in row and all(row[key] == wanted[key] for key in wanted):
+            of_figure.setdefault(_key(row), []).append(row)
+    if not of_figure:
+        asked = f"--metric {wanted['metric']}" if "metric" in wanted else "--metric ..."
+        raise FileNotFoundError(
+            f"{folder}: no rows of {wanted or 'a metric'}: measure them with "
+            f"`python evaluate.py --run {folder} {asked}`."
+        )
+    return [_figure(folder, rows) for rows in of_figure.values()]
+
+
+def _key(row: Row) -> str:
+    names = (*row["settings"], "n", "epoch", "dtype")
+    return json.dumps({name: row[name] for name in names}, sort_keys=True)
+
+
+def _figure(folder: Path, rows: list[Row]) -> Figure:
+    rows = sorted(rows, key=lambda row: row["seed"])
+    cells = []
+    for row in rows:
+        path = folder / "cells" / f"{row['cell_id']}.npz"
+        with np.load(path) as kept:
+            cells.append({name: kept[name] for name in kept.files})
+    names = cells[0]
+    return Figure(
+        rows, {name: np.stack([cell[name] for cell in cells]) for name in names}
+    )

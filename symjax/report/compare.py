@@ -1,0 +1,144 @@
+"""Every net against the baseline, figure by figure, image by image.
+
+    python -m symjax.report.compare --metric clever runs/baseline runs/parallel_rs ...
+
+A Markdown table: means, the paired difference, its 95 % interval (images and seeds
+redrawn), and whether that leaves 0 out. Figures that know which images a seed
+classifies correctly are compared on those that every seed of both nets does.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from symjax.metrics.bootstrap import Estimate, difference
+from symjax.report.cells import Figure, read
+
+HEAD = (
+    "figure",
+    "net",
+    "seeds",
+    "images",
+    "left out",
+    "baseline's mean",
+    "mean",
+    "difference",
+    "95 % interval",
+    "",
+)
+
+
+class Comparison(NamedTuple):
+    """Of two nets' figures of the same images.
+
+    Attributes:
+      baseline, mean: of each, over images and seeds.
+      change: their difference, with its interval; NaN of fewer than two images.
+      left_out: images where a figure of either is not finite, or a seed misclassifies.
+    """
+
+    baseline: float
+    mean: float
+    change: Estimate
+    left_out: int
+
+    @property
+    def verdict(self) -> str:
+        """What the interval leaves: "larger", "smaller" or "open"."""
+        if self.change.low > 0:
+            return "larger"
+        return "smaller" if self.change.high < 0 else "open"
+
+
+def compare(baseline: Figure, other: Figure) -> Comparison:
+    """A net's figure against the baseline's.
+
+    Args:
+      baseline, other: measured with the same settings.
+
+    Raises:
+      ValueError: if they were not.
+    """
+    if baseline.settings != other.settings:
+        raise ValueError(
+            f"{other.rows[0]['run']} was measured with {other.settings}, "
+            f"{baseline.rows[0]['run']} with {baseline.settings}: measure them alike."
+        )
+    kept = _usable(baseline) & _usable(other)
+    lost = int(np.sum(~kept))
+    if kept.sum() < 2:
+        nothing = Estimate(np.nan, np.nan, np.nan, int(kept.sum()))
+        return Comparison(np.nan, np.nan, nothing, lost)
+    ours, theirs = other.values[:, kept], baseline.values[:, kept]
+    return Comparison(theirs.mean(), ours.mean(), difference(ours, theirs), lost)
+
+
+def table(folders: Sequence[Path], metric: str | None = None) -> str:
+    """The nets after the first against the first, in Markdown.
+
+    Args:
+      folders: of runs, the baseline's first.
+      metric: of this name alone, or of those that begin with it; None: all.
+
+    Raises:
+      FileNotFoundError: if a run has no such rows.
+      ValueError: if nothing was measured alike.
+    """
+    base, *others = ([x for x in read(f) if _wanted(x, metric)] for f in folders)
+    lines = [HEAD, ["---"] * len(HEAD)]
+    for figure in base:
+        for found in others:
+            alike = [x for x in found if x.settings == figure.settings]
+            if alike:
+                lines.append(_line(figure, alike[-1]))
+    if len(lines) == 2:
+        raise ValueError(
+            f"{[str(x) for x in folders]}: no figure of {metric or 'any metric'} that "
+            "the first and another were both measured for: measure them alike."
+        )
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _wanted(figure: Figure, metric: str | None) -> bool:
+    return metric is None or figure.rows[0]["metric"].startswith(metric)
+
+
+def _usable(figure: Figure) -> np.ndarray:
+    finite = np.isfinite(figure.values)
+    return np.all(finite & figure.cells.get("correct", True), axis=0)
+
+
+def _line(baseline: Figure, other: Figure) -> list[str]:
+    found = compare(baseline, other)
+    change = found.change
+    return [
+        baseline.name,
+        other.rows[0]["model"],
+        f"{len(baseline.rows)}, {len(other.rows)}",
+        str(change.count),
+        str(found.left_out),
+        f"{found.baseline:.4g}",
+        f"{found.mean:.4g}",
+        f"{change.value:+.3g}",
+        f"{change.low:+.3g} to {change.high:+.3g}",
+        found.verdict,
+    ]
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--metric", help="figures whose name begins so; default: all")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="RUN")
+    options = parser.parse_args()
+    try:
+        print(table(options.folders, options.metric), end="")
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Reports read rows and cells alone; figures are compared image by image."""
+
+import numpy as np
+import pytest
+
+from symjax.evaluation import Results
+from symjax.metrics.bootstrap import difference
+from symjax.report import cells, compare
+
+
+def write(folder, values, name="made up", correct=None, **settings):
+    """Rows of a net, `values` being `[S, n]`."""
+    store = Results(folder)
+    for seed, of_seed in enumerate(values):
+        says = {"metric": name, "norm": "l2", **settings}
+        net = {"run": folder.name, "model": folder.name, "epoch": 1, "dtype": "float32"}
+        identity = {**net, "seed": seed, "n": len(of_seed), "split": "test", **says}
+        identity |= {"dataset": "digits", "protocol": "sound"}
+        arrays = {"value": of_seed}
+        if correct is not None:
+            arrays["correct"] = correct[seed]
+        facts = {"settings": sorted(says), "data": "hash", "diverged": False}
+        store.add(identity, float(np.mean(of_seed)), arrays, facts)
+
+
+def test_figures_come_back_by_seed_and_with_their_settings(tmp_path):
+    values = np.arange(6.0).reshape(2, 3)
+    write(tmp_path / "net", values)
+    write(tmp_path / "net", values + 1, length=0.5)
+    first, second = cells.read(tmp_path / "net")
+    assert (first.name, second.name) == ("made up, l2", "made up, l2, 0.5")
+    np.testing.assert_array_equal(second.values, values + 1)
+    assert first.settings != second.settings
+    with pytest.raises(FileNotFoundError, match="evaluate.py --run .* --metric clever"):
+        cells.read(tmp_path / "net", metric="clever")
+
+
+def test_pairing_takes_away_what_images_have_in_common(tmp_path):
+    draw = np.random.default_rng(0)
+    images = draw.normal(scale=100, size=40)
+    base = images + draw.normal(size=(5, 40))
+    write(tmp_path / "base", base)
+    write(tmp_path / "up", images + 2 + draw.normal(size=(5, 40)))
+    write(tmp_path / "same", images + draw.normal(size=(5, 40)))
+    of = {name: cells.read(tmp_path / name)[0] for name in ("base", "up", "same")}
+    up, same = (compare.compare(of["base"], of[name]) for name in ("up", "same"))
+    assert (up.verdict, same.verdict) == ("larger", "open")
+    assert up.change.value == pytest.approx(2, abs=0.3) and up.change.count == 40
+    assert up.mean - up.baseline == pytest.approx(up.change.value)
+    assert compare.compare(of["up"], of["base"]).verdict == "smaller"
+    text = compare.table([tmp_path / name for name in ("base", "up", "same")], "made")
+    assert [line.split(" | ")[-1].strip(" |") for line in text.splitlines()[2:]] == [
+        "larger",
+        "open",
+    ]
+
+
+def test_images_that_a_seed_misclassifies_or_that_have_no_figure_are_left_out(tmp_path):
+    base, other = np.zeros((2, 6)), np.ones((2, 6))
+    other[0, 2] = np.nan
+    known = np.ones((2, 6), bool)
+    known[1, 0] = False
+    write(tmp_path / "base", base, correct=np.ones((2, 6), bool))
+    write(tmp_path / "other", other, correct=known)
+    pair = (cells.read(tmp_path / name)[0] for name in ("base", "other"))
+    found = compare.compare(*pair)
+    assert (found.left_out, found.change.count, found.mean) == (2, 4, 1.0)
+
+
+def test_figures_with_other_settings_are_not_compared(tmp_path):
+    write(tmp_path / "base", np.zeros((1, 3)), radius=1.0)
+    write(tmp_path / "other", np.ones((1, 3)), radius=2.0)
+    pair = [cells.read(tmp_path / name)[0] for name in ("base", "other")]
+    with pytest.raises(ValueError, match="measure them alike"):
+        compare.compare(*pair)
+    with pytest.raises(ValueError, match="no figure of any metric"):
+        compare.table([tmp_path / "base", tmp_path / "other"])
+
+
+def test_the_interval_covers_what_other_images_and_seeds_would_give():
+    """Normal effects of images and seeds: 95 % intervals hold the truth that often."""
+    draw, hits, trials = np.random.default_rng(1), 0, 200
+    for trial in range(trials):
+        image = draw.normal(size=30)
+        nets = [
+            image + draw.normal(scale=0.3, size=(8, 1)) + draw.normal(size=(8, 30))
+            for _ in range(2)
+        ]
+        found = difference(*nets, resamples=400, seed=trial)
+        hits += found.low <= 0 <= found.high
+    assert 0.88 <= hits / trials <= 0.99
+
+
+def test_differences_of_what_cannot_be_are_refused():
+    with pytest.raises(ValueError, match=r"expected \[S, B\] and \[T, B\]"):
+        difference(np.zeros((2, 3)), np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="no NaN"):
+        difference(np.full((2, 3), np.nan), np.zeros((2, 3)))
