@@ -71,6 +71,7 @@ def evaluate() -> None:
     flags.DEFINE_integer("queries", 5000, "Of the Square attack.")
     flags.DEFINE_float("radius", None, "Of the balls that CLEVER samples, in pixels.")
     flags.DEFINE_integer("batches", 100, "Maxima that CLEVER takes.")
+    flags.DEFINE_string("only", "", "Of a metric: figures whose name begins so.")
     flags.DEFINE_integer("seeds", 0, "Of a metric: the first so many; 0: all.")
     flags.DEFINE_integer("samples", 0, "Of a metric; 0: its default.")
     flags.DEFINE_integer("target_classes", 9, "Of the targeted attacks of AutoAttack.")
@@ -137,7 +138,7 @@ def _metric(run, console) -> int:
     if FLAGS.metric == "clever":
         norms = [FLAGS.norm] if FLAGS["norm"].present else None
         options |= {"norms": norms, "radius": FLAGS.radius, "batches": FLAGS.batches}
-    figures = metrics.figures(FLAGS.metric, **options)
+    figures = metrics.figures(FLAGS.metric, only=FLAGS.only, **options)
     store = evaluation.Results(run.folder, write=is_writer())
     n = FLAGS.n or METRIC_IMAGES
     rows = metrics.measure(run, store, figures, n, console, FLAGS.seeds)

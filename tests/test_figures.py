@@ -2,13 +2,14 @@
 
 import io
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
 from symjax import cli, evaluation
-from symjax.evaluation import clever, metrics, symmetry, table
-from symjax.evaluation.figure import Figure, Found
+from symjax.evaluation import clever, metrics, statement, table
+from symjax.evaluation.figure import Figure, Found, Subject
 from symjax.metrics import clever_images
 from symjax.seeds import Stream, of_seed, stream
 
@@ -62,14 +63,57 @@ def test_clever_rows_are_the_scores_of_the_library(run, tmp_path):
 
 
 def test_statements_are_measured_image_by_image(run, tmp_path):
-    wanted = "invariance", "lemma 1"
-    chosen = [each for each in symmetry.figures(2) if each.says["metric"] in wanted]
+    chosen = metrics.figures("symmetry", "invariance")
+    chosen += metrics.figures("symmetry", "lemma 1")
     store = evaluation.Results(tmp_path)
     rows = metrics.measure(run, store, chosen, 3, QUIET)
     assert [row["metric"] for row in rows] == ["invariance"] * 2 + ["lemma 1"] * 2
+    assert [row["images"] for row in rows] == ["clean"] * 2 + ["dequantised"] * 2
     for row in rows:
         assert row["low"] <= row["value"] <= row["high"] and row["undefined"] == 0
         assert row["value"] > 0.01  # the baseline is not invariant
+        assert row["exact"] == 0 and row["settings"] == ["images", "metric"]
+    with pytest.raises(ValueError, match="only='lemma 9': expected the beginning"):
+        metrics.figures("symmetry", "lemma 9")
+
+
+def test_noisy_images_are_within_a_grey_level_whatever_they_are_measured_with(run):
+    seen = []
+
+    def look(subject, images, labels, keys):
+        del subject, labels, keys
+        seen.append(np.asarray(images))
+        return {"mean": seen[-1].mean(axis=(1, 2, 3))}
+
+    clean = (run.experiment.dataset.test.images[:25] / 255).astype(np.float32)
+    labels, key = run.experiment.dataset.test.labels[:25], jax.random.key(3)
+    for count in (25, 3):
+        net = run.logits_fns, run.layers_fns
+        subject = Subject(*net, clean[:count], labels, key, None, lambda *_: None)
+        statement.figure({"metric": "look"}, look, noisy=True).find(subject)
+    assert [len(each) for each in seen] == [20, 5, 3]
+    np.testing.assert_array_equal(seen[2], seen[0][:3])
+    noise = np.concatenate(seen[:2]) * 256 - clean * 255
+    assert -1e-4 < noise.min() and noise.max() < 1 + 1e-4
+    assert abs(noise.mean() - 0.5) < 0.02
+
+
+def test_the_first_seeds_alone_and_nets_before_training(run, tmp_path):
+    figures = metrics.figures("symmetry", "equivariance")
+    fresh = run.untrained()
+    store = evaluation.Results(tmp_path)
+    after = metrics.measure(run, store, figures, 2, QUIET, seeds=1)
+    before = metrics.measure(fresh, store, figures, 2, QUIET, seeds=1)
+    assert [row["seed"] for row in after + before] == [0, 0]
+    assert before[0]["epoch"] == 0 < after[0]["epoch"]
+    assert before[0]["value"] != after[0]["value"]
+    for path, average in jax.tree.leaves_with_path(
+        fresh.state.variables["batch_stats"]
+    ):
+        expected = 0 if "mean" in jax.tree_util.keystr(path) else 1
+        np.testing.assert_array_equal(average, np.full(average.shape, expected))
+    with pytest.raises(ValueError, match="seeds=3: expected 0"):
+        metrics.measure(run, store, figures, 2, QUIET, seeds=3)
 
 
 def test_the_command_takes_every_metric():
