@@ -5,7 +5,7 @@ import pytest
 
 from symjax.evaluation import Results
 from symjax.metrics.bootstrap import difference
-from symjax.report import cells, compare
+from symjax.report import cells, compare, statements
 
 
 def write(folder, values, name="made up", correct=None, **settings):
@@ -96,3 +96,26 @@ def test_differences_of_what_cannot_be_are_refused():
         difference(np.zeros((2, 3)), np.zeros((2, 4)))
     with pytest.raises(ValueError, match="no NaN"):
         difference(np.full((2, 3), np.nan), np.zeros((2, 3)))
+
+
+def test_statements_are_laid_side_by_side_from_rows_alone(tmp_path):
+    rows = []
+    for model, shift in (("baseline", 1.0), ("equivariant", 0.0)):
+        for seed in (0, 1):
+            net = {"model": model, "epoch": 2, "seed": seed, "diverged": False}
+            value = shift + seed / 2
+            interval = {"low": value - 0.25, "high": value + 0.25}
+            facts = {"settings": ["metric"], "n": 20, "norm": None, **interval}
+            rows.append({**net, "metric": "lemma 1", "value": value, **facts})
+            rows[-1]["exact"] = 0.5
+    rows.append({**rows[0], "epoch": 0, "metric": "theorem 2", "length": 0.1})
+    del rows[-1]["exact"]
+    assert statements.table(rows).splitlines() == [
+        "| figure | n | seeds | baseline | equivariant | baseline, untrained |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| lemma 1 | 20 | 2 | 1.25 (0.75 to 1.75); 50% "
+        "| 0.25 (-0.25 to 0.75); 50% |  |",
+        "| theorem 2, 0.1 | 20 | 1 |  |  | 1 (0.75 to 1.25) |",
+    ]
+    with pytest.raises(ValueError, match="no rows of a metric"):
+        statements.table([])

@@ -82,24 +82,24 @@ def figures(rows: Sequence[Row]) -> Table:
     seeds = len({row["seed"] for row in rows})
     caption = f"means of {rows[0]['n']:,} {rows[0]['split']} images, {seeds} seeds"
     table = Table(caption=caption)
-    for column in ("metric", "norm", "mean", "sd over seeds", "undefined"):
-        right = column not in ("metric", "norm")
-        table.add_column(column, justify="right" if right else "left")
-    of_figure: dict[tuple[str, str], list[Row]] = {}
+    for column in ("figure", "mean", "sd over seeds", "undefined"):
+        table.add_column(column, justify="left" if column == "figure" else "right")
+    of_figure: dict[str, list[Row]] = {}
     for row in rows:
-        settings = [
-            str(row[key]) for key in ("length", "method", "sigma") if key in row
-        ]
-        name = ", ".join([row["metric"], *settings])
-        of_figure.setdefault((name, row["norm"] or ""), []).append(row)
-    for (metric, norm), of_seeds in of_figure.items():
+        of_figure.setdefault(figure_name(row), []).append(row)
+    for name, of_seeds in of_figure.items():
         values = pd.Series([row["value"] for row in of_seeds])
         undefined = sum(row.get("undefined", 0) for row in of_seeds)
         spread = f"{values.std():.3g}" if len(values) > 1 else ""
-        table.add_row(
-            metric, norm, f"{values.mean():.4g}", spread, str(undefined or "")
-        )
+        table.add_row(name, f"{values.mean():.4g}", spread, str(undefined or ""))
     return table
+
+
+def figure_name(row: Row) -> str:
+    """A row's metric, and those of its settings that tell it from others."""
+    keys = ("norm", "length", "method", "sigma")
+    settings = [str(row[key]) for key in keys if row.get(key) is not None]
+    return ", ".join([row["metric"], *settings])
 
 
 def attack_name(row: Row) -> str:

@@ -13,8 +13,7 @@ import numpy as np
 
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
-
-NAMING = ("norm", "length", "method", "sigma")  # settings that a name has, if any
+from symjax.evaluation.table import figure_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +31,7 @@ class Figure:
     @property
     def name(self) -> str:
         """The metric, and those of its settings that tell it from others."""
-        row = self.rows[0]
-        settings = [str(row[key]) for key in NAMING if row.get(key) is not None]
-        return ", ".join([row["metric"], *settings])
+        return figure_name(self.rows[0])
 
     @property
     def settings(self) -> str:
