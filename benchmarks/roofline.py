@@ -7,9 +7,10 @@
 
 Both peaks are measured in the same run, in turn with the steps, and the fastest turn
 counts: a large matrix product in the compute dtype, and a large addition. Operations
-are those of the traced program, since a compiled one hides what its library calls do;
-bytes are those that the compiled program reads and writes, be it from a cache: where
-small tensors stay in one, as with `--smoke`, the share may exceed 1.
+are those of the traced program, products with zeros of padding among them, since a
+compiled one hides what its library calls do; bytes are those that the compiled program
+reads and writes, be it from a cache: where small tensors stay in one, as with
+`--smoke`, the share may exceed 1.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 from benchmarks import ours, report, setting
 from benchmarks.setting import Setting
 from symjax import compilation, seeds
+from symjax.metrics import operations
 
 PRODUCTS = 8  # matrix products in one call: dispatching costs nothing beside them
 
@@ -32,7 +34,7 @@ class Cost:
     """What one training step of all seeds asks for.
 
     Attributes:
-      operations: floating-point, of the traced program.
+      operations: floating-point, of the traced program, by `symjax.metrics.operations`.
       compiled_operations: as XLA counts them after compiling; library calls count 0.
       bytes: read and written by the compiled program, each operand of each fusion once.
     """
@@ -45,12 +47,12 @@ class Cost:
 def main(argv: Sequence[str] | None = None) -> dict:
     parser = setting.parser(__doc__, steps=None)
     asked, arguments = setting.read(parser, argv)
-    product, operations = matrix_product(asked.dtype, _sides(arguments.smoke)[0])
+    product, multiplied = matrix_product(asked.dtype, _sides(arguments.smoke)[0])
     addition, moved = large_addition(_sides(arguments.smoke)[1])
     contestants = {"step": ours.training(asked), "product": product, "add": addition}
     times = report.alternate(contestants, asked.repeats)
     peaks = {
-        "operations_per_second": operations / min(times["product"]),
+        "operations_per_second": multiplied / min(times["product"]),
         "bytes_per_second": moved / min(times["add"]),
     }
     needed = cost_of_step(asked)
@@ -69,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> dict:
 
 def cost_of_step(asked: Setting) -> Cost:
     """What a step of all seeds asks for."""
-    lowered, factor = traced_step(asked)
-    traced, compiled = lowered.cost_analysis(), lowered.compile().cost_analysis()
+    traced, factor = traced_step(asked)
+    compiled = traced.lower().compile().cost_analysis()
     return Cost(
-        operations=factor * _entry(traced, "flops"),
+        operations=float(factor * operations.count(traced.jaxpr).flops),
         compiled_operations=factor * _entry(compiled, "flops"),
         bytes=factor * _entry(compiled, "bytes accessed"),
     )
@@ -90,8 +92,8 @@ def traced_step(asked: Setting) -> tuple[Any, int]:
     state = ours.shape_of_state(some, recipe)
     keys = seeds.keys(0, some.seeds)
     program = ours.training_program(recipe)
-    lowered = program.lower(state, keys, 0, *asked.images(asked.batch_size))
-    return lowered, asked.seeds // some.seeds
+    traced = program.trace(state, keys, 0, *asked.images(asked.batch_size))
+    return traced, asked.seeds // some.seeds
 
 
 def _entry(analysis: Any, name: str) -> float:

@@ -21,8 +21,9 @@ ATTACKS = (  # those of symjax.evaluation.attack, without its imports; a test co
     "fab fab-t square"
 ).split()
 AUDIT_IMAGES = 200
-METRICS = ["clever", "symmetry"]
+METRICS = ["clever", "cost", "smoothing", "symmetry"]
 METRIC_IMAGES = 100
+OPTIONS = ("norm", "radius", "batches", "samples", "steps", "restarts")  # of metrics
 FLAGS = flags.FLAGS
 
 
@@ -134,11 +135,10 @@ def _metric(run, console) -> int:
     from symjax.evaluation import metrics, table
     from symjax.training.mesh import is_writer
 
-    options = {"samples": FLAGS.samples or None}
-    if FLAGS.metric == "clever":
-        norms = [FLAGS.norm] if FLAGS["norm"].present else None
-        options |= {"norms": norms, "radius": FLAGS.radius, "batches": FLAGS.batches}
-    figures = metrics.figures(FLAGS.metric, only=FLAGS.only, **options)
+    given = {name: FLAGS[name].value for name in OPTIONS if FLAGS[name].present}
+    if "norm" in given:
+        given["norms"] = [given.pop("norm")]
+    figures = metrics.figures(FLAGS.metric, only=FLAGS.only, **given)
     store = evaluation.Results(run.folder, write=is_writer())
     n = FLAGS.n or METRIC_IMAGES
     rows = metrics.measure(run, store, figures, n, console, FLAGS.seeds)

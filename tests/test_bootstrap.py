@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from symjax.metrics.bootstrap import estimate, ratio_of_means
+from symjax.metrics.bootstrap import difference, estimate, ratio_of_means
 
 
 def test_the_interval_of_a_mean_is_that_of_its_normal_limit():
@@ -50,3 +50,20 @@ def test_other_shapes_are_refused():
     for values in ([np.ones(3), np.ones(4)], [np.ones((2, 2))], [np.ones(1)]):
         with pytest.raises(ValueError, match="expected .B. each"):
             estimate(*values)
+
+
+def test_the_difference_of_two_samples_is_that_of_its_normal_limit():
+    rng = np.random.default_rng(4)
+    first, second = rng.random(900) < 0.9, rng.random(300) < 0.7
+    found = difference(first, second)
+    variances = [share.mean() * (1 - share.mean()) for share in (first, second)]
+    half = 1.96 * np.sqrt(variances[0] / 900 + variances[1] / 300)
+    assert found.value == pytest.approx(first.mean() - second.mean())
+    np.testing.assert_allclose(
+        [found.low, found.high], found.value + np.array([-half, half]), atol=0.008
+    )
+    assert found.count == 1200 and half > 0.05
+    assert np.isnan(difference(np.r_[1.0, np.nan], np.ones(2))[:3]).all()
+    for values in ([np.ones(3), np.ones(1)], [np.ones((2, 2)), np.ones(2)]):
+        with pytest.raises(ValueError, match="each of 2 or more"):
+            difference(*values)

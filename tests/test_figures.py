@@ -89,7 +89,8 @@ def test_noisy_images_are_within_a_grey_level_whatever_they_are_measured_with(ru
     labels, key = run.experiment.dataset.test.labels[:25], jax.random.key(3)
     for count in (25, 3):
         net = run.logits_fns, run.layers_fns
-        subject = Subject(*net, clean[:count], labels, key, None, lambda *_: None)
+        given = clean[:count], labels, key, None, lambda *_: None, run, 0
+        subject = Subject(*net, *given)
         statement.figure({"metric": "look"}, look, noisy=True).find(subject)
     assert [len(each) for each in seen] == [20, 5, 3]
     np.testing.assert_array_equal(seen[2], seen[0][:3])
@@ -120,3 +121,5 @@ def test_the_command_takes_every_metric():
     assert cli.METRICS == list(metrics.METRICS)
     with pytest.raises(ValueError, match="metric 'nothing': expected one of"):
         metrics.figures("nothing")
+    with pytest.raises(ValueError, match="takes .*'radius'.*, not .'sigma'"):
+        metrics.figures("clever", sigma=1.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from symjax.evaluation import Results
-from symjax.metrics.bootstrap import difference
+from symjax.metrics.bootstrap import paired_difference
 from symjax.report import cells, compare, statements
 
 
@@ -86,16 +86,16 @@ def test_the_interval_covers_what_other_images_and_seeds_would_give():
             image + draw.normal(scale=0.3, size=(8, 1)) + draw.normal(size=(8, 30))
             for _ in range(2)
         ]
-        found = difference(*nets, resamples=400, seed=trial)
+        found = paired_difference(*nets, resamples=400, seed=trial)
         hits += found.low <= 0 <= found.high
     assert 0.88 <= hits / trials <= 0.99
 
 
 def test_differences_of_what_cannot_be_are_refused():
     with pytest.raises(ValueError, match=r"expected \[S, B\] and \[T, B\]"):
-        difference(np.zeros((2, 3)), np.zeros((2, 4)))
+        paired_difference(np.zeros((2, 3)), np.zeros((2, 4)))
     with pytest.raises(ValueError, match="no NaN"):
-        difference(np.full((2, 3), np.nan), np.zeros((2, 3)))
+        paired_difference(np.full((2, 3), np.nan), np.zeros((2, 3)))
 
 
 def test_statements_are_laid_side_by_side_from_rows_alone(tmp_path):

@@ -39,6 +39,8 @@ class Subject:
       key: for all that is random.
       folder: where a long measurement keeps what it has done so far, if anywhere.
       report: called with what is done, and what there is to do.
+      run: the trained run that the net is of.
+      index: of the seed, along the leading axis of the run's state.
     """
 
     logits_fn: Partial
@@ -48,6 +50,8 @@ class Subject:
     key: Array
     folder: Path | None
     report: Report
+    run: Run
+    index: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +130,8 @@ def measure(
                         lambda done, total: progress.update(
                             task, completed=done, total=total
                         ),
+                        run,
+                        index,
                     )
                     name = f"{figure.says['metric']}, seed {run.seeds[index]}"
                     progress.update(task, description=name, completed=0, total=None)

@@ -3,14 +3,26 @@
 rows = measure(run, store, figures("clever", norms=("l2",)), n=100)
 """
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
-from symjax.evaluation import clever, symmetry
+from symjax.evaluation import clever, cost, hypothesis, smoothing, symmetry
 from symjax.evaluation.figure import Figure, measure
 
 __all__ = ["METRICS", "figures", "measure"]
 
-METRICS = {"clever": clever.figures, "symmetry": symmetry.figures}
+
+def _cost() -> list[Figure]:
+    return [*cost.figures(), *hypothesis.figures()]
+
+
+METRICS: dict[str, Callable[..., list[Figure]]] = {
+    "clever": clever.figures,
+    "cost": _cost,
+    "smoothing": smoothing.figures,
+    "symmetry": symmetry.figures,
+}
 
 
 def figures(name: str, only: str = "", **options: Any) -> list[Figure]:
@@ -19,15 +31,19 @@ def figures(name: str, only: str = "", **options: Any) -> list[Figure]:
     Args:
       name: one of `METRICS`.
       only: those whose name begins so.
-      **options: of its function; None: as it has them.
+      **options: of its function.
 
     Raises:
-      ValueError: for another metric, or if no figure has such a name.
+      ValueError: for another metric or option, or if no figure has such a name.
     """
     if name not in METRICS:
         raise ValueError(f"metric {name!r}: expected one of {list(METRICS)}.")
-    said = {key: value for key, value in options.items() if value is not None}
-    found = METRICS[name](**said)
+    known = inspect.signature(METRICS[name]).parameters
+    if other := [option for option in options if option not in known]:
+        raise ValueError(
+            f"metric {name!r} takes {list(known) or 'no options'}, not {other}."
+        )
+    found = METRICS[name](**options)
     chosen = [each for each in found if each.says["metric"].startswith(only)]
     if not chosen:
         names = sorted({each.says["metric"] for each in found})

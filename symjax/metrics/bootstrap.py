@@ -2,6 +2,7 @@
 
 estimate(ratio)                                   # mean, and its 95 % interval
 estimate(across, along, statistic=ratio_of_means)
+difference(of_training_images, of_test_images)    # of two means, of other images each
 """
 
 from collections.abc import Callable
@@ -64,14 +65,50 @@ def estimate(
         raise ValueError(
             f"values of shapes {shapes}: expected [B] each, B of 2 or more."
         )
-    count = len(arrays[0])
+    return _bootstrap(arrays, statistic, True, confidence, resamples, seed)
+
+
+def difference(
+    first: ArrayLike,
+    second: ArrayLike,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """`mean(first) - mean(second)` of two samples, each drawn from on its own.
+
+    Args:
+      first, second: `[M]` and `[N]`, of images that have nothing to do with each other.
+      confidence, resamples, seed: as in `estimate`.
+
+    Returns:
+      An `Estimate`, its count M + N; NaN throughout if a value is NaN.
+
+    Raises:
+      ValueError: for another rank, or fewer than two images on a side.
+    """
+    arrays = [np.asarray(value, np.float64) for value in (first, second)]
+    if any(array.ndim != 1 or len(array) < 2 for array in arrays):
+        raise ValueError(
+            f"values of shapes {[array.shape for array in arrays]}: expected [M] and "
+            "[N], each of 2 or more."
+        )
+    return _bootstrap(arrays, _difference_of_means, False, confidence, resamples, seed)
+
+
+def _difference_of_means(first, second, axis: int = -1) -> np.ndarray:
+    return np.mean(first, axis=axis) - np.mean(second, axis=axis)
+
+
+def _bootstrap(arrays, statistic, paired, confidence, resamples, seed) -> Estimate:
+    count = len(arrays[0]) if paired else sum(map(len, arrays))
     if any(np.isnan(array).any() for array in arrays):
         return Estimate(np.nan, np.nan, np.nan, count)
     with np.errstate(invalid="ignore"):
         found = stats.bootstrap(
             arrays,
             statistic,
-            paired=True,
+            paired=paired,
             vectorized=True,
             n_resamples=resamples,
             confidence_level=confidence,
@@ -82,7 +119,7 @@ def estimate(
     return Estimate(value, float(found.low), float(found.high), count)
 
 
-def difference(
+def paired_difference(
     ours: ArrayLike,
     theirs: ArrayLike,
     confidence: float = 0.95,

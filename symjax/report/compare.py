@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from symjax.metrics.bootstrap import Estimate, difference
+from symjax.metrics.bootstrap import Estimate, paired_difference
 from symjax.report.cells import Figure, read
 
 HEAD = (
@@ -73,7 +73,7 @@ def compare(baseline: Figure, other: Figure) -> Comparison:
         nothing = Estimate(np.nan, np.nan, np.nan, int(kept.sum()))
         return Comparison(np.nan, np.nan, nothing, lost)
     ours, theirs = other.values[:, kept], baseline.values[:, kept]
-    return Comparison(theirs.mean(), ours.mean(), difference(ours, theirs), lost)
+    return Comparison(theirs.mean(), ours.mean(), paired_difference(ours, theirs), lost)
 
 
 def table(folders: Sequence[Path], metric: str | None = None) -> str:

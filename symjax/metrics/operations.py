@@ -1,0 +1,142 @@
+"""How much a program computes, counted in its trace: alike on every device.
+
+    found = operations(logits_fn, images)
+    found.products, found.flops          # multiply-adds; floating-point operations
+
+Nothing is compiled or run. A compiled program hides what its library calls do, and the
+count of a lowered one is not to be had on every backend.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+MOVES = frozenset(
+    "reshape broadcast_in_dim transpose squeeze expand_dims slice dynamic_slice "
+    "dynamic_update_slice gather scatter concatenate stack unstack split tile pad rev "
+    "select_n sort top_k copy copy_p convert_element_type bitcast_convert_type "
+    "reduce_precision optimization_barrier sharding_constraint device_put name".split()
+)
+"""Operations that move numbers, choose among them, or change how they are stored."""
+
+
+class Operations(NamedTuple):
+    """What a program does, as it is written; a compiler may find ways to do less.
+
+    Attributes:
+      products: multiply-adds of convolutions and matrix products, those with zeros of
+        padding and dilation among them.
+      others: all other floating-point operations: one for each number of a result,
+        n - 1 for a sum of n. What moves or compares numbers is none.
+      product_bytes: of the results of those convolutions and matrix products.
+    """
+
+    products: int
+    others: int
+    product_bytes: int
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations, two for each multiply-add."""
+        return 2 * self.products + self.others
+
+
+NOTHING = Operations(0, 0, 0)
+
+
+def operations(function: Callable[..., Any], *arguments: Any) -> Operations:
+    """Counts what a call would do.
+
+    Args:
+      function: pure, arrays in and arrays out.
+      *arguments: of the call; shapes and dtypes are enough.
+
+    Raises:
+      ValueError: if it has a loop whose number of turns is known only when it runs.
+    """
+    return count(jax.make_jaxpr(function)(*arguments))
+
+
+def count(jaxpr: Any) -> Operations:
+    """Counts in a trace, as `jax.make_jaxpr` and `jax.jit(...).trace` give it.
+
+    A loop's body counts once a turn; of a choice, the branch that does most.
+
+    Raises:
+      ValueError: as `operations`.
+    """
+    return _total([_of(equation) for equation in jaxpr.eqns])
+
+
+def _of(equation: Any) -> Operations:
+    name, params = equation.primitive.name, equation.params
+    results = [x.aval for x in equation.outvars]
+    if name in ("dot_general", "conv_general_dilated"):
+        (result,) = results
+        products = result.size * _terms(equation)
+        return Operations(products, 0, result.size * result.dtype.itemsize)
+    if name.startswith(("reduce", "scatter", "argm", "select_and")):
+        return Operations(0, _of_sum(equation), 0)
+    inside = [count(jaxpr) for jaxpr in _programs_in(equation)]
+    if inside:
+        return _of_call(name, params, inside)
+    if name in MOVES:
+        return NOTHING
+    return Operations(0, sum(x.size for x in results if _floats(x)), 0)
+
+
+def _terms(equation: Any) -> int:
+    """How many products one number of the result adds up."""
+    left, right = (x.aval.shape for x in equation.invars)
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        return math.prod(left[axis] for axis in contracted)
+    features = equation.params["dimension_numbers"].rhs_spec[0]
+    return math.prod(right) // right[features]
+
+
+def _of_sum(equation: Any) -> int:
+    """Of what adds up, or takes the largest: one less than there are numbers."""
+    name, result = equation.primitive.name, equation.outvars[0].aval
+    if not _floats(result) or name in MOVES:
+        return 0
+    if name.startswith("scatter"):
+        return equation.invars[2].aval.size
+    if "window_dimensions" in equation.params:
+        return result.size * (math.prod(equation.params["window_dimensions"]) - 1)
+    return equation.invars[0].aval.size - result.size
+
+
+def _of_call(name: str, params: Any, inside: list[Operations]) -> Operations:
+    if name == "cond":
+        return max(inside, key=lambda branch: branch.flops)
+    once = _total(inside)
+    if name == "while" and once != NOTHING:
+        raise ValueError(
+            "a loop's number of turns is known only when it runs: count a program "
+            "whose loops are lax.scan, or fori_loop with numbers of Python as bounds."
+        )
+    turns = params["length"] if name == "scan" else 1
+    return Operations(*(turns * each for each in once))
+
+
+def _programs_in(equation: Any) -> list[Any]:
+    """The traces that an operation calls."""
+    values = equation.params.values()
+    each = [v for value in values for v in (value if _many(value) else (value,))]
+    return [value for value in each if hasattr(value, "eqns")]
+
+
+def _many(value: Any) -> bool:
+    return isinstance(value, tuple | list)
+
+
+def _floats(aval: Any) -> bool:
+    return jnp.issubdtype(getattr(aval, "dtype", bool), jnp.inexact)
+
+
+def _total(found: list[Operations]) -> Operations:
+    return Operations(*map(sum, zip(NOTHING, *found, strict=True)))
