@@ -132,6 +132,10 @@ def test_loops_choices_and_calls():
     assert operations(lambda x: x + counting, x).flops == 16
 
 
+def pooled(x):
+    return linen.max_pool(x[None, ..., None], (2, 2), (2, 2))
+
+
 @pytest.mark.parametrize(
     ("function", "others"),
     [
@@ -142,7 +146,8 @@ def test_loops_choices_and_calls():
         (lambda x: jnp.pad(x, 2)[jnp.array([2, 0])], 0),
         (lambda x: x.astype(int) * 2 + x.argmax(), 0),
         (lambda x: jnp.zeros(5).at[jnp.array([0, 0, 1])].add(x[0, :3]), 3),
-        (lambda x: linen.max_pool(x[None, ..., None], (2, 2), (2, 2)), 6 * 3),
+        (lambda x: pooled(x), 6 * 3),
+        (lambda x: jax.vjp(pooled, x)[1](jnp.ones((1, 2, 3, 1))), 6 * 3 + 6),
         (lambda x: linen.relu(x), 24),
     ],
 )
@@ -278,7 +283,7 @@ def cell_of(folder, row):
 
 
 def test_rows_of_cost(trained, tmp_path, monkeypatch):
-    for name, few in (("BATCH", 8), ("ATTACK_STEPS", 2), ("TRAINING_STEPS", 2)):
+    for name, few in (("BATCH", 8), ("ATTACK_STEPS", 2), ("REPEATS", 1)):
         monkeypatch.setattr(cost_rows, name, few)
     run = evaluation.Run.open(trained.folder)
     rows = rows_of(run, tmp_path, cost_rows.figures(), 5)

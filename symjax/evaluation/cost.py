@@ -10,6 +10,7 @@ belong to the device that the row names.
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ from symjax.training.mesh import ONE_DEVICE, to_host
 from symjax.training.step import train_epoch
 
 BATCH = 128  # images, of the passes and attacks that are timed
+REPEATS = 3
 ATTACK_STEPS = 5
 TRAINING_STEPS = 4
 EPS = 8 / 255
@@ -83,9 +85,10 @@ def _speeds(subject: Subject) -> dict[str, Any]:
         return sums
 
     def timed(call: Callable[[], Any], items: int) -> float:
-        return round(throughput(call, items), 1)
+        return round(throughput(call, items, REPEATS), 1)
 
     return {
+        "load": round(os.getloadavg()[0], 2),  # tasks that run or wait: others' as well
         "images_per_second_forward": timed(lambda: call(net, images), BATCH),
         "images_per_second_attack_step": timed(
             lambda: attack(net, *work).robust, BATCH * ATTACK_STEPS

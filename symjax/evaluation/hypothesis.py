@@ -26,6 +26,7 @@ from symjax.metrics.samples import keys_of_images
 
 BATCH = 250  # images at a time, of a forward pass
 CHUNK = 20  # of an ascent
+RESTARTS = 2
 
 
 def figures(
@@ -38,7 +39,7 @@ def figures(
       radius: l2, pixel units, of the balls in which margins are made steep.
       steps: of the ascent.
     """
-    ball = {"norm": "l2", "radius": radius, "steps": steps}
+    ball = {"norm": "l2", "radius": radius, "steps": steps, "restarts": RESTARTS}
     return [
         Figure(
             {"metric": "generalisation gap", "train_images": train_images},
@@ -52,7 +53,10 @@ def figures(
 
 
 def _gap(train_images: int, subject: Subject) -> Found:
-    """Accuracy on training images less that on the test images."""
+    """Accuracy on training images less that on the test images.
+
+    Where no image is wrong, all draws are alike, and the interval has no width.
+    """
     train = subject.run.experiment.dataset.train
     images = np.asarray(to_unit(train.images[:train_images]))
     seen = _correct(subject.logits_fn, images, train.labels[:train_images])
@@ -96,6 +100,7 @@ def _steepness(radius: float, steps: int, subject: Subject) -> Found:
             keys[some],
             threat,
             steps,
+            RESTARTS,
         )
         parts.append((found.constant, found.centre, found.flat))
         subject.report(min(first + CHUNK, count), count)

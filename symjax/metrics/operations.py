@@ -17,8 +17,9 @@ import jax.numpy as jnp
 MOVES = frozenset(
     "reshape broadcast_in_dim transpose squeeze expand_dims slice dynamic_slice "
     "dynamic_update_slice gather scatter concatenate stack unstack split tile pad rev "
-    "select_n sort top_k copy copy_p convert_element_type bitcast_convert_type "
-    "reduce_precision optimization_barrier sharding_constraint device_put name".split()
+    "select_n select_and_gather_add sort top_k copy copy_p convert_element_type "
+    "bitcast_convert_type reduce_precision optimization_barrier sharding_constraint "
+    "device_put name".split()
 )
 """Operations that move numbers, choose among them, or change how they are stored."""
 
@@ -30,7 +31,8 @@ class Operations(NamedTuple):
       products: multiply-adds of convolutions and matrix products, those with zeros of
         padding and dilation among them.
       others: all other floating-point operations: one for each number of a result,
-        n - 1 for a sum of n. What moves or compares numbers is none.
+        n - 1 for a sum of n. What moves or compares numbers is none, and what has an
+        algorithm of its own (a Fourier transform, say) counts by its result.
       product_bytes: of the results of those convolutions and matrix products.
     """
 
@@ -103,8 +105,8 @@ def _of_sum(equation: Any) -> int:
     name, result = equation.primitive.name, equation.outvars[0].aval
     if not _floats(result) or name in MOVES:
         return 0
-    if name.startswith("scatter"):
-        return equation.invars[2].aval.size
+    if "scatter" in name:
+        return equation.invars[2 if name.startswith("scatter") else 0].aval.size
     if "window_dimensions" in equation.params:
         return result.size * (math.prod(equation.params["window_dimensions"]) - 1)
     return equation.invars[0].aval.size - result.size
