@@ -21,7 +21,7 @@ ATTACKS = (  # those of symjax.evaluation.attack, without its imports; a test co
     "fab fab-t square"
 ).split()
 AUDIT_IMAGES = 200
-METRICS = ["clever", "cost", "smoothing", "symmetry"]
+METRICS = ["clever", "cost", "distance", "smoothing", "symmetry", "tolerance"]
 METRIC_IMAGES = 100
 OPTIONS = ("norm", "radius", "batches", "samples", "steps", "restarts")  # of metrics
 FLAGS = flags.FLAGS
@@ -64,7 +64,7 @@ def evaluate() -> None:
     flags.DEFINE_integer("n", 0, "The first n test images; 0: all.")
     flags.DEFINE_integer("steps", 0, "Of the attack; 0: 40 of PGD, or its paper's.")
     flags.DEFINE_float("step_size", None, "Of PGD, in pixels; default 2.5 eps / steps.")
-    flags.DEFINE_integer("restarts", 1, "Restarts of PGD.")
+    flags.DEFINE_integer("restarts", 1, "Restarts of PGD, or of FAB.")
     flags.DEFINE_bool("random_start", True, "PGD starts uniformly in the ball.")
     flags.DEFINE_enum("keep", "best", ["best", "last"], "Iterate that PGD returns.")
     losses = ["cross_entropy", "dlr", "margin"]

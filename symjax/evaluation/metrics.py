@@ -7,7 +7,15 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from symjax.evaluation import clever, cost, hypothesis, smoothing, symmetry
+from symjax.evaluation import (
+    clever,
+    cost,
+    distance,
+    hypothesis,
+    smoothing,
+    symmetry,
+    tolerance,
+)
 from symjax.evaluation.figure import Figure, measure
 
 __all__ = ["METRICS", "figures", "measure"]
@@ -20,8 +28,10 @@ def _cost() -> list[Figure]:
 METRICS: dict[str, Callable[..., list[Figure]]] = {
     "clever": clever.figures,
     "cost": _cost,
+    "distance": distance.figures,
     "smoothing": smoothing.figures,
     "symmetry": symmetry.figures,
+    "tolerance": tolerance.figures,
 }
 
 

@@ -29,7 +29,7 @@ from symjax.models.reference import (
     ReferenceParallelScales,
     ReferenceWeighted,
 )
-from symjax.nn.convolution import LOWERINGS, default_lowering
+from symjax.nn.convolution import LOWERINGS, Lowering, default_lowering
 
 Recipe = tuple[Callable[..., Net], Mapping[int, str]]
 
@@ -213,6 +213,19 @@ def logits_fn(model: linen.Module, variables: Any) -> Partial:
     checkpoint of the same net compiles nothing, and `vmap` over it is the seed axis.
     """
     return Partial(_Apply(model), variables)
+
+
+def with_lowering(logits_fn: Partial, lowering: Lowering) -> Partial:
+    """The same net with its convolutions computed in another way.
+
+    Args:
+      logits_fn: as `logits_fn` makes it; any other callable is returned as it is.
+      lowering: one of `symjax.nn.convolution.LOWERINGS`.
+    """
+    net = logits_fn.func
+    if not isinstance(net, _Apply) or not isinstance(net.model, Net):
+        return logits_fn
+    return Partial(type(net)(net.model.clone(lowering=lowering)), *logits_fn.args)
 
 
 def layers_fn(model: linen.Module, variables: Any) -> Partial:

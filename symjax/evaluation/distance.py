@@ -1,0 +1,170 @@
+"""How far the nearest error is: an attack from above, a proof from below.
+
+    measure(run, store, distance.figures(("l2",)), n=100)
+
+The distance is that of the closest error that FAB finds, and so an upper bound; the
+bound is `metrics.distance_bound`, below which there is none. A bound above a distance
+is a mistake in one of the two, and raises.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symjax import compilation
+from symjax.attacks import NORMS, Norm, ThreatModel, programs
+from symjax.attacks.batches import KeptBatches
+from symjax.attacks.fab import FAB
+from symjax.attacks.result import select
+from symjax.attacks.stepwise import Problem
+from symjax.attacks.threat import ROUNDING, host_lengths
+from symjax.evaluation.figure import Figure, Found, Subject
+from symjax.metrics import distance_bound
+from symjax.metrics.bootstrap import estimate
+from symjax.metrics.program import evaluate
+from symjax.models import with_lowering
+
+TOGETHER = 20  # images at a time
+LOWERING = "patches"  # whose intervals are tight, and quick in float64
+SLACK = 1e-5  # of a distance: the attack meets the net's rounding, the bound does not
+
+
+def figures(
+    norms: Sequence[Norm] = NORMS, steps: int = 30, restarts: int = 1
+) -> list[Figure]:
+    """The mean distance of the closest error found, of each norm.
+
+    A misclassified image has the distance 0. Images without an error found have none;
+    they are left out of the mean, and counted.
+
+    Args:
+      norms: of the distances.
+      steps: of FAB, from each start; each costs K gradients.
+      restarts: starts of FAB: the image, and then random points around it, half as far
+        away as the closest error so far.
+    """
+    if min(steps, restarts) < 1:
+        raise ValueError(f"steps={steps}, restarts={restarts}: expected 1 or more.")
+    return [_figure(norm, steps, restarts) for norm in norms]
+
+
+def _figure(norm: Norm, steps: int, restarts: int) -> Figure:
+    def find(subject: Subject) -> Found:
+        errors = _closest_errors(subject, norm, steps, restarts)
+        moved = errors["images"].astype(np.float64) - subject.images
+        distance = np.where(errors["stands"], host_lengths(moved, norm), np.inf)
+        net = with_lowering(subject.logits_fn, LOWERING)
+        bound = distance_bound(net, subject.images, subject.labels, norm)
+        check_order(bound, distance)
+        correct = distance > 0
+        known = distance[np.isfinite(distance)]
+        found = estimate(known) if len(known) > 1 else None
+        return Found(
+            float(known.mean()) if len(known) else float("nan"),
+            {"distance": distance, "bound": bound, "correct": correct},
+            {
+                "low": found and found.low,
+                "high": found and found.high,
+                "median": float(np.median(known)) if len(known) else None,
+                "no_error_found": int(len(distance) - len(known)),
+                "rejected": int(np.sum(errors["claimed"] & ~errors["stands"])),
+                "mean_bound": float(bound.mean()),
+                "proven": float(np.mean(bound > 0)),
+            },
+        )
+
+    settings = {"norm": norm, "attack": "fab", "steps": steps, "restarts": restarts}
+    return Figure({"metric": "distance", **settings}, find)
+
+
+def check_order(bound: np.ndarray, distance: np.ndarray) -> None:
+    """Raises unless what is proven lies below what was found.
+
+    Args:
+      bound, distance: `[n]`, below and above.
+
+    Raises:
+      RuntimeError: if a bound exceeds its distance by more than rounding.
+    """
+    wrong = ~(bound <= distance * (1 + SLACK) + ROUNDING)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise RuntimeError(
+            f"image {first}: it was proven that no error is nearer than "
+            f"{bound[first]:.6g}, but one was found at {distance[first]:.6g} "
+            f"({wrong.sum()} such images): the bound or the attack is broken, or the "
+            "net rounds too much."
+        )
+
+
+def _closest_errors(subject: Subject, norm: Norm, steps: int, restarts: int):
+    """What `_search` finds, of all images, some at a time; kept in the folder."""
+    net, images, labels = subject.logits_fn, subject.images, subject.labels
+    says = {"norm": norm, "steps": steps, "restarts": restarts}
+    arrays = images, labels, jax.random.key_data(subject.key), *jax.tree.leaves(net)
+    answers = np.asarray(evaluate(net, images[:1]))
+    kept = KeptBatches(subject.folder, {**says, "arrays": arrays}, answers)
+    chunk, parts = min(TOGETHER, len(images)), []
+    for first in range(0, len(images), chunk):
+        found = kept.recall(f"{first:06d}")
+        if found is None:
+            places = np.minimum(np.arange(first, first + chunk), len(images) - 1)
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(subject.key, places)
+            call = net, images[places], labels[places], keys
+            found = _search(*call, norm, steps, restarts)
+            kept.add(f"{first:06d}", found)
+        parts.append(found)
+        subject.report(min(first + chunk, len(images)), len(images))
+    return {
+        name: np.concatenate([part[name] for part in parts])[: len(images)]
+        for name in parts[0]
+    }
+
+
+def _search(net, images, labels, keys, norm, steps, restarts) -> dict[str, np.ndarray]:
+    """The closest errors, `images`; where there are, `claimed`; and which of them are
+    errors when they are fed one by one, `stands`."""
+    threat = ThreatModel(norm, np.float32(np.inf))
+    begin, move, judge, around = _programs(FAB(steps))
+    images, labels = jnp.asarray(images), jnp.asarray(labels)
+    best, closest = images, jnp.full(len(images), jnp.inf)
+    with jax.default_matmul_precision("highest"):
+        for restart in range(restarts):
+            start = images
+            if restart > 0:
+                start = around(threat, images, keys, restart, closest)
+            problem = Problem(images, labels, keys[0], threat, start=start)
+            state = begin(net, problem)
+            for index in range(steps):
+                state, x = move(net, problem, index, state)
+                state = judge(net, problem, index, state, x)
+            best = select(state.closest < closest, state.best.images, best)
+            closest = jnp.minimum(closest, state.closest)
+        alone = programs.verifier(1, False)
+        call = jax.tree.map(lambda x: jnp.asarray(x)[None], (net, best, labels))
+        margins = np.asarray(alone(*call, keys[:1]))[0]
+    claimed = np.isfinite(np.asarray(closest))
+    stands = claimed & (margins >= 0)
+    return {"images": np.asarray(best), "claimed": claimed, "stands": stands}
+
+
+@functools.cache
+def _programs(attack: FAB):
+    """FAB's begin, move and judge, taken from the host; and a random start."""
+    jit = compilation.jit
+    return jit(attack.begin), jit(attack.move), jit(attack.judge), jit(_around)
+
+
+def _around(threat, images, keys, restart, closest):
+    """A random point half as far away as the closest error, in the bounds."""
+    far = jnp.minimum(closest, threat.longest(images)[:, 0, 0, 0]) / 2
+
+    def one(key, image, radius):
+        noise = jax.random.normal(jax.random.fold_in(key, restart), image.shape)
+        step = noise[None] * radius / threat.lengths(noise[None])
+        return threat.clip(image[None] + step)[0]
+
+    return jax.vmap(one)(keys, images, far)

@@ -1,0 +1,348 @@
+"""A sound lower bound on the distance of the nearest error (paper, Definition 4).
+
+    metrics.distance_bound(logits_fn, images, labels, norm="linf")      # [B]
+
+No image nearer than that, with pixels in [0, 1], is misclassified: a ball is pushed
+through the net as intervals, one for each value (Gowal et al. 2018), and its radius
+found by bisection. That costs little and is loose in deep nets. Three things are known
+better than value by value: what is linear in the image, as a first layer is, moves by
+eps times the dual norm of its row; margins are bounded as one linear function of what
+the last bend gives, not logit by logit; and maxima are known as such. Behind the first
+layer a ball is treated as the box that holds it.
+
+The bound is one of the net as a function of real numbers. It is computed in float64 and
+rounded outwards; what does not depend on the image, as batch norm's factors, counts as
+it comes out in float64. A float32 net may differ from that function by its rounding.
+
+Any `logits_fn` will do whose operations are in `interval.RULES`. Convolutions by
+Winograd's tiles add and subtract what cancels, so that intervals explode: build such a
+net with the lowering "patches", which is also the fastest here.
+"""
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from symjax import compilation
+from symjax.attacks.losses import is_correct
+from symjax.attacks.result import LogitsFn, check, check_classes
+from symjax.attacks.threat import NORMS, Norm, ThreatModel, host_lengths
+from symjax.metrics.gradient_maxima import as_partial
+from symjax.metrics.interval import TINY, Interval, roundings, widened
+from symjax.metrics.program import evaluate
+from symjax.metrics.propagation import Program, Value, push
+
+SMALLEST = 1e-9  # of the diameter; a bound below that is called 0
+TOGETHER = 20  # images at a time
+NUMBERS = 1 << 18  # of a matrix's columns at a time; more leave a CPU's caches
+
+
+class Linear(NamedTuple):
+    """What is linear in a net, the same for all images.
+
+    Attributes:
+      reach: how far the unit ball moves each end of the program's first part.
+      offset: the logits `[1, K]` where the sources of its last part are 0.
+      columns: what each of the S entries of each source adds to them, `[S, K]`.
+      margin_reach: how far the unit ball moves `f_c - f_j` by the image's own columns,
+        `[K, K]`; 0 where the image is no source of the last part.
+    """
+
+    reach: list[Array]
+    offset: Interval
+    columns: list[Interval]
+    margin_reach: Array
+
+
+def distance_bound(
+    logits_fn: LogitsFn,
+    images: Any,
+    labels: Any,
+    norm: Norm = "linf",
+    steps: int = 12,
+) -> np.ndarray:
+    """The largest radius at which every margin is proven positive, by bisection.
+
+    Driven from the host, not for use inside jit. Weights that lie in a
+    `jax.tree_util.Partial` are traced: other weights compile nothing.
+
+    Args:
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      images: `[B, H, W, C]`, float, in [0, 1].
+      labels: `[B]`, integers in [0, K).
+      norm: of the ball, "linf", "l2" or "l1".
+      steps: of the bisection, of the logarithm of the radius between 1e-9 and 1 times
+        the diameter of [0, 1]^D; n of them leave a factor of `exp(21 / 2^n)`.
+
+    Returns:
+      `[B]`, float64, pixel units; 0 where the image is misclassified, or where nothing
+      is proven; at most the diameter.
+
+    Raises:
+      ValueError: if arguments cannot be, or an operation of the net has no rule.
+      FloatingPointError: if a logit is not finite.
+
+    References:
+      Gowal et al., On the Effectiveness of Interval Bound Propagation for Training
+      Verifiably Robust Models, 2018.
+    """
+    if norm not in NORMS:
+        raise ValueError(f"norm={norm!r}: expected one of {list(NORMS)}.")
+    if steps < 1:
+        raise ValueError(f"steps={steps}: expected 1 or more.")
+    images, labels = np.asarray(images), np.asarray(labels)
+    check(jnp.asarray(images), labels, ThreatModel(norm, 0.0))
+    net = as_partial(logits_fn)
+    check_classes(net, jnp.asarray(images[:1]), labels)
+    weights, structure = jax.tree.flatten(net)
+    types = tuple((np.shape(x), jnp.result_type(x)) for x in weights)
+    program = _read(structure, types, images.shape[1:])
+    correct = _correct(net, images, labels)
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        linear = _linear(program, weights, norm)
+        found = [
+            _bisect(program, weights, linear, x, y, norm, steps)
+            for x, y in _parts(images, labels)
+        ]
+    return np.where(correct, np.concatenate(found)[: len(images)], 0.0)
+
+
+def margin_bounds(
+    program: Program,
+    weights: Sequence[Any],
+    linear: Linear,
+    images: Array,
+    labels: Array,
+    eps: Array,
+) -> Array:
+    """Lower bounds of `g_cj = f_c - f_j` over balls in [0, 1]^D; traceable.
+
+    Args:
+      program, weights: the net, and what it is given.
+      linear: of both, for the norm of the balls.
+      images: `[B, H, W, C]`, float64, as all that follows.
+      labels: `[B]`.
+      eps: radii, `[B]`.
+
+    Returns:
+      `[B, K]`; infinite at class c. NaN or negative where nothing is proven.
+    """
+    known = program.known(weights)
+
+    def one(image, label, eps):
+        found = _whole(program, known, linear.reach, image, eps)
+        low = linear.offset.lower[0, label] - linear.offset.upper[0]
+        terms = [low - roundings(1) * jnp.abs(low)]
+        for source, columns in zip(program.last.sources, linear.columns, strict=True):
+            rows = _below(columns, label)
+            term = _least(rows, found[source])
+            if source is program.image:
+                center = _least(rows, Interval(image, image))
+                term = jnp.maximum(term, center - eps * linear.margin_reach[label])
+            terms.append(term)
+        summed = jnp.stack(terms)
+        loose = roundings(len(terms)) * jnp.abs(summed).sum(axis=0)
+        margins = summed.sum(axis=0) - loose
+        return jnp.where(jnp.arange(margins.size) == label, jnp.inf, margins)
+
+    return jax.vmap(one)(images, labels, eps)
+
+
+def _whole(program: Program, known, reach, image: Array, eps: Array):
+    """The intervals of all values, for one image `[H, W, C]`."""
+    exact = {program.image: Interval(image[None], image[None])}
+    center = push(program.first.steps, known | exact)
+    far = {
+        value: eps * unit * (1 + roundings(1))
+        for value, unit in zip(program.first.ends, reach, strict=True)
+    }
+
+    def cut(value: Value, ends: Interval) -> Interval:
+        if value not in far:
+            return ends
+        low, high = center[value]
+        low, high = widened(low - far[value], high + far[value])
+        return Interval(jnp.maximum(ends.lower, low), jnp.minimum(ends.upper, high))
+
+    low, high = widened(image[None] - eps, image[None] + eps)
+    box = Interval(jnp.maximum(low, 0.0), jnp.minimum(high, 1.0))
+    return push(program.steps, known | {program.image: box}, cut)
+
+
+def _below(columns: Interval, label: int | Array) -> Interval:
+    """The columns of `f_c - f_j`, for one c: `[S, K]`."""
+    low, high = (end[:, label][:, None] for end in columns)
+    return widened(low - columns.upper, high - columns.lower)
+
+
+def _least(rows: Interval, source: Interval) -> Array:
+    """The least of `sum_s rows[s] source[s]`, `[K]`."""
+    ends = [x.reshape(-1, 1) for x in source]
+    corners = jnp.stack([row * end for row in rows for end in ends])
+    loose = roundings(corners.shape[1]) * jnp.abs(corners).max(axis=0) + TINY
+    return jnp.sum(corners.min(axis=0) - loose, axis=0)
+
+
+def _linear(program: Program, weights: Sequence[Any], norm: Norm) -> Linear:
+    """Computes it, some columns at a time."""
+    call, size = (program, weights), _size(program.image)
+    join = jnp.maximum if norm == "l1" else jnp.add
+    reach: list[Array] = []
+    for places in _places(size, program.first.ends):
+        part = _jit(_powers_of_columns, (0, 2))(*call, norm, places)
+        reach = list(map(join, reach, part)) if reach else part
+    offset = _jit(_offset, (0,))(*call)
+    columns, classes = [], offset.lower.size
+    margin_reach = jnp.zeros((classes, classes))
+    for index, source in enumerate(program.last.sources):
+        ends = [
+            _jit(_columns, (0, 2, 3))(*call, "last", index, places)[0]
+            for places in _places(_size(source), program.last.ends)
+        ]
+        joined = [jnp.concatenate(end)[:, 0] for end in zip(*ends, strict=True)]
+        columns.append(Interval(*(end[: _size(source)] for end in joined)))
+        if source is program.image:
+            rows = [_below(columns[-1], label).size for label in range(classes)]
+            margin_reach = jnp.stack(
+                [_rooted(_powers(x, norm), size, norm) for x in rows]
+            )
+    reach = [_rooted(total, size, norm) for total in reach]
+    return Linear(reach, offset, columns, margin_reach)
+
+
+def _powers(rows: Array, norm: Norm) -> Array:
+    """What the dual norm adds up along axis 0; in l1, its maximum."""
+    if norm == "l1":
+        return jnp.max(rows, axis=0)
+    return jnp.sum(rows if norm == "linf" else jnp.square(rows) + TINY, axis=0)
+
+
+def _rooted(total: Array, terms: int, norm: Norm) -> Array:
+    """The dual norm from such a sum, rounded up."""
+    length = jnp.sqrt(total) if norm == "l2" else total
+    return length * (1 + roundings(terms))
+
+
+def _size(value: Value) -> int:
+    return math.prod(value.shape)
+
+
+def _places(size: int, ends: Sequence[Value]) -> Iterator[np.ndarray]:
+    """The places of a source's entries, some at a time; the last ones lie beyond it."""
+    widest = max([size, *map(_size, ends)])
+    chunk = max(1, min(size, NUMBERS // widest))
+    for first in range(0, size if ends else 0, chunk):
+        yield np.arange(first, first + chunk)
+
+
+def _powers_of_columns(program, weights, norm, places) -> list[Array]:
+    moved = _columns(program, weights, "first", 0, places)
+    return [_powers(x.size, norm) for x in moved]
+
+
+def _columns(program, weights, part: str, index: int, places) -> list[Interval]:
+    """What entries of a source add to the ends of a linear part, `[chunk, ...]`.
+
+    Each is set to 1 and the rest of the sources to 0; one beyond the source adds 0.
+    """
+    sources, steps, ends = getattr(program, part)
+    known, source = program.known(weights), sources[index]
+    zero = {x: Interval(z, z) for x in sources for z in [jnp.zeros(x.shape)]}
+    still = push(steps, known | zero)
+
+    def one(place):
+        unit = jnp.where(jnp.arange(_size(source)) == place, 1.0, 0.0)
+        unit = unit.reshape(source.shape)
+        moved = push(steps, known | zero | {source: Interval(unit, unit)})
+        return [_difference(moved[end], still[end]) for end in ends]
+
+    return jax.vmap(one)(places)
+
+
+def _difference(a: Interval, b: Interval) -> Interval:
+    """`a - b`; 0 where both are the same infinity, as in a pool's padding."""
+    low, high = widened(a.lower - b.upper, a.upper - b.lower)
+    padded = jnp.isinf(a.lower) & (a.lower == b.upper) & (a.upper == b.lower)
+    return Interval(jnp.where(padded, 0.0, low), jnp.where(padded, 0.0, high))
+
+
+def _offset(program, weights) -> Interval:
+    sources, steps, _ = program.last
+    zero = {x: Interval(z, z) for x in sources for z in [jnp.zeros(x.shape)]}
+    logits = push(steps, program.known(weights) | zero)[program.logits]
+    return logits if isinstance(logits, Interval) else Interval(logits, logits)
+
+
+def _proven(program, weights, linear: Linear, images, labels, eps):
+    bounds = margin_bounds(program, weights, linear, images, labels, eps)
+    return jnp.min(bounds, axis=1) > 0
+
+
+def _bisect(program, weights, linear, images, labels, norm, steps: int) -> np.ndarray:
+    """The largest proven radius of each image, `[B]`."""
+    proven = _jit(_proven, (0,))
+
+    def holds(logarithm):
+        eps = np.exp(logarithm)
+        return np.asarray(proven(program, weights, linear, images, labels, eps)), eps
+
+    diameter = host_lengths(np.ones(images.shape), norm)
+    high = np.log(diameter)
+    low = high + np.log(SMALLEST)
+    (everywhere, _), (somewhere, best) = holds(high), holds(low)
+    for _ in range(steps):
+        middle = (low + high) / 2
+        held, eps = holds(middle)
+        low, high = np.where(held, middle, low), np.where(held, high, middle)
+        best = np.where(held, eps, best)
+    return np.where(everywhere, diameter, np.where(somewhere, best, 0.0))
+
+
+def _parts(images, labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Images and labels, some at a time; the last part is filled with the last ones."""
+    chunk = min(TOGETHER, len(images))
+    for first in range(0, len(images), chunk):
+        places = np.minimum(np.arange(first, first + chunk), len(images) - 1)
+        yield images[places].astype(np.float64), labels[places]
+
+
+def _correct(net, images, labels) -> np.ndarray:
+    """Which images the net itself, in float32, gets right: `[B]`."""
+    with jax.default_matmul_precision("highest"):
+        logits = np.concatenate(
+            [
+                np.asarray(evaluate(net, jnp.asarray(x, jnp.float32)))
+                for x, _ in _parts(images, labels)
+            ]
+        )[: len(images)]
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        raise FloatingPointError(
+            f"the logits of image {np.argmin(finite)} are not finite: no bound. Leave "
+            "out nets that diverged."
+        )
+    return np.asarray(is_correct(jnp.asarray(logits), labels))
+
+
+@functools.lru_cache(maxsize=16)
+def _read(structure: Any, types: tuple, shape: tuple[int, ...]) -> Program:
+    """The program of a net, traced as it is: in float32."""
+    weights = [jax.ShapeDtypeStruct(*each) for each in types]
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+
+    def logits(*given):
+        *leaves, image = given
+        return jax.tree.unflatten(structure, leaves)(image)
+
+    return Program(jax.make_jaxpr(logits)(*weights, image))
+
+
+@functools.cache
+def _jit(function, static: tuple[int, ...]):
+    return compilation.jit(function, static_argnums=static)

@@ -1,0 +1,200 @@
+"""The paper's Figure 5: what nets tolerate, as curves and as pictures.
+
+    python -m symjax.report.tolerance runs/baseline runs/parallel_rot --out figure5.png
+
+A curve is the share of images whose prediction still holds, by level: the mean over the
+seeds, each of which is a thin line, and the bootstrap's 95 % interval over the images.
+Below are images, and the last ones that held when values were removed at random. Reads
+the rows and cells that `python evaluate.py --metric tolerance` has left in the runs.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from symjax.evaluation import results
+from symjax.evaluation.results import Row
+from symjax.metrics.bootstrap import estimate
+
+UNITS = {
+    "removal as published": "share, drawn afresh; unnormalised inputs",
+    "removal": "share of values set to 0",
+    "noise": "standard deviation of the noise",
+    "rotation": "angle in degrees",
+    "scale": "factor",
+    "translation": "pixels",
+    "invariant box": "mean half-width of the box",
+}
+PICTURES = "removal"
+SAMPLES = 4  # images in the grid
+RESAMPLES = 500
+STEPS = 50  # of the box's curve
+SAME = ("n", "split", "dataset", "levels", "draws")  # what nets are compared at
+SETTINGS = (*SAME, "epoch", "dtype", "radius", "steps", "halvings")
+
+
+class Cells(NamedTuple):
+    """What was measured of one run with one perturbation; a cell a seed.
+
+    Attributes:
+      rows: one a seed, with the same settings.
+      cells: what each image came to, by name.
+    """
+
+    rows: list[Row]
+    cells: list[Mapping[str, np.ndarray]]
+
+    def still(self, levels: np.ndarray) -> np.ndarray:
+        """The share of draws in which it still holds: `[S, n, L]`."""
+        largest = [
+            cell["largest"].reshape(len(cell["largest"]), -1, 1) for cell in self.cells
+        ]
+        return np.stack([(x >= levels).mean(axis=1) for x in largest])
+
+
+def read(run: Path) -> dict[str, Cells]:
+    """The cells of a run, by perturbation; of several settings, the last written.
+
+    Args:
+      run: the run folder.
+
+    Raises:
+      ValueError: if a perturbation was not measured; names the command to run.
+    """
+    found = {}
+    rows = results.read([Path(run) / "results.jsonl"])
+    for name in UNITS:
+        own = [row for row in rows if row["metric"] == f"tolerance, {name}"]
+        if not own:
+            raise ValueError(
+                f"{run} has no rows of {name!r}: run `python evaluate.py --metric "
+                f"tolerance --run {run}` first."
+            )
+        last = {row["seed"]: row for row in own if _said(row) == _said(own[-1])}
+        folder = Path(run) / "cells"
+        found[name] = Cells(
+            [row for _, row in sorted(last.items())],
+            [
+                _load(folder / f"{row['cell_id']}.npz")
+                for _, row in sorted(last.items())
+            ],
+        )
+    return found
+
+
+def draw(nets: Mapping[str, Mapping[str, Cells]]) -> Figure:
+    """The figure of some nets, of which the first is compared with the others.
+
+    Args:
+      nets: by name, what `read` found.
+
+    Raises:
+      ValueError: if they were not measured on the same images at the same levels.
+    """
+    for name in UNITS:
+        settings = {
+            net: _said(cells[name].rows[0], SAME) for net, cells in nets.items()
+        }
+        if len(set(settings.values())) > 1:
+            raise ValueError(
+                f"{name!r} was measured differently, {settings}: measure all nets with "
+                "the same --n and --samples."
+            )
+    figure = Figure(figsize=(14, 7 + 1.8 * SAMPLES), layout="constrained")
+    heights = [7, 1.8 * SAMPLES]
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
+    axes = above.subplots(2, 4).flat
+    for axis, name in zip(axes, UNITS, strict=False):
+        for index, (net, cells) in enumerate(nets.items()):
+            _curve(axis, cells[name], net, f"C{index}")
+        axis.set(title=name, xlabel=UNITS[name], ylim=(0, 1))
+    rows = next(iter(nets.values()))[PICTURES].rows
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[-1].axis("off")
+    axes[-1].legend(handles, labels, loc="center", frameon=False)
+    above.suptitle(
+        f"share of {rows[0]['n']:,} images whose prediction still holds, "
+        f"{len(rows)} seeds, 95 % interval over the images"
+    )
+    _pictures(below, {net: cells[PICTURES] for net, cells in nets.items()})
+    return figure
+
+
+def _curve(axis: Axes, found: Cells, net: str, color: str) -> None:
+    """The seeds, their mean, and where it would lie for other images."""
+    levels = found.rows[0].get("levels")
+    if levels is None:  # the box has no levels
+        most = max(cell["largest"].max() for cell in found.cells)
+        levels = np.linspace(0, most, STEPS + 1)[1:]
+    still = found.still(np.asarray(levels))
+    for seed in still:
+        axis.plot(levels, seed.mean(axis=0), color=color, linewidth=0.4, alpha=0.6)
+    means = still.mean(axis=0)
+    axis.plot(levels, means.mean(axis=0), color=color, label=net)
+    if len(means) > 1:
+        ends = [estimate(x, resamples=RESAMPLES)[1:3] for x in means.T]
+        axis.fill_between(levels, *np.transpose(ends), color=color, alpha=0.15)
+
+
+def _pictures(figure: SubFigure, nets: Mapping[str, Cells]) -> None:
+    """A line an image that all nets classify: itself, and the last that held."""
+    first = {net: found.cells[0] for net, found in nets.items()}
+    one = next(iter(first.values()))
+    kept = len(one["original"])
+    clean = np.all([cell["clean"][:kept] for cell in first.values()], axis=0)
+    chosen = np.flatnonzero(clean)[:SAMPLES]
+    seed = next(iter(nets.values())).rows[0]["seed"]
+    figure.suptitle(
+        f"the first images that all nets classify, and the last with values removed "
+        f"that held: seed {seed}, one draw"
+    )
+    axes = figure.subplots(max(1, len(chosen)), 1 + len(nets), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for line, place in zip(axes, chosen, strict=False):
+        _show(line[0], one["original"][place], "original")
+        for axis, (net, cell) in zip(line[1:], first.items(), strict=True):
+            share = cell["largest"][place, 0]
+            _show(axis, cell["last_held"][place], f"{net}: {share:.2f}")
+
+
+def _show(axis: Axes, image: np.ndarray, title: str) -> None:
+    gray = image.shape[-1] == 1
+    shown = image[..., 0] if gray else image
+    axis.imshow(shown, cmap="gray" if gray else None, vmin=0, vmax=255)
+    axis.set_title(title, fontsize="small")
+
+
+def _said(row: Row, names: Sequence[str] = SETTINGS) -> str:
+    return json.dumps({name: row[name] for name in names if name in row})
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise ValueError(f"{path} is not there: keep a run's cells with its rows.")
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draws the figure that the command line asks for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
+    parser.add_argument("--out", type=Path, required=True, help="an image file")
+    asked: Any = parser.parse_args(arguments)
+    try:
+        figure = draw({run.name: read(run) for run in asked.runs})
+    except ValueError as error:
+        parser.error(str(error))
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(asked.out, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

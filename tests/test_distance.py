@@ -1,0 +1,117 @@
+"""Distances of errors that FAB finds, against linear nets, and what a row says."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import linear_models
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+from rich.console import Console
+
+from symjax import evaluation
+from symjax.evaluation import distance, metrics
+from symjax.evaluation.figure import Subject
+
+QUIET = Console(file=io.StringIO())
+
+
+def subject(logits_fn, images, labels, folder=None, said=None):
+    said = [] if said is None else said
+    return Subject(
+        logits_fn,
+        Partial(lambda x: {}),
+        images,
+        labels,
+        jax.random.key(0),
+        folder,
+        lambda done, total: said.append((done, total)),
+    )
+
+
+def steps_of(weights, bias, images):
+    """Bent, so that more starts find nearer errors."""
+    logits = linear_models.linear(weights, bias, images)
+    return jnp.tanh(4 * logits) + jnp.tanh(2 * logits[:, ::-1])
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_a_linear_net_has_its_errors_where_they_are(norm):
+    logits_fn, images, labels = linear_models.problem(classes=4)
+    (figure,) = distance.figures((norm,), steps=10)
+    found = figure.find(subject(logits_fn, images, labels))
+    wanted = linear_models.boundary_distance(logits_fn, images, labels, norm)
+    outcomes = found.outcomes
+    np.testing.assert_allclose(outcomes["distance"], wanted, rtol=0.06, atol=1e-6)
+    assert (outcomes["distance"] >= wanted * (1 - 1e-5)).all()
+    np.testing.assert_allclose(outcomes["bound"], wanted, rtol=0.01)
+    np.testing.assert_array_equal(outcomes["correct"], wanted > 0)
+    assert found.value == pytest.approx(outcomes["distance"].mean())
+    assert found.facts["low"] < found.value < found.facts["high"]
+    assert figure.says["metric"] == "distance" and figure.says["norm"] == norm
+
+
+def test_images_do_not_depend_on_their_company_and_a_killed_one_goes_on(tmp_path):
+    net, images, _ = linear_models.problem(4, steps_of)
+    labels = np.asarray(net(images)).argmax(axis=1)
+    problem = net, images, labels
+    (figure,) = distance.figures(("l2",), steps=4, restarts=3)
+    (once,) = distance.figures(("l2",), steps=4)
+    whole = figure.find(subject(*problem, tmp_path)).outcomes["distance"]
+    said = []
+    (tmp_path / "000020.npz").unlink()  # as if killed after the first part
+    before = (tmp_path / "000000.npz").stat().st_mtime_ns
+    again = figure.find(subject(*problem, tmp_path, said)).outcomes["distance"]
+    np.testing.assert_array_equal(again, whole)
+    assert said == [(20, 24), (24, 24)]
+    assert (tmp_path / "000000.npz").stat().st_mtime_ns == before
+    single = once.find(subject(*problem)).outcomes["distance"]
+    turned = once.find(subject(net, images[::-1], labels[::-1])).outcomes["distance"]
+    np.testing.assert_allclose(turned[::-1], single, rtol=1e-3)
+    assert (whole <= single).all() and (whole < single).any()
+
+
+def lighter(threshold, x):
+    return jnp.concatenate([0 * x[:, 0, 0], x[:, 0, 0] - threshold], axis=1)
+
+
+def test_images_without_an_error_are_counted_and_left_out():
+    images = np.array([0.25, 0.5, 0.75], np.float32).reshape(3, 1, 1, 1)
+    (figure,) = distance.figures(("linf",), steps=5)
+    for threshold, wanted in ((0.9, [0.65, 0.4, 0.15]), (0.6, [0.35, 0.1, 0.0])):
+        net = Partial(lighter, jnp.array(threshold))
+        found = figure.find(subject(net, images, np.zeros(3, int)))
+        np.testing.assert_allclose(found.outcomes["distance"], wanted, rtol=0.06)
+        np.testing.assert_allclose(found.outcomes["bound"], wanted, rtol=0.01)
+        assert found.facts["no_error_found"] == 0
+    net = Partial(lighter, jnp.array(2.0))
+    found = figure.find(subject(net, images, np.zeros(3, int)))
+    assert found.facts["no_error_found"] == 3 and np.isnan(found.value)
+    assert np.isinf(found.outcomes["distance"]).all()
+    np.testing.assert_array_equal(found.outcomes["bound"], 1.0)
+
+
+def test_a_bound_above_a_distance_raises():
+    distance.check_order(np.array([0.1, 0.0, 5.0]), np.array([0.1, 0.0, np.inf]))
+    for bound in (0.2, np.nan):
+        with pytest.raises(RuntimeError, match="image 1: .*at 0.1 "):
+            distance.check_order(np.array([0.0, bound]), np.array([0.0, 0.1]))
+    with pytest.raises(ValueError, match="steps=0"):
+        distance.figures(steps=0)
+
+
+def test_rows_of_a_trained_run(trained, tmp_path):
+    run = evaluation.Run.open(trained.folder)
+    store = evaluation.Results(tmp_path)
+    chosen = metrics.figures("distance", norms=("l2",), steps=25)
+    rows = metrics.measure(run, store, chosen, 6, QUIET)
+    assert [row["seed"] for row in rows] == [0, 1]
+    for row in rows:
+        with np.load(tmp_path / "cells" / f"{row['cell_id']}.npz") as kept:
+            far, bound = kept["distance"], kept["bound"]
+            correct = kept["correct"]
+        assert correct.any() and (bound[correct] > 0).all()
+        assert (bound <= far).all() and (far[~correct] == 0).all()
+        assert row["steps"] == 25 and row["no_error_found"] == np.isinf(far).sum()
+        assert row["value"] == pytest.approx(far[np.isfinite(far)].mean())

@@ -1,0 +1,92 @@
+"""The figure of bounds, attacks and CLEVER, from made-up rows and cells."""
+
+import json
+
+import numpy as np
+import pytest
+
+from symjax.report import sandwich
+
+DISTANCE = np.array([0.4, 0.0, 0.1, np.inf, 0.2, 0.3])
+BOUND = np.array([0.01, 0.0, 0.0, 0.02, 0.02, 0.03])
+SCORE = np.array([0.5, 0.9, 0.1, 2.0, 0.3, 0.2])
+CORRECT = DISTANCE > 0
+
+
+def add(folder, metric, norm="l2", seed=0, n=6, **cells):
+    """A row of the first n images, and its cell."""
+    (folder / "cells").mkdir(parents=True, exist_ok=True)
+    cell = f"{metric}-{norm}-{seed}-{n}"
+    row = {"metric": metric, "norm": norm, "seed": seed, "n": n, "cell_id": cell}
+    with (folder / "results.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    usual = {"correct": CORRECT, "distance": DISTANCE, "bound": BOUND, "score": SCORE}
+    first = {name: value[:n] for name, value in (usual | cells).items()}
+    np.savez(folder / "cells" / f"{cell}.npz", **first)
+
+
+def test_scores_above_an_error_are_refuted(tmp_path):
+    add(tmp_path, "distance")
+    add(tmp_path, "clever")
+    (found,) = sandwich.sandwiches(tmp_path)
+    assert (found.norm, found.n, found.wrong, found.open) == ("l2", 6, 1, 1)
+    np.testing.assert_array_equal(found.distance, [0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_array_equal(found.bound, [0.0, 0.02, 0.03, 0.01])
+    np.testing.assert_array_equal(found.score, [0.1, 0.3, 0.2, 0.5])
+    assert found.refuted == 2  # 0.1 is not above 0.1; nor does an open image count
+
+
+def test_the_largest_common_images_of_all_seeds_and_norms(tmp_path):
+    for norm in ("linf", "l2"):
+        for seed in (0, 1):
+            add(tmp_path, "distance", norm, seed)
+            add(tmp_path, "clever", norm, seed, n=2, score=SCORE + 9)
+            add(tmp_path, "clever", norm, seed, n=5)
+    found = sandwich.sandwiches(tmp_path)
+    assert [each.norm for each in found] == ["linf", "l2"]
+    for each in found:
+        assert (each.seeds, each.n, each.wrong, each.open) == (2, 5, 2, 2)
+        np.testing.assert_array_equal(each.distance, [0.1, 0.1, 0.2, 0.2, 0.4, 0.4])
+        assert each.refuted == 4
+
+
+def test_the_figure_is_written_and_says_what_is_refuted(tmp_path, capsys):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        add(folder, "distance")
+        add(folder, "clever")
+    add(one, "distance", "linf")
+    add(one, "clever", "linf")
+    out = tmp_path / "figure.png"
+    assert sandwich.main([str(one), str(two), "--out", str(out)]) == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert "two, l2: CLEVER refuted on 2 of 4" in capsys.readouterr().out
+    drawn = sandwich.draw([sandwich.sandwiches(one), sandwich.sandwiches(two)])
+    assert "refuted on 2 of 4" in drawn.axes[0].get_title()
+    assert drawn.axes[0].get_yscale() == "log"
+    assert [axis.get_visible() for axis in drawn.axes] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("missing", ["distance", "clever"])
+def test_what_was_not_measured_is_refused_with_the_command(tmp_path, capsys, missing):
+    other = {"distance": "clever", "clever": "distance"}[missing]
+    add(tmp_path, other)
+    command = rf"--metric {missing} --run {tmp_path}"
+    with pytest.raises(ValueError, match=f"no {missing} rows .*{command}"):
+        sandwich.sandwiches(tmp_path)
+    add(tmp_path, missing, "linf")
+    add(tmp_path, other, "linf")
+    with pytest.raises(ValueError, match=f"no {missing} rows of l2.*--norm l2"):
+        sandwich.sandwiches(tmp_path)
+    assert sandwich.main([str(tmp_path), "--out", str(tmp_path / "x.png")]) == 2
+    assert "error: " in capsys.readouterr().err and not (tmp_path / "x.png").exists()
+
+
+def test_rows_of_other_nets_or_without_cells_are_refused(tmp_path):
+    add(tmp_path, "distance")
+    add(tmp_path, "clever", correct=~CORRECT)
+    with pytest.raises(ValueError, match="do not agree"):
+        sandwich.sandwiches(tmp_path)
+    (tmp_path / "cells" / "clever-l2-0-6.npz").unlink()
+    with pytest.raises(ValueError, match="clever-l2-0-6.npz is not there"):
+        sandwich.sandwiches(tmp_path)

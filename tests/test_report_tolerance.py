@@ -1,0 +1,149 @@
+"""Tolerances of a trained run become rows, and rows become the paper's Figure 5."""
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from rich.console import Console
+
+from symjax import evaluation
+from symjax.evaluation import metrics
+from symjax.metrics import tolerance as library
+from symjax.metrics.perturbations import Removal
+from symjax.report import tolerance as report
+from symjax.seeds import Stream, of_seed, stream
+
+QUIET = Console(file=io.StringIO())
+IMAGES = 3
+
+
+@pytest.fixture(scope="module")
+def measured(trained, tmp_path_factory):
+    """A run folder with all figures of two seeds, and the rows."""
+    run = evaluation.Run.open(trained.folder)
+    folder = tmp_path_factory.mktemp("measured") / "tiny"
+    figures = metrics.figures("tolerance", samples=2)
+    store = evaluation.Results(folder)
+    rows = metrics.measure(run, store, figures, IMAGES, QUIET)
+    again = metrics.measure(run, evaluation.Results(folder), figures, IMAGES, QUIET)
+    assert again == rows
+    return run, folder, rows
+
+
+def cell_of(folder, row):
+    with np.load(folder / "cells" / f"{row['cell_id']}.npz") as arrays:
+        return dict(arrays)
+
+
+def test_each_perturbation_is_a_row_a_seed(measured):
+    _, folder, rows = measured
+    names = [f"tolerance, {name}" for name in report.UNITS]
+    assert [row["metric"] for row in rows] == [name for name in names for _ in (0, 1)]
+    for row in rows:
+        cell = cell_of(folder, row)
+        largest = cell["largest"].reshape(IMAGES, -1)
+        assert row["value"] == pytest.approx(largest.mean())
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["clean"] == cell["clean"].mean()
+        if "levels" in row:
+            assert set(largest.flat) <= {*row["levels"], 0.0, 1.0, 0.05}
+            assert cell["held"].shape == (IMAGES, len(row["levels"]))
+            assert row["every_draw"] == pytest.approx(largest.min(axis=1).mean())
+            assert cell["original"].shape == cell["last_held"].shape
+            assert cell["last_held"].dtype == np.uint8
+    box = cell_of(folder, rows[-1])
+    np.testing.assert_allclose(box["largest"], box["linear"] * box["factor"])
+
+
+def test_a_row_is_what_the_library_finds(measured):
+    run, folder, rows = measured
+    row = next(row for row in rows if row["metric"] == "tolerance, removal")
+    pixels = run.experiment.dataset.test.images[:IMAGES]
+    labels = run.experiment.dataset.test.labels[:IMAGES]
+    key = stream(of_seed(run.experiment.keys, 0), Stream.METRIC)
+    images = pixels / np.float32(255)
+    net = of_seed(run.logits_fns, 0)
+    call = net, images, labels, key, Removal(), row["levels"]
+    found = library.tolerance(*call, draws=2)
+    cell = cell_of(folder, row)
+    np.testing.assert_array_equal(cell["largest"], found.largest)
+    np.testing.assert_array_equal(cell["original"], pixels)
+    kept = (cell["last_held"] > 0).sum(axis=(1, 2, 3))
+    level = found.largest[:, 0]
+    for image, before, left, share in zip(
+        cell["last_held"], pixels, kept, level, strict=True
+    ):
+        assert set(np.unique(image)) <= {0, *np.unique(before)}
+        assert left <= before.size - round(share * before.size)
+    held = np.asarray(net(cell["last_held"] / np.float32(255))).argmax(axis=1)
+    np.testing.assert_array_equal(held == labels, found.clean)
+
+
+def test_published_pictures_are_the_last_that_held(measured):
+    run, folder, rows = measured
+    row, cell = rows[0], cell_of(folder, rows[0])
+    net = of_seed(run.logits_fns, 0)
+    labels = run.experiment.dataset.test.labels[:IMAGES]
+    fed = 0.5 + 0.5 * cell["last_held"] / np.float32(255)
+    held = np.asarray(net(fed)).argmax(axis=1) == labels
+    tried = cell["largest"][:, 0] > row["levels"][0] - 0.01
+    np.testing.assert_array_equal(held[tried], True)
+    untouched = cell["last_held"][~tried]
+    np.testing.assert_array_equal(untouched, cell["original"][~tried])
+
+
+def test_the_figure_is_drawn_from_rows_alone(measured, tmp_path):
+    _, folder, rows = measured
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    out = tmp_path / "figures" / "figure5.png"
+    report.main([str(folder), str(other), "--out", str(out)])
+    drawn = imread(out)
+    assert drawn.shape[-1] == 4 and drawn[..., :3].std() > 0.05
+    found = report.read(folder)
+    figure = report.draw({"one": found, "two": found})
+    (above, below) = figure.subfigs
+    panels = above.axes[: len(report.UNITS)]
+    for name, panel in zip(report.UNITS, panels, strict=True):
+        row = next(row for row in rows if row["metric"] == f"tolerance, {name}")
+        lines = panel.get_lines()
+        assert len(lines) == 6  # two nets: two seeds and their mean
+        np.testing.assert_array_equal(lines[2].get_ydata(), lines[5].get_ydata())
+        mean = (lines[0].get_ydata() + lines[1].get_ydata()) / 2
+        np.testing.assert_allclose(lines[2].get_ydata(), mean)
+        if name in ("noise", "rotation", "translation"):  # steps of one size, from 0
+            area = np.sum(lines[0].get_ydata()) * row["levels"][0]
+            assert area == pytest.approx(row["value"])
+    clean = np.flatnonzero(cell_of(folder, rows[2])["clean"])
+    pictures = [axis for axis in below.axes if axis.images]
+    assert len(pictures) == 3 * len(clean)
+    original = cell_of(folder, rows[2])["original"][clean[0], ..., 0]
+    np.testing.assert_array_equal(pictures[0].images[0].get_array(), original)
+
+
+def test_what_is_missing_is_said(measured, tmp_path, capsys):
+    _, folder, _ = measured
+    with pytest.raises(ValueError, match="evaluate.py --metric tolerance --run .*none"):
+        report.read(tmp_path / "none")
+    with pytest.raises(SystemExit):
+        report.main([str(tmp_path / "none"), "--out", str(tmp_path / "x.png")])
+    assert "no rows of 'removal as published'" in capsys.readouterr().err
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(folder / "results.jsonl", bare)
+    with pytest.raises(ValueError, match="keep a run's cells with its rows"):
+        report.read(bare)
+
+
+def test_nets_that_were_measured_differently_are_not_compared(measured, tmp_path):
+    _, folder, rows = measured
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    text = "".join(json.dumps({**row, "n": 99}) + "\n" for row in rows)
+    (other / "results.jsonl").write_text(text)
+    nets = {"one": report.read(folder), "two": report.read(other)}
+    with pytest.raises(ValueError, match="measured differently.*the same --n"):
+        report.draw(nets)
