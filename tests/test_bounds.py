@@ -21,8 +21,8 @@ from symjax.nn import largest, max_pool
 norms = pytest.mark.parametrize("norm", NORMS)
 DUAL = {"linf": 1, "l2": 2, "l1": np.inf}
 ORDER = {"linf": np.inf, "l2": 2, "l1": 1}
+CLASSES = 5
 EXACT = 40  # steps of the bisection
-FACTOR = np.exp(21 / 2**12)  # that the default leaves
 
 
 def predicted(logits_fn, images):
@@ -135,7 +135,7 @@ class Plain(nn.Module):
         x = nn.max_pool(x, (3, 3), (2, 2), padding="SAME")
         x = jnp.tanh(nn.Conv(6, (3, 3), strides=2)(x))
         x = nn.gelu(nn.avg_pool(x, (2, 2)).reshape(len(x), -1))
-        return nn.Dense(3)(x)
+        return nn.Dense(CLASSES)(x)
 
 
 def attacked(logits_fn, images, labels, norm):
@@ -164,12 +164,23 @@ def attacked(logits_fn, images, labels, norm):
     return found
 
 
-def holds(logits_fn, images, norm):
+def shifted(net, shift, images):
+    return net(images) + shift
+
+
+def balanced(net, images):
+    """The net, with logits whose mean over the images is the same in all classes."""
+    logits = evaluate(Partial(shifted, net, jnp.zeros((1, CLASSES))), images)
+    return Partial(shifted, net, -logits.mean(axis=0, keepdims=True))
+
+
+def holds(net, images, norm):
     """No error is nearer than the bound: neither attacked, nor drawn at random."""
+    logits_fn = balanced(net, images)
     labels = predicted(logits_fn, images)
     bound = distance_bound(logits_fn, images, labels, norm)
     distance = attacked(logits_fn, images, labels, norm)
-    assert (bound > 0).all() and np.isfinite(distance).any()
+    assert (bound > 0).all() and np.isfinite(distance).sum() >= 2
     assert (bound <= distance).all()
     rng = np.random.default_rng(1)
     for _ in range(20):
@@ -179,22 +190,20 @@ def holds(logits_fn, images, norm):
         x = images + noise * (bound / length)[:, None, None, None]
         found = predicted(logits_fn, x.astype(np.float32))
         np.testing.assert_array_equal(found, labels)
-    return bound
 
 
 def variables_of(net, images, seed=0):
-    """Random ones, without compiling the net's own initialisation."""
-    shapes = jax.eval_shape(functools.partial(net.init, jax.random.key(0)), images)
-    leaves, structure = jax.tree.flatten(shapes)
+    """As `net.init` makes them, without compiling it."""
     rng = np.random.default_rng(seed)
-    sizes = [np.sqrt(2 / np.prod(leaf.shape[:-1], initial=2)) for leaf in leaves]
-    values = [
-        np.abs(rng.normal(size=leaf.shape))
-        if leaf.ndim == 1
-        else size * rng.normal(size=leaf.shape)
-        for leaf, size in zip(leaves, sizes, strict=True)
-    ]
-    return jax.tree.unflatten(structure, [x.astype(np.float32) for x in values])
+
+    def value(path, leaf):
+        if leaf.ndim < 2:
+            return np.full(leaf.shape, path[-1].key in ("scale", "var"), np.float32)
+        fan_in = np.prod(leaf.shape[:-1])
+        return rng.normal(scale=fan_in**-0.5, size=leaf.shape).astype(np.float32)
+
+    shapes = jax.eval_shape(functools.partial(net.init, jax.random.key(0)), images)
+    return jax.tree_util.tree_map_with_path(value, shapes)
 
 
 def images_of(seed=1, count=4, channels=3):
@@ -206,27 +215,28 @@ def images_of(seed=1, count=4, channels=3):
 def test_nothing_nearer_is_wrong_in_a_plain_net(norm):
     images, net = images_of(), Plain()
     logits_fn = Partial(net.apply, variables_of(net, images))
-    assert holds(logits_fn, images, norm).min() > 1e-4
+    holds(logits_fn, images, norm)
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", ["parallel_rs", "cascaded", "equivariant"])
 def test_nothing_nearer_is_wrong_in_a_net_of_the_paper(name):
     images = images_of()
-    net = models.build(name, 4, 5, width=0.05, lowering="conv")
+    net = models.build(name, 4, CLASSES, width=0.05, lowering="conv")
     logits_fn = models.logits_fn(net, variables_of(net, images))
     holds(logits_fn, images, "linf")
 
 
 def test_lowerings_agree_and_other_weights_compile_nothing():
     images = images_of()
-    net = models.build("baseline", 4, 5, width=0.05, lowering="conv")
+    net = models.build("baseline", 4, CLASSES, width=0.05, lowering="conv")
     first, second = (
         models.logits_fn(net, variables_of(net, images, seed)) for seed in (0, 1)
     )
     labels = predicted(first, images)
     as_conv = distance_bound(first, images, labels, "l2", EXACT)
     patches = models.with_lowering(first, "patches")
-    np.testing.assert_allclose(patches(images), first(images), atol=1e-5)
+    same = evaluate(patches, images), evaluate(first, images)
+    np.testing.assert_allclose(*same, atol=1e-5)
     as_patches = distance_bound(patches, images, labels, "l2", EXACT)
     np.testing.assert_allclose(as_patches, as_conv, rtol=1e-6)
     programs = bounds._jit(bounds._proven, (0,))

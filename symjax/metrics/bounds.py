@@ -98,7 +98,7 @@ def distance_bound(
         raise ValueError(f"steps={steps}: expected 1 or more.")
     images, labels = np.asarray(images), np.asarray(labels)
     check(jnp.asarray(images), labels, ThreatModel(norm, 0.0))
-    net = as_partial(logits_fn)
+    net, images = as_partial(logits_fn), images.astype(np.float32)
     check_classes(net, jnp.asarray(images[:1]), labels)
     weights, structure = jax.tree.flatten(net)
     types = tuple((np.shape(x), jnp.result_type(x)) for x in weights)
