@@ -9,7 +9,8 @@ from benchmarks import scaling
 from symjax.attacks.sanity import CHECKS
 from symjax.evaluation import results
 from symjax.evaluation.summary import summary
-from symjax.models import table
+from symjax.models import MODELS, table
+from symjax.report import compare, statements
 
 ROOT = Path(__file__).parents[1]
 ROWS = sorted((ROOT / "results").glob("*.jsonl"))
@@ -45,6 +46,20 @@ def test_the_example_on_a_net_that_is_not_ours_runs(capsys):
     accuracy = (clean == found["test"][1]).mean()
     assert accuracy > 0.8 and 0 < result.robust.mean() < accuracy
     assert "robust accuracy 0." in capsys.readouterr().out
+
+
+def test_theory_page_shows_the_committed_rows_and_cells():
+    def place(folder):
+        return list(MODELS).index(folder.name.removesuffix("-4"))
+
+    page = (ROOT / "docs/theory.md").read_text()
+    folders = sorted((ROOT / "results/theory").iterdir(), key=place)
+    rows = results.read([folder / "results.jsonl" for folder in folders])
+    assert len({row["cell_id"] for row in rows}) == len(rows) > 0
+    others = "clever", "distance"
+    assert statements.table([r for r in rows if r["metric"] not in others]) in page
+    for metric in others:
+        assert compare.table(folders, metric) in page
 
 
 def test_ci_runs_the_readmes_test_command():

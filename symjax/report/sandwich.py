@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from symjax.evaluation.results import Row, read
 
 NORMS = ("linf", "l2", "l1")
+ABREAST = 4  # panels, of one norm
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # apart for the colour-blind too
 
 
@@ -83,18 +84,21 @@ def sandwiches(folder: Path) -> list[Sandwich]:
 
 
 def draw(found: Sequence[Sequence[Sandwich]]) -> Figure:
-    """The figure: a row of panels for each sequence, a panel for each sandwich."""
+    """The figure: a row of panels for each run, or all in rows if there is one norm."""
+    if all(len(of_run) == 1 for of_run in found):
+        panels = [of_run[0] for of_run in found]
+        found = [panels[i : i + ABREAST] for i in range(0, len(panels), ABREAST)]
     columns = max(len(row) for row in found)
     size = 4.2 * columns, 3.2 * len(found)
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(found), columns, squeeze=False)
-    for row, axes in zip(found, panels, strict=True):
-        for axis in axes[len(row) :]:
+    axes = figure.subplots(len(found), columns, squeeze=False)
+    for row, of_row in zip(found, axes, strict=True):
+        for axis in of_row[len(row) :]:
             axis.set_visible(False)
-        for axis, sandwich in zip(axes, row, strict=False):
+        for axis, sandwich in zip(of_row, row, strict=False):
             _draw(axis, sandwich)
-    panels[0, 0].legend(loc="lower right", fontsize="small")
+    axes[0, 0].legend(loc="lower right", fontsize="small")
     return figure
 
 
