@@ -67,6 +67,21 @@ def test_images_that_a_seed_misclassifies_or_that_have_no_figure_are_left_out(tm
     assert (found.left_out, found.change.count, found.mean) == (2, 4, 1.0)
 
 
+def test_what_is_no_mean_over_images_is_not_compared(tmp_path):
+    for name in ("base", "other"):
+        write(tmp_path / name, np.ones((2, 5)))
+        store = Results(tmp_path / name)
+        (row, _) = store.rows.values()
+        gap = {key: row[key] for key in ("run", "model", "epoch", "dtype", "split")}
+        gap |= {"metric": "gap", "norm": None, "seed": 0, "n": 5}
+        gap |= {"dataset": "digits", "protocol": "sound"}
+        facts = {"settings": ["metric"], "data": "hash", "diverged": False}
+        store.add(gap, 0.2, {"correct": np.ones(5)}, facts)
+        store.add({**gap, "metric": "cost"}, 7.0, {}, facts)
+    text = compare.table([tmp_path / "base", tmp_path / "other"])
+    assert "made up" in text and "gap" not in text and "cost" not in text
+
+
 def test_figures_with_other_settings_are_not_compared(tmp_path):
     write(tmp_path / "base", np.zeros((1, 3)), radius=1.0)
     write(tmp_path / "other", np.ones((1, 3)), radius=2.0)

@@ -234,11 +234,11 @@ def test_rows_are_the_certificates_of_the_library(trained, tmp_path):
         assert (
             cell["counts"].shape == (4, 10) and (cell["counts"].sum(axis=1) == 30).all()
         )
-        np.testing.assert_array_equal(cell["correct"], cell["class"] == test.labels[:4])
-        assert (cell["radius"][~cell["correct"]] == 0).all()
+        np.testing.assert_array_equal(cell["right"], cell["class"] == test.labels[:4])
+        assert (cell["radius"][~cell["right"]] == 0).all()
         assert row["value"] == pytest.approx(cell["radius"].mean())
         assert row["low"] <= row["value"] <= row["high"]
-        assert row["certified"]["0"] == cell["correct"].mean()
+        assert row["certified"]["0"] == cell["right"].mean()
         assert row["certified"]["0.1"] == (cell["radius"] > 0.1).mean()
         assert row["abstained"] == (cell["class"] == -1).mean()
     net = of_seed(run.logits_fns, 1)

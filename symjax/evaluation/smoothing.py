@@ -67,7 +67,7 @@ def _find(sigma: float, samples: int, n0: int, alpha: float, subject: Subject) -
         {
             "radius": radius,
             "class": found.classes,
-            "correct": correct,
+            "right": correct,
             "counts": found.counts,
         },
         {

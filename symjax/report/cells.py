@@ -41,6 +41,14 @@ class Figure:
         return json.dumps({name: row[name] for name in names}, sort_keys=True)
 
     @property
+    def is_by_image(self) -> bool:
+        """Whether the figure is a mean over its images, so that `values` are it."""
+        if not self.cells:
+            return False
+        means = [of_seed[np.isfinite(of_seed)].mean() for of_seed in self.values]
+        return np.allclose(means, [row["value"] for row in self.rows], rtol=1e-4)
+
+    @property
     def values(self) -> np.ndarray:
         """`[S, n]`, the figure, image by image."""
         first = next(iter(self.cells.values())).astype(np.float64)

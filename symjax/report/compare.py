@@ -81,7 +81,8 @@ def table(folders: Sequence[Path], metric: str | None = None) -> str:
 
     Args:
       folders: of runs, the baseline's first.
-      metric: of this name alone, or of those that begin with it; None: all.
+      metric: of this name alone, or of those that begin with it; None: all. What is
+        no mean over images, as a generalisation gap, is left out.
 
     Raises:
       FileNotFoundError: if a run has no such rows.
@@ -103,7 +104,8 @@ def table(folders: Sequence[Path], metric: str | None = None) -> str:
 
 
 def _wanted(figure: Figure, metric: str | None) -> bool:
-    return metric is None or figure.rows[0]["metric"].startswith(metric)
+    named = metric is None or figure.rows[0]["metric"].startswith(metric)
+    return named and figure.is_by_image
 
 
 def _usable(figure: Figure) -> np.ndarray:
