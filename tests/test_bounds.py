@@ -256,7 +256,8 @@ def test_what_it_has_no_rule_for_is_refused_by_name():
         "sin": jnp.sin,
         "scan": lambda x: jax.lax.scan(lambda c, _: (2 * c, 0), x, None, 2)[0],
         "dot_general": lambda x: jnp.einsum("bhwc,bhwd->bcd", x, x),
-        "float16|bfloat16": lambda x: x.astype(jnp.bfloat16).astype(jnp.float32),
+        "convert_element_type": lambda x: x.astype(bool).astype(jnp.float32),
+        "gives bfloat16": lambda x: x.astype(jnp.bfloat16).astype(jnp.float32),
     }.items():
         with pytest.raises(ValueError, match=name):
             distance_bound(of(function), images, labels)

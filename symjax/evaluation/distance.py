@@ -32,8 +32,13 @@ LOWERING = "patches"  # whose intervals are tight, and quick in float64
 SLACK = 1e-5  # of a distance: the attack meets the net's rounding, the bound does not
 
 
+STEPS: dict[Norm, int] = {"l1": 100, "l2": 30, "linf": 30}
+"""Of FAB. On a net of four layers, 100 in place of 30 brought l2 down by 0.4 %; in l1,
+30 left two of 20 images without an error, and 100 none."""
+
+
 def figures(
-    norms: Sequence[Norm] = NORMS, steps: int = 30, restarts: int = 1
+    norms: Sequence[Norm] = NORMS, steps: int | None = None, restarts: int = 1
 ) -> list[Figure]:
     """The mean distance of the closest error found, of each norm.
 
@@ -42,13 +47,16 @@ def figures(
 
     Args:
       norms: of the distances.
-      steps: of FAB, from each start; each costs K gradients.
+      steps: of FAB, from each start; each costs K gradients. None: `STEPS`.
       restarts: starts of FAB: the image, and then random points around it, half as far
         away as the closest error so far.
     """
-    if min(steps, restarts) < 1:
+    if restarts < 1 or (steps is not None and steps < 1):
         raise ValueError(f"steps={steps}, restarts={restarts}: expected 1 or more.")
-    return [_figure(norm, steps, restarts) for norm in norms]
+    return [
+        _figure(norm, STEPS[norm] if steps is None else steps, restarts)
+        for norm in norms
+    ]
 
 
 def _figure(norm: Norm, steps: int, restarts: int) -> Figure:

@@ -38,7 +38,7 @@ from symjax.metrics.interval import TINY, Interval, roundings, widened
 from symjax.metrics.program import evaluate
 from symjax.metrics.propagation import Program, Value, push
 
-SMALLEST = 1e-9  # of the diameter; a bound below that is called 0
+SMALLEST = 1e-9  # in pixel units; a bound below that is called 0
 TOGETHER = 20  # images at a time
 NUMBERS = 1 << 18  # of a matrix's columns at a time; more leave a CPU's caches
 
@@ -77,8 +77,8 @@ def distance_bound(
       images: `[B, H, W, C]`, float, in [0, 1].
       labels: `[B]`, integers in [0, K).
       norm: of the ball, "linf", "l2" or "l1".
-      steps: of the bisection, of the logarithm of the radius between 1e-9 and 1 times
-        the diameter of [0, 1]^D; n of them leave a factor of `exp(21 / 2^n)`.
+      steps: of the bisection, of the logarithm of the radius between 1e-9 and d, the
+        diameter of [0, 1]^D; n of them leave a factor of `(1e9 d)^(1 / 2^n)`.
 
     Returns:
       `[B]`, float64, pixel units; 0 where the image is misclassified, or where nothing
@@ -294,7 +294,7 @@ def _bisect(program, weights, linear, images, labels, norm, steps: int) -> np.nd
 
     diameter = host_lengths(np.ones(images.shape), norm)
     high = np.log(diameter)
-    low = high + np.log(SMALLEST)
+    low = np.full_like(high, np.log(SMALLEST))
     (everywhere, _), (somewhere, best) = holds(high), holds(low)
     for _ in range(steps):
         middle = (low + high) / 2

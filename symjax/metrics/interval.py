@@ -76,6 +76,12 @@ def monotone(spacings: int, step: Operation, operands: Sequence[Any]) -> Interva
     return widened(*ends, spacings) if spacings else Interval(*ends)
 
 
+def bounded(step: Operation, operands: Sequence[Any]) -> Interval:
+    """Of one operand, what rises with it between -1 and 1: absolute errors count."""
+    low, high = monotone(0, step, operands)
+    return Interval(low - FUNCTION * EPSILON, high + FUNCTION * EPSILON)
+
+
 def falling(spacings: int, step: Operation, operands: Sequence[Any]) -> Interval:
     """Of one operand, what falls as it rises: -x, not x, 1 / sqrt(x)."""
     (operand,) = operands
@@ -262,7 +268,8 @@ RULES: dict[str, Rule] = {
         "reduce_window_max reduce_window_min round sign",
     ),
     **_alike(monotone, 2, "add add_any"),
-    **_alike(monotone, FUNCTION, "erf exp exp2 expm1 log log1p logistic sqrt tanh"),
+    **_alike(monotone, FUNCTION, "exp exp2 expm1 log log1p sqrt"),
+    **dict.fromkeys(("erf", "logistic", "tanh"), bounded),
     **_alike(falling, 0, "neg not"),
     **_alike(falling, FUNCTION, "rsqrt"),
     **_alike(above, True, "gt"),

@@ -253,6 +253,13 @@ def _check(step: Step) -> None:
             "bounds know it of one. Bound a net without it."
         )
     (result,) = step.results
+    of_bools = all(x.dtype == bool for x in step.operands)
+    to_whole = step.name == "convert_element_type" and not result.is_float
+    if not of_bools and (to_whole or step.name in ("and", "or")):
+        raise ValueError(
+            f"{step.name!r} to {result.dtype}: interval bounds know that of truth "
+            "values alone. Bound a net without it."
+        )
     if result.is_float and jnp.finfo(result.dtype).bits < NARROW:
         raise ValueError(
             f"{step.name!r} gives {result.dtype}: bounds in real numbers say little of "
