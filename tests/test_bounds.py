@@ -14,6 +14,7 @@ from symjax import models
 from symjax.attacks import NORMS
 from symjax.metrics import bounds, distance_bound
 from symjax.metrics.gradient_maxima import as_partial
+from symjax.metrics.linear import jitted
 from symjax.metrics.program import evaluate
 from symjax.metrics.propagation import Program
 from symjax.nn import largest, max_pool
@@ -239,7 +240,7 @@ def test_lowerings_agree_and_other_weights_compile_nothing():
     np.testing.assert_allclose(*same, atol=1e-5)
     as_patches = distance_bound(patches, images, labels, "l2", EXACT)
     np.testing.assert_allclose(as_patches, as_conv, rtol=1e-6)
-    programs = bounds._jit(bounds._proven, (0,))
+    programs = jitted(bounds._proven, (0,))
     before = programs._cache_size()
     distance_bound(second, images, predicted(second, images), "l1")
     assert programs._cache_size() == before

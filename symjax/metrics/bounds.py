@@ -20,44 +20,26 @@ net with the lowering "patches", which is also the fastest here.
 """
 
 import functools
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from symjax import compilation
 from symjax.attacks.losses import is_correct
 from symjax.attacks.result import LogitsFn, check, check_classes
 from symjax.attacks.threat import NORMS, Norm, ThreatModel, host_lengths
 from symjax.metrics.gradient_maxima import as_partial
 from symjax.metrics.interval import TINY, Interval, roundings, widened
+from symjax.metrics.linear import Linear, jitted, linear_parts, margin_columns
 from symjax.metrics.program import evaluate
-from symjax.metrics.propagation import Program, Value, push
+from symjax.metrics.propagation import Program, push
+from symjax.metrics.steps import Value
 
 SMALLEST = 1e-9  # in pixel units; a bound below that is called 0
 TOGETHER = 20  # images at a time
-NUMBERS = 1 << 18  # of a matrix's columns at a time; more leave a CPU's caches
-
-
-class Linear(NamedTuple):
-    """What is linear in a net, the same for all images.
-
-    Attributes:
-      reach: how far the unit ball moves each end of the program's first part.
-      offset: the logits `[1, K]` where the sources of its last part are 0.
-      columns: what each of the S entries of each source adds to them, `[S, K]`.
-      margin_reach: how far the unit ball moves `f_c - f_j` by the image's own columns,
-        `[K, K]`; 0 where the image is no source of the last part.
-    """
-
-    reach: list[Array]
-    offset: Interval
-    columns: list[Interval]
-    margin_reach: Array
 
 
 def distance_bound(
@@ -105,7 +87,7 @@ def distance_bound(
     program = _read(structure, types, images.shape[1:])
     correct = _correct(net, images, labels)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        linear = _linear(program, weights, norm)
+        linear = linear_parts(program, weights, norm)
         found = [
             _bisect(program, weights, linear, x, y, norm, steps)
             for x, y in _parts(images, labels)
@@ -140,7 +122,7 @@ def margin_bounds(
         low = linear.offset.lower[0, label] - linear.offset.upper[0]
         terms = [low - roundings(1) * jnp.abs(low)]
         for source, columns in zip(program.last.sources, linear.columns, strict=True):
-            rows = _below(columns, label)
+            rows = margin_columns(columns, label)
             term = _least(rows, found[source])
             if source is program.image:
                 center = _least(rows, Interval(image, image))
@@ -175,108 +157,12 @@ def _whole(program: Program, known, reach, image: Array, eps: Array):
     return push(program.steps, known | {program.image: box}, cut)
 
 
-def _below(columns: Interval, label: int | Array) -> Interval:
-    """The columns of `f_c - f_j`, for one c: `[S, K]`."""
-    low, high = (end[:, label][:, None] for end in columns)
-    return widened(low - columns.upper, high - columns.lower)
-
-
 def _least(rows: Interval, source: Interval) -> Array:
     """The least of `sum_s rows[s] source[s]`, `[K]`."""
     ends = [x.reshape(-1, 1) for x in source]
     corners = jnp.stack([row * end for row in rows for end in ends])
     loose = roundings(corners.shape[1]) * jnp.abs(corners).max(axis=0) + TINY
     return jnp.sum(corners.min(axis=0) - loose, axis=0)
-
-
-def _linear(program: Program, weights: Sequence[Any], norm: Norm) -> Linear:
-    """Computes it, some columns at a time."""
-    call, size = (program, weights), _size(program.image)
-    join = jnp.maximum if norm == "l1" else jnp.add
-    reach: list[Array] = []
-    for places in _places(size, program.first.ends):
-        part = _jit(_powers_of_columns, (0, 2))(*call, norm, places)
-        reach = list(map(join, reach, part)) if reach else part
-    offset = _jit(_offset, (0,))(*call)
-    columns, classes = [], offset.lower.size
-    margin_reach = jnp.zeros((classes, classes))
-    for index, source in enumerate(program.last.sources):
-        ends = [
-            _jit(_columns, (0, 2, 3))(*call, "last", index, places)[0]
-            for places in _places(_size(source), program.last.ends)
-        ]
-        joined = [jnp.concatenate(end)[:, 0] for end in zip(*ends, strict=True)]
-        columns.append(Interval(*(end[: _size(source)] for end in joined)))
-        if source is program.image:
-            rows = [_below(columns[-1], label).size for label in range(classes)]
-            margin_reach = jnp.stack(
-                [_rooted(_powers(x, norm), size, norm) for x in rows]
-            )
-    reach = [_rooted(total, size, norm) for total in reach]
-    return Linear(reach, offset, columns, margin_reach)
-
-
-def _powers(rows: Array, norm: Norm) -> Array:
-    """What the dual norm adds up along axis 0; in l1, its maximum."""
-    if norm == "l1":
-        return jnp.max(rows, axis=0)
-    return jnp.sum(rows if norm == "linf" else jnp.square(rows) + TINY, axis=0)
-
-
-def _rooted(total: Array, terms: int, norm: Norm) -> Array:
-    """The dual norm from such a sum, rounded up."""
-    length = jnp.sqrt(total) if norm == "l2" else total
-    return length * (1 + roundings(terms))
-
-
-def _size(value: Value) -> int:
-    return math.prod(value.shape)
-
-
-def _places(size: int, ends: Sequence[Value]) -> Iterator[np.ndarray]:
-    """The places of a source's entries, some at a time; the last ones lie beyond it."""
-    widest = max([size, *map(_size, ends)])
-    chunk = max(1, min(size, NUMBERS // widest))
-    for first in range(0, size if ends else 0, chunk):
-        yield np.arange(first, first + chunk)
-
-
-def _powers_of_columns(program, weights, norm, places) -> list[Array]:
-    moved = _columns(program, weights, "first", 0, places)
-    return [_powers(x.size, norm) for x in moved]
-
-
-def _columns(program, weights, part: str, index: int, places) -> list[Interval]:
-    """What entries of a source add to the ends of a linear part, `[chunk, ...]`.
-
-    Each is set to 1 and the rest of the sources to 0; one beyond the source adds 0.
-    """
-    sources, steps, ends = getattr(program, part)
-    known, source = program.known(weights), sources[index]
-    zero = {x: Interval(z, z) for x in sources for z in [jnp.zeros(x.shape)]}
-    still = push(steps, known | zero)
-
-    def one(place):
-        unit = jnp.where(jnp.arange(_size(source)) == place, 1.0, 0.0)
-        unit = unit.reshape(source.shape)
-        moved = push(steps, known | zero | {source: Interval(unit, unit)})
-        return [_difference(moved[end], still[end]) for end in ends]
-
-    return jax.vmap(one)(places)
-
-
-def _difference(a: Interval, b: Interval) -> Interval:
-    """`a - b`; 0 where both are the same infinity, as in a pool's padding."""
-    low, high = widened(a.lower - b.upper, a.upper - b.lower)
-    padded = jnp.isinf(a.lower) & (a.lower == b.upper) & (a.upper == b.lower)
-    return Interval(jnp.where(padded, 0.0, low), jnp.where(padded, 0.0, high))
-
-
-def _offset(program, weights) -> Interval:
-    sources, steps, _ = program.last
-    zero = {x: Interval(z, z) for x in sources for z in [jnp.zeros(x.shape)]}
-    logits = push(steps, program.known(weights) | zero)[program.logits]
-    return logits if isinstance(logits, Interval) else Interval(logits, logits)
 
 
 def _proven(program, weights, linear: Linear, images, labels, eps):
@@ -286,7 +172,7 @@ def _proven(program, weights, linear: Linear, images, labels, eps):
 
 def _bisect(program, weights, linear, images, labels, norm, steps: int) -> np.ndarray:
     """The largest proven radius of each image, `[B]`."""
-    proven = _jit(_proven, (0,))
+    proven = jitted(_proven, (0,))
 
     def holds(logarithm):
         eps = np.exp(logarithm)
@@ -341,8 +227,3 @@ def _read(structure: Any, types: tuple, shape: tuple[int, ...]) -> Program:
         return jax.tree.unflatten(structure, leaves)(image)
 
     return Program(jax.make_jaxpr(logits)(*weights, image))
-
-
-@functools.cache
-def _jit(function, static: tuple[int, ...]):
-    return compilation.jit(function, static_argnums=static)

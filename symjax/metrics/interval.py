@@ -10,12 +10,13 @@ infinite or NaN, never too narrow.
 """
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 from jax import Array
+
+from symjax.metrics.operations import terms
 
 EPSILON, TINY = (float(jnp.finfo("float64").eps), float(jnp.finfo("float64").tiny))
 FEW = 8  # roundings around a sum: its midpoint, its radius, the two ends
@@ -99,10 +100,11 @@ def absolute(step: Operation, operands: Sequence[Any]) -> Interval:
 
 def power(step: Operation, operands: Sequence[Any]) -> Interval:
     """`x^y` for a known whole y."""
-    if step.params["y"] <= 0:
+    if not 0 < step.params["y"] <= FUNCTION:
         raise ValueError(
             f"'integer_pow' to the power {step.params['y']}: interval bounds know "
-            "positive ones. Divide by the power instead."
+            f"those from 1 to {FUNCTION}, whose rounding they allow for. Divide by "
+            "the power, or multiply powers."
         )
     if step.params["y"] % 2:
         return monotone(FUNCTION, step, operands)
@@ -131,17 +133,15 @@ def quotient(step: Operation, operands: Sequence[Any]) -> Interval:
     )
 
 
-def contraction(
-    terms: Callable[..., int], step: Operation, operands: Sequence[Any]
-) -> Interval:
+def contraction(name: str, step: Operation, operands: Sequence[Any]) -> Interval:
     """Of sums of products with known factors: the middle's, and the sizes' radius.
 
     Args:
-      terms: of the parameters and the operands' shapes, how many each sum has.
+      name: of the primitive.
       step: linear in each operand.
       operands: one interval; what else there is, is known.
     """
-    count = terms(step.params, [jnp.shape(_lowers([x])[0]) for x in operands])
+    count = terms(name, step.params, [jnp.shape(x) for x in _lowers(operands)])
     middles, radii = [], []
     for x in operands:
         known = not isinstance(x, Interval)
@@ -221,34 +221,18 @@ def _uppers(operands: Sequence[Any]) -> list[Any]:
     return [x.upper if isinstance(x, Interval) else x for x in operands]
 
 
-def _of_a_product(params: dict[str, Any], shapes: Sequence[tuple[int, ...]]) -> int:
-    ((axes, _), _) = params["dimension_numbers"]
-    return math.prod(shapes[0][axis] for axis in axes)
-
-
-def _of_a_convolution(params: dict[str, Any], shapes: Sequence[tuple[int, ...]]) -> int:
-    features = params["dimension_numbers"].rhs_spec[0]
-    return math.prod(shapes[1]) // shapes[1][features]
-
-
-def _of_a_sum(params: dict[str, Any], shapes: Sequence[tuple[int, ...]]) -> int:
-    return math.prod(shapes[0][axis] for axis in params["axes"])
-
-
-def _of_a_window(params: dict[str, Any], shapes: Sequence[tuple[int, ...]]) -> int:
-    del shapes
-    return math.prod(params["window_dimensions"])
-
-
 def _alike(rule: Callable[..., Interval], setting: Any, names: str) -> dict[str, Rule]:
     return dict.fromkeys(names.split(), functools.partial(rule, setting))
 
 
 CONTRACTIONS: dict[str, Rule] = {
-    "dot_general": functools.partial(contraction, _of_a_product),
-    "conv_general_dilated": functools.partial(contraction, _of_a_convolution),
-    "reduce_sum": functools.partial(contraction, _of_a_sum),
-    "reduce_window_sum": functools.partial(contraction, _of_a_window),
+    name: functools.partial(contraction, name)
+    for name in (
+        "conv_general_dilated",
+        "dot_general",
+        "reduce_sum",
+        "reduce_window_sum",
+    )
 }
 MOVES = _alike(  # put values elsewhere; the rest of their operands are places
     monotone,

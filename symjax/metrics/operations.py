@@ -8,7 +8,7 @@ count of a lowered one is not to be had on every backend.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -73,12 +73,32 @@ def count(jaxpr: Any) -> Operations:
     return _total([_of(equation) for equation in jaxpr.eqns])
 
 
+def terms(name: str, params: Any, shapes: Sequence[tuple[int, ...]]) -> int:
+    """How many numbers, or products of two, one number of a result adds up.
+
+    Args:
+      name, params: of a primitive that adds up.
+      shapes: of its operands.
+    """
+    if name == "conv_general_dilated":
+        features = params["dimension_numbers"].rhs_spec[0]
+        return math.prod(shapes[1]) // shapes[1][features]
+    if name == "reduce_window_sum":
+        return math.prod(params["window_dimensions"])
+    if name == "dot_general":
+        (axes, _), _ = params["dimension_numbers"]
+    else:
+        axes = params["axes"]
+    return math.prod(shapes[0][axis] for axis in axes)
+
+
 def _of(equation: Any) -> Operations:
     name, params = equation.primitive.name, equation.params
     results = [x.aval for x in equation.outvars]
     if name in ("dot_general", "conv_general_dilated"):
         (result,) = results
-        products = result.size * _terms(equation)
+        shapes = [x.aval.shape for x in equation.invars]
+        products = result.size * terms(name, params, shapes)
         return Operations(products, 0, result.size * result.dtype.itemsize)
     if name.startswith(("reduce", "scatter", "argm", "select_and")):
         return Operations(0, _of_sum(equation), 0)
@@ -88,16 +108,6 @@ def _of(equation: Any) -> Operations:
     if name in MOVES:
         return NOTHING
     return Operations(0, sum(x.size for x in results if _floats(x)), 0)
-
-
-def _terms(equation: Any) -> int:
-    """How many products one number of the result adds up."""
-    left, right = (x.aval.shape for x in equation.invars)
-    if equation.primitive.name == "dot_general":
-        (contracted, _), _ = equation.params["dimension_numbers"]
-        return math.prod(left[axis] for axis in contracted)
-    features = equation.params["dimension_numbers"].rhs_spec[0]
-    return math.prod(right) // right[features]
 
 
 def _of_sum(equation: Any) -> int:

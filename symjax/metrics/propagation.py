@@ -10,17 +10,17 @@ can be bounded exactly. Two habits of nets are read as the maxima that they are:
 `where(b > a, b, a)`, and `sum(where(places == argmax(x), x, 0))`.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
-from symjax.metrics.interval import CONTRACTIONS, JOINS, MOVES, RULES, Interval
+from symjax.metrics.interval import CONTRACTIONS, MOVES, RULES, Interval
+from symjax.metrics.maxima import as_maximum
+from symjax.metrics.steps import Part, Step, Value
 
 CALLS = (
     "checkpoint closed_call core_call custom_jvp_call custom_vjp_call "
@@ -28,86 +28,8 @@ CALLS = (
 ).split()
 LOOPS = ("cond", "scan", "while")
 UNCHANGED = ("copy", "copy_p", "optimization_barrier")
-LINEAR = (*MOVES, *JOINS, *CONTRACTIONS, "add", "add_any", "neg", "sub")
 DTYPES = ("new_dtype", "preferred_element_type", "dtype")  # parameters that name one
 NARROW = 32  # bits; fewer round so much that real numbers say little of the net
-
-
-@dataclasses.dataclass(eq=False)
-class Value:
-    """What a program computes, or is given.
-
-    Attributes:
-      shape, dtype: as traced.
-      step: that makes it; None of what is given.
-      constant: the array, where it is written into the program.
-      depends: it does on the image.
-      affine: it is a linear function of the image, and a constant.
-    """
-
-    shape: tuple[int, ...]
-    dtype: Any
-    step: "Step | None" = None
-    constant: Any = None
-    depends: bool = False
-    affine: bool = False
-
-    @property
-    def is_float(self) -> bool:
-        return jnp.issubdtype(self.dtype, jnp.floating)
-
-
-@dataclasses.dataclass(eq=False)
-class Step:
-    """One operation.
-
-    Attributes:
-      name, params: of the primitive.
-      bind: does it, floats in float64.
-      operands, results: what it takes and makes.
-    """
-
-    name: str
-    params: dict[str, Any]
-    bind: Callable[..., Any]
-    operands: tuple[Value, ...]
-    results: tuple[Value, ...]
-
-    @property
-    def depends(self) -> bool:
-        return any(x.depends for x in self.operands)
-
-    @property
-    def is_linear(self) -> bool:
-        """In all operands that depend on the image."""
-        which = [x.depends for x in self.operands]
-        if not all(x.is_float for x in (*self.results, *self._moving)):
-            return False
-        if self.name == "mul":
-            return sum(which) == 1
-        if self.name == "div":
-            return not which[1]
-        if self.name == "select_n":
-            return not which[0]
-        return self.name in LINEAR or self.name == "convert_element_type"
-
-    @property
-    def _moving(self) -> list[Value]:
-        return [x for x in self.operands if x.depends]
-
-
-class Part(NamedTuple):
-    """A part of a program that is a linear function, and a constant.
-
-    Attributes:
-      sources: what it takes.
-      steps: what it does.
-      ends: what it gives.
-    """
-
-    sources: list[Value]
-    steps: list[Step]
-    ends: list[Value]
 
 
 class Program:
@@ -196,7 +118,7 @@ class Program:
         params = {key: _widened(key, x) for key, x in equation.params.items()}
         bind = functools.partial(equation.primitive.bind, **params)
         results = tuple(_like(var.aval) for var in equation.outvars)
-        step = _as_maximum(Step(name, params, bind, tuple(operands), results))
+        step = as_maximum(Step(name, params, bind, tuple(operands), results))
         for result in results:
             result.step, result.depends = step, step.depends
             moving = [x for x in step.operands if x.depends]
@@ -291,76 +213,6 @@ def _before(ends: Iterable[Value], starts: Sequence[Value]) -> set[Step]:
             found.add(step)
             stack += [x for x in step.operands if x not in starts]
     return found
-
-
-def _as_maximum(step: Step) -> Step:
-    """The step itself, or the maximum that it turns out to be."""
-    if step.name == "select_n" and len(step.operands) == 3:
-        which, no, yes = step.operands
-        if _larger_of(which) == (yes, no):
-            return dataclasses.replace(
-                step, name="max", params={}, bind=jnp.maximum, operands=(yes, no)
-            )
-    if step.name == "reduce_sum":
-        picked, axes = step.operands[0].step, tuple(step.params["axes"])
-        if picked is not None and picked.name == "select_n":
-            which, no, yes = picked.operands
-            if _is_zero(no) and _is_place_of_maximum(which, yes, axes):
-                bind = functools.partial(jnp.max, axis=axes)
-                return dataclasses.replace(
-                    step, name="reduce_max", bind=bind, operands=(yes,)
-                )
-    return step
-
-
-def _larger_of(which: Value) -> tuple[Value, Value] | None:
-    """(a, b) where `which` is `a > b`, perhaps or `a` not a number."""
-    step = which.step
-    if step is not None and step.name == "or":
-        compared = [x for x in step.operands if not _is_nan(x)]
-        step = compared[0].step if len(compared) == 1 else None
-    if step is None or step.name not in ("gt", "ge", "lt", "le"):
-        return None
-    a, b = step.operands
-    return (a, b) if step.name in ("gt", "ge") else (b, a)
-
-
-def _is_nan(value: Value) -> bool:
-    step = value.step
-    return step is not None and step.name == "ne" and len(set(step.operands)) == 1
-
-
-def _is_zero(value: Value) -> bool:
-    spread = "broadcast_in_dim", "convert_element_type"
-    while value.step is not None and value.step.name in spread:
-        value = value.step.operands[0]
-    return value.constant is not None and not np.any(value.constant)
-
-
-def _is_place_of_maximum(which: Value, x: Value, axes: tuple[int, ...]) -> bool:
-    """Whether `which` is true where x has its maximum along the axis, and once."""
-    if which.step is None or which.step.name != "eq":
-        return False
-    places, chosen = sorted(which.step.operands, key=lambda operand: operand.depends)
-    iota, moves = places.step, []
-    while chosen.step is not None and chosen.step.name in (
-        "reshape",
-        "broadcast_in_dim",
-    ):
-        moves.append(chosen.step)
-        chosen = chosen.step.operands[0]
-    argmax = chosen.step
-    if iota is None or iota.name != "iota" or argmax is None or argmax.name != "argmax":
-        return False
-    same = tuple(argmax.params["axes"]) == axes == (iota.params["dimension"],)
-    if argmax.operands != (x,) or not same or not places.shape == x.shape:
-        return False
-    numbers = np.arange(max(np.prod(chosen.shape, dtype=int), 1)).reshape(chosen.shape)
-    wanted = np.expand_dims(numbers, axes)
-    with jax.ensure_compile_time_eval():
-        for move in reversed(moves):
-            numbers = np.asarray(move.bind(numbers))
-    return numbers.ndim == len(x.shape) and bool((numbers == wanted).all())
 
 
 def _like(aval: Any) -> Value:
