@@ -21,10 +21,10 @@ from symjax.attacks.fab import FAB
 from symjax.attacks.result import select
 from symjax.attacks.stepwise import Problem
 from symjax.attacks.threat import ROUNDING, host_lengths
-from symjax.evaluation.figure import Figure, Found, Subject
+from symjax.evaluation.figure import Figure, Found, Subject, interval
 from symjax.metrics import distance_bound
-from symjax.metrics.bootstrap import estimate
 from symjax.metrics.program import evaluate
+from symjax.metrics.samples import parts
 from symjax.models import with_lowering
 
 TOGETHER = 20  # images at a time
@@ -69,13 +69,11 @@ def _figure(norm: Norm, steps: int, restarts: int) -> Figure:
         check_order(bound, distance)
         correct = distance > 0
         known = distance[np.isfinite(distance)]
-        found = estimate(known) if len(known) > 1 else None
         return Found(
             float(known.mean()) if len(known) else float("nan"),
             {"distance": distance, "bound": bound, "correct": correct},
             {
-                "low": found and found.low,
-                "high": found and found.high,
+                **interval(known),
                 "median": float(np.median(known)) if len(known) else None,
                 "no_error_found": int(len(distance) - len(known)),
                 "rejected": int(np.sum(errors["claimed"] & ~errors["stands"])),
@@ -115,20 +113,20 @@ def _closest_errors(subject: Subject, norm: Norm, steps: int, restarts: int):
     arrays = images, labels, jax.random.key_data(subject.key), *jax.tree.leaves(net)
     answers = np.asarray(evaluate(net, images[:1]))
     kept = KeptBatches(subject.folder, {**says, "arrays": arrays}, answers)
-    chunk, parts = min(TOGETHER, len(images)), []
-    for first in range(0, len(images), chunk):
-        found = kept.recall(f"{first:06d}")
+    batches = []
+    for places in parts(len(images), TOGETHER):
+        name = f"{places[0]:06d}"
+        found = kept.recall(name)
         if found is None:
-            places = np.minimum(np.arange(first, first + chunk), len(images) - 1)
             keys = jax.vmap(jax.random.fold_in, (None, 0))(subject.key, places)
             call = net, images[places], labels[places], keys
             found = _search(*call, norm, steps, restarts)
-            kept.add(f"{first:06d}", found)
-        parts.append(found)
-        subject.report(min(first + chunk, len(images)), len(images))
+            kept.add(name, found)
+        batches.append(found)
+        subject.report(int(places[-1]) + 1, len(images))
     return {
-        name: np.concatenate([part[name] for part in parts])[: len(images)]
-        for name in parts[0]
+        name: np.concatenate([batch[name] for batch in batches])[: len(images)]
+        for name in batches[0]
     }
 
 

@@ -22,6 +22,7 @@ from symjax.evaluation.attack import Attack
 from symjax.evaluation.measurement import first_images, origin
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
+from symjax.metrics.bootstrap import estimate
 from symjax.seeds import Stream, of_seed, stream
 
 Report = Callable[[int, int], None]
@@ -80,6 +81,16 @@ class Figure:
 
     says: Mapping[str, Any]
     find: Callable[[Subject], Found]
+
+
+def interval(values: np.ndarray) -> dict[str, float | None]:
+    """The ends of the bootstrap's interval of a mean; None of fewer than two values.
+
+    Args:
+      values: `[n]`, of images that have one.
+    """
+    found = estimate(values) if len(values) > 1 else None
+    return {"low": found and found.low, "high": found and found.high}
 
 
 def measure(

@@ -17,10 +17,10 @@ from jax.tree_util import Partial
 from symjax.attacks import L2, is_correct
 from symjax.data.augment import to_unit
 from symjax.evaluation.clever import RADII
-from symjax.evaluation.figure import Figure, Found, Subject
+from symjax.evaluation.figure import Figure, Found, Subject, interval
 from symjax.evaluation.neighbourhood import NEARBY
 from symjax.metrics import lipschitz
-from symjax.metrics.bootstrap import difference, estimate
+from symjax.metrics.bootstrap import difference
 from symjax.metrics.program import evaluate
 from symjax.metrics.samples import keys_of_images
 
@@ -106,14 +106,12 @@ def _steepness(radius: float, steps: int, subject: Subject) -> Found:
         subject.report(min(first + CHUNK, count), count)
     constant, centre, flat = np.concatenate(parts, axis=1).astype(np.float64)
     known = np.isfinite(constant)
-    found = estimate(constant[known])
     steep = known & (centre > 0)
     return Found(
-        found.value,
+        float(constant[known].mean()),
         {"constant": constant, "centre": centre, "flat": flat},
         {
-            "low": found.low,
-            "high": found.high,
+            **interval(constant[known]),
             "centre": float(centre[known].mean()),
             "ratio": float((constant[steep] / centre[steep]).mean()),
             "undefined": int((~known).sum()),

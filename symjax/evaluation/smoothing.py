@@ -15,8 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from symjax.evaluation.figure import Figure, Found, Subject
-from symjax.metrics.bootstrap import estimate
+from symjax.evaluation.figure import Figure, Found, Subject, interval
 from symjax.metrics.smoothing import ABSTAIN, certify
 
 RADII = (0.0, 0.1, 0.25, 0.5, 1.0)
@@ -60,10 +59,9 @@ def _find(sigma: float, samples: int, n0: int, alpha: float, subject: Subject) -
     )
     correct = found.classes == subject.labels
     radius = np.where(correct, found.radii, 0.0)
-    mean = estimate(radius)
     certified = {f"{r:g}": float((radius > r).mean()) for r in RADII}
     return Found(
-        mean.value,
+        float(radius.mean()),
         {
             "radius": radius,
             "class": found.classes,
@@ -71,8 +69,7 @@ def _find(sigma: float, samples: int, n0: int, alpha: float, subject: Subject) -
             "counts": found.counts,
         },
         {
-            "low": mean.low,
-            "high": mean.high,
+            **interval(radius),
             "certified": certified,
             "abstained": float((found.classes == ABSTAIN).mean()),
         },

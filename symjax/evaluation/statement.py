@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from symjax.evaluation.figure import Figure, Found, Subject
-from symjax.metrics.bootstrap import estimate
+from symjax.evaluation.figure import Figure, Found, Subject, interval
 from symjax.metrics.samples import keys_of_images
 
 CHUNK = 20  # images at a time
@@ -67,11 +66,9 @@ def _dequantised(images: Array, keys: Array) -> Array:
 
 def _facts(values: np.ndarray) -> dict[str, Any]:
     known = values[np.isfinite(values)]
-    interval = estimate(known) if len(known) > 1 else None
     return {
         "mean": float(known.mean()) if len(known) else float("nan"),
-        "low": interval and interval.low,
-        "high": interval and interval.high,
+        **interval(known),
         "median": float(np.median(known)) if len(known) else None,
         "undefined": int(len(values) - len(known)),
     }

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from symjax.evaluation.figure import Figure, Found, Subject
+from symjax.evaluation.figure import Figure, Found, Subject, interval
 from symjax.metrics import invariant
 from symjax.metrics import tolerance as library
-from symjax.metrics.bootstrap import estimate
 from symjax.metrics.gradient_maxima import share
 from symjax.metrics.perturbations import (
     Noise,
@@ -142,9 +141,7 @@ def _box() -> Figure:
 
 
 def _with_interval(values: np.ndarray, outcomes, facts) -> Found:
-    found = estimate(values) if len(values) > 1 else None
-    interval = {"low": found and found.low, "high": found and found.high}
-    return Found(float(values.mean()), outcomes, interval | facts)
+    return Found(float(values.mean()), outcomes, interval(values) | facts)
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ net with the lowering "patches", which is also the fastest here.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -36,6 +36,7 @@ from symjax.metrics.interval import TINY, Interval, roundings, widened
 from symjax.metrics.linear import Linear, jitted, linear_parts, margin_columns
 from symjax.metrics.program import evaluate
 from symjax.metrics.propagation import Program, push
+from symjax.metrics.samples import parts
 from symjax.metrics.steps import Value
 
 SMALLEST = 1e-9  # in pixel units; a bound below that is called 0
@@ -88,9 +89,10 @@ def distance_bound(
     correct = _correct(net, images, labels)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         linear = linear_parts(program, weights, norm)
+        wide = images.astype(np.float64)
         found = [
-            _bisect(program, weights, linear, x, y, norm, steps)
-            for x, y in _parts(images, labels)
+            _bisect(program, weights, linear, wide[part], labels[part], norm, steps)
+            for part in parts(len(images), TOGETHER)
         ]
     return np.where(correct, np.concatenate(found)[: len(images)], 0.0)
 
@@ -190,21 +192,13 @@ def _bisect(program, weights, linear, images, labels, norm, steps: int) -> np.nd
     return np.where(everywhere, diameter, np.where(somewhere, best, 0.0))
 
 
-def _parts(images, labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Images and labels, some at a time; the last part is filled with the last ones."""
-    chunk = min(TOGETHER, len(images))
-    for first in range(0, len(images), chunk):
-        places = np.minimum(np.arange(first, first + chunk), len(images) - 1)
-        yield images[places].astype(np.float64), labels[places]
-
-
 def _correct(net, images, labels) -> np.ndarray:
     """Which images the net itself, in float32, gets right: `[B]`."""
     with jax.default_matmul_precision("highest"):
         logits = np.concatenate(
             [
-                np.asarray(evaluate(net, jnp.asarray(x, jnp.float32)))
-                for x, _ in _parts(images, labels)
+                np.asarray(evaluate(net, jnp.asarray(images[part], jnp.float32)))
+                for part in parts(len(images), TOGETHER)
             ]
         )[: len(images)]
     finite = np.isfinite(logits).all(axis=1)

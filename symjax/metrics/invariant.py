@@ -30,8 +30,9 @@ from symjax.attacks.apgd import apgd
 from symjax.attacks.result import LogitsFn, check, check_classes
 from symjax.attacks.threat import Linf
 from symjax.metrics.gradient_maxima import Report, as_partial
-from symjax.metrics.samples import keys_of_images
-from symjax.metrics.tolerance import parts
+from symjax.metrics.jacobian import cotangents, pull_back
+from symjax.metrics.samples import keys_of_images, parts
+from symjax.metrics.tolerance import together
 
 LARGEST = 0.1
 
@@ -98,7 +99,7 @@ def invariant_box(
         raise ValueError(f"largest={largest}: expected a number above 0.")
     net, images, labels = _checked(logits_fn, images, labels)
     boxes, count = [], len(images)
-    for part in parts(count, chunk):
+    for part in parts(count, together(chunk)):
         with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
             linear = _linearised()(net, images[part], labels[part])
         margins, gradients = (np.asarray(array, np.float64) for array in linear)
@@ -150,7 +151,7 @@ def holding(
     net, images, labels = _checked(logits_fn, images, labels)
     factors, count, attack = [], len(images), _attack(steps)
     keys = keys_of_images(key, count)
-    for part in parts(count, chunk):
+    for part in parts(count, together(chunk)):
         whole = Box(box.below[part], box.above[part])
 
         def holds(factor, part=part, whole=whole):
@@ -202,13 +203,10 @@ def _linearised():
     """Of a net, images and labels: margins `[B, K - 1]`, gradients `[B, K - 1, N]`."""
 
     def run(net, images, labels):
-        logits, back = jax.vjp(net, images)
-        classes = logits.shape[1]
-        basis = jnp.eye(classes, dtype=logits.dtype)
-        others = (labels[:, None] + jnp.arange(1, classes)[None]) % classes
-        directions = basis[labels][:, None] - basis[others]
-        (gradients,) = jax.vmap(back)(directions.swapaxes(0, 1))
-        margins = jnp.einsum("bjk,bk->bj", directions, logits)
+        logits = net(images)
+        directions = cotangents(logits, labels, "margins")
+        margins = jnp.einsum("jbk,bk->bj", directions, logits)
+        gradients = pull_back(net, images, directions)
         flat = gradients.reshape(*gradients.shape[:2], -1)
         return margins, flat.swapaxes(0, 1)
 

@@ -1,4 +1,4 @@
-"""Samples in balls around images, a block of them at a time.
+"""Samples in balls around images, a block of them at a time; images, some at a time.
 
     keys = keys_of_images(key, len(images))
     points = draw(threat, images, keys, numbers)               # [N, B, H, W, C]
@@ -7,11 +7,12 @@ Sample n of an image depends on the image's key and n alone, so that nothing dep
 how many are drawn, or how many images are measured, at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from symjax.attacks.threat import ThreatModel
@@ -33,6 +34,23 @@ def keys_of_images(key: Array, count: int) -> Array:
     if key.shape != (count,):
         raise ValueError(f"keys of shape {key.shape}: expected one, or [{count}].")
     return key
+
+
+def parts(count: int, chunk: int) -> Iterator[np.ndarray]:
+    """Indices of images, so many at a time; the last one fills up the last part.
+
+    Args:
+      count: of all.
+      chunk: at a time.
+
+    Raises:
+      ValueError: if chunk is not positive.
+    """
+    if chunk < 1:
+        raise ValueError(f"chunk={chunk}: expected 1 or more.")
+    chunk = min(chunk, count)
+    for first in range(0, count, chunk):
+        yield np.minimum(np.arange(first, first + chunk), count - 1)
 
 
 def over_samples(

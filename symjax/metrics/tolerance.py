@@ -29,7 +29,7 @@ from symjax.attacks.result import LogitsFn, check, check_classes
 from symjax.attacks.threat import Linf
 from symjax.metrics.gradient_maxima import Report, as_partial
 from symjax.metrics.perturbations import Perturbation, Removal
-from symjax.metrics.samples import keys_of_images
+from symjax.metrics.samples import keys_of_images, parts
 
 DRAWS = 4
 ON_CPU, ELSEWHERE = 50, 512  # images at a time
@@ -176,23 +176,11 @@ def perturbed(
     return np.asarray(_perturb(perturbation)(jnp.asarray(images), keys, draws, levels))
 
 
-def parts(count: int, chunk: int | None = None) -> Iterator[np.ndarray]:
-    """Indices of images, so many at a time; the last one fills up the last part.
-
-    Args:
-      count: of all.
-      chunk: at a time; None: as many as suit the backend.
-
-    Raises:
-      ValueError: if chunk is not positive.
-    """
-    if chunk is None:
-        chunk = ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
-    if chunk < 1:
-        raise ValueError(f"chunk={chunk}: expected 1 or more.")
-    chunk = min(chunk, count)
-    for first in range(0, count, chunk):
-        yield np.minimum(np.arange(first, first + chunk), count - 1)
+def together(chunk: int | None) -> int:
+    """How many images at a time: as asked, or as many as suit the backend."""
+    if chunk is not None:
+        return chunk
+    return ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
 
 
 def _answers(
@@ -212,7 +200,7 @@ def _answers(
     answers, count = [], len(images)
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
         keys = keys_of_images(key, count)
-        for part in parts(count, chunk):
+        for part in parts(count, together(chunk)):
             x, truth, own = jnp.asarray(images[part]), labels[part], keys[part]
             held = [
                 _judge()(net, _perturb(perturbation)(x, own, *pair), truth)
