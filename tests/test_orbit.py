@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from symjax.groups import C4
 from symjax.metrics import orbit, symmetry
@@ -26,6 +27,28 @@ def test_a_net_of_turned_images_is_the_net_at_the_turned_image():
     np.testing.assert_array_equal(samples[3], np.rot90(IMAGES, 3, (1, 2)))
     back = orbit.turn_back(samples)
     np.testing.assert_array_equal(back, np.stack([IMAGES] * 4))
+
+
+def test_every_turn_is_measured_by_one_program():
+    net, traces = small.net(*small.random_weights()), []
+
+    def counted(images):
+        traces.append(images.shape)
+        return net(images)
+
+    seen = []
+    for g in range(4):
+        symmetry.margin_gradient_norms(orbit.turned(counted, g), IMAGES, LABELS, "l1")
+        seen.append(len(traces))
+    assert seen == [seen[0]] * 4
+
+
+def test_turns_that_cannot_be_are_refused():
+    net = small.net(*small.random_weights())
+    with pytest.raises(ValueError, match="g=4: expected 0 to 3"):
+        orbit.turned(net, 4)
+    with pytest.raises(ValueError, match="no quarter turn"):
+        orbit.turned(net, 2)(IMAGES[:, 1:])
 
 
 def test_an_averaged_net_is_invariant_whatever_it_is_made_of():

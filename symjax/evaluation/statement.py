@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from symjax import compilation
 from symjax.evaluation.figure import Figure, Found, Subject, interval
 from symjax.metrics.samples import keys_of_images
 
@@ -58,7 +59,7 @@ def figure(says: Mapping[str, Any], statement: Statement, noisy: bool) -> Figure
     return Figure({**says, "images": "dequantised" if noisy else "clean"}, find)
 
 
-@jax.jit
+@compilation.quick
 def _dequantised(images: Array, keys: Array) -> Array:
     draw = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:]))
     return (255 * jnp.asarray(images) + draw(keys)) / 256

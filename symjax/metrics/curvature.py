@@ -118,19 +118,23 @@ def tangent_changes(
     Raises:
       ValueError: for images, labels, counts, `of` or `noise` that cannot be.
     """
-    change, gradient = _change_fn(logits_fn, images, labels, of)
-    along = tangent(images)
+    v = cotangents(logits_fn(images), labels, of)
+    base = pull_back(logits_fn, images, v)
+    change = _change_fn(logits_fn, images, v, base)
+    along, length = tangent(images), jnp.asarray(length)
     draw = orthogonal(along[None])
     keys = keys_of_images(key, len(images))
 
-    def across(number):
-        return change(jnp.asarray(length) * draw(_fold(keys, number), along, noise))
+    def of_number(number):  # the tangent itself is number -1: one net in the program
+        across = draw(_fold(keys, number), along, noise)
+        return change(length * jnp.where(number < 0, unit(along), across))
 
+    changes = jax.lax.map(of_number, jnp.arange(-1, samples))
     has_one = jnp.any(along != 0, axis=(1, 2, 3))
     return TangentChanges(
-        gradient=gradient,
-        along=jnp.where(has_one, change(jnp.asarray(length) * unit(along)), jnp.nan),
-        across=jax.lax.map(across, jnp.arange(samples)).T,
+        gradient=spectral_norm(base),
+        along=jnp.where(has_one, changes[0], jnp.nan),
+        across=changes[1:].T,
     )
 
 
@@ -166,7 +170,9 @@ def orbit_changes(
     """
     if group.order == 1:
         raise ValueError("orbit_changes: a group of one element has no orbit.")
-    change, gradient = _change_fn(logits_fn, images, labels, of)
+    v = cotangents(logits_fn(images), labels, of)
+    back = pull_back_over_orbit(logits_fn, images, v, group)
+    change = _change_fn(logits_fn, images, v, back[0])
     steps = orbit(images, group)[1:] - images[None]
     distance, draw = lengths(steps, "l2"), orthogonal(steps)
     keys = keys_of_images(key, len(images))
@@ -178,11 +184,9 @@ def orbit_changes(
 
     off_orbit = jax.lax.map(across, jnp.arange(samples * len(steps)))
     off_orbit = off_orbit.reshape(samples, len(steps), len(images))
-    v = cotangents(logits_fn(images), labels, of)
-    back = pull_back_over_orbit(logits_fn, images, v, group)
     norms = jax.vmap(spectral_norm)
     return OrbitChanges(
-        gradient=gradient,
+        gradient=spectral_norm(back[0]),
         distance=distance,
         along=norms(turn_again(back, group)[1:] - back[:1]),
         turned_back=norms(back[1:] - back[:1]),
@@ -221,15 +225,13 @@ def tangent_slopes(logits_fn: LogitsFn, images: Array) -> tuple[Array, Array]:
     return jnp.where(has_one, on_orbit, jnp.nan), anywhere / largest
 
 
-def _change_fn(logits_fn: LogitsFn, images: Array, labels: Array, of: Of):
-    """A function of displacements `[B, H, W, C]`; and the gradient's norm, `[B]`."""
-    v = cotangents(logits_fn(images), labels, of)
-    base = pull_back(logits_fn, images, v)
+def _change_fn(logits_fn: LogitsFn, images: Array, v: Array, base: Array):
+    """The gradient's change from `base`, `[B]`, of displacements `[B, H, W, C]`."""
 
     def change(displacement: Array) -> Array:
         return spectral_norm(pull_back(logits_fn, images + displacement, v) - base)
 
-    return change, spectral_norm(base)
+    return change
 
 
 def _fold(keys: Array, number: ArrayLike) -> Array:

@@ -209,8 +209,8 @@ def _programs(norm: Norm, several: bool):
     if several:
         draw = jax.vmap(draw, (None, None, 0, None, None, None))
         measure, logits = jax.vmap(measure), jax.vmap(logits, (0, None))
-    jit = compilation.jit
-    return jit(draw, static_argnums=5), jit(measure), jit(logits)
+    quick = compilation.quick
+    return quick(draw, static_argnums=5), quick(measure), quick(logits)
 
 
 def _draw(threat, images, key, first, samples, count):

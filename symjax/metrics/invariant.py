@@ -210,7 +210,7 @@ def _linearised():
         flat = gradients.reshape(*gradients.shape[:2], -1)
         return margins, flat.swapaxes(0, 1)
 
-    return compilation.jit(run)
+    return compilation.quick(run)
 
 
 @functools.cache
@@ -225,7 +225,7 @@ def _attack(steps: int):
         call = inside, middle, labels, keys[0], cube  # the start is all that is drawn
         return apgd(*call, loss="margin", steps=steps, start=start).robust
 
-    return compilation.jit(run)
+    return compilation.quick(run)
 
 
 def _in_box(net: Partial, images: Array, box: Box, places: Array) -> Array:

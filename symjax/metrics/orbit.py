@@ -8,6 +8,7 @@ The paper's Definition 7. Quarter turns are exact; turns by other angles interpo
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from jax.typing import ArrayLike
 from symjax.attacks.result import LogitsFn
 from symjax.groups import C4, Group
 from symjax.metrics.gradient_maxima import as_partial
+from symjax.metrics.program import check_turns
 
 
 def orbit(images: Array, group: Group = C4) -> Array:
@@ -50,13 +52,20 @@ def turned(logits_fn: LogitsFn, g: int, group: Group = C4) -> Partial:
 
     Args:
       logits_fn: `[B, H, W, C] -> [B, K]`, f; its leaves stay leaves.
-      g: the element.
+      g: the element; a leaf, so that every turn is measured by one program.
       group: the group.
 
     Returns:
       A callable like `logits_fn`; f is invariant if and only if all of them are alike.
+
+    Raises:
+      ValueError: if the group has no such element.
     """
-    return Partial(_Turned(group, g), as_partial(logits_fn))
+    if not 0 <= g < group.order:
+        raise ValueError(
+            f"g={g}: expected 0 to {group.order - 1}, an element of {group}."
+        )
+    return Partial(_Turned(group), as_partial(logits_fn), jnp.int32(g))
 
 
 def averaged(logits_fn: LogitsFn, group: Group = C4) -> Partial:
@@ -90,10 +99,12 @@ class _Turned:
     """Compared by value, so that an equal turn compiles nothing again."""
 
     group: Group
-    g: int
 
-    def __call__(self, net: Partial, images: Array) -> Array:
-        return net(self.group.act(self.g, images))
+    def __call__(self, net: Partial, g: Array, images: Array) -> Array:
+        check_turns("turned", images, self.group)
+        elements = range(self.group.order)
+        turns = [functools.partial(self.group.act, element) for element in elements]
+        return net(jax.lax.switch(g, turns, images))
 
 
 def rotate(images: Array, angle: ArrayLike) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from symjax import compilation
 from symjax.attacks.result import check, check_classes
 from symjax.attacks.threat import Linf
 from symjax.groups import Group
@@ -39,7 +40,7 @@ def measure(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        program = jax.jit(function, static_argnames=static)
+        program = compilation.quick(function, static_argnames=static)
         signature = inspect.signature(function)
 
         @functools.wraps(function)
@@ -58,10 +59,20 @@ def measure(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-@jax.jit
+@compilation.quick
 def evaluate(net: Partial, images: Array) -> Any:
     """`net(images)`, traced once a shape however often a program asks for it."""
     return net(images)
+
+
+def check_turns(name: str, images: Array, group: Group) -> None:
+    """Raises ValueError, with `name`, if the group cannot turn `[B, H, W, C]`."""
+    height, width = images.shape[1:3]
+    if group.swaps_axes and height != width:
+        raise ValueError(
+            f"{name}: images of {height}x{width} pixels have no quarter turn: give "
+            "square ones, or group=C2."
+        )
 
 
 def _check(name: str, values: dict[str, Any]) -> None:
@@ -71,13 +82,8 @@ def _check(name: str, values: dict[str, Any]) -> None:
     if "logits_fn" in values:
         check_classes(Partial(evaluate, values["logits_fn"]), images, labels)
     group = values.get("group")
-    if isinstance(group, Group) and group.swaps_axes:
-        height, width = images.shape[1:3]
-        if height != width:
-            raise ValueError(
-                f"{name}: images of {height}x{width} pixels have no quarter turn: give "
-                "square ones, or group=C2."
-            )
+    if isinstance(group, Group):
+        check_turns(name, images, group)
     for count in ("samples", "chunk", "steps", "restarts"):
         if values.get(count, 1) < 1:
             raise ValueError(f"{name}: {count}={values[count]}: expected 1 or more.")

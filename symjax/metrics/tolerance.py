@@ -224,7 +224,7 @@ def _perturb(perturbation: Perturbation):
     def one(image, key, draw, level):
         return perturbation(image, key, draw, level)
 
-    return compilation.jit(jax.vmap(one))
+    return compilation.quick(jax.vmap(one))
 
 
 @functools.cache
@@ -233,7 +233,7 @@ def _judge():
         logits = net(images)
         return is_correct(logits, labels) & jnp.isfinite(logits).all(axis=1)
 
-    return compilation.jit(run)
+    return compilation.quick(run)
 
 
 def _unnormalised(net: Partial, mean: Array, std: Array, images: Array) -> Array:
