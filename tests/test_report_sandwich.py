@@ -18,6 +18,7 @@ def add(folder, metric, norm="l2", seed=0, n=6, **cells):
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     cell = f"{metric}-{norm}-{seed}-{n}"
     row = {"metric": metric, "norm": norm, "seed": seed, "n": n, "cell_id": cell}
+    row |= {"settings": ["metric", "norm"], "epoch": 1, "dtype": "float32"}
     with (folder / "results.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
     usual = {"correct": CORRECT, "distance": DISTANCE, "bound": BOUND, "score": SCORE}
@@ -71,8 +72,8 @@ def test_the_figure_is_written_and_says_what_is_refuted(tmp_path, capsys):
 def test_what_was_not_measured_is_refused_with_the_command(tmp_path, capsys, missing):
     other = {"distance": "clever", "clever": "distance"}[missing]
     add(tmp_path, other)
-    command = rf"--metric {missing} --run {tmp_path}"
-    with pytest.raises(ValueError, match=f"no {missing} rows .*{command}"):
+    command = rf"--run {tmp_path} --metric {missing}"
+    with pytest.raises(ValueError, match=f"no rows of '{missing}': .*{command}"):
         sandwich.sandwiches(tmp_path)
     add(tmp_path, missing, "linf")
     add(tmp_path, other, "linf")

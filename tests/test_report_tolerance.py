@@ -126,11 +126,11 @@ def test_the_figure_is_drawn_from_rows_alone(measured, tmp_path):
 
 def test_what_is_missing_is_said(measured, tmp_path, capsys):
     _, folder, _ = measured
-    with pytest.raises(ValueError, match="evaluate.py --metric tolerance --run .*none"):
+    with pytest.raises(ValueError, match="evaluate.py --run .*none --metric tolerance"):
         report.read(tmp_path / "none")
     with pytest.raises(SystemExit):
         report.main([str(tmp_path / "none"), "--out", str(tmp_path / "x.png")])
-    assert "no rows of 'removal as published'" in capsys.readouterr().err
+    assert "no rows of 'tolerance, removal as published'" in capsys.readouterr().err
     bare = tmp_path / "bare"
     bare.mkdir()
     shutil.copy(folder / "results.jsonl", bare)

@@ -55,25 +55,25 @@ class Figure:
         return first.reshape(*first.shape[:2], -1).mean(axis=-1)
 
 
-def read(folder: Path, **wanted: Any) -> list[Figure]:
+def read(folder: Path, flag: str = "...", **wanted: Any) -> list[Figure]:
     """The figures of a run, in the order in which they were measured.
 
     Args:
       folder: the run folder.
+      flag: of the command that measures them, for the error.
       **wanted: of a row: `metric="clever"`, `epoch=8`.
 
     Raises:
-      FileNotFoundError: if there are none, or a row's cell is gone.
+      ValueError: if there are none, or a row's cell is gone.
     """
     of_figure: dict[str, list[Row]] = {}
     for row in results.read([folder / "results.jsonl"]):
         if "settings" in row and all(row[key] == wanted[key] for key in wanted):
             of_figure.setdefault(_key(row), []).append(row)
     if not of_figure:
-        asked = f"--metric {wanted['metric']}" if "metric" in wanted else "--metric ..."
-        raise FileNotFoundError(
-            f"{folder}: no rows of {wanted or 'a metric'}: measure them with "
-            f"`python evaluate.py --run {folder} {asked}`."
+        raise ValueError(
+            f"{folder} has no rows of {wanted.get('metric', 'a metric')!r}: measure "
+            f"them with `python evaluate.py --run {folder} --metric {flag}`."
         )
     return [_figure(folder, rows) for rows in of_figure.values()]
 
@@ -88,6 +88,12 @@ def _figure(folder: Path, rows: list[Row]) -> Figure:
     cells = []
     for row in rows:
         path = folder / "cells" / f"{row['cell_id']}.npz"
+        if not path.exists():
+            raise ValueError(
+                f"{path} is not there, but its row is: keep a run's cells with its "
+                f"rows, or remove the row of cell {row['cell_id']} from "
+                f"{folder / 'results.jsonl'} and measure it again."
+            )
         with np.load(path) as kept:
             cells.append({name: kept[name] for name in kept.files})
     names = cells[0]

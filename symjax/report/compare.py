@@ -85,7 +85,7 @@ def table(folders: Sequence[Path], metric: str | None = None) -> str:
         no mean over images, as a generalisation gap, is left out.
 
     Raises:
-      FileNotFoundError: if a run has no such rows.
+      ValueError: if a run has no such rows, or a row no cell.
       ValueError: if nothing was measured alike.
     """
     base, *others = ([x for x in read(f) if _wanted(x, metric)] for f in folders)

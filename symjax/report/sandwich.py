@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from symjax.evaluation.results import Row, read
+from symjax.report import cells
 
 NORMS = ("linf", "l2", "l1")
 ABREAST = 4  # panels, of one norm
@@ -55,8 +55,8 @@ class Sandwich(NamedTuple):
 def sandwiches(folder: Path) -> list[Sandwich]:
     """What a run's rows say, one sandwich a norm.
 
-    Of several rows of a seed and norm, that with the most images counts, and of these
-    the last; of both metrics the first images that both have.
+    Of several figures in a norm, that with the most images counts, and of these the
+    last; of both metrics the first images that both have.
 
     Args:
       folder: a run folder.
@@ -65,22 +65,22 @@ def sandwiches(folder: Path) -> list[Sandwich]:
       ValueError: if a metric was not measured, or not in a norm or for a seed that the
         other has; it names the command.
     """
-    rows = read([folder / "results.jsonl"])
-    attacked, estimated = (_largest(rows, name) for name in ("distance", "clever"))
+    attacked, estimated = (_by_norm(folder, name) for name in ("distance", "clever"))
     for metric, there, other in (
         ("distance", attacked, estimated),
         ("clever", estimated, attacked),
     ):
-        missing = sorted(set(other) - set(there)) if there else [("any norm", "any")]
-        if missing:
-            norm, seed = missing[0]
-            option = f" --norm {norm}" if there else ""
-            raise ValueError(
-                f"{folder} has no {metric} rows of {norm}, seed {seed}: measure them "
-                f"by `python evaluate.py --metric {metric} --run {folder}{option}`."
-            )
-    norms = [norm for norm in NORMS if any(norm == key[0] for key in attacked)]
-    return [_of_norm(folder, norm, attacked, estimated) for norm in norms]
+        for norm, figure in other.items():
+            own = there[norm].rows if norm in there else []
+            missing = {row["seed"] for row in figure.rows} - {r["seed"] for r in own}
+            if missing:
+                raise ValueError(
+                    f"{folder} has no {metric} rows of {norm}, seed {min(missing)}: "
+                    f"measure them by `python evaluate.py --run {folder} --metric "
+                    f"{metric} --norm {norm}`."
+                )
+    norms = [norm for norm in NORMS if norm in attacked]
+    return [_of_norm(folder, norm, attacked[norm], estimated[norm]) for norm in norms]
 
 
 def draw(found: Sequence[Sequence[Sandwich]]) -> Figure:
@@ -98,32 +98,32 @@ def draw(found: Sequence[Sequence[Sandwich]]) -> Figure:
             axis.set_visible(False)
         for axis, sandwich in zip(of_row, row, strict=False):
             _draw(axis, sandwich)
-    axes[0, 0].legend(loc="lower right", fontsize="small")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
-def _largest(rows: Sequence[Row], metric: str) -> dict[tuple[str, int], Row]:
-    """The row with the most images of each norm and seed."""
-    found: dict[tuple[str, int], Row] = {}
-    for row in rows:
-        if row.get("metric") != metric or row.get("diverged"):
-            continue
-        key = row["norm"], row["seed"]
-        if key not in found or row["n"] >= found[key]["n"]:
-            found[key] = row
+def _by_norm(folder: Path, metric: str) -> dict[str, cells.Figure]:
+    """The figure with the most images of each norm; of several, the last."""
+    found: dict[str, cells.Figure] = {}
+    for figure in cells.read(folder, flag=metric, metric=metric):
+        row = figure.rows[0]
+        if row["norm"] not in found or row["n"] >= found[row["norm"]].rows[0]["n"]:
+            found[row["norm"]] = figure
     return found
 
 
 def _of_norm(folder: Path, norm: str, attacked, estimated) -> Sandwich:
-    keys = sorted(key for key in attacked if key[0] == norm)
-    rows = [(attacked[key], estimated[key]) for key in keys]
-    n = min(row["n"] for pair in rows for row in pair)
-    above, over = [], []
-    for attack_row, clever_row in rows:
-        above.append(_cell(folder, attack_row, ("bound", "distance", "correct"), n))
-        over.append(_cell(folder, clever_row, ("score", "correct"), n))
-    bound, distance, correct = (np.concatenate(x) for x in zip(*above, strict=True))
-    score, predicted = (np.concatenate(x) for x in zip(*over, strict=True))
+    rows = attacked.rows
+    n = min(rows[0]["n"], estimated.rows[0]["n"])
+
+    def flat(figure, name):
+        return figure.cells[name][:, :n].reshape(-1)
+
+    bound, distance, correct = (
+        flat(attacked, name) for name in ("bound", "distance", "correct")
+    )
+    score, predicted = (flat(estimated, name) for name in ("score", "correct"))
     if (correct != predicted).any():
         raise ValueError(
             f"{folder}, {norm}: CLEVER and the attack do not agree on which images are "
@@ -142,18 +142,6 @@ def _of_norm(folder: Path, norm: str, attacked, estimated) -> Sandwich:
         wrong=int(np.sum(~correct)),
         open=int(np.sum(correct & ~shown)),
     )
-
-
-def _cell(folder: Path, row: Row, names: Sequence[str], n: int) -> list[np.ndarray]:
-    """The first n outcomes of a row."""
-    path = folder / "cells" / f"{row['cell_id']}.npz"
-    if not path.exists():
-        raise ValueError(
-            f"{path} is not there, but its row is: remove the row of cell "
-            f"{row['cell_id']} from {folder / 'results.jsonl'} and measure it again."
-        )
-    with np.load(path) as kept:
-        return [kept[name][:n] for name in names]
 
 
 def _draw(axis: Axes, found: Sandwich) -> None:

@@ -9,18 +9,16 @@ the rows and cells that `python evaluate.py --metric tolerance` has left in the 
 """
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from symjax.evaluation import results
-from symjax.evaluation.results import Row
 from symjax.metrics.bootstrap import estimate
+from symjax.report import cells
 
 UNITS = {
     "removal as published": "share, drawn afresh; unnormalised inputs",
@@ -35,31 +33,10 @@ PICTURES = "removal"
 SAMPLES = 4  # images in the grid
 RESAMPLES = 500
 STEPS = 50  # of the box's curve
-SAME = ("n", "split", "dataset", "levels", "draws")  # what nets are compared at
-SETTINGS = (*SAME, "epoch", "dtype", "radius", "steps", "halvings")
 
 
-class Cells(NamedTuple):
-    """What was measured of one run with one perturbation; a cell a seed.
-
-    Attributes:
-      rows: one a seed, with the same settings.
-      cells: what each image came to, by name.
-    """
-
-    rows: list[Row]
-    cells: list[Mapping[str, np.ndarray]]
-
-    def still(self, levels: np.ndarray) -> np.ndarray:
-        """The share of draws in which it still holds: `[S, n, L]`."""
-        largest = [
-            cell["largest"].reshape(len(cell["largest"]), -1, 1) for cell in self.cells
-        ]
-        return np.stack([(x >= levels).mean(axis=1) for x in largest])
-
-
-def read(run: Path) -> dict[str, Cells]:
-    """The cells of a run, by perturbation; of several settings, the last written.
+def read(run: Path) -> dict[str, cells.Figure]:
+    """The figures of a run, by perturbation; of several settings, the last measured.
 
     Args:
       run: the run folder.
@@ -67,28 +44,14 @@ def read(run: Path) -> dict[str, Cells]:
     Raises:
       ValueError: if a perturbation was not measured; names the command to run.
     """
-    found = {}
-    rows = results.read([Path(run) / "results.jsonl"])
-    for name in UNITS:
-        own = [row for row in rows if row["metric"] == f"tolerance, {name}"]
-        if not own:
-            raise ValueError(
-                f"{run} has no rows of {name!r}: run `python evaluate.py --metric "
-                f"tolerance --run {run}` first."
-            )
-        last = {row["seed"]: row for row in own if _said(row) == _said(own[-1])}
-        folder = Path(run) / "cells"
-        found[name] = Cells(
-            [row for _, row in sorted(last.items())],
-            [
-                _load(folder / f"{row['cell_id']}.npz")
-                for _, row in sorted(last.items())
-            ],
-        )
-    return found
+    names = {name: f"tolerance, {name}" for name in UNITS}
+    return {
+        name: cells.read(Path(run), flag="tolerance", metric=metric)[-1]
+        for name, metric in names.items()
+    }
 
 
-def draw(nets: Mapping[str, Mapping[str, Cells]]) -> Figure:
+def draw(nets: Mapping[str, Mapping[str, cells.Figure]]) -> Figure:
     """The figure of some nets, of which the first is compared with the others.
 
     Args:
@@ -98,9 +61,7 @@ def draw(nets: Mapping[str, Mapping[str, Cells]]) -> Figure:
       ValueError: if they were not measured on the same images at the same levels.
     """
     for name in UNITS:
-        settings = {
-            net: _said(cells[name].rows[0], SAME) for net, cells in nets.items()
-        }
+        settings = {net: figures[name].settings for net, figures in nets.items()}
         if len(set(settings.values())) > 1:
             raise ValueError(
                 f"{name!r} was measured differently, {settings}: measure all nets with "
@@ -111,8 +72,8 @@ def draw(nets: Mapping[str, Mapping[str, Cells]]) -> Figure:
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     axes = above.subplots(2, 4).flat
     for axis, name in zip(axes, UNITS, strict=False):
-        for index, (net, cells) in enumerate(nets.items()):
-            _curve(axis, cells[name], net, f"C{index}")
+        for index, (net, figures) in enumerate(nets.items()):
+            _curve(axis, figures[name], net, f"C{index}")
         axis.set(title=name, xlabel=UNITS[name], ylim=(0, 1))
     rows = next(iter(nets.values()))[PICTURES].rows
     handles, labels = axes[0].get_legend_handles_labels()
@@ -122,17 +83,17 @@ def draw(nets: Mapping[str, Mapping[str, Cells]]) -> Figure:
         f"share of {rows[0]['n']:,} images whose prediction still holds, "
         f"{len(rows)} seeds, 95 % interval over the images"
     )
-    _pictures(below, {net: cells[PICTURES] for net, cells in nets.items()})
+    _pictures(below, {net: figures[PICTURES] for net, figures in nets.items()})
     return figure
 
 
-def _curve(axis: Axes, found: Cells, net: str, color: str) -> None:
+def _curve(axis: Axes, found: cells.Figure, net: str, color: str) -> None:
     """The seeds, their mean, and where it would lie for other images."""
     levels = found.rows[0].get("levels")
     if levels is None:  # the box has no levels
-        most = max(cell["largest"].max() for cell in found.cells)
+        most = found.cells["largest"].max()
         levels = np.linspace(0, most, STEPS + 1)[1:]
-    still = found.still(np.asarray(levels))
+    still = _still(found.cells["largest"], np.asarray(levels))
     for seed in still:
         axis.plot(levels, seed.mean(axis=0), color=color, linewidth=0.4, alpha=0.6)
     means = still.mean(axis=0)
@@ -142,9 +103,18 @@ def _curve(axis: Axes, found: Cells, net: str, color: str) -> None:
         axis.fill_between(levels, *np.transpose(ends), color=color, alpha=0.15)
 
 
-def _pictures(figure: SubFigure, nets: Mapping[str, Cells]) -> None:
+def _still(largest: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The share of draws in which the prediction still holds: `[S, n, L]`."""
+    draws = largest.reshape(*largest.shape[:2], -1, 1)
+    return (draws >= levels).mean(axis=2)
+
+
+def _pictures(figure: SubFigure, nets: Mapping[str, cells.Figure]) -> None:
     """A line an image that all nets classify: itself, and the last that held."""
-    first = {net: found.cells[0] for net, found in nets.items()}
+    first = {
+        net: {name: of_seeds[0] for name, of_seeds in found.cells.items()}
+        for net, found in nets.items()
+    }
     one = next(iter(first.values()))
     kept = len(one["original"])
     clean = np.all([cell["clean"][:kept] for cell in first.values()], axis=0)
@@ -169,17 +139,6 @@ def _show(axis: Axes, image: np.ndarray, title: str) -> None:
     shown = image[..., 0] if gray else image
     axis.imshow(shown, cmap="gray" if gray else None, vmin=0, vmax=255)
     axis.set_title(title, fontsize="small")
-
-
-def _said(row: Row, names: Sequence[str] = SETTINGS) -> str:
-    return json.dumps({name: row[name] for name in names if name in row})
-
-
-def _load(path: Path) -> dict[str, np.ndarray]:
-    if not path.exists():
-        raise ValueError(f"{path} is not there: keep a run's cells with its rows.")
-    with np.load(path) as arrays:
-        return dict(arrays)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
