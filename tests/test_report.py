@@ -31,7 +31,9 @@ def test_figures_come_back_by_seed_and_with_their_settings(tmp_path):
     assert (first.name, second.name) == ("made up, l2", "made up, l2, 0.5")
     np.testing.assert_array_equal(second.values, values + 1)
     assert first.settings != second.settings
-    with pytest.raises(ValueError, match="no rows of .clever.: .*evaluate.py --run .* --metric"):
+    with pytest.raises(
+        ValueError, match="no rows of .clever.: .*evaluate.py --run .* --metric"
+    ):
         cells.read(tmp_path / "net", metric="clever")
 
 

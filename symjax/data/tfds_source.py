@@ -10,7 +10,9 @@ References:
   https://www.tensorflow.org/datasets/data_source
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,26 +57,51 @@ def read(folder: Path, name: str, progress: bool = True) -> Dataset:
     Raises:
       ValueError: if the preparation is incomplete or its files are damaged.
     """
-    import tensorflow_datasets as tfds
-
-    # A damaged folder raises whatever its first unreadable file makes TFDS raise.
-    try:
-        # Reads that folder and nothing else, whatever version this TFDS would choose.
-        builder: Any = tfds.builder_from_directory(folder)
-        if not builder.is_prepared():
-            raise ValueError("it is not completely prepared")
+    with _damage(folder):
+        builder = _builder(folder)
         train, test = (
             _split(builder.as_data_source(split), f"{name}: {split} images", progress)
             for split in ("train", "test")
         )
+    features: Any = builder.info.features
+    names = features["label"].names
+    return make_dataset(name, train, test, names, str(folder))
+
+
+def read_split(folder: Path, split: str) -> Split:
+    """Decodes one split of a prepared data set, in the order of `read`.
+
+    Args:
+      folder: the folder of one version, as `find` returns it.
+      split: its name, as in "test".
+
+    Raises:
+      ValueError: if the preparation is incomplete or its files are damaged.
+    """
+    with _damage(folder):
+        return _split(_builder(folder).as_data_source(split), split, progress=False)
+
+
+def _builder(folder: Path) -> Any:
+    """Reads that folder and nothing else, whatever version this TFDS would choose."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    if not builder.is_prepared():
+        raise ValueError("it is not completely prepared")
+    return builder
+
+
+@contextlib.contextmanager
+def _damage(folder: Path) -> Iterator[None]:
+    """A damaged folder raises whatever its first unreadable file makes TFDS raise."""
+    try:
+        yield
     except Exception as error:
         raise ValueError(
             f"The TFDS data set in {folder} cannot be read: {error}. Delete the folder "
             "and prepare it again."
         ) from error
-    features: Any = builder.info.features
-    names = features["label"].names
-    return make_dataset(name, train, test, names, str(folder))
 
 
 def _split(source: Any, description: str, progress: bool) -> Split:

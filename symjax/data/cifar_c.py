@@ -1,0 +1,146 @@
+"""CIFAR-10-C and CIFAR-100-C as published: the official arrays, or a TFDS data set.
+
+    published = find("cifar10", Path("/data"), dataset.test)   # None: neither is there
+    images, labels = published("glass_blur", severity=3)       # uint8 [N, H, W, C], [N]
+
+References:
+  Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common
+  Corruptions and Perturbations": https://zenodo.org/records/2535967 (CIFAR-10-C) and
+  https://zenodo.org/records/3555552 (CIFAR-100-C).
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from symjax.data import tfds_source
+from symjax.data.dataset import Split
+
+FOLDERS = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
+TFDS = {"cifar10": "cifar10_corrupted"}  # TFDS has no other
+TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Official:
+    """The folder of `.npy` files: a corruption each, its five severities in turn.
+
+    Attributes:
+      folder: that has them, and `labels.npy`.
+      test: the clean test split, in the same order.
+    """
+
+    folder: Path
+    test: Split
+    paired = True  # image i is the clean test image i, corrupted
+
+    def __call__(self, name: str, severity: int) -> Split:
+        """Rows `(severity - 1) N` to `severity N`; read from disk when they are used.
+
+        Args:
+          name: of the file, as in "gaussian_noise".
+          severity: 1 to 5.
+
+        Returns:
+          Images uint8 `[N, H, W, C]` and labels int32 `[N]`.
+
+        Raises:
+          ValueError: if there is no such corruption or severity, or a file is not what
+            it should be.
+        """
+        _check(severity)
+        count = len(self.test.labels)
+        labels = self._array("labels", ())
+        if not np.array_equal(labels, np.tile(self.test.labels, len(SEVERITIES))):
+            raise ValueError(
+                f"{self.folder / 'labels.npy'} does not hold the labels of the clean "
+                "test images, five times over: this is another data set, or another "
+                "order of it."
+            )
+        images = self._array(name, self.test.images.shape[1:])
+        if images.dtype != np.uint8:
+            raise ValueError(
+                f"{self.folder / name}.npy has {images.dtype}; expected uint8."
+            )
+        rows = slice((severity - 1) * count, severity * count)
+        return Split(images[rows], self.test.labels)
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        path = self.folder / f"{name}.npy"
+        if not path.is_file():
+            there = sorted(file.stem for file in self.folder.glob("*.npy"))
+            raise ValueError(f"{path} is not there; the folder has {there}.")
+        try:
+            array = np.load(path, mmap_mode="r")
+        except ValueError as error:
+            raise ValueError(
+                f"{path} cannot be read ({error}): take it from the archive again."
+            ) from error
+        expected = len(SEVERITIES) * len(self.test.labels), *shape
+        if array.shape != expected:
+            raise ValueError(
+                f"{path} has shape {list(array.shape)}; expected {list(expected)}, "
+                "five severities of the test images."
+            )
+        return array
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """TFDS's `cifar10_corrupted`, a configuration a corruption and severity.
+
+    TFDS shuffles, and keeps no ids: image i is not the clean test image i.
+
+    Attributes:
+      folder: that holds a folder a configuration, such as `brightness_1`.
+      test: the clean test split.
+    """
+
+    folder: Path
+    test: Split
+    paired = False
+
+    def __call__(self, name: str, severity: int) -> Split:
+        """As `Official`, by the published names; the whole split is decoded."""
+        _check(severity)
+        configuration = self.folder / f"{TFDS_NAMES.get(name, name)}_{severity}"
+        version = tfds_source.find(configuration)
+        if version is None:
+            there = sorted(path.name for path in self.folder.iterdir())
+            raise ValueError(
+                f"{configuration} is not prepared as array_record; {self.folder} has "
+                f"{there}."
+            )
+        split = tfds_source.read_split(version, "test")
+        if split.images.shape != self.test.images.shape or not np.array_equal(
+            np.sort(split.labels), np.sort(self.test.labels)
+        ):
+            raise ValueError(
+                f"{version} holds images {list(split.images.shape)}; expected "
+                f"{list(self.test.images.shape)}, and the labels of the clean test "
+                "images."
+            )
+        return split
+
+
+def find(name: str, data_dir: Path, test: Split) -> Official | Prepared | None:
+    """The published corruptions of a data set, if they are in a folder.
+
+    Args:
+      name: "cifar10" or "cifar100"; of others nothing was published.
+      data_dir: the folder with `CIFAR-10-C` or `CIFAR-100-C`, or TFDS's
+        `cifar10_corrupted`, in this order.
+      test: the clean test split.
+    """
+    if name in FOLDERS and (folder := data_dir / FOLDERS[name]).is_dir():
+        return Official(folder, test)
+    if name in TFDS and (folder := data_dir / TFDS[name]).is_dir():
+        return Prepared(folder, test)
+    return None
+
+
+def _check(severity: int) -> None:
+    if severity not in SEVERITIES:
+        raise ValueError(f"severity={severity}: expected one of {SEVERITIES}.")
