@@ -88,6 +88,24 @@ def stream(key: Array, purpose: Stream, index: int | Array = 0) -> Array:
     return jax.random.fold_in(jax.random.fold_in(key, purpose), index)
 
 
+def keys_of_images(key: Array, count: int) -> Array:
+    """One key an image, `[B]`.
+
+    Args:
+      key: one key, then image i draws from `fold_in(key, i)`; or `[B]` keys, with which
+        images measured in batches draw as they would together.
+      count: B.
+
+    Raises:
+      ValueError: for another number of keys.
+    """
+    if key.ndim == 0:
+        return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
+    if key.shape != (count,):
+        raise ValueError(f"keys of shape {key.shape}: expected one, or [{count}].")
+    return key
+
+
 def of_seed(tree: Any, index: int | Array) -> Any:
     """The part of a tree with leading axis S that belongs to one seed."""
     return jax.tree.map(lambda leaf: leaf[index], tree)

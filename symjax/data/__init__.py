@@ -5,6 +5,7 @@
     images = data.to_unit(data.flip_and_crop(key, cifar.train.images[:128]))
 
 CIFAR comes from TFDS, from arrays or from the official archive; digits need nothing.
+Corruptions are in `symjax.data.corruptions`.
 """
 
 from symjax.data.archive import ArchiveHashError

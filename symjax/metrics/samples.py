@@ -16,24 +16,7 @@ import numpy as np
 from jax import Array
 
 from symjax.attacks.threat import ThreatModel
-
-
-def keys_of_images(key: Array, count: int) -> Array:
-    """One key an image, `[B]`.
-
-    Args:
-      key: one key, then image i draws from `fold_in(key, i)`; or `[B]` keys, with which
-        images measured in batches draw as they would together.
-      count: B.
-
-    Raises:
-      ValueError: for another number of keys.
-    """
-    if key.ndim == 0:
-        return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
-    if key.shape != (count,):
-        raise ValueError(f"keys of shape {key.shape}: expected one, or [{count}].")
-    return key
+from symjax.seeds import keys_of_images as keys_of_images
 
 
 def parts(count: int, chunk: int) -> Iterator[np.ndarray]:

@@ -1,0 +1,105 @@
+"""Common corruptions of images, with the severities published for CIFAR.
+
+    blurred = corruptions.corrupt(images, "glass_blur", 3, jax.random.key(0))
+
+`BENCHMARK` names the fifteen over which CIFAR-10-C's mean is taken, `EXTRA` four more.
+docs/corruptions.md compares each with the published generator.
+
+References:
+  Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
+  and Perturbations, 2019. https://arxiv.org/abs/1903.12261
+"""
+
+import jax
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from symjax.data.corruptions.blur import BLUR
+from symjax.data.corruptions.digital import DIGITAL
+from symjax.data.corruptions.noise import NOISE
+from symjax.data.corruptions.spatter import SPATTER
+from symjax.data.corruptions.weather import WEATHER, frost_is_available
+from symjax.seeds import keys_of_images
+
+BENCHMARK = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+)
+EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+NAMES = BENCHMARK + EXTRA
+SEVERITIES = (1, 2, 3, 4, 5)
+CORRUPTIONS = NOISE | BLUR | WEATHER | DIGITAL | SPATTER
+
+__all__ = [
+    "BENCHMARK",
+    "CORRUPTIONS",
+    "EXTRA",
+    "NAMES",
+    "SEVERITIES",
+    "available",
+    "corrupt",
+]
+
+
+def available() -> tuple[str, ...]:
+    """Those of `NAMES` that can be made here: frost takes the extra `frost`."""
+    return tuple(name for name in NAMES if name != "frost" or frost_is_available())
+
+
+def corrupt(images: ArrayLike, name: str, severity: int, key: Array) -> np.ndarray:
+    """Corrupts images; what happens to one depends on its own key alone.
+
+    The constants are those of the published `make_cifar_c.py`, in pixels, or in shares
+    of a side where they are published as such; images need not be 32x32. Each
+    corruption and severity draws anew.
+
+    Args:
+      images: `[B, H, W, 3]`, uint8.
+      name: one of `NAMES`.
+      severity: 1 to 5.
+      key: one key, then image i draws from `fold_in(key, i)`; or `[B]` keys.
+
+    Returns:
+      `[B, H, W, 3]`, uint8, on the host.
+
+    Raises:
+      TypeError: if the images are not uint8.
+      ValueError: for another name, severity or shape, or number of keys.
+      ModuleNotFoundError: for "frost" without its photographs.
+
+    References:
+      Hendrycks and Dietterich, 2019, Section 3.
+    """
+    if name not in NAMES:
+        raise ValueError(f"corruption {name!r}: expected one of {', '.join(NAMES)}.")
+    if severity not in SEVERITIES:
+        raise ValueError(f"severity={severity!r}: expected 1, 2, 3, 4 or 5.")
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise TypeError(
+            f"corrupt: images are {images.dtype}, expected uint8 in 0..255; of values "
+            "in [0, 1] take np.uint8(np.round(255 * images))."
+        )
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(
+            f"corrupt: images are {list(images.shape)}, expected [B, H, W, 3]; of grey "
+            "ones take np.repeat(images, 3, axis=-1)."
+        )
+    keys = keys_of_images(key, len(images))
+    number = NAMES.index(name) * len(SEVERITIES) + severity
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+    return CORRUPTIONS[name](images, severity, keys)

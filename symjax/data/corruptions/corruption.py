@@ -1,0 +1,65 @@
+"""What a corruption is: constants of five severities, a draw for an image, an effect.
+
+    fog = Corruption(constants, effect, draw)
+    fog.effect(images, draws, *fog.constants[severity - 1])     # [B, H, W, 3], 0..255
+
+The draw is JAX's, one key an image, compiled once for all severities. The effect is
+NumPy's, in the precision of the published code: since values are cut to whole grey
+levels, a rounding error can become one.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+MOST_IMAGES = 500  # at a time, which bounds memory and changes nothing else
+
+
+@dataclasses.dataclass(frozen=True)
+class Corruption:
+    """One of the nineteen.
+
+    Attributes:
+      constants: of the severities 1 to 5.
+      effect: of images `[B, H, W, 3]`, uint8, what was drawn (a leading axis B; None
+        where there is nothing to draw), and a severity's constants; gives grey levels
+        `[B, H, W, 3]`, not yet clipped to 0..255 and cut.
+      draw: of a key, one image and a severity's constants, traced.
+    """
+
+    constants: tuple[tuple, ...]
+    effect: Callable[..., np.ndarray]
+    draw: Callable[..., Any] | None = None
+
+    def __call__(
+        self, images: np.ndarray, severity: int, keys: Array | None
+    ) -> np.ndarray:
+        """Corrupts `[B, H, W, 3]`, uint8; keys `[B]`, unless nothing is drawn."""
+        parts = [
+            self._part(images[first:][:MOST_IMAGES], severity, keys, first)
+            for first in range(0, len(images), MOST_IMAGES)
+        ]
+        return np.concatenate(parts) if parts else images.copy()
+
+    def _part(self, images, severity, keys, first):
+        constants, draws = self.constants[severity - 1], None
+        if self.draw is not None:
+            keys = keys[first : first + len(images)]
+            traced = np.array(constants, np.float32)
+            draws = jax.device_get(_draws(self.draw, keys, images, traced))
+        return to_grey_levels(self.effect(images, draws, *constants))
+
+
+def to_grey_levels(values: np.ndarray) -> np.ndarray:
+    """Clipped to 0..255 and cut, not rounded, to uint8, as the published images are."""
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draws(draw, keys, images, constants):
+    return jax.vmap(lambda key, image: draw(key, image, *constants))(keys, images)

