@@ -21,7 +21,10 @@ ATTACKS = (  # those of symjax.evaluation.attack, without its imports; a test co
     "fab fab-t square"
 ).split()
 AUDIT_IMAGES = 200
-METRICS = ["clever", "cost", "distance", "smoothing", "symmetry", "tolerance"]
+CORRUPTION = "corruption"
+METRICS = [
+    "clever", CORRUPTION, "cost", "distance", "smoothing", "symmetry", "tolerance"
+]  # fmt: skip
 METRIC_IMAGES = 100
 OPTIONS = ("norm", "radius", "batches", "samples", "steps", "restarts")  # of metrics
 FLAGS = flags.FLAGS
@@ -53,6 +56,9 @@ def evaluate() -> None:
     """`python evaluate.py --attack NAME|--metric NAME|--audit [--run RUN] [...]`."""
     flags.DEFINE_enum("attack", "none", ATTACKS, "The attack.")
     flags.DEFINE_enum("metric", None, METRICS, "Measured instead of an attack.")
+    sources = ["auto", "published", "made"]
+    flags.DEFINE_enum("corruptions", "auto", sources, "Of --metric corruption.")
+    flags.DEFINE_integer("corruption_seed", 0, "Of corruptions that are made.")
     flags.DEFINE_bool("audit", False, "Put PGD and the nets to a sanity audit instead.")
     flags.DEFINE_string("run", None, f"Run folder; default: the newest in {RUNS}/.")
     flags.DEFINE_bool("untrained", False, "The nets before their first step.")
@@ -88,9 +94,13 @@ def _evaluate() -> int:
     from symjax.training.mesh import is_writer
 
     console = Console(quiet=not is_writer())
-    asked = FLAGS.audit, FLAGS.attack != "none", FLAGS.metric is not None
-    if sum(asked) > 1:
-        raise ValueError("--attack, --metric and --audit: ask for one of them.")
+    corrupted = FLAGS.metric == CORRUPTION
+    attacked = FLAGS.attack != "none" and not corrupted
+    if sum((FLAGS.audit, attacked, FLAGS.metric is not None)) > 1:
+        raise ValueError(
+            "--attack, --metric and --audit: ask for one of them, or for an attack on "
+            f"top of --metric {CORRUPTION}."
+        )
     numbers = parse_eps(FLAGS.eps or DEFAULT_EPS[FLAGS.norm])
     folder = Path(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
     run = evaluation.Run.open(folder, FLAGS.dtype)
@@ -100,7 +110,7 @@ def _evaluate() -> int:
     eps = [in_pixels(number, FLAGS.eps_unit, std) for number in numbers]
     if FLAGS.audit:
         return _audit(run, eps[-1], console)
-    if FLAGS.metric:
+    if FLAGS.metric and not corrupted:
         return _metric(run, console)
     attack = evaluation.Attack(
         FLAGS.attack,
@@ -117,6 +127,8 @@ def _evaluate() -> int:
     options = {"n": FLAGS.n, "batch_size": FLAGS.batch_size, "console": console}
     none = evaluation.Attack("none")
     clean = evaluation.measure(run, store, none, FLAGS.norm, [0.0], **options)
+    if corrupted:
+        return _corruption(run, store, attack, eps, clean, options)
     attacked = []
     if FLAGS.attack != "none":
         attacked = evaluation.measure(run, store, attack, FLAGS.norm, eps, **options)
@@ -144,6 +156,31 @@ def _metric(run, console) -> int:
     rows = metrics.measure(run, store, figures, n, console, FLAGS.seeds)
     console.print(table.heading(rows), soft_wrap=True, highlight=False)
     console.print(table.figures(rows))
+    console.print(f"rows in {store.path}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _corruption(run, store, attack, eps, clean, options) -> int:
+    """Measures an attack, or none, on corrupted images, and prints the tables."""
+    from symjax.evaluation import corruption, table
+    from symjax.report import corruption as report
+
+    console = options["console"]
+    images = corruption.source(run, FLAGS.corruptions, FLAGS.corruption_seed)
+    rows = corruption.measure(
+        run,
+        store,
+        attack,
+        FLAGS.norm,
+        [0.0] if attack.name == "none" else eps,
+        images,
+        names=corruption.named(FLAGS.only),
+        **options,
+    )
+    found = report.frame({run.folder: [*rows, *clean]})
+    console.print(table.heading(clean), soft_wrap=True, highlight=False)
+    for text in (report.table_1(found), report.mean_errors(found)):
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
     console.print(f"rows in {store.path}", soft_wrap=True, highlight=False)
     return 0
 

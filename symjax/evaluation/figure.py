@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from symjax.data.augment import to_unit
 from symjax.evaluation.attack import Attack
-from symjax.evaluation.measurement import first_images, origin
+from symjax.evaluation.measurement import UNCORRUPTED, first_images, origin
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.metrics.bootstrap import estimate
@@ -161,8 +161,7 @@ def _identity(run: Run, figure: Figure, n: int, seed: int) -> dict[str, Any]:
         "norm": None,
         "eps": 0.0,
         "protocol": "sound",
-        "corruption": None,
-        "severity": 0,
+        **UNCORRUPTED,
         **figure.says,
     }
 

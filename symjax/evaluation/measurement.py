@@ -3,9 +3,10 @@
 measure(run, store, Attack("pgd", steps=40), norm="linf", eps=[1 / 255, 8 / 255])
 """
 
+import dataclasses
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,6 +28,23 @@ from symjax.training.mesh import Layout
 
 OUTCOMES = ("robust", "distance", "queries", "gradients")  # saved for every image
 DRIVEN_OUTCOMES = (*OUTCOMES, "broken_by", "rejected", "images")
+UNCORRUPTED = {"corruption": None, "severity": 0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tested:
+    """Images in place of the test split's own.
+
+    Attributes:
+      says: their part of a row's identity, as `UNCORRUPTED`.
+      take: gives them, uint8 `[n, H, W, C]`, and labels `[n]`; called only if a cell is
+        missing.
+      n: how many.
+    """
+
+    says: Mapping[str, Any]
+    take: Callable[[], tuple[np.ndarray, np.ndarray]]
+    n: int
 
 
 @functools.cache
@@ -51,6 +69,7 @@ def measure(
     n: int = 0,
     batch_size: int = 250,
     console: Console | None = None,
+    tested: Tested | None = None,
 ) -> list[Row]:
     """Measures accuracy under an attack for every seed and eps, and writes the rows.
 
@@ -65,6 +84,7 @@ def measure(
       n: the first n test images; 0: all.
       batch_size: images at a time, for each seed.
       console: where progress goes.
+      tested: other images than the first n of the test split; n is then theirs.
 
     Returns:
       One row a seed and eps, in the order of `eps`, then of the seeds.
@@ -75,19 +95,21 @@ def measure(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
-    images, labels = first_images(run, n)
+    if tested is None:
+        first = first_images(run, n)
+        tested = Tested(UNCORRUPTED, lambda: first, len(first[0]))
     rows = []
     with Progress(console=console or Console(stderr=True), transient=True) as progress:
         for radius in eps:
             cells = [
-                _identity(run, attack, norm, radius, len(images), seed)
+                _identity(run, attack, norm, radius, tested.n, seed) | dict(tested.says)
                 for seed in run.seeds
             ]
             if any(cell_id(cell) not in store.rows for cell in cells):
                 threat = ThreatModel(norm, np.asarray(radius, np.float32))
                 text = f"{attack.name}, eps {format_eps(radius)}"
-                task = progress.add_task(text, total=len(images))
-                split = images, labels, batch_size
+                task = progress.add_task(text, total=tested.n)
+                split = *tested.take(), batch_size
                 if attack.driven:
                     unfinished = store.unfinished(cells)
                     tell = functools.partial(_tell, progress, task, text)
@@ -124,8 +146,7 @@ def _identity(run, attack, norm, eps, n, seed) -> dict[str, Any]:
         "norm": None if attack.name == "none" else norm,
         "eps": 0.0 if attack.name == "none" else eps,
         "protocol": "sound",
-        "corruption": None,
-        "severity": 0,
+        **UNCORRUPTED,
         "metric": "accuracy",
     }
 

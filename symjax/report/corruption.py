@@ -1,0 +1,283 @@
+"""The paper's Table 1, mean corruption errors and a heat map, from rows alone.
+
+    python -m symjax.report.corruption runs/baseline runs/parallel_rs --out heat.png
+
+The first run is the reference of the normalised errors. Means are over all five
+severities; of the 15 corruptions of the benchmark and of all 19, kept apart.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from symjax.data import corruptions
+from symjax.evaluation import results
+from symjax.evaluation.results import Row
+from symjax.evaluation.table import attack_name, format_eps, mean_and_sd
+from symjax.metrics import corruption as errors
+
+GROUPS = {"15": corruptions.BENCHMARK, "19": corruptions.NAMES}
+ALIKE = ("dataset", "data", "split", "n", "protocol", "images")
+
+
+def read(folders: Sequence[Path]) -> pd.DataFrame:
+    """The lines of some runs, see `lines`; the first is the reference.
+
+    Args:
+      folders: of the runs.
+
+    Raises:
+      ValueError: if a run has no such rows, or they are not of the same images.
+    """
+    return frame(
+        {folder: results.read([folder / "results.jsonl"]) for folder in folders}
+    )
+
+
+def frame(rows: Mapping[Path, Sequence[Row]]) -> pd.DataFrame:
+    """A line a net, attack, corruption, severity and seed, in the order of the rows.
+
+    Args:
+      rows: by run folder; others than accuracies are left out, and diverged seeds.
+
+    Returns:
+      Columns "net", "attack", "corruption" ("" of clean images), "severity", "seed",
+      "value" (accuracy) and "says" (what it is of).
+
+    Raises:
+      ValueError: if a run has no rows of corruptions, or they are not of the same
+        images.
+    """
+    lines, alike = [], {}
+    for folder, of_run in rows.items():
+        alive = [
+            row for row in of_run if row["metric"] == "accuracy" and not row["diverged"]
+        ]
+        corrupted = [row for row in alive if row["corruption"] is not None]
+        if not corrupted:
+            raise ValueError(
+                f"{folder} has no rows of corruptions: measure them with `python "
+                f"evaluate.py --run {folder} --metric corruption`."
+            )
+        for row in corrupted:
+            said = json.dumps({name: row[name] for name in ALIKE}, sort_keys=True)
+            alike.setdefault(said, str(folder))
+        clean = [
+            row
+            for row in alive
+            if row["corruption"] is None
+            and row["attack"] == "none"
+            and row["n"] == corrupted[0]["n"]
+        ]
+        lines += [_line(folder, row) for row in (*corrupted, *clean)]
+    if len(alike) > 1:
+        raise ValueError(
+            f"the rows are not of the same images: {alike}; measure all runs with the "
+            "same --n and --corruptions."
+        )
+    return pd.DataFrame(lines)
+
+
+def accuracies(found: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """One net's accuracies under one attack: `[S, C, V]`.
+
+    Args:
+      found: of `read`, that net and attack alone.
+      names: the corruptions.
+
+    Raises:
+      ValueError: if one was not measured at a severity and seed; says which.
+    """
+    seeds = sorted(found["seed"].unique())
+    wanted = pd.MultiIndex.from_product([seeds, names, corruptions.SEVERITIES])
+    by_key = found.set_index(["seed", "corruption", "severity"])["value"]
+    if by_key.index.has_duplicates:
+        first = found[by_key.index.duplicated()].iloc[0]
+        raise ValueError(
+            f"{first['net']} has several rows of {first['corruption']}, severity "
+            f"{first['severity']}, seed {first['seed']} ({first['attack']}): of several "
+            "epochs or settings. Give a run folder with one of them."
+        )
+    if missing := [key for key in wanted if key not in by_key.index]:
+        seed, name, severity = missing[0]
+        raise ValueError(
+            f"{found['net'].iloc[0]} has no row of {name}, severity {severity}, seed "
+            f"{seed} ({found['attack'].iloc[0]}), and {len(missing) - 1} more."
+        )
+    shape = len(seeds), len(names), len(corruptions.SEVERITIES)
+    return by_key.loc[wanted].to_numpy(np.float64).reshape(shape)
+
+
+def measured(found: pd.DataFrame) -> list[str]:
+    """The corruptions that are in the rows, in the benchmark's order."""
+    there = set(found["corruption"])
+    return [name for name in corruptions.NAMES if name in there]
+
+
+def table_1(found: pd.DataFrame) -> str:
+    """Table 1: a line a corruption, a column a net and attack, accuracy in percent.
+
+    Each is the mean over the severities and seeds. Below: the means of the 15 and of
+    the 19 corruptions, the standard deviation over the corruptions, as the paper has
+    it, and that of the seeds' means, which the paper leaves out. Markdown.
+
+    Args:
+      found: of `read`.
+    """
+    names = measured(found)
+    columns = {
+        (net, attack): 100 * accuracies(part, names)
+        for (net, attack), part in _corrupted(found)
+    }
+    lines = [["corruption", *(f"{net}, {attack}" for net, attack in columns)]]
+    lines.append(["---"] * len(lines[0]))
+    for place, name in enumerate(names):
+        lines.append([name, *(f"{x[:, place].mean():.2f}" for x in columns.values())])
+    for group, wanted in GROUPS.items():
+        places = [names.index(name) for name in wanted if name in names]
+        if not places:
+            continue
+        label = _label(group, places, wanted)
+        of_group = [x[:, places] for x in columns.values()]
+        lines.append([f"Mean {label}", *(f"{x.mean():.2f}" for x in of_group)])
+        if len(places) > 1:
+            spread = [x.mean(axis=(0, 2)).std(ddof=1) for x in of_group]
+            lines.append([f"Std {label}", *(f"{value:.2f}" for value in spread)])
+        seeds = [mean_and_sd(pd.Series(x.mean(axis=(1, 2)))) for x in of_group]
+        lines.append([f"Mean ± sd over seeds {label}", *seeds])
+    return _markdown(lines) + "\n" + caption(found)
+
+
+def mean_errors(found: pd.DataFrame) -> str:
+    """Mean corruption errors of each net: plain, normalised, and relative, in percent.
+
+    Args:
+      found: of `read`; its first net is the reference, of which the errors are 100.
+
+    Returns:
+      Markdown, a line a net, attack and group of corruptions; mean ± standard deviation
+      over the seeds. Normalised errors compare nets under the same attack.
+    """
+    clean = {
+        net: part.set_index("seed")["value"].sort_index().to_numpy()
+        for net, part in found[found["corruption"] == ""].groupby("net", sort=False)
+    }
+    names = measured(found)
+    parts = dict(_corrupted(found))
+    reference = found["net"].iloc[0]
+    head = ["net", "attack", "corruptions", "mean error", "mCE", "relative mCE"]
+    lines = [head, ["---"] * len(head)]
+    for (net, attack), part in parts.items():
+        for group, wanted in GROUPS.items():
+            there = [name for name in wanted if name in names]
+            if not there:
+                continue
+            ours = accuracies(part, there)
+            means = [errors.mean_error(ours)]
+            if (reference, attack) in parts:
+                theirs = accuracies(parts[reference, attack], there)
+                means.append(errors.corruption_error(ours, theirs))
+                if attack == "none" and {net, reference} <= set(clean):
+                    pair = clean[net], theirs, clean[reference]
+                    means.append(errors.relative_error(ours, *pair))
+            texts = [mean_and_sd(pd.Series(100 * x)) for x in means]
+            label = _label(group, there, wanted)
+            lines.append([net, attack, label, *texts, *[""] * (3 - len(texts))])
+    return _markdown(lines) + "\n" + caption(found)
+
+
+def caption(found: pd.DataFrame) -> str:
+    """What the figures are of, and what is missing."""
+    missing = [name for name in corruptions.NAMES if name not in measured(found)]
+    says = f"{found['says'].iloc[0]}; means of the five severities."
+    if missing:
+        says += f" MISSING: {', '.join(missing)}; means are without."
+    return says + "\n"
+
+
+def draw(found: pd.DataFrame) -> Figure:
+    """A heat map a net and attack: accuracy by corruption and severity."""
+    names, parts = measured(found), _corrupted(found)
+    size = 1.5 + 2.6 * len(parts), 1.2 + 0.26 * len(names)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(parts), squeeze=False, sharey=True)[0]
+    image = None
+    for axis, ((net, attack), part) in zip(axes, parts, strict=True):
+        mean = 100 * accuracies(part, names).mean(axis=0)
+        image = axis.imshow(mean, vmin=0, vmax=100, cmap="viridis", aspect="auto")
+        for (row, column), value in np.ndenumerate(mean):
+            color = "white" if value < 55 else "black"
+            style = {"ha": "center", "va": "center", "fontsize": 6, "color": color}
+            axis.text(column, row, f"{value:.0f}", **style)
+        axis.set(title=f"{net}\n{attack}", xlabel="severity")
+        axis.set_xticks(
+            range(len(corruptions.SEVERITIES)), [str(x) for x in corruptions.SEVERITIES]
+        )
+        axis.set_yticks(range(len(names)), names)
+    if image is not None:
+        figure.colorbar(image, ax=axes, label="accuracy in %")
+    return figure
+
+
+def _line(folder: Path, row: Row) -> dict:
+    name, attack = row["corruption"], attack_name(row)
+    if row["attack"] != "none":
+        attack += f" {row['norm']} {format_eps(row['eps'])}"
+    return {
+        "net": folder.resolve().name,
+        "attack": attack,
+        "corruption": name or "",
+        "severity": row["severity"],
+        "seed": row["seed"],
+        "value": row["value"],
+        "says": f"accuracy in % of {row['n']:,} {row['split']} images of "
+        f"{row['dataset']}, corruptions {row.get('images', '')}",
+    }
+
+
+def _corrupted(found: pd.DataFrame) -> list[tuple[tuple[str, str], Any]]:
+    """(net, attack) and their lines, in the order of the rows."""
+    lines = found[found["corruption"] != ""]
+    keys = dict.fromkeys(zip(lines["net"], lines["attack"], strict=True))
+    return [
+        (key, lines[(lines["net"] == key[0]) & (lines["attack"] == key[1])])
+        for key in keys
+    ]
+
+
+def _label(group: str, there: Sequence, wanted: Sequence) -> str:
+    """ "of 15", or how many of them there are."""
+    if len(there) == len(wanted):
+        return f"of {group}"
+    return f"of {len(there)} of the {group}"
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main() -> None:
+    """Prints the tables, and writes the heat map if a file is named."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
+    parser.add_argument("--out", type=Path, help="an image file, of the heat map")
+    options = parser.parse_args()
+    try:
+        found = read(options.runs)
+        print(table_1(found))
+        print(mean_errors(found), end="")
+        if options.out:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            draw(found).savefig(options.out, dpi=150)
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
