@@ -1,6 +1,6 @@
 """Images, draws and statistics by which corruptions are compared with published ones.
 
-    draws = drawn("fog", 3, images)      # what `Corruption.effect` takes
+    draws = drawn("fog", images)      # what `Corruption.effect` takes
 
 All come from NumPy's legacy generator, whose numbers no version of NumPy changes.
 """
@@ -33,8 +33,6 @@ RANDOM = (
 )
 SEVERITIES = (1, 2, 3, 4, 5)
 BANDS = (0, 1, 3, 6, 10, 16, 23)  # cycles an image
-IMPULSES = (0.01, 0.02, 0.03, 0.05, 0.07)
-PHOTONS = (500, 250, 100, 75, 50)
 
 
 def synthetic_images(count: int, seed: int = 0) -> np.ndarray:
@@ -70,17 +68,16 @@ def synthetic_images(count: int, seed: int = 0) -> np.ndarray:
     return images.clip(0, 255).astype(np.uint8)
 
 
-def drawn(name: str, severity: int, images: np.ndarray, seed: int = 0):
+def drawn(name: str, images: np.ndarray, seed: int = 0):
     """What `Corruption.effect` takes as draws, from a seeded legacy generator."""
     random = np.random.RandomState(seed)
     count, shape = len(images), images.shape[:3]
     if name in ("gaussian_noise", "speckle_noise"):
         return random.normal(size=images.shape)
     if name == "shot_noise":
-        return random.poisson(images / 255.0 * PHOTONS[severity - 1])
+        return random.randint(0, 2**32, images.shape, np.uint32)
     if name == "impulse_noise":
-        flipped = random.uniform(size=images.shape) <= IMPULSES[severity - 1]
-        return flipped, random.uniform(size=images.shape) <= 0.5
+        return tuple(random.uniform(size=(2, *images.shape)))
     if name == "glass_blur":
         return random.randint(-1, 1, (count, 2, *shape[1:], 2))
     if name == "motion_blur":
@@ -110,15 +107,15 @@ def statistics(outputs: np.ndarray, images: np.ndarray) -> np.ndarray:
       `[..., 2 + bands]`; grey levels, and their squares.
     """
     outputs = outputs.astype(float)
-    change = outputs - images
-    power = np.abs(np.fft.fft2(change, axes=(-3, -2), norm="forward")) ** 2
+    change = np.moveaxis(outputs - images, -1, -3)
+    power = (np.abs(np.fft.fft2(change, norm="forward")) ** 2).sum(-3)
     frequencies = np.fft.fftfreq(SIZE, 1 / SIZE)
     band = np.digitize(np.hypot(frequencies[:, None], frequencies), BANDS) - 1
-    bands = [
-        power[..., band == number, :].sum((-2, -1)) for number in range(len(BANDS) - 1)
-    ]
+    members = band.reshape(-1, 1) == np.arange(len(BANDS) - 1)
+    bands = power.reshape(*power.shape[:-2], -1) @ members
     pixels = (-3, -2, -1)
-    return np.stack([outputs.mean(pixels), outputs.var(pixels), *bands], axis=-1)
+    moments = np.stack([outputs.mean(pixels), outputs.var(pixels)], axis=-1)
+    return np.concatenate([moments, bands], axis=-1)
 
 
 def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

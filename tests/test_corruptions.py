@@ -16,9 +16,10 @@ from symjax.data.corruptions.blur import streaked
 STORED = np.load(Path(__file__).parent / "data/corruptions.npz")
 IMAGES = STORED["images"]
 KEY = jax.random.key(5)
-DRAWS = 64  # of each of eight images
+DRAWS = 48  # of each of eight images
 MOST_ERRORS = 4.5  # standard errors: passed by one in 150,000, of 440 figures
-NEIGHBOURS = [(one, other) for one in range(5) for other in (one - 1, one + 1)]
+NEIGHBOURS = {(one, other) for one in range(5) for other in (one - 1, one + 1)}
+ALIKE = {(2, 3), (3, 2)}  # of motion blur: lines of 13 and 17 pixels, deviation 2
 UNEQUAL_PIXELS = {"saturate": 0.05, "elastic_transform": 0.02}  # others: one in 100
 
 frost_is_there = pytest.mark.skipif(
@@ -47,7 +48,7 @@ def test_with_the_same_draws_images_are_the_published_ones(name):
     ours, published = corruptions.CORRUPTIONS[name], STORED[f"outputs/{name}"]
     images = IMAGES[: published.shape[1]]
     for severity, expected in enumerate(published, 1):
-        draws = figures.drawn(name, severity, images)
+        draws = figures.drawn(name, images)
         constants = ours.constants[severity - 1]
         found = corruption.to_grey_levels(ours.effect(images, draws, *constants))
         difference = np.abs(found.astype(int) - expected)
@@ -85,9 +86,9 @@ def test_what_is_drawn_is_distributed_as_published(name):
 @pytest.mark.parametrize("name", parameters(figures.RANDOM))
 def test_the_figures_tell_a_severity_from_its_neighbours(name):
     own, published = own_statistics(name), STORED[f"statistics/{name}"]
-    for one, other in NEIGHBOURS:
+    for one, other in NEIGHBOURS - (ALIKE if name == "motion_blur" else set()):
         if 0 <= other < 5:
-            assert errors_apart(own[one], published[other]).max() > 2 * MOST_ERRORS
+            assert errors_apart(own[one], published[other]).max() > 1.5 * MOST_ERRORS
 
 
 @pytest.mark.parametrize("name", parameters(corruptions.NAMES))
@@ -117,21 +118,22 @@ def test_parts_do_not_matter(monkeypatch):
 
 @pytest.mark.parametrize("name", parameters(corruptions.NAMES))
 def test_other_sizes_and_no_images(name):
-    for height, width in ((8, 8), (21, 40)):
-        images = np.resize(IMAGES, (2, height, width, 3))
-        found = corruptions.corrupt(images, name, 5, KEY)
-        assert found.shape == images.shape and (found != images).any()
+    images = np.resize(IMAGES, (2, 9, 40, 3))
+    found = corruptions.corrupt(images, name, 5, KEY)
+    assert found.shape == images.shape and (found != images).any()
     none = corruptions.corrupt(IMAGES[:0], name, 1, KEY)
     assert none.shape == (0, *IMAGES.shape[1:]) and none.dtype == np.uint8
 
 
-@pytest.mark.parametrize("value", [0, 128, 255])
 @pytest.mark.parametrize("name", parameters(corruptions.NAMES))
-def test_flat_images_are_no_exception(name, value):
-    flat = np.full((1, 32, 32, 3), value, np.uint8)
+def test_flat_images_are_no_exception(name):
+    values = np.array([0, 0, 128, 128, 255, 255])[:, None, None, None]
+    flat = np.broadcast_to(values, (6, 32, 32, 3)).astype(np.uint8)
     found = corruptions.corrupt(flat, name, 4, KEY)
     if name.endswith("blur") or name in ("contrast", "pixelate", "elastic_transform"):
-        assert np.abs(found.astype(int) - value).max() <= 1
+        assert np.abs(found.astype(int) - flat).max() <= 1
+    if name in ("shot_noise", "speckle_noise", "fog"):
+        np.testing.assert_array_equal(found[:2], 0)  # they multiply, or keep the range
 
 
 def test_black_turns_grey_and_grey_turns_red():

@@ -101,8 +101,8 @@ def accuracies(found: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
         first = found[by_key.index.duplicated()].iloc[0]
         raise ValueError(
             f"{first['net']} has several rows of {first['corruption']}, severity "
-            f"{first['severity']}, seed {first['seed']} ({first['attack']}): of several "
-            "epochs or settings. Give a run folder with one of them."
+            f"{first['severity']}, seed {first['seed']} ({first['attack']}): of "
+            "several epochs or settings. Give a run folder with one of them."
         )
     if missing := [key for key in wanted if key not in by_key.index]:
         seed, name, severity = missing[0]

@@ -117,9 +117,8 @@ def _disc(radius: float, alias_blur: float) -> np.ndarray:
     return disc
 
 
-def _displacements(key, image, *_):
-    shape = (MOST_PASSES, *image.shape[:2], 2)
-    return jax.random.randint(key, shape, -1, 1, jnp.int8)
+def _displacements(key, sizes):
+    return jax.random.randint(key, (MOST_PASSES, *sizes, 2), -1, 1, jnp.int8)
 
 
 def _glass(images, displacements, deviation, passes):
@@ -139,8 +138,7 @@ def _glass(images, displacements, deviation, passes):
     return 255 * np.clip(gaussian(moved / 255, deviation), 0, 1)
 
 
-def _angle(key, image, *_):
-    del image
+def _angle(key, _):
     return jax.random.uniform(key, (), minval=-45, maxval=45)
 
 

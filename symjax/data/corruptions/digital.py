@@ -57,10 +57,10 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.where(denominator == 0, 0, numerator / safe)
 
 
-def _jumps(key, image, *_):
+def _jumps(key, sizes):
     affine, flow = jax.random.split(key)
     jumps = jax.random.uniform(affine, (3, 2), minval=-1, maxval=1)
-    flows = jax.random.uniform(flow, (2, *image.shape[:2]), minval=-1, maxval=1)
+    flows = jax.random.uniform(flow, (2, *sizes), minval=-1, maxval=1)
     return jumps, flows
 
 

@@ -11,12 +11,13 @@ References:
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
 from symjax.data.corruptions.corruption import Corruption
 
 
-def _normal(key, image, *_):
-    return jax.random.normal(key, image.shape)
+def _normal(key, sizes):
+    return jax.random.normal(key, (*sizes, 3))
 
 
 def _gaussian(images, draws, deviation):
@@ -30,36 +31,43 @@ def _speckle(images, draws, deviation):
     return 255 * np.clip(x + x * (deviation * draws.astype(float)), 0, 1)
 
 
-def _counts(key, image, photons):
-    return jax.random.poisson(key, image.astype(jnp.float32) / 255 * photons)
+def _bits(key, sizes):
+    return jax.random.bits(key, (*sizes, 3), jnp.uint32)
 
 
-def _shot(images, counts, photons):
-    """Poisson(photons x) / photons."""
-    del images
-    return 255 * np.clip(counts / photons, 0, 1)
+def _shot(images, bits, photons):
+    """Poisson(photons x) / photons, by the inverse of its distribution function.
+
+    Counts beyond `photons` would be clipped, so that the last one stands for them.
+    """
+    levels = np.arange(256)[:, None]
+    up_to = special.pdtr(np.arange(photons), photons * levels / 255)
+    # Level v's probabilities, plus v, are the stretch [v, v + 1] of one sorted table.
+    places = images + (bits + 0.5) / 2.0**32
+    counts = np.searchsorted(
+        (levels + up_to).ravel(), places
+    ) - photons * images.astype(int)
+    return 255 * (counts / photons)
 
 
-def _flips(key, image, share):
+def _uniforms(key, sizes):
     where, which = jax.random.split(key)
-    flipped = jax.random.bernoulli(where, share, image.shape)
-    return flipped, jax.random.bernoulli(which, shape=image.shape)
+    return tuple(jax.random.uniform(one, (*sizes, 3)) for one in (where, which))
 
 
 def _impulse(images, draws, share):
     """A share of the values turned black or white, as likely."""
-    del share
-    flipped, white = draws
-    return np.where(flipped, np.where(white, 255, 0), images)
+    where, which = draws
+    return np.where(where <= share, np.where(which <= 0.5, 255, 0), images)
 
 
 NOISE = {
     "gaussian_noise": Corruption(
         ((0.04,), (0.06,), (0.08,), (0.09,), (0.1,)), _gaussian, _normal
     ),
-    "shot_noise": Corruption(((500,), (250,), (100,), (75,), (50,)), _shot, _counts),
+    "shot_noise": Corruption(((500,), (250,), (100,), (75,), (50,)), _shot, _bits),
     "impulse_noise": Corruption(
-        ((0.01,), (0.02,), (0.03,), (0.05,), (0.07,)), _impulse, _flips
+        ((0.01,), (0.02,), (0.03,), (0.05,), (0.07,)), _impulse, _uniforms
     ),
     "speckle_noise": Corruption(
         ((0.06,), (0.1,), (0.12,), (0.16,), (0.2,)), _speckle, _normal

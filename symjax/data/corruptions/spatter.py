@@ -27,8 +27,8 @@ LEAST_MUD = 0.8
 TAN_22_5 = 13573 / (1 << 15)  # the tangent of 22.5 degrees, rounded as OpenCV does
 
 
-def _normal(key, image, *_):
-    return jax.random.normal(key, image.shape[:2])
+def _normal(key, sizes):
+    return jax.random.normal(key, sizes)
 
 
 def _spatter(images, normal, mean, deviation, blur, least, strength, is_mud):

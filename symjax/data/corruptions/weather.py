@@ -25,9 +25,9 @@ SHRINKING = 5
 MOST_WIBBLE = 100  # of fog, on its coarsest scale
 
 
-def _flakes(key, image, *_):
+def _flakes(key, sizes):
     flakes, angle = jax.random.split(key)
-    normal = jax.random.normal(flakes, image.shape[:2])
+    normal = jax.random.normal(flakes, sizes)
     return normal, jax.random.uniform(angle, (), minval=-135, maxval=-45)
 
 
@@ -79,8 +79,7 @@ def _photographs() -> tuple[np.ndarray, ...]:
     )
 
 
-def _place(key, image, *_):
-    del image
+def _place(key, _):
     which, where = jax.random.split(key)
     photograph = jax.random.randint(which, (), 0, len(PHOTOGRAPHS))
     return photograph, jax.random.uniform(where, (2,))
@@ -105,13 +104,9 @@ def _window(photograph, place, sizes):
     return photograph[row : row + sizes[0], column : column + sizes[1]]
 
 
-def _wibbles(key, image, *_):
-    side = _map_size(image.shape)
+def _wibbles(key, sizes):
+    side = 1 << (max(sizes) - 1).bit_length()  # the next power of two
     return jax.random.uniform(key, (side, side), minval=-1, maxval=1)
-
-
-def _map_size(shape) -> int:
-    return 1 << (max(shape[:2]) - 1).bit_length()
 
 
 def _fog(images, wibbles, strength, decay):
