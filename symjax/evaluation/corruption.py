@@ -8,12 +8,14 @@ The benchmark is Hendrycks and Dietterich's (2019): 19 corruptions, five severit
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 from rich.console import Console
+from rich.progress import Progress
 
 from symjax import attacks
 from symjax.data import cifar_c, corruptions
@@ -149,12 +151,16 @@ def measure(
       ValueError: for a corruption or severity that there is not.
     """
     first = Split(*first_images(run, n))
-    rows = []
-    for name in names or corruptions.available():
-        for severity in severities:
+    wanted = list(itertools.product(names or corruptions.available(), severities))
+    quiet, rows = Console(quiet=True), []
+    with Progress(console=console or Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=len(wanted))
+        for name, severity in wanted:
+            progress.update(task, description=f"{name} {severity}")
             says = {"corruption": name, "severity": severity, "images": images.name}
             take = functools.cache(functools.partial(images, first, name, severity))
             tested = Tested(says, take, len(first.labels))
-            call = run, store, attack, norm, eps, 0, batch_size, console
+            call = run, store, attack, norm, eps, 0, batch_size, quiet
             rows += measure_images(*call, tested=tested)
+            progress.advance(task)
     return rows
