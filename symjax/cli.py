@@ -16,6 +16,7 @@ from rich.console import Console
 
 RUNS = "runs"
 DEFAULT_EPS = {"linf": "1/255,2/255,4/255,8/255", "l2": "0.25,0.5,1", "l1": "4,8,12"}
+TABLE_1_EPS = "0.01,0.02,0.03,0.04"  # of the reference protocol, in units of the input
 ATTACKS = (  # those of symjax.evaluation.attack, without its imports; a test compares
     "none fgsm pgd deepfool cw autoattack autoattack-plus apgd apgd-ce apgd-dlr apgd-t "
     "fab fab-t square"
@@ -59,6 +60,8 @@ def evaluate() -> None:
     sources = ["auto", "published", "made"]
     flags.DEFINE_enum("corruptions", "auto", sources, "Of --metric corruption.")
     flags.DEFINE_integer("corruption_seed", 0, "Of corruptions that are made.")
+    protocols = ["sound", "reference"]
+    flags.DEFINE_enum("protocol", "sound", protocols, "Of --metric corruption.")
     flags.DEFINE_bool("audit", False, "Put PGD and the nets to a sanity audit instead.")
     flags.DEFINE_string("run", None, f"Run folder; default: the newest in {RUNS}/.")
     flags.DEFINE_bool("untrained", False, "The nets before their first step.")
@@ -91,6 +94,7 @@ def _evaluate() -> int:
     from symjax import evaluation
     from symjax.attacks import in_pixels
     from symjax.evaluation import table
+    from symjax.evaluation.reference import Reference
     from symjax.training.mesh import is_writer
 
     console = Console(quiet=not is_writer())
@@ -101,7 +105,18 @@ def _evaluate() -> int:
             "--attack, --metric and --audit: ask for one of them, or for an attack on "
             f"top of --metric {CORRUPTION}."
         )
-    numbers = parse_eps(FLAGS.eps or DEFAULT_EPS[FLAGS.norm])
+    published = FLAGS.protocol == "reference"
+    if published and not corrupted:
+        raise ValueError(
+            f"--protocol reference: is of --metric {CORRUPTION}; leave it out."
+        )
+    if published and FLAGS.eps_unit != "pixel":
+        raise ValueError(
+            "--eps_unit: the reference protocol has a unit of its own, that of what "
+            "the net is fed; leave it out."
+        )
+    default = TABLE_1_EPS if published else DEFAULT_EPS[FLAGS.norm]
+    numbers = parse_eps(FLAGS.eps or default)
     folder = Path(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
     run = evaluation.Run.open(folder, FLAGS.dtype)
     if FLAGS.untrained:
@@ -123,9 +138,12 @@ def _evaluate() -> int:
         queries=FLAGS.queries,
         target_classes=FLAGS.target_classes,
     )
+    none = evaluation.Attack("none")
+    if published:
+        none, attack = (Reference.of(run, name) for name in ("none", FLAGS.attack))
+        eps = [attack.in_pixels(number) for number in numbers]
     store = evaluation.Results(folder, write=is_writer())
     options = {"n": FLAGS.n, "batch_size": FLAGS.batch_size, "console": console}
-    none = evaluation.Attack("none")
     clean = evaluation.measure(run, store, none, FLAGS.norm, [0.0], **options)
     if corrupted:
         return _corruption(run, store, attack, eps, clean, options)
@@ -177,7 +195,7 @@ def _corruption(run, store, attack, eps, clean, options) -> int:
         names=corruption.named(FLAGS.only),
         **options,
     )
-    found = report.frame({run.folder: [*rows, *clean]})
+    found = report.frame({run.folder: [*rows, *clean]}, FLAGS.protocol)
     console.print(table.heading(clean), soft_wrap=True, highlight=False)
     for text in (report.table_1(found), report.mean_errors(found)):
         console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -23,6 +23,7 @@ from symjax.data.dataset import Split
 from symjax.evaluation.attack import Attack
 from symjax.evaluation.measurement import Tested, first_images
 from symjax.evaluation.measurement import measure as measure_images
+from symjax.evaluation.reference import Reference
 from symjax.evaluation.results import Results, Row
 from symjax.evaluation.run import Run
 
@@ -125,7 +126,7 @@ def named(beginning: str) -> list[str]:
 def measure(
     run: Run,
     store: Results,
-    attack: Attack,
+    attack: Attack | Reference,
     norm: attacks.Norm,
     eps: Sequence[float | tuple[float, ...]],
     images: Made | Published,

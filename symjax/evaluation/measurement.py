@@ -19,6 +19,7 @@ from symjax.attacks import ThreatModel
 from symjax.data.augment import to_unit
 from symjax.evaluation import provenance
 from symjax.evaluation.attack import DRIVEN, Attack
+from symjax.evaluation.reference import Reference
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.table import format_eps
@@ -48,7 +49,7 @@ class Tested:
 
 
 @functools.cache
-def _program(attack: Attack, layout: Layout):
+def _program(attack: Attack | Reference, layout: Layout):
     """One program an attack: a sweep over eps, and another run, compile nothing."""
 
     def attack_one_seed(logits_fn, images, labels, key, index, threat):
@@ -63,7 +64,7 @@ def _program(attack: Attack, layout: Layout):
 def measure(
     run: Run,
     store: Results,
-    attack: Attack,
+    attack: Attack | Reference,
     norm: attacks.Norm,
     eps: Sequence[float | tuple[float, ...]],
     n: int = 0,
@@ -78,7 +79,7 @@ def measure(
     Args:
       run: the trained run.
       store: where the rows go.
-      attack: the attack.
+      attack: the attack; a published one, which may leave the ball, says so in rows.
       norm: "linf", "l2" or "l1".
       eps: radii in pixel units, each a number or one a channel.
       n: the first n test images; 0: all.
@@ -139,13 +140,13 @@ def first_images(run: Run, n: int) -> tuple[np.ndarray, np.ndarray]:
 def _identity(run, attack, norm, eps, n, seed) -> dict[str, Any]:
     return {
         **run.identity(),
+        "protocol": "sound",
         **attack.identity(),
         "split": "test",
         "n": n,
         "seed": seed,
         "norm": None if attack.name == "none" else norm,
         "eps": 0.0 if attack.name == "none" else eps,
-        "protocol": "sound",
         **UNCORRUPTED,
         "metric": "accuracy",
     }

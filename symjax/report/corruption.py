@@ -4,6 +4,8 @@
 
 The first run is the reference of the normalised errors. Means are over all five
 severities; of the 15 corruptions of the benchmark and of all 19, kept apart.
+`--protocol reference` shows the rows of the published attacks, whose epsilons are in
+units of what the net is fed.
 """
 
 import argparse
@@ -26,25 +28,26 @@ GROUPS = {"15": corruptions.BENCHMARK, "19": corruptions.NAMES}
 ALIKE = ("dataset", "data", "split", "n", "protocol", "images")
 
 
-def read(folders: Sequence[Path]) -> pd.DataFrame:
+def read(folders: Sequence[Path], protocol: str = "sound") -> pd.DataFrame:
     """The lines of some runs, see `lines`; the first is the reference.
 
     Args:
       folders: of the runs.
+      protocol: of the rows.
 
     Raises:
       ValueError: if a run has no such rows, or they are not of the same images.
     """
-    return frame(
-        {folder: results.read([folder / "results.jsonl"]) for folder in folders}
-    )
+    rows = {folder: results.read([folder / "results.jsonl"]) for folder in folders}
+    return frame(rows, protocol)
 
 
-def frame(rows: Mapping[Path, Sequence[Row]]) -> pd.DataFrame:
+def frame(rows: Mapping[Path, Sequence[Row]], protocol: str = "sound") -> pd.DataFrame:
     """A line a net, attack, corruption, severity and seed, in the order of the rows.
 
     Args:
       rows: by run folder; others than accuracies are left out, and diverged seeds.
+      protocol: "sound" or "reference"; rows of the other are left out.
 
     Returns:
       Columns "net", "attack", "corruption" ("" of clean images), "severity", "seed",
@@ -57,13 +60,17 @@ def frame(rows: Mapping[Path, Sequence[Row]]) -> pd.DataFrame:
     lines, alike = [], {}
     for folder, of_run in rows.items():
         alive = [
-            row for row in of_run if row["metric"] == "accuracy" and not row["diverged"]
+            row
+            for row in of_run
+            if (row["metric"], row["protocol"]) == ("accuracy", protocol)
+            and not row["diverged"]
         ]
         corrupted = [row for row in alive if row["corruption"] is not None]
         if not corrupted:
             raise ValueError(
-                f"{folder} has no rows of corruptions: measure them with `python "
-                f"evaluate.py --run {folder} --metric corruption`."
+                f"{folder} has no rows of corruptions, {protocol} protocol: measure "
+                f"them with `python evaluate.py --run {folder} --metric corruption "
+                f"--protocol {protocol}`."
             )
         for row in corrupted:
             said = json.dumps({name: row[name] for name in ALIKE}, sort_keys=True)
@@ -227,8 +234,13 @@ def draw(found: pd.DataFrame) -> Figure:
 
 def _line(folder: Path, row: Row) -> dict:
     name, attack = row["corruption"], attack_name(row)
+    says = f"accuracy in % of {row['n']:,} {row['split']} images of {row['dataset']}"
+    says += f", corruptions {row.get('images', '')}"
+    if row["protocol"] == "reference":
+        says += "; as published: epsilons are of what the net is fed, and images may "
+        says += "leave the ball"
     if row["attack"] != "none":
-        attack += f" {row['norm']} {format_eps(row['eps'])}"
+        attack += f" {row['norm']} {_radius(row)}"
     return {
         "net": folder.resolve().name,
         "attack": attack,
@@ -236,9 +248,15 @@ def _line(folder: Path, row: Row) -> dict:
         "severity": row["severity"],
         "seed": row["seed"],
         "value": row["value"],
-        "says": f"accuracy in % of {row['n']:,} {row['split']} images of "
-        f"{row['dataset']}, corruptions {row.get('images', '')}",
+        "says": says,
     }
+
+
+def _radius(row: Row) -> str:
+    """In pixel units; of a published attack, in units of what the net is fed."""
+    if row["protocol"] == "reference":
+        return f"{row['eps'] / row['input_std']:.4g}"
+    return format_eps(row["eps"])
 
 
 def _corrupted(found: pd.DataFrame) -> list[tuple[tuple[str, str], Any]]:
@@ -267,9 +285,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--out", type=Path, help="an image file, of the heat map")
+    protocols = ["sound", "reference"]
+    parser.add_argument("--protocol", choices=protocols, default="sound")
     options = parser.parse_args()
     try:
-        found = read(options.runs)
+        found = read(options.runs, options.protocol)
         print(table_1(found))
         print(mean_errors(found), end="")
         if options.out:
