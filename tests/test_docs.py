@@ -58,11 +58,8 @@ def test_theory_page_shows_the_committed_rows_and_cells():
     assert len({row["cell_id"] for row in rows}) == len(rows) > 0
     others = [row for row in rows if not row["metric"].startswith("tolerance")]
     assert statements.table(others) in page
-    for metric in ("clever", "distance"):
+    for metric in ("clever", "distance", "section", "smoothing", "tolerance"):
         assert compare.table(folders, metric) in page
-    names = "baseline-4", "parallel_rs-4", "equivariant-4"
-    some = [ROOT / "results/theory" / name for name in names]
-    assert compare.table(some, "tolerance") in page
 
 
 def test_ci_runs_the_readmes_test_command():
