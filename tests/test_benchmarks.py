@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import sys
+import types
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from benchmarks import (
     attack,
     autoattack,
     clever,
+    corruptions,
     ours,
     report,
     roofline,
@@ -57,6 +59,27 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+def test_corruptions_against_a_generator_that_takes_one_image_at_a_time(
+    tmp_path, monkeypatch
+):
+    asked = []
+
+    def contrast(image, severity):
+        asked.append((image.size, severity))
+        return np.asarray(image)
+
+    module = types.SimpleNamespace(contrast=contrast)
+    monkeypatch.setattr(corruptions, "published_functions", lambda path: module)
+    monkeypatch.setattr(corruptions.corruptions, "available", lambda: ("contrast",))
+    out = tmp_path / "rows"
+    corruptions.main(["--smoke", "--published", "x.py", "--out", str(out)])
+    row = one_row(out)
+    counts = {"symjax": 4 * 5, "make_cifar_c.py": 2 * 5}
+    assert row["setting"] == {"images": counts, "corruptions": 1, "severities": 5}
+    assert row["against"] == "make_cifar_c.py" and row["unit"] == "images/s"
+    assert asked == [((32, 32), severity) for severity in range(1, 6) for _ in "ab"]
 
 
 @pytest.fixture

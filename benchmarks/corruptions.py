@@ -1,0 +1,87 @@
+"""How fast the nineteen corruptions are made, five severities each.
+
+    python -m benchmarks.corruptions                     # 10,000 images of 32 x 32
+    python -m benchmarks.corruptions --published make_cifar_c.py --frost FOLDER
+
+Corrupted images per second, so that 950,000 divided by it is the time of a whole
+CIFAR-10-C. The published generator takes one image at a time, and is given fewer; it
+takes OpenCV, scikit-image, and Wand with ImageMagick, see
+`benchmarks/corruption_figures.py`. The images are synthetic, with a natural spectrum.
+"""
+
+import argparse
+import contextlib
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks import report, setting
+from benchmarks.corruption_draws import SEVERITIES, synthetic_images
+from benchmarks.corruption_figures import published, published_functions
+from symjax.data import corruptions
+
+AT_A_TIME = 1000
+SMOKE = {"images": 4, "points": 2, "repeats": 1}
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    asked = _read(argv)
+    names = corruptions.available()
+    kinds = list(itertools.product(names, SEVERITIES))
+    images = synthetic_images(asked.images)
+    contestants = {"symjax": lambda: ours(images, kinds)}
+    counts = {"symjax": len(images) * len(kinds)}
+    if asked.published:
+        module = published_functions(asked.published)
+        few = images[: asked.points]
+
+        def theirs():
+            with contextlib.chdir(asked.frost or "."):  # where it has its photographs
+                for name, severity in kinds:
+                    published(module, name, severity, few, None)
+
+        contestants["make_cifar_c.py"] = theirs
+        counts["make_cifar_c.py"] = len(few) * len(kinds)
+    times = report.alternate(contestants, asked.repeats, asked.warmups)
+    figures = [
+        report.rate(name, counts[name], "images/s", taken)
+        for name, taken in times.items()
+    ]
+    work = {"images": counts, "corruptions": len(names), "severities": len(SEVERITIES)}
+    return report.publish("corruptions", work, figures[0], figures[1:], out=asked.out)
+
+
+def ours(images: np.ndarray, kinds: Sequence[tuple[str, int]]) -> None:
+    """Makes each kind of the images, a thousand at a time, and keeps none."""
+    key = jax.random.key(0)
+    for (name, severity), start in itertools.product(
+        kinds, range(0, len(images), AT_A_TIME)
+    ):
+        corruptions.corrupt(images[start : start + AT_A_TIME], name, severity, key)
+
+
+def _read(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--images", type=setting.positive, default=10_000, help="of ours, a turn")
+    add("--points", type=setting.positive, default=50, help="of theirs, a turn")
+    add("--published", type=Path, help="make_cifar_c.py")
+    add("--frost", type=Path, help="folder of its photographs")
+    add("--repeats", type=setting.positive, default=1, help="timed turns")
+    add("--warmups", type=int, default=0, help="turns before them")
+    add("--smoke", action="store_true", help="tiny: that it runs")
+    add("--out", type=Path, metavar="FILE", help="JSONL to add a row to")
+    asked = parser.parse_args(argv)
+    if asked.smoke:
+        vars(asked).update(SMOKE)
+    return asked
+
+
+if __name__ == "__main__":
+    main()
