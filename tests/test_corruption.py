@@ -127,6 +127,18 @@ def test_errors_are_normalised_by_the_first_net(tmp_path):
     )
 
 
+def test_one_attack_can_be_shown_alone(tmp_path):
+    fgsm = made_up(attack="fgsm", norm="linf", eps=1 / 255)[:-2]
+    found = report.frame({tmp_path / "net": [*made_up(), *fgsm]})
+    head = cells(report.table_1(report.under(found, "fgsm linf 1/255")), "corruption")
+    assert head == ["net, fgsm linf 1/255"]
+    assert len(cells(report.table_1(found), "corruption")) == 2
+    errors_of_none = report.mean_errors(report.under(found, "none")).splitlines()[2]
+    assert errors_of_none.count("±") == 3  # the clean error is there, for the relative
+    with pytest.raises(ValueError, match="'pgd': expected one of .*none.*fgsm linf"):
+        report.under(found, "pgd")
+
+
 @pytest.fixture(scope="module")
 def run(trained):
     return evaluation.Run.open(trained.folder)

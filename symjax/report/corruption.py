@@ -91,6 +91,23 @@ def frame(rows: Mapping[Path, Sequence[Row]], protocol: str = "sound") -> pd.Dat
     return pd.DataFrame(lines)
 
 
+def under(found: pd.DataFrame, attack: str) -> pd.DataFrame:
+    """The lines of one attack, and those of clean images.
+
+    Args:
+      found: of `read`.
+      attack: as the column says it: "none", "fgsm linf 1/255".
+
+    Raises:
+      ValueError: if there are none; it names those that there are.
+    """
+    corrupted = found["corruption"] != ""
+    there = list(dict.fromkeys(found[corrupted]["attack"]))
+    if attack not in there:
+        raise ValueError(f"attack {attack!r}: expected one of {there}.")
+    return found[~corrupted | (found["attack"] == attack)]
+
+
 def accuracies(found: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     """One net's accuracies under one attack: `[S, C, V]`.
 
@@ -287,9 +304,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="an image file, of the heat map")
     protocols = ["sound", "reference"]
     parser.add_argument("--protocol", choices=protocols, default="sound")
+    parser.add_argument("--attack", help='only this one: "none", "fgsm linf 1/255"')
     options = parser.parse_args()
     try:
         found = read(options.runs, options.protocol)
+        if options.attack:
+            found = under(found, options.attack)
         print(table_1(found))
         print(mean_errors(found), end="")
         if options.out:
