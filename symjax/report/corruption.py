@@ -105,7 +105,7 @@ def under(found: pd.DataFrame, attack: str) -> pd.DataFrame:
     there = list(dict.fromkeys(found[corrupted]["attack"]))
     if attack not in there:
         raise ValueError(f"attack {attack!r}: expected one of {there}.")
-    return found[~corrupted | (found["attack"] == attack)]
+    return found.loc[~corrupted | (found["attack"] == attack), :]
 
 
 def accuracies(found: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
