@@ -206,6 +206,7 @@ def test_the_command_attacks_corrupted_images_and_prints_table_1(
     asked = {
         "corruptions": "made",
         "corruption_seed": 0,
+        "protocol": "sound",
         "only": "bright",
         "norm": "l2",
     }

@@ -10,7 +10,7 @@ from symjax.attacks.sanity import CHECKS
 from symjax.evaluation import results
 from symjax.evaluation.summary import summary
 from symjax.models import MODELS, table
-from symjax.report import compare, statements
+from symjax.report import compare, corruption, statements
 
 ROOT = Path(__file__).parents[1]
 ROWS = sorted((ROOT / "results").glob("*.jsonl"))
@@ -60,6 +60,21 @@ def test_theory_page_shows_the_committed_rows_and_cells():
     assert statements.table(others) in page
     for metric in ("clever", "distance", "section", "smoothing", "tolerance"):
         assert compare.table(folders, metric) in page
+
+
+def test_corruptions_page_shows_the_committed_rows():
+    page = (ROOT / "docs/corruptions.md").read_text()
+    names = "baseline", "parallel_rot", "parallel_rs", "cascaded", "weighted"
+    folders = [ROOT / "results/corruption" / name for name in names]
+    sound = corruption.read(folders)
+    for attack in ("none", "fgsm linf 2/255"):
+        assert corruption.table_1(corruption.under(sound, attack)) in page
+    assert corruption.mean_errors(corruption.under(sound, "none")) in page
+    published = corruption.read(folders, "reference")
+    for attack in published[published["corruption"] != ""]["attack"].unique():
+        table = corruption.table_1(corruption.under(published, attack))
+        assert table.count("fgsm") == len(folders)
+    assert corruption.table_1(corruption.under(published, "fgsm linf 0.01")) in page
 
 
 def test_ci_runs_the_readmes_test_command():
