@@ -5,6 +5,8 @@
 All come from NumPy's legacy generator, whose numbers no version of NumPy changes.
 """
 
+import zlib
+
 import numpy as np
 
 SIZE = 32
@@ -66,6 +68,13 @@ def synthetic_images(count: int, seed: int = 0) -> np.ndarray:
         image[top : top + height, left : left + width] = random.choice([0.0, 255.0])
     images[1::4] = images[1::4].mean(axis=-1, keepdims=True)
     return images.clip(0, 255).astype(np.uint8)
+
+
+def digests(images: np.ndarray) -> np.ndarray:
+    """CRC-32 and sum of each image's values: `[B, 2]`, uint32."""
+    sums = images.sum(axis=(1, 2, 3), dtype=np.uint32)
+    checks = [zlib.crc32(np.ascontiguousarray(image).tobytes()) for image in images]
+    return np.stack([np.array(checks, np.uint32), sums], axis=1)
 
 
 def drawn(name: str, images: np.ndarray, seed: int = 0):

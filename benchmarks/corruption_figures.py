@@ -8,7 +8,8 @@ photographs of frost. It takes OpenCV, scikit-image, and Wand with ImageMagick, 
 which symjax needs; its functions are run as they are, but for names that NumPy, SciPy
 and scikit-image have changed since.
 
-`--images FILE.npy` prints how far symjax is from it on images of yours.
+`--images FILE.npy` prints how far symjax is from it on images of yours; `--digests`
+stores their deterministic corruptions as digests, which hold no image.
 
 Two kinds of figures are stored. Images: what is drawn comes from a seeded generator,
 in place of NumPy's, so that outputs can be compared pixel by pixel. Statistics: the
@@ -32,6 +33,7 @@ from benchmarks.corruption_draws import (
     RANDOM,
     SEVERITIES,
     SIZE,
+    digests,
     drawn,
     mean_and_error,
     statistics,
@@ -160,6 +162,13 @@ def stored(module, draws: int) -> dict[str, np.ndarray]:
     return figures
 
 
+def of_images(module, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Digests of images, and those, `[5, B, 2]`, of each deterministic corruption."""
+    made = {name: with_draws(module, name, images) for name in DETERMINISTIC}
+    found = {name: np.stack([digests(x) for x in of]) for name, of in made.items()}
+    return {"images": digests(images), **found}
+
+
 def with_draws(module, name: str, images: np.ndarray) -> np.ndarray:
     """`[5, B, H, W, 3]`, uint8: of all severities, with draws of ours."""
     outputs = [
@@ -194,15 +203,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--draws", type=int, default=256, help="of an image")
     parser.add_argument("--images", type=Path, help="[B, 32, 32, 3], uint8, to compare")
+    parser.add_argument("--digests", type=Path, help="file for those of the images")
     options = parser.parse_args(argv)
     module = published_functions(options.published)
     images = np.load(options.images) if options.images else None
     with contextlib.chdir(options.frost):  # where the published code looks for them
         figures = stored(module, options.draws) if options.out else {}
+        found = {}
         if images is not None:
             print(table(module, images))
-    if options.out:
-        np.savez_compressed(options.out, **figures)  # pyright: ignore[reportArgumentType]
+            found = of_images(module, images)
+    for path, arrays in ((options.out, figures), (options.digests, found)):
+        if path and arrays:
+            np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 if __name__ == "__main__":

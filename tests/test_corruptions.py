@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import os
 from pathlib import Path
 
 import jax
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 
 from benchmarks import corruption_draws as figures
+from symjax import data
 from symjax.data import corruptions
 from symjax.data.corruptions import corruption, weather
 from symjax.data.corruptions.blur import streaked
 
 STORED = np.load(Path(__file__).parent / "data/corruptions.npz")
+OF_CIFAR10 = np.load(Path(__file__).parent / "data/corruptions_cifar10.npz")
 IMAGES = STORED["images"]
 KEY = jax.random.key(5)
 DRAWS = 48  # of each of eight images
@@ -54,6 +57,28 @@ def test_with_the_same_draws_images_are_the_published_ones(name):
         difference = np.abs(found.astype(int) - expected)
         assert difference.max() <= 1
         assert (difference > 0).mean() <= UNEQUAL_PIXELS.get(name, 0.01)
+
+
+@pytest.fixture(scope="module")
+def cifar10():
+    """The 200 images of CIFAR-10's test split that the stored digests are of."""
+    place = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    if not any((place / name).exists() for name in ("cifar10", "cifar10.npz")):
+        pytest.skip(f"no CIFAR-10 in {place}; TFDS_DATA_DIR says where it is")
+    images = data.load("cifar10", data_dir=place).test.images
+    where = {tuple(one): index for index, one in enumerate(figures.digests(images))}
+    return images[[where[tuple(one)] for one in OF_CIFAR10["images"]]]
+
+
+@pytest.mark.parametrize("name", figures.DETERMINISTIC)
+def test_of_cifar10_images_they_are_the_published_ones(name, cifar10):
+    assert len(cifar10) == 200
+    for severity, expected in enumerate(OF_CIFAR10[name], 1):
+        found = figures.digests(corruptions.corrupt(cifar10, name, severity, KEY))
+        apart = np.abs(found[:, 1].astype(int) - expected[:, 1].astype(int))
+        assert apart.max() <= UNEQUAL_PIXELS.get(name, 0.01) * cifar10[0].size
+        if name not in ("brightness", "saturate", "jpeg_compression"):
+            assert (found == expected).all(axis=1).mean() > 0.95  # pixel by pixel
 
 
 @functools.cache
