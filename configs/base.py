@@ -22,7 +22,8 @@ def get_config() -> Any:
     config.model.depth = 10
     config.model.trunk = "matched"  # or "reference": each net as published
     config.model.width = 1.0
-    config.model.group = "C4"
+    config.model.group = ""  # of rotation layers, "C8", "D4"; "": the trunk's, C4
+    config.model.basis = ""  # "full", "steerable", "interpolated"; "": as is usual
     config.model.readout = ""  # of equivariant: "invariant", "flatten"; "": the trunk's
     config.model.order = ()  # of cascaded; (): standard, rotation, scale
     config.model.mean = (0.5,)  # of [0, 1] images; one value, or one a channel

@@ -112,9 +112,11 @@ def plain(*channels):
     return sum(9 * a * b + 2 * b for a, b in pairs)
 
 
-def group(*fields):
-    """The same on C4: a kernel over four group elements, the norm shared."""
-    return sum(36 * a * b + 2 * b for a, b in zip(fields, fields[1:], strict=False))
+def group(*fields, functions=9, order=4):
+    """The same on a group: a kernel over its elements, the norm shared."""
+    weights = functions * order
+    pairs = zip(fields, fields[1:], strict=False)
+    return sum(weights * a * b + 2 * b for a, b in pairs)
 
 
 def dense(features):
@@ -123,7 +125,8 @@ def dense(features):
 
 STANDARD = plain(3, 16)
 LIFTED = plain(3, 16)  # 16 fields store what 16 channels do
-LIFTED_WITHOUT_NORM = 9 * 3 * 16 + 16
+STEERABLE = 6  # functions of 3x3 pixels: the middle, and a ring up to frequency 2
+LIFTED_WITHOUT_NORM = STEERABLE * 3 * 16 + 16
 MATCHED_10 = plain(32, 32, 64, 64, 128, 128, *[256] * 4) + dense(256)
 BY_HAND = {
     ("baseline", "matched"): plain(3, 32) + MATCHED_10,
@@ -161,7 +164,7 @@ BY_HAND = {
         STANDARD
         + LIFTED_WITHOUT_NORM
         + 3 * plain(3, 16)
-        + (128 * 32 + 64)
+        + (192 * 32 + 64)  # C8
         + plain(32, 32, 32, 64, 128, 128, 256, 256, 512)
         + dense(512)
     ),
@@ -174,14 +177,14 @@ BY_HAND = {
     ),
     ("cascaded", "reference"): (
         plain(3, 64)
-        + (36 * 16 * 16 + 16)
+        + (STEERABLE * 4 * 16 * 16 + 16)
         + plain(64, 64, 128, 128, 256, 256, 512, 512)
         + dense(512)
     ),
     ("equivariant", "reference"): (
-        plain(3, 16)
-        + group(16, 32, 32, 64, 64, 64, 128, 128, 128, 256)
-        + dense(256 * 4)
+        (STEERABLE * 3 * 16 + 2 * 16)
+        + group(16, 32, 32, 64, 64, 64, 128, 128, 128, 256, functions=6, order=8)
+        + dense(256 * 8)
     ),
 }
 STORED = {
@@ -189,11 +192,11 @@ STORED = {
     ("parallel_rs", "matched"): 2361146,
     ("equivariant", "matched"): 2353274,
     ("baseline", "reference"): 1770330,
-    ("parallel_rot", "reference"): 2382106,
-    ("parallel_rs", "reference"): 2336842,
-    ("weighted", "reference"): 4540316,
-    ("cascaded", "reference"): 4701658,
-    ("equivariant", "reference"): 3090650,
+    ("parallel_rot", "reference"): 2381962,
+    ("parallel_rs", "reference"): 2338746,
+    ("weighted", "reference"): 4540172,
+    ("cascaded", "reference"): 4698586,
+    ("equivariant", "reference"): 4126794,
 }
 
 
@@ -425,8 +428,8 @@ def test_order_of_the_cascade_changes_the_layers():
 @pytest.mark.parametrize("group", ["C1", "C2"])
 def test_group_of_the_rotation_layers(group):
     params = shapes(small("equivariant", group=group))["params"]
-    order = int(group[1])
-    chex.assert_shape(params["block_2"]["conv"]["kernel"], (3, 3, order, 4, 8))
+    axis = {"C1": (), "C2": (2,)}[group]
+    chex.assert_shape(params["block_2"]["conv"]["kernel"], (3, 3, *axis, 4, 8))
 
 
 @pytest.mark.parametrize(
@@ -435,7 +438,9 @@ def test_group_of_the_rotation_layers(group):
         ({"name": "parallel_rss"}, "'parallel_rss'.*Did you mean 'parallel_rs'"),
         ({"trunk": "refrence"}, "trunk.*Did you mean 'reference'"),
         ({"depth": 5}, r"depth 5: expected one of \[4, 10\]"),
-        ({"group": "C8"}, "group 'C8'.*'C4'"),
+        ({"group": "S4"}, "group 'S4': expected C or D.*C8"),
+        ({"group": "C8", "basis": "full"}, "C8 turns pixels between.*subgroup C4"),
+        ({"basis": "steerabel"}, "basis 'steerabel'.*Did you mean 'steerable'"),
         ({"dtype": "float16"}, "dtype 'float16'.*'bfloat16'"),
         ({"readout": "flatten"}, "readout='flatten' is for the equivariant.*baseline"),
         ({"order": ("scale",)}, "order=.*matched cascaded net, not matched baseline"),

@@ -17,7 +17,7 @@ from flax import linen
 from jax import Array
 from jax.tree_util import Partial
 
-from symjax.groups import GROUPS
+from symjax import groups
 from symjax.models.baseline import Baseline
 from symjax.models.cascaded import Cascaded
 from symjax.models.equivariant import READOUTS, Equivariant
@@ -29,7 +29,9 @@ from symjax.models.reference import (
     ReferenceParallelScales,
     ReferenceWeighted,
 )
+from symjax.nn import kernels
 from symjax.nn.convolution import LOWERINGS, Lowering, default_lowering
+from symjax.nn.kernels import BASES, default_basis
 
 Recipe = tuple[Callable[..., Net], Mapping[int, str]]
 
@@ -90,6 +92,8 @@ REFERENCE: dict[str, Recipe] = {
 }
 
 TRUNKS = {"matched": MATCHED, "reference": REFERENCE}
+PUBLISHED_GROUP = {"parallel_rs": "C8", "equivariant": "C8"}  # C4 of the others
+PUBLISHED_BASIS = "steerable"
 MODELS = tuple(MATCHED)
 DEPTHS = (4, 10)
 
@@ -100,7 +104,8 @@ def build(
     classes: int,
     trunk: str = "matched",
     width: float = 1.0,
-    group: str = "C4",
+    group: str = "",
+    basis: str = "",
     readout: str = "",
     order: tuple[str, ...] = (),
     mean: tuple[float, ...] = (0.5,),
@@ -115,10 +120,14 @@ def build(
       depth: 4 or 10 convolutional layers, the fusion's 1x1 not counted.
       classes: number of classes, K.
       trunk: "matched": the six nets that are not fully equivariant differ in their
-        first layer alone. "reference": each net as published (here with C4 of 16
-        fields); its 4-layer nets are not published and take the matched trunk.
+        first layer alone. "reference": each net as published; its 4-layer nets are not
+        published and take the matched trunk.
       width: factor on every number of channels.
-      group: a name in `symjax.groups.GROUPS`.
+      group: of the rotation layers, as in "C8" or "D4"; empty takes C4, or on the
+        reference trunk that of the published net, which is C8 for `parallel_rs` and
+        `equivariant`.
+      basis: of their kernels, one of `symjax.nn.kernels.BASES`; empty takes the group's
+        default, or on the reference trunk the published one, "steerable".
       readout: of `equivariant` alone: "invariant" or "flatten"; empty takes that of the
         trunk, invariant on the matched one and flattened as published on the other.
       order: of `cascaded` on the matched trunk alone; empty takes standard, rotation,
@@ -137,7 +146,12 @@ def build(
     _expect("net", name, MODELS)
     _expect("trunk", trunk, TRUNKS)
     _expect("depth", depth, DEPTHS)
-    _expect("group", group, GROUPS)
+    published = trunk == "reference"
+    group = group or (PUBLISHED_GROUP.get(name, "C4") if published else "C4")
+    chosen = groups.named(group)
+    basis = basis or (PUBLISHED_BASIS if published else default_basis(chosen))
+    _expect("basis", basis, BASES)
+    kernels.check(basis, chosen, (3, 3))
     _expect("dtype", dtype, ("float32", "bfloat16"))
     lowering = lowering or default_lowering()
     _expect("lowering", lowering, LOWERINGS)
@@ -146,7 +160,7 @@ def build(
     make, layout = TRUNKS[trunk][name]
     options: dict[str, Any] = {}
     if name == "equivariant":
-        options["readout"] = readout or ("invariant", "flatten")[trunk == "reference"]
+        options["readout"] = readout or ("flatten" if published else "invariant")
         _expect("readout", options["readout"], READOUTS)
     elif readout:
         raise ValueError(f"readout={readout!r} is for the equivariant net, not {name}.")
@@ -166,7 +180,8 @@ def build(
         width=width,
         mean=tuple(mean),
         std=tuple(std),
-        group=GROUPS[group],
+        group=chosen,
+        basis=basis,
         dtype=jnp.dtype(dtype),
         lowering=lowering,
         **options,

@@ -1,6 +1,5 @@
 """The fully equivariant net: every convolution on the group (paper, Appendix D)."""
 
-import functools
 from typing import Literal
 
 import jax.numpy as jnp
@@ -30,13 +29,13 @@ class Equivariant(Net):
     def __call__(self, images: Array, train: bool = False) -> Array:
         """Images `[B, H, W, C]` in [0, 1] to logits `[B, K]`, float32."""
         x = normalise(images, self.mean, self.std).astype(self.dtype)
-        layer = functools.partial(nn.LiftingConv, group=self.group)
+        layer = self.rotating(nn.LiftingConv)
         for index, item in enumerate(self.trunk.split()):
             if item == "P":
                 x = halve(x, self.group)
             else:
                 x = self.block(f"block_{index}", int(item), layer)(x, train)
-                layer = functools.partial(nn.GroupConv, group=self.group)
+                layer = self.rotating(nn.GroupConv)
         return self.dense(self._read_out(x))
 
     def _read_out(self, field: Array) -> Array:

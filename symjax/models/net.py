@@ -4,6 +4,7 @@ A net is its first layer, which is what the paper compares, and a trunk written 
 paper's tables are: "32 P 64 64" is a block of 32 channels, a pool, two blocks of 64.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from jax.typing import DTypeLike
 from symjax import nn
 from symjax.groups import C4, Group
 from symjax.nn.convolution import Lowering
+from symjax.nn.kernels import Basis
 
 BATCH_NORM_MOMENTUM = 0.9  # Flax's default, 0.99, is too slow for runs of a few epochs
 
@@ -110,6 +112,7 @@ class Net(linen.Module):
       width: factor on every number of channels.
       mean, std: per-channel normalisation of [0, 1] images.
       group: of the rotation layers.
+      basis: of their kernels.
       dtype: of the computation; parameters, statistics and logits are float32.
       lowering: of every convolution.
     """
@@ -120,6 +123,7 @@ class Net(linen.Module):
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
     group: Group = C4
+    basis: Basis = "full"
     dtype: Any = jnp.float32
     lowering: Lowering = "patches"
 
@@ -145,6 +149,10 @@ class Net(linen.Module):
     def channels(self, count: int) -> int:
         """A number of channels times the width, at least one."""
         return max(1, round(count * self.width))
+
+    def rotating(self, layer: type[linen.Module]) -> Callable[..., linen.Module]:
+        """A rotation layer with this net's group and basis bound."""
+        return functools.partial(layer, group=self.group, basis=self.basis)
 
     def block(
         self,

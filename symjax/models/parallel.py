@@ -4,7 +4,6 @@
 branches as `parallel_rs` with learned softmax weights (Section 6.1).
 """
 
-import functools
 from typing import Literal
 
 from jax import Array
@@ -19,7 +18,7 @@ def branch_layer(net: Net, branch: str):
     """The convolution of a branch: standard, lifting to `net.group`, or scale."""
     layers = {
         "standard": nn.Conv,
-        "rotation": functools.partial(nn.LiftingConv, group=net.group),
+        "rotation": net.rotating(nn.LiftingConv),
         "scale": nn.ScaleConv,
     }
     if branch not in layers:

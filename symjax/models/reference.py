@@ -4,8 +4,6 @@ They are reached by `trunk="reference"`. What each does is said where it differs
 the matched net of the same name; `docs/models.md` holds the whole table.
 """
 
-import functools
-
 import jax.numpy as jnp
 from flax import linen
 from jax import Array
@@ -20,7 +18,7 @@ class ReferenceParallelRot(Net):
 
     def first_layer(self, x: Array, train: bool) -> Array:
         standard = self.block("standard", 16)(x, train)
-        lifting = functools.partial(nn.LiftingConv, group=self.group)
+        lifting = self.rotating(nn.LiftingConv)
         rotation = self.block("rotation", 16, lifting, norm=False, relu=False)(x, train)
         return nn.concatenate([standard, rotation])
 
@@ -44,7 +42,7 @@ class ReferenceParallelScales(Net):
     def first_layer(self, x: Array, train: bool) -> Array:
         branches = [self.block("standard", 16)(x, train)]
         if self.rotation:
-            lifting = functools.partial(nn.LiftingConv, group=self.group)
+            lifting = self.rotating(nn.LiftingConv)
             branches.append(self.block("rotation", 16, lifting, norm=False)(x, train))
         blocks = [self.block(f"scale_{i}", 16) for i in range(len(self.scales))]
         branches += nn.at_scales(
@@ -67,7 +65,7 @@ class ReferenceWeighted(Net):
 
     def first_layer(self, x: Array, train: bool) -> Array:
         standard = self.block("standard", 16, norm=False, relu=False)(x, train)
-        lifting = functools.partial(nn.LiftingConv, group=self.group)
+        lifting = self.rotating(nn.LiftingConv)
         fields = self.block("rotation", 16, lifting, norm=False, relu=False)(x, train)
         project = self.block(
             "rotation_projection", 16, kernel_size=(1, 1), norm=False, relu=False
@@ -89,7 +87,7 @@ class ReferenceCascaded(Net):
                 f"whole number of fields on {self.group}; use a multiple of {1 / 16:g}."
             )
         field = jnp.reshape(standard, (*standard.shape[:3], order, fields))
-        grouped = functools.partial(nn.GroupConv, group=self.group)
+        grouped = self.rotating(nn.GroupConv)
         return as_channels(
             self.block("rotation", 16, grouped, norm=False)(field, train)
         )

@@ -244,8 +244,9 @@ class Conv(nn.Module):
 
     @nn.nowrap
     def _convolve(self, images: Array, params: Params) -> Array:
-        images, *values = promote_dtype(images, *params.values(), dtype=self.dtype)
-        plain = self.expand(dict(zip(params, values, strict=True)))
+        plain = self.expand(params)
+        images, *values = promote_dtype(images, *plain.values(), dtype=self.dtype)
+        plain = dict(zip(plain, values, strict=True))
         outputs = convolve(
             images,
             plain["kernel"],

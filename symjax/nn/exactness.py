@@ -4,7 +4,9 @@ A convolution or pooling with window k, stride s and padding p on S pixels visit
 positions that a half or quarter turn maps onto each other if and only if the padding is
 the same on both sides and `(S + 2 p - k) mod s = 0`: otherwise the last window leaves
 pixels over at one edge only. (Unequal padding is exact where no window reaches the
-surplus.) A quarter turn also needs the same rule on both axes.
+surplus.) A quarter turn also needs the same rule on both axes; a mirror needs it on
+the one that it reverses. Of a group that turns pixels between pixels, such as C8, this
+concerns the elements that do not (C4); the others are never exact.
 
     exactness.check("GroupConv", group, (32, 32), (3, 3), (2, 2), ((0, 1), (0, 1)))
 """
@@ -73,12 +75,13 @@ def is_exact(
     strides: Pair,
     padding: tuple[Pair, Pair],
 ) -> bool:
-    """Whether such a layer commutes with `group` on images of `sizes` pixels."""
-    if group.order == 1:
-        return True
+    """Whether such a layer commutes with `group`, as far as that is on the grid."""
     fits = all(
         low == high - (size + low + high - k) % s  # what the windows reach of `high`
-        for size, k, s, (low, high) in zip(sizes, kernel, strides, padding, strict=True)
+        for reverses, size, k, s, (low, high) in zip(
+            group.reverses, sizes, kernel, strides, padding, strict=True
+        )
+        if reverses
     )
     if not group.swaps_axes:
         return fits

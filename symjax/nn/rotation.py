@@ -1,51 +1,125 @@
 """Rotation-equivariant convolutions (paper, equations 7 and 8; Cohen & Welling 2016).
 
-    field = nn.LiftingConv(16, group=groups.C4)(images)     # [B, H, W, G, 16]
-    field = nn.GroupConv(32, group=groups.C4)(field)        # [B, H, W, G, 32]
+    field = nn.LiftingConv(16, group=groups.C(8))(images)   # [B, H, W, 8, 16]
+    field = nn.GroupConv(32, group=groups.C(8))(field)      # [B, H, W, 8, 32]
 
-One canonical kernel is stored; the group moves it to every element, and the layer
-is a single plain convolution with the result. Batch norm on `[B, H, W, G, C]`, ours or
-Flax's, shares its statistics over the group.
+One canonical kernel is stored; the group moves it to every element (`symjax.nn.kernels`
+says how), and the layer is a single plain convolution with the result. Batch norm on
+`[B, H, W, G, C]`, ours or Flax's, shares its statistics over the group.
 """
+
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from symjax.groups import C4, Group
-from symjax.nn import exactness
+from symjax.groups import C4, Cosets, Group
+from symjax.nn import exactness, kernels
 from symjax.nn.convolution import Conv, Params
-from symjax.nn.exactness import pair
+from symjax.nn.exactness import Pair, pair
+from symjax.nn.kernels import Basis
 
 
 class _RotationConv(Conv):
-    """What the two layers share: the group, and the guard of its exactness."""
+    """What the two layers share: the group, its kernels, and the guard of exactness."""
 
     group: Group = C4
+    basis: Basis | Literal[""] = ""
+    outputs: Cosets | None = None
     exact: bool = True
 
-    @nn.nowrap
-    def _check(self, sizes: tuple[int, int]) -> None:
-        name, kernel = type(self).__name__, pair(self.kernel_size)
-        if self.group.swaps_axes and kernel[0] != kernel[1]:
+    @property
+    def _from(self) -> Cosets:
+        raise NotImplementedError
+
+    @property
+    def _to(self) -> Cosets:
+        return self._on_group(self.outputs or self.group.regular)
+
+    @property
+    def _kernel(self) -> tuple[Basis, Pair, Cosets, Cosets]:
+        """What `symjax.nn.kernels` needs to know."""
+        basis = self.basis or kernels.default_basis(self.group)
+        return basis, pair(self.kernel_size), self._from, self._to
+
+    def _on_group(self, cosets: Cosets) -> Cosets:
+        if cosets.group != self.group:
             raise ValueError(
-                f"{name}: kernel_size={kernel} is not square, so {self.group} cannot "
-                f"turn it; use {(max(kernel), max(kernel))}."
+                f"{type(self).__name__}: fields over {cosets} do not fit "
+                f"group={self.group}."
             )
+        return cosets
+
+    @nn.nowrap
+    def _apply_to(self, flat: Array) -> Array:
+        """Convolves `[B, H, W, A_in * C_in]`."""
+        name, (basis, size, inputs, outputs) = type(self).__name__, self._kernel
+        sizes = pair(flat.shape[1:3])
+        kernels.check(basis, self.group, size)
         if self.exact:
             strides, padding = pair(self.strides), self._pixels_of_padding(sizes)
-            exactness.check(name, self.group, sizes, kernel, strides, padding)
+            exactness.check(name, self.group, sizes, size, strides, padding)
+        axes = kernels.shape(basis, size, inputs, outputs)
+        channels = flat.shape[-1] // len(inputs)
+        params = self._parameters((*axes, channels, self.features))
+        result = self._convolve(flat, params)
+        if outputs.is_trivial and not outputs.is_regular:  # of C1 it is both
+            return result
+        return result.reshape(*result.shape[:-1], len(outputs), self.features)
 
     @nn.nowrap
-    def _plain(self, kernel: Array, params: Params) -> Params:
-        """Group elements become channels; the bias is the same for each of them."""
-        if "bias" not in params:
-            return {"kernel": kernel}
-        return {"kernel": kernel, "bias": jnp.tile(params["bias"], self.group.order)}
+    def expand(self, params: Params) -> Params:
+        """The plain convolution that this layer applies to `[B, H, W, A_in * C_in]`.
+
+        Args:
+          params: the layer's own kernel, and bias `[C]` if there is one.
+
+        Returns:
+          The parameters of a `flax.linen.Conv` of `A * C` features: kernel
+          `[k, k, A_in * C_in, A * C]`, bias `[A * C]`, the group axes varying slowest.
+        """
+        kernel = kernels.expand(params["kernel"], *self._kernel)
+        height, width, axis, channels = kernel.shape[:4]
+        plain = {"kernel": kernel.reshape(height, width, axis * channels, -1)}
+        if "bias" in params:  # the same for each element
+            plain["bias"] = jnp.tile(params["bias"], len(self._to))
+        return plain
 
     @nn.nowrap
-    def _with_group_axis(self, outputs: Array) -> Array:
-        return outputs.reshape(*outputs.shape[:-1], self.group.order, self.features)
+    def fit(self, plain: Params, tolerance: float = 1e-4) -> Params:
+        """The parameters with which this layer is a given plain convolution.
+
+        It undoes `expand`, and takes over kernels that another library has expanded.
+
+        Args:
+          plain: kernel `[k, k, A_in * C_in, A * C]`, bias `[A * C]` if there is one.
+          tolerance: what may be left over, as a share of the largest weight.
+
+        Returns:
+          The layer's own parameters, float32.
+
+        Raises:
+          ValueError: if no parameters of this layer come that near.
+        """
+        basis, size, inputs, outputs = self._kernel
+        given = np.asarray(plain["kernel"], np.float64)
+        axes = *size, len(inputs), -1, len(outputs), self.features
+        found = kernels.fit(given.reshape(axes), *self._kernel)
+        params = {"kernel": found.astype(np.float32)}
+        if "bias" in plain:
+            bias = np.asarray(plain["bias"], np.float64)
+            params["bias"] = bias.reshape(len(outputs), -1).mean(0).astype(np.float32)
+        for name, values in self.expand(params).items():
+            left = np.max(np.abs(np.asarray(values) - np.asarray(plain[name])))
+            if not left <= tolerance * np.max(np.abs(given)):
+                raise ValueError(
+                    f"the {name} is no kernel of {self.group} in the {basis} basis: "
+                    f"{left:.1e} of it is left over. Its channels must be ordered "
+                    "[A, C], the group axis varying slowest."
+                )
+        return params
 
 
 class LiftingConv(_RotationConv):
@@ -56,38 +130,37 @@ class LiftingConv(_RotationConv):
     Attributes: those of `Conv`, and
 
       group: the finite group, C4 by default.
-      exact: raise where the layer would not commute with the group (see
-        `symjax.nn.exactness`); False accepts the error.
+      basis: of the kernels, one of `symjax.nn.kernels.BASES`; empty takes "full" where
+        the group moves pixels onto pixels, "steerable" elsewhere.
+      outputs: what the group axis A of the output runs over; None is the regular
+        representation, the group itself.
+      exact: raise where the layer would not commute with the group's elements on the
+        grid (see `symjax.nn.exactness`); False accepts the error.
 
-    Parameters: kernel `[k, k, C_in, features]`, bias `[features]`.
+    Parameters: kernel `[k, k, C_in, features]` in the full basis, `[J, C_in, features]`
+    in the others, J numbers in place of k * k; bias `[features]`.
 
     Raises:
       ExactnessError: at trace time, with the sizes, the rule and a way out.
+      ValueError: if the basis has no such kernels.
 
     References:
       Cohen & Welling, Group Equivariant Convolutional Networks, ICML 2016, eq. 10.
+      Weiler & Cesa, General E(2)-Equivariant Steerable CNNs, NeurIPS 2019.
     """
+
+    @property
+    def _from(self) -> Cosets:
+        return self.group.trivial
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
-        """`[B, H, W, C_in]` to `[B, H', W', G, features]`."""
-        self._check(pair(images.shape[1:3]))
-        shape = (*pair(self.kernel_size), images.shape[-1], self.features)
-        return self._with_group_axis(self._convolve(images, self._parameters(shape)))
-
-    @nn.nowrap
-    def expand(self, params: Params) -> Params:
-        """The plain convolution that this layer applies.
-
-        Args:
-          params: kernel `[k, k, C_in, C]`, bias `[C]` if there is one.
-
-        Returns:
-          The parameters of a `flax.linen.Conv` of `G * C` features: kernel
-          `[k, k, C_in, G * C]`, bias `[G * C]`, the group element varying slowest.
-        """
-        kernel = self.group.expand_lifting_kernel(params["kernel"])
-        return self._plain(kernel.reshape(*kernel.shape[:3], -1), params)
+        """`[B, H, W, C_in]` to `[B, H', W', A, features]`."""
+        if images.ndim != 4:
+            raise ValueError(
+                f"LiftingConv: expected images [B, H, W, C], got {images.shape}."
+            )
+        return self._apply_to(images)
 
 
 class GroupConv(_RotationConv):
@@ -95,44 +168,39 @@ class GroupConv(_RotationConv):
 
     `y[x, g, d] = sum_{u, h, c} field[x + u, h, c] kernel[g^-1 u, g^-1 h, c, d]`
 
-    Attributes: those of `LiftingConv`.
+    Attributes: those of `LiftingConv`, and
 
-    Parameters: kernel `[k, k, G, C_in, features]`, bias `[features]`.
+      inputs: what the group axis of the input runs over; None is the group itself.
+
+    Outputs over one coset, `group.trivial`, are images `[B, H, W, features]`.
+
+    Parameters: kernel `[k, k, A_in, C_in, features]` in the full basis,
+    `[J, A_in, C_in, features]` in the others, `[n, C_in, features]` where the outputs
+    are not regular and leave n kernels free; bias `[features]`.
 
     Raises:
       ExactnessError: at trace time, with the sizes, the rule and a way out.
-      ValueError: if the input is not a field on `group`.
+      ValueError: if the input is not a field on `group`, or the basis has no such
+        kernels.
 
     References:
       Cohen & Welling, Group Equivariant Convolutional Networks, ICML 2016, eq. 11.
+      Weiler & Cesa, General E(2)-Equivariant Steerable CNNs, NeurIPS 2019.
     """
+
+    inputs: Cosets | None = None
+
+    @property
+    def _from(self) -> Cosets:
+        return self._on_group(self.inputs or self.group.regular)
 
     @nn.compact
     def __call__(self, field: Array) -> Array:
-        """`[B, H, W, G, C_in]` to `[B, H', W', G, features]`."""
-        order = self.group.order
-        if field.ndim != 5 or field.shape[3] != order:
+        """`[B, H, W, A_in, C_in]` to `[B, H', W', A, features]`."""
+        size = len(self._from)
+        if field.ndim != 5 or field.shape[3] != size:
             raise ValueError(
-                f"GroupConv: expected a field [B, H, W, {order}, C] on {self.group}, "
+                f"GroupConv: expected a field [B, H, W, {size}, C] on {self.group}, "
                 f"got {field.shape}; lift images with LiftingConv first."
             )
-        self._check(pair(field.shape[1:3]))
-        shape = (*pair(self.kernel_size), order, field.shape[4], self.features)
-        flat = field.reshape(*field.shape[:3], -1)
-        return self._with_group_axis(self._convolve(flat, self._parameters(shape)))
-
-    @nn.nowrap
-    def expand(self, params: Params) -> Params:
-        """The plain convolution that this layer applies to `[B, H, W, G * C_in]`.
-
-        Args:
-          params: kernel `[k, k, G, C_in, C]`, bias `[C]` if there is one.
-
-        Returns:
-          The parameters of a `flax.linen.Conv` of `G * C` features: kernel
-          `[k, k, G * C_in, G * C]`, bias `[G * C]`, the group element varying slowest.
-        """
-        kernel = self.group.expand_group_kernel(params["kernel"])
-        height, width, order, inputs = kernel.shape[:4]
-        flat = kernel.reshape(height, width, order * inputs, -1)
-        return self._plain(flat, params)
+        return self._apply_to(field.reshape(*field.shape[:3], -1))
