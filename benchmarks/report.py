@@ -136,7 +136,7 @@ def publish(
             {**dataclasses.asdict(other), "ratio": ratios.get(other.what)}
             for other in (*others, *also)
         ],
-        **_origin(),
+        **origin(),
     }
     _print(row, console or Console())
     if out is not None:
@@ -164,7 +164,7 @@ def _check(figures: Sequence[Figure]) -> None:
             )
 
 
-def _origin() -> dict[str, Any]:
+def origin() -> dict[str, Any]:
     origin = provenance.now()
     found = {}
     for name in PEERS:

@@ -1,6 +1,6 @@
 """The equivariant net as a user of escnn or e2cnn writes it, the peer of ours.
 
-net = steerable.equivariant("16 32 P 32 64", classes=10)
+net = steerable.equivariant("16 32 P 32 64", classes=10, rotations=8)
 """
 
 import importlib
@@ -12,16 +12,19 @@ from torch import Tensor, nn
 LIBRARIES = ("escnn", "e2cnn")
 
 
-def equivariant(trunk: str, classes: int, width: float = 1.0) -> nn.Module:
-    """Blocks of R2Conv, InnerBatchNorm and ReLU on regular fields of C4.
+def equivariant(
+    trunk: str, classes: int, width: float = 1.0, rotations: int = 8
+) -> nn.Module:
+    """Blocks of R2Conv, InnerBatchNorm and ReLU on regular fields of C_n.
 
-    Fields, pools and readout (mean over pixels, group elements kept apart) are those of
-    our net on the reference trunk; kernels have the library's own basis.
+    Fields, pools, readout (mean over pixels, group elements kept apart) and kernels are
+    those of our net on the reference trunk.
 
     Args:
       trunk: "16 32 P 32": blocks of so many fields, and pools.
       classes: K.
       width: factor on every number of fields.
+      rotations: n.
 
     Raises:
       ModuleNotFoundError: if neither library is installed.
@@ -29,7 +32,7 @@ def equivariant(trunk: str, classes: int, width: float = 1.0) -> nn.Module:
     gspaces = importlib.import_module(f"{library()}.gspaces")
     plane = getattr(gspaces, "rot2dOnR2", None) or gspaces.Rot2dOnR2
     enn = importlib.import_module(f"{library()}.nn")
-    return _Equivariant(enn, plane(4), trunk, classes, width)
+    return _Equivariant(enn, plane(rotations), trunk, classes, width)
 
 
 def library() -> str:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.training                        # parallel_rs, 10 layers
     python -m benchmarks.training --seeds 1
-    python -m benchmarks.training --net equivariant      # against escnn or e2cnn
+    python -m benchmarks.training --net equivariant      # C8, against escnn or e2cnn
 
 Images per second over all seeds. One of our calls takes `--steps` steps of every seed;
 PyTorch takes as many of one seed, which is what each further seed would cost it.
@@ -67,11 +67,13 @@ def peers(asked: Setting, peer: str) -> dict[str, Callable[[], None]]:
 
 def peer_net(asked: Setting):
     """A new PyTorch module that does what our net does, and who wrote its layers."""
-    trunk = ours.model(asked).trunk
+    model = ours.model(asked)
+    trunk = model.trunk
     if asked.net == "equivariant":
         from benchmarks import steerable
 
-        net = steerable.equivariant(trunk, setting.CLASSES, asked.width)
+        rotations = model.group.rotations
+        net = steerable.equivariant(trunk, setting.CLASSES, asked.width, rotations)
         return net, steerable.library()
     from benchmarks import torch_nets
 

@@ -1,0 +1,116 @@
+"""Kernels of e2cnn's and escnn's layers, in our layout; figures of them for the tests.
+
+    python -m benchmarks.steerable_kernels --library e2cnn --out e2cnn.npz
+
+The file holds, of random coefficients, what the library's layers make of them: the
+kernels of four output elements, and their outputs on random images. It runs without
+symjax and JAX, since escnn needs a NumPy that is older than theirs.
+"""
+
+import argparse
+import importlib
+import itertools
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.steerable import LIBRARIES
+
+GROUPS, SIZES = ("C4", "C8", "C16", "D4", "D8"), (3, 5, 7)
+CHANNELS = 2  # of the images that are lifted
+
+
+def order(group: str) -> int:
+    """The number of elements of a group such as "C8" or "D4"."""
+    return int(group[1:]) * (2 if group[0] == "D" else 1)
+
+
+def elements(group: str) -> list[int]:
+    """The output elements whose kernels are kept; the first is the identity."""
+    return [0, 1, order(group) // 2, order(group) - 1]
+
+
+class Layer:
+    """An R2Conv from images, or a regular field, to regular fields.
+
+    Attributes:
+      kernel: `[k, k, A_in, C_in, A, C]`, the order of elements that of `groups`.
+      coefficients: how many numbers it is made of.
+    """
+
+    def __init__(
+        self,
+        library: str,
+        group: str,
+        size: int,
+        lifts: bool,
+        inputs: int = 1,
+        outputs: int = 1,
+        initialize: bool = False,
+    ):
+        """`inputs`, `outputs`: how many; `initialize`: as the library does it."""
+        self._nn = importlib.import_module(f"{library}.nn")
+        plane = _plane(library, group)
+        kind = plane.trivial_repr if lifts else plane.regular_repr
+        self._inputs = self._nn.FieldType(plane, inputs * [kind])
+        out = self._nn.FieldType(plane, outputs * [plane.regular_repr])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the PyTorch that came after it
+            self._conv = self._nn.R2Conv(
+                self._inputs, out, size, bias=False, initialize=initialize
+            )
+        if not initialize:
+            torch.nn.init.normal_(self._conv.weights)
+        self.coefficients = self._conv.weights.numel()
+        kernel = self._conv.expand_parameters()[0].detach().numpy()
+        axes = outputs, order(group), inputs, kernel.shape[1] // inputs, size, size
+        self.kernel = kernel.reshape(axes).transpose(4, 5, 3, 2, 1, 0)
+
+    def __call__(self, field: np.ndarray) -> np.ndarray:
+        """`[B, H, W, A_in, C_in]` to `[B, H', W', A, C]`, without padding."""
+        batch, height, width = field.shape[:3]
+        tensor = torch.from_numpy(field.transpose(0, 4, 3, 1, 2).copy())
+        tensor = tensor.reshape(batch, -1, height, width)
+        with torch.no_grad():
+            result = self._conv(self._nn.GeometricTensor(tensor, self._inputs)).tensor
+        count, channels = self.kernel.shape[4:]
+        result = result.numpy().reshape(batch, channels, count, *result.shape[2:])
+        return result.transpose(0, 3, 4, 2, 1)
+
+
+def _plane(library: str, group: str):
+    spaces = importlib.import_module(f"{library}.gspaces")
+    name = "flipRot2dOnR2" if group[0] == "D" else "rot2dOnR2"
+    make = getattr(spaces, name, None) or getattr(spaces, name[0].upper() + name[1:])
+    return make(int(group[1:]))
+
+
+def figures(library: str) -> dict[str, np.ndarray]:
+    """What is stored, by names such as "C8 3 lifting kernel"."""
+    torch.manual_seed(0)
+    rng, found = np.random.default_rng(0), {}
+    for group, size, kind in itertools.product(GROUPS, SIZES, ("lifting", "group")):
+        lifts = kind == "lifting"
+        axes = (1, CHANNELS) if lifts else (order(group), 1)
+        layer = Layer(library, group, size, lifts, inputs=axes[1])
+        field = rng.normal(size=(1, size + 1, size + 1, *axes)).astype(np.float32)
+        key = f"{group} {size} {kind}"
+        found[f"{key} kernel"] = layer.kernel[:, :, :, :, elements(group)]
+        found[f"{key} coefficients"] = np.int32(layer.coefficients)
+        found[f"{key} inputs"] = field
+        found[f"{key} outputs"] = layer(field)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--library", choices=LIBRARIES, required=True)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    asked = parser.parse_args()
+    np.savez_compressed(asked.out, **figures(asked.library))
+
+
+if __name__ == "__main__":
+    main()
