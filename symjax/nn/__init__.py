@@ -4,7 +4,15 @@ from symjax.nn.batch_norm import BatchNorm
 from symjax.nn.convolution import Conv, convolve
 from symjax.nn.exactness import ExactnessError
 from symjax.nn.fusion import WeightedSum, concatenate
-from symjax.nn.pooling import GroupPool, avg_pool, largest, max_pool
+from symjax.nn.norm import InstanceNorm, LayerNorm
+from symjax.nn.pooling import (
+    GroupPool,
+    antialiased_max_pool,
+    avg_pool,
+    blur_pool,
+    largest,
+    max_pool,
+)
 from symjax.nn.rotation import GroupConv, LiftingConv
 from symjax.nn.scale import ScaleConv, at_scales, resize
 
@@ -14,11 +22,15 @@ __all__ = [
     "ExactnessError",
     "GroupConv",
     "GroupPool",
+    "InstanceNorm",
+    "LayerNorm",
     "LiftingConv",
     "ScaleConv",
     "WeightedSum",
+    "antialiased_max_pool",
     "at_scales",
     "avg_pool",
+    "blur_pool",
     "concatenate",
     "convolve",
     "largest",

@@ -1,7 +1,8 @@
 """Pooling over pixels and over the group.
 
     field = nn.max_pool(field, window=2, group=groups.C4)   # [B, H/2, W/2, G, C]
-    images = nn.GroupPool("max")(field)                     # [B, H/2, W/2, C]
+    field = nn.antialiased_max_pool(field, group=groups.C4) # [B, H/4, W/4, G, C]
+    images = nn.GroupPool("max")(field)                     # [B, H/4, W/4, C]
 
 A maximum passes its gradient to one place, the first of equal ones. Where positive
 values tie, as on a constant background, it does not turn with the image.
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from symjax.groups import Group
+from symjax.groups import Cosets, Group, Subgroup
 from symjax.nn import exactness
 from symjax.nn.convolution import windows
 from symjax.nn.exactness import Padding, Pair, pair, resolve_padding
@@ -69,6 +70,77 @@ def avg_pool(
     pads = _checked_padding("avg_pool", images, window, strides, padding, group, exact)
     places = windows(images, pair(window), pair(strides), pads)
     return functools.reduce(jnp.add, places) / len(places)
+
+
+def blur_pool(
+    images: Array,
+    window: int = 3,
+    strides: int | Sequence[int] = 2,
+    group: Group | None = None,
+    exact: bool = True,
+) -> Array:
+    """Every other pixel of the blurred images; what they would alias is taken out.
+
+    The weights are binomial, `(1, 1) * (1, 1) * ...` on each axis; beyond the edge goes
+    on the last pixel, `(window - 1) // 2` times on each side.
+
+    Args:
+      images: `[B, H, W, C]`, or a field `[B, H, W, G, C]`.
+      window: pixels on each axis that are blurred into one: with strides 2, an even
+        number for images of even sizes, an odd one for odd sizes.
+      strides: one integer or `(height, width)`.
+      group: the group to commute with; a field cannot do without.
+      exact: raise where it would not commute with `group`, as far as that is on the
+        grid.
+
+    Returns:
+      The array without the pixels in between, of the same rank.
+
+    Raises:
+      ExactnessError: with the sizes, the rule and a way out.
+      ValueError: if a field comes without its group, or the window does not fit.
+
+    References:
+      Zhang, Making Convolutional Networks Shift-Invariant Again, ICML 2019.
+    """
+    pads = ((window - 1) // 2,) * 2
+    _checked_padding("blur_pool", images, window, strides, (pads, pads), group, exact)
+    rest = ((0, 0),) * (images.ndim - 3)
+    padded = jnp.pad(images, ((0, 0), pads, pads, *rest), mode="edge")
+    for axis, stride in enumerate(pair(strides)):
+        size, step = [1, 1], [1, 1]
+        size[axis], step[axis] = window, stride
+        places = windows(padded, pair(size), pair(step), NO_PADDING)
+        weights = [math.comb(window - 1, i) / 2 ** (window - 1) for i in range(window)]
+        padded = functools.reduce(
+            jnp.add, (w * x for w, x in zip(weights, places, strict=True))
+        )
+    return padded
+
+
+def antialiased_max_pool(
+    images: Array,
+    window: int = 2,
+    strides: int | Sequence[int] = 2,
+    blur: int = 3,
+    group: Group | None = None,
+    exact: bool = True,
+) -> Array:
+    """The largest value under each window, one pixel apart, then a `blur_pool`.
+
+    A window of 2 makes the images one pixel smaller, so that a blur of 3 suits even
+    sizes; a window of 3 keeps their sizes, for odd ones.
+
+    Args:
+      images, strides, group, exact: as in `blur_pool`.
+      window: of the maximum; an odd one is padded, by pixels that never win.
+      blur: window of the blur.
+
+    Returns, Raises, References: as in `blur_pool`.
+    """
+    padding = (window - 1) // 2 if window % 2 else 0
+    largest_near = max_pool(images, window, 1, padding, group, exact)
+    return blur_pool(largest_near, blur, strides, group, exact)
 
 
 def largest(x: Array, axis: int) -> Array:
@@ -138,16 +210,25 @@ def _checked_padding(name, images, window, strides, padding, group, exact):
 
 
 class GroupPool(nn.Module):
-    """Pools a field over its group axis, which makes its channels turn as images do.
+    """Pools a field over its group axis, over all of it or over parts.
 
     Attributes:
       kind: "max" (orientation pooling) or "mean".
+      to: what is left. None: one value, whose channels turn as images do. Cosets gK,
+        such as `groups.D4.by_reflection`: a field over them. A subgroup H, such as
+        `groups.C8.subgroup(4)`: a field on H, pooled over the least elements of the
+        cosets Ht that it has, turned along; of C8 in C4, the angles a and a + 45°.
     """
 
     kind: Literal["max", "mean"] = "max"
+    to: Cosets | Subgroup | None = None
 
     def __call__(self, field: Array) -> Array:
-        """`[B, H, W, G, C]` to `[B, H, W, C]`."""
+        """`[B, H, W, G, C]` to `[B, H, W, C]`, `[B, H, W, G / K, C]` or `[..., H, C]`.
+
+        Raises:
+          ValueError: for another kind, or an array that is no such field.
+        """
         reductions = {"max": largest, "mean": jnp.mean}
         if self.kind not in reductions:
             raise ValueError(
@@ -157,4 +238,19 @@ class GroupPool(nn.Module):
             raise ValueError(
                 f"GroupPool: expected a field [B, H, W, G, C], got {field.shape}."
             )
-        return reductions[self.kind](field, axis=-2)
+        reduce = reductions[self.kind]
+        if self.to is None or (isinstance(self.to, Cosets) and self.to.is_trivial):
+            return reduce(field, axis=-2)
+        return reduce(self._parts(self.to, field), axis=-2)
+
+    def _parts(self, to: Cosets | Subgroup, field: Array) -> Array:
+        """`[B, H, W, A, G / A, C]`."""
+        within = to.group if isinstance(to, Cosets) else to.parent
+        if field.shape[-2] != within.order:
+            raise ValueError(
+                f"GroupPool: a field of shape {field.shape} is no regular field on "
+                f"{within}, which has {within.order} elements."
+            )
+        members = to.members if isinstance(to, Cosets) else to.translates
+        parts = jnp.take(field, members.reshape(-1), axis=-2)
+        return parts.reshape(*field.shape[:-2], *members.shape, field.shape[-1])

@@ -1,0 +1,64 @@
+"""Layer and instance norm whose statistics are shared over the group.
+
+    field = nn.LayerNorm()(field)          # [B, H, W, G, C]; of images [B, H, W, C] too
+    field = nn.InstanceNorm()(field)
+
+They are Flax's, told which axes of a field are which: a statistic of each group
+element apart, or a scale of its own, would not turn with the field. (Batch norm on the
+last axis alone is right as it is.)
+"""
+
+from flax import linen
+from jax import Array
+from jax.typing import DTypeLike
+
+
+class LayerNorm(linen.Module):
+    """Norm over the channels, and the group, of each pixel (Ba et al. 2016).
+
+    Attributes:
+      epsilon: added to the variance.
+      dtype: of the outputs; None takes that of inputs and parameters.
+
+    Variables: `scale` and `bias`, `[C]` each, in "params" under "norm".
+    """
+
+    epsilon: float = 1e-6
+    dtype: DTypeLike | None = None
+
+    @linen.compact
+    def __call__(self, x: Array) -> Array:
+        """`[B, H, W, C]` or `[B, H, W, G, C]` to the same shape."""
+        axes = tuple(range(3, _checked_rank(x)))
+        return linen.LayerNorm(
+            self.epsilon, self.dtype, reduction_axes=axes, name="norm"
+        )(x)
+
+
+class InstanceNorm(linen.Module):
+    """Norm of each channel over the pixels, and the group, of its image.
+
+    Attributes, variables: as of `LayerNorm`.
+
+    References:
+      Ulyanov et al., Instance Normalization, 2016.
+    """
+
+    epsilon: float = 1e-6
+    dtype: DTypeLike | None = None
+
+    @linen.compact
+    def __call__(self, x: Array) -> Array:
+        """`[B, H, W, C]` or `[B, H, W, G, C]` to the same shape."""
+        _checked_rank(x)
+        return linen.InstanceNorm(epsilon=self.epsilon, dtype=self.dtype, name="norm")(
+            x
+        )
+
+
+def _checked_rank(x: Array) -> int:
+    if x.ndim not in (4, 5):
+        raise ValueError(
+            f"expected images [B, H, W, C] or a field [B, H, W, G, C], got {x.shape}."
+        )
+    return x.ndim
