@@ -90,6 +90,23 @@ def evaluate() -> None:
     _run(_evaluate)
 
 
+def audit_net() -> None:
+    """`python -m symjax.nn.audit --config configs/x.py [--config.key=value] [...]`."""
+    config = config_flags.DEFINE_config_file("config", None, "An experiment's file.")
+    flags.DEFINE_string("workdir", None, f"Run folder; default {RUNS}/<name>-audit.")
+    flags.DEFINE_list("sizes", ["15", "16", "31", "32"], "Sides of images, in pixels.")
+
+    def main() -> int:
+        from symjax.evaluation import equivariance
+
+        workdir = Path(FLAGS.workdir or f"{RUNS}/{config.value.name}-audit")
+        sizes = [int(size) for size in FLAGS.sizes]
+        equivariance.run(config.value, workdir, sizes, Console())
+        return 0
+
+    _run(main)
+
+
 def _evaluate() -> int:
     from symjax import evaluation
     from symjax.attacks import in_pixels

@@ -52,6 +52,6 @@ def audit(
         threat,
         peers=others[1:],
         logits_fn_float64=models.logits_fn(wide, variables),
-        group=run.experiment.model.group,
+        group=run.experiment.model.group.grid.group,
         **options,
     )

@@ -67,7 +67,8 @@ def _invariance(subject, images, labels, keys) -> Values:
 
 def _equivariance(subject, images, labels, keys) -> Values:
     del labels, keys
-    errors = symmetry.equivariance_errors(subject.layers_fn, images)
+    group = subject.run.experiment.model.group
+    errors = symmetry.equivariance_errors(subject.layers_fn, images, group)
     worst = np.max([np.asarray(error) for error in errors.values()], axis=0)
     return {"worst": worst, **errors}
 

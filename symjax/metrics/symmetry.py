@@ -10,6 +10,7 @@ under a maximum, as they do on a constant background: there the gradient goes to
 first of them, which is another when the image is turned. A little noise parts them.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -32,11 +33,12 @@ from symjax.metrics.jacobian import (
 )
 from symjax.metrics.orbit import deviation, orbit
 from symjax.metrics.program import evaluate, measure
-from symjax.nn.audit import equivariance_error
+from symjax.nn.audit import equivariance_errors as equivariance_errors_of
 
 __all__ = [
     "Turning",
     "deviation",
+    "element_errors",
     "equivariance_errors",
     "gradient_turning",
     "jacobian_norms",
@@ -64,47 +66,59 @@ class Turning(NamedTuple):
 
 
 @measure("group")
-def equivariance_errors(
+def element_errors(
     layers_fn: LayersFn, images: Array, group: Group = C4
 ) -> dict[str, Array]:
     """How far each layer is from turning with the image (Definition 1, Equation 1).
 
-    `max_g max |F(g x) - rho(g) F(x)| / max |F(x)|`, the image itself being turned, so
-    that all that comes before the layer counts as well.
+    `max |F(g x) - rho(g) F(x)| / max |F(x)|`, the image itself being turned, so that
+    all that comes before the layer counts as well.
 
     Args:
       layers_fn: `[B, H, W, C]` to a dict of outputs, pure. A field `[B, H, W, G, C]`
         turns its pixels and its group axis, feature maps `[B, H, W, C]` their pixels,
         and `[B, K]`, such as logits, should not change.
       images: `[B, H, W, C]`, in [0, 1], square if the group has quarter turns.
-      group: the group.
+      group: that the fields are on.
 
     Returns:
-      By name, `[B]`: a few roundings if the layer is exact. Infinite where the shape
-      changes under a turn; NaN where an output is NaN, or 0 throughout.
+      By name, `[E, B]`, a row for each element on the grid, `group.grid.elements`: a
+      few roundings if the layer is exact. Infinite where the shape changes under a
+      turn; NaN where an output is NaN, or 0 throughout.
 
     Raises:
       ValueError: for images that cannot be, or outputs of another rank.
     """
     layers = Partial(evaluate, layers_fn)
     acts = {5: group.act_on_field, 4: group.act, 2: lambda g, vectors: vectors}
+    elements = group.grid.elements
 
-    def error(name: str, rank: int, image: Array) -> Array:
+    def errors(name: str, rank: int, image: Array) -> Array:
         def layer(batch):
             return layers(batch)[name]
 
-        after = acts[rank]
-        return equivariance_error(layer, image[None], group.act, after, group.order)
+        return equivariance_errors_of(
+            layer, image[None], group.act, acts[rank], elements
+        )
 
-    errors = {}
+    found = {}
     for name, output in jax.eval_shape(layers, images).items():
         if output.ndim not in acts:
             raise ValueError(
                 f"layer {name!r} gives {output.shape}: expected [B, H, W, G, C], "
                 "[B, H, W, C] or [B, K]."
             )
-        errors[name] = jax.vmap(lambda x, n=name, r=output.ndim: error(n, r, x))(images)
-    return errors
+        of_image = functools.partial(errors, name, output.ndim)
+        found[name] = jax.vmap(of_image, out_axes=1)(images)
+    return found
+
+
+def equivariance_errors(
+    layers_fn: LayersFn, images: Array, group: Group = C4
+) -> dict[str, Array]:
+    """The largest of `element_errors` over the elements: by name, `[B]`."""
+    found = element_errors(layers_fn, images, group)
+    return {name: jnp.max(errors, axis=0) for name, errors in found.items()}
 
 
 @measure("group")

@@ -1,6 +1,9 @@
 """Measures how far each layer is from exact equivariance, over a grid of settings.
 
     python -m symjax.nn.audit
+    python -m symjax.nn.audit --config configs/equivariant.py   # of a whole net
+
+The second is `symjax.evaluation.equivariance`, which trains that net.
 
 The error of a layer f is `max |f(g x) - g f(x)| / max |f(x)|` over all group elements:
 a few roundings where the layer is exact, of the order of 1 where it is not.
@@ -9,7 +12,8 @@ a few roundings where the layer is exact, of the order of 1 where it is not.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -77,14 +81,14 @@ def grid(group: Group = C4) -> Iterator[Case]:
             yield Case(layer, group, size, kernel, stride, padding)
 
 
-def equivariance_error(
+def equivariance_errors(
     function: Callable[[Array], Array],
     inputs: Array,
     act_before: Callable[[int, Array], Array],
     act_after: Callable[[int, Array], Array],
-    order: int,
+    elements: Sequence[int] | np.ndarray,
 ) -> Array:
-    """`max over g of max |f(g x) - g f(x)| / max |f(x)|`, a scalar; traceable.
+    """`max |f(g x) - g f(x)| / max |f(x)|` of each element g, `[E]`; traceable.
 
     Infinite where the shapes of the two sides differ.
 
@@ -92,20 +96,22 @@ def equivariance_error(
       function: the layer or net, each image of the batch on its own.
       inputs: its input.
       act_before, act_after: the group's action on inputs and on outputs.
-      order: number of group elements.
+      elements: those that are measured; the first is the identity.
     """
-    batch = jnp.concatenate([act_before(g, inputs) for g in range(order)])
-    moved = jnp.split(function(batch).astype(jnp.float32), order)
-    expected = [act_after(g, moved[0]) for g in range(order)]
-    if moved[0].shape != expected[-1].shape:
-        return jnp.array(jnp.inf)
-    difference = jnp.max(jnp.abs(jnp.stack(moved) - jnp.stack(expected)))
-    return difference / jnp.max(jnp.abs(moved[0]))
+    batch = jnp.concatenate([act_before(g, inputs) for g in elements])
+    moved = jnp.split(function(batch).astype(jnp.float32), len(elements))
+    expected = [act_after(g, moved[0]) for g in elements]
+    if {x.shape for x in expected} != {moved[0].shape}:
+        return jnp.full(len(elements), jnp.inf)
+    difference = jnp.abs(jnp.stack(moved) - jnp.stack(expected))
+    largest = jnp.max(difference, axis=tuple(range(1, difference.ndim)))
+    return largest / jnp.max(jnp.abs(moved[0]))
 
 
 def measure(case: Case, dtype: str = "float32") -> float:
     """The equivariance error of a case, with random weights and inputs."""
     group, order = case.group, case.group.order
+    elements = range(order)
     rng = np.random.default_rng(0)
     lifts = case.layer == "LiftingConv"
     shape = (1, case.size, case.size, *(() if lifts else (order,)), 3)
@@ -118,7 +124,8 @@ def measure(case: Case, dtype: str = "float32") -> float:
     def error(params, inputs):
         function = functools.partial(_apply, case, params, dtype)
         after = group.act_on_field
-        return equivariance_error(function, inputs, act_before, after, order)
+        errors = equivariance_errors(function, inputs, act_before, after, elements)
+        return jnp.max(errors)
 
     with jax.default_matmul_precision("highest"):  # no tf32 on a GPU
         return float(error(params, inputs))
@@ -194,4 +201,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        from symjax import cli  # only this door leads from a layer to a trained net
+
+        cli.audit_net()
+    else:
+        main()

@@ -1,0 +1,169 @@
+"""How nearly each layer of a net turns with the image, before and after training.
+
+    audit = equivariance.audit(model, variables, size=32, dtype="float32")
+    audit["block_1"]                # [G], an error for each element of the net's group
+
+The images are smooth functions, turned without interpolation. Under the elements on
+the grid an error is `max |F(g x) - g F(x)| / max |F(x)|` over all pixels. Under the
+others, g F(x) is interpolated (bicubic) and the error is `rms / rms` inside a disc: an
+upper bound, since it has the interpolation's own error, large on few pixels.
+"""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from rich.console import Console
+from rich.table import Table
+
+from symjax import compilation, models, seeds
+from symjax.groups import Group
+from symjax.metrics.orbit import rotate
+from symjax.models.net import Net
+from symjax.nn import turning
+from symjax.training import loop
+from symjax.training.experiment import Config, Experiment
+
+IMAGES, SEED = 4, 0
+DTYPES = ("float32", "bfloat16")
+Errors = Mapping[str, np.ndarray]
+
+
+def audit(
+    model: Net, variables: Any, size: int, channels: int = 3, dtype: str = "float32"
+) -> Errors:
+    """The error of each layer under each element of the net's group.
+
+    Args:
+      model: the net.
+      variables: of one seed.
+      size: side of the images, in pixels.
+      channels: of the images.
+      dtype: of the computation.
+
+    Returns:
+      By layer, `[G]`; infinite where the shape changes under a turn. Of "head", the
+      logits, which an invariant net does not change.
+
+    Raises:
+      ExactnessError, ValueError: if the net does not take images of that size.
+    """
+    group = model.group
+    net = models.layers_fn(model.clone(dtype=jnp.dtype(dtype)), variables)
+    turns = [
+        turning.pictures(SEED, IMAGES, size, channels, turn) for turn in group.matrices
+    ]
+    with jax.default_matmul_precision("highest"):  # no tf32 in such a number
+        found = _errors(net, np.stack(turns), group)
+    return {name: np.asarray(values) for name, values in found.items()}
+
+
+@functools.partial(compilation.quick, static_argnames="group")
+def _errors(layers_fn, turns: Array, group: Group) -> dict[str, Array]:
+    layers = jax.lax.map(layers_fn, turns)  # one element after the other
+    found = {}
+    for name, outputs in layers.items():
+        wide = outputs.astype(jnp.float32)
+        each = [_error(group, g, wide[0], wide[g]) for g in range(group.order)]
+        found[name] = jnp.stack(each)
+    return found
+
+
+def _error(group: Group, g: int, straight: Array, found: Array) -> Array:
+    """Of one layer under one element: its output at x, and at g x."""
+    if straight.ndim == 2:
+        expected = straight
+    elif g not in group.grid.elements:
+        expected = _turned_between_pixels(group, g, straight)
+        inside = _disc(straight.shape[1]).reshape(-1, *(1,) * (straight.ndim - 3))
+        flat = len(straight), -1, *straight.shape[3:]
+        difference = inside * (found - expected).reshape(flat)
+        size = jnp.sum((inside * expected.reshape(flat)) ** 2)
+        return jnp.sqrt(jnp.sum(difference**2) / size)
+    else:
+        act = group.act_on_field if straight.ndim == 5 else group.act
+        expected = act(g, straight)
+    if expected.shape != found.shape:
+        return jnp.array(jnp.inf)
+    return jnp.max(jnp.abs(found - expected)) / jnp.max(jnp.abs(straight))
+
+
+def _turned_between_pixels(group: Group, g: int, x: Array) -> Array:
+    """`group.act` or `group.act_on_field`, interpolated."""
+    mirror, turn = divmod(g, group.rotations)
+    if x.ndim == 5:
+        x = jnp.take(x, group.regular.table[group.inverses[g]], axis=-2)
+    flat = x.reshape(*x.shape[:3], -1)
+    flat = jnp.flip(flat, axis=2) if mirror else flat
+    return rotate(flat, 2 * np.pi * turn / group.rotations).reshape(x.shape)
+
+
+def _disc(side: int) -> np.ndarray:
+    """`[side * side]`: 1 for the pixels that a turn keeps in the image."""
+    distance = np.hypot(*turning.pixels((side, side)))
+    return (distance <= max(side / 2 - 1, 1)).astype(np.float32)
+
+
+def run(config: Config, workdir: Path, sizes: list[int], console: Console) -> None:
+    """Audits a configuration's net before and after training, and prints tables.
+
+    Args:
+      config: of the run, trained in `workdir`, or found there.
+      workdir: the run folder.
+      sizes: of the images, in pixels; one that the net does not take is named.
+      console: where the tables go.
+    """
+    experiment = Experiment.build(config)
+    states = {"before": experiment.fresh_state(), "after": loop.train(config, workdir)}
+    nets = {when: seeds.of_seed(s.variables, 0) for when, s in states.items()}
+    channels = experiment.dataset.image_shape[-1]
+    for size in sizes:
+        try:
+            found = {
+                (dtype, when): audit(experiment.model, net, size, channels, dtype)
+                for dtype in DTYPES
+                for when, net in nets.items()
+            }
+        except ValueError as error:
+            console.print(f"{size}x{size} pixels: refused. {error}", highlight=False)
+            continue
+        group = experiment.model.group
+        for (dtype, when), errors in found.items():
+            title = f"{size}x{size} pixels, {dtype}, {when} training"
+            made = table(errors, group, title)
+            width = max(console.width, console.measure(made).maximum)
+            console.print(made, width=width, crop=False, soft_wrap=True)
+        for line in summary(found, group):
+            console.print(line, soft_wrap=True, highlight=False)
+
+
+def table(errors: Errors, group: Group, title: str) -> Table:
+    """A row a layer, a column an element; `~` stands before those between pixels."""
+    made = Table(title=title, title_justify="left", box=None)
+    made.add_column("layer", no_wrap=True)
+    for g in range(1, group.order):
+        mark = "" if g in group.grid.elements else "~"
+        made.add_column(mark + group.name(g), justify="right", no_wrap=True)
+    for name, values in errors.items():
+        made.add_row(name, *(f"{value:.1e}" for value in values[1:]))
+    return made
+
+
+def summary(found: Mapping[tuple[str, str], Errors], group: Group) -> list[str]:
+    """The worst layers, under the elements on the grid and under the others."""
+    on_grid = np.isin(np.arange(group.order), group.grid.elements)
+    lines = []
+    for (dtype, when), errors in found.items():
+        parts = []
+        for kind, chosen in (("on the grid", on_grid), ("between pixels", ~on_grid)):
+            if chosen.any():
+                worst = {name: values[chosen].max() for name, values in errors.items()}
+                name = max(worst, key=lambda name: worst[name])
+                parts.append(f"{kind} {worst[name]:.1e} ({name})")
+        lines.append(f"{dtype}, {when} training: largest {', '.join(parts)}")
+    return lines
