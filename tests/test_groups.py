@@ -1,17 +1,31 @@
-"""Groups: axioms, and actions that are known independently."""
+"""Groups: axioms, actions known by hand, subgroups and cosets."""
+
+import re
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from symjax import groups
+from symjax.groups import C1, C2, C4, C8, D4, C, D
 
-ALL = list(groups.GROUPS.values())
+ALL = [*map(C, (1, 2, 3, 4, 8, 16)), *map(D, (1, 2, 3, 4, 8))]
+WITH_MIRRORS = [group for group in ALL if group.reflections]
+every_group = pytest.mark.parametrize("group", ALL, ids=str)
 
 
-@pytest.mark.parametrize("group", ALL, ids=str)
+def numbers(*shape):
+    """No two alike."""
+    values = np.random.default_rng(0).permutation(np.prod(shape))
+    return values.astype(np.float32).reshape(shape)
+
+
+def quotients(group):
+    return [group.quotient(subgroup) for subgroup in group.subgroups]
+
+
+@every_group
 def test_table_is_a_group(group):
     elements = np.arange(group.order)
     table = group.table
@@ -26,56 +40,254 @@ def test_table_is_a_group(group):
     np.testing.assert_array_equal(left, right)  # associative
 
 
-@pytest.mark.parametrize("group", ALL, ids=str)
+@every_group
+def test_matrices_multiply_as_the_table_says(group):
+    matrices, n = group.matrices, group.rotations
+    chex.assert_shape(matrices, (group.order, 2, 2))
+    products = np.einsum("gij,hjk->ghik", matrices, matrices)
+    np.testing.assert_allclose(products, matrices[group.table], atol=1e-12)
+    squares = np.einsum("gij,gkj->gik", matrices, matrices)
+    identities = np.tile(np.eye(2), (len(matrices), 1, 1))
+    np.testing.assert_allclose(squares, identities, atol=1e-12)
+    mirrors = [-1.0] * n if group.reflections else []
+    np.testing.assert_allclose(np.linalg.det(matrices), [1.0] * n + mirrors)
+
+
+def test_matrices_known_by_hand():
+    half = np.sqrt(0.5)
+    np.testing.assert_allclose(C8.matrices[1], [[half, -half], [half, half]])
+    np.testing.assert_allclose(D4.matrices[4], [[-1, 0], [0, 1]])
+    downwards = [[0, -1], [-1, 0]]  # right, mirrored to the left, turns to the bottom
+    np.testing.assert_allclose(D4.matrices[5], downwards, atol=1e-12)
+
+
+@every_group
+def test_pixels_move_as_the_matrices_say(group):
+    image = numbers(3, 3)
+    points = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)]
+    for g in group.grid.elements:
+        moved = group.act(g, image[..., None])[..., 0]
+        for x, y in points:
+            right, up = np.rint(group.matrices[g] @ (x, y)).astype(int)
+            assert moved[1 - up, 1 + right] == image[1 - y, 1 + x]
+
+
+def assert_composes(group, act, array):
+    """Along a new axis, what each element makes; g permutes it as the table says."""
+    elements = group.grid.elements
+    made = np.stack([act(h, array) for h in elements])
+    for g in elements:
+        products = np.searchsorted(elements, group.table[g, elements])
+        np.testing.assert_array_equal(act(g, made), made[products])
+    for moved in made[1:]:
+        assert (moved != array).any()
+
+
+@every_group
 def test_actions_compose_as_the_table_says(group):
-    images = jax.random.normal(jax.random.key(0), (2, 5, 5, 3))
-    field = jax.random.normal(jax.random.key(1), (2, 5, 5, group.order, 3))
-    for g in range(group.order):
-        for h in range(group.order):
-            product = group.table[g, h]
-            chex.assert_trees_all_equal(
-                group.act(g, group.act(h, images)), group.act(product, images)
-            )
-            chex.assert_trees_all_equal(
-                group.act_on_field(g, group.act_on_field(h, field)),
-                group.act_on_field(product, field),
-            )
+    assert_composes(group, group.act, numbers(2, 3, 3, 2))
+    assert_composes(group, group.act_on_field, numbers(1, 3, 3, group.order, 2))
+
+
+@pytest.mark.parametrize("group", WITH_MIRRORS, ids=str)
+def test_actions_compose_over_cosets_of_the_reflection(group):
+    def act(g, field):
+        return group.act_on_field(g, field, over=group.by_reflection)
+
+    assert_composes(group, act, numbers(1, 3, 3, group.rotations, 2))
+
+
+def test_over_one_coset_a_field_is_an_image():
+    images = numbers(1, 3, 3, 2)
+    for g in range(8):
+        field = D4.act_on_field(g, images[..., None, :], over=D4.trivial)
+        np.testing.assert_array_equal(field[..., 0, :], D4.act(g, images))
+
+
+@every_group
+def test_elements_off_the_grid_are_refused(group):
+    on_grid = [g for g in range(group.order) if 4 * g % group.rotations == 0]
+    np.testing.assert_array_equal(group.grid.elements, on_grid)
+    assert group.is_on_grid == (len(on_grid) == group.order)
+    image, field = np.zeros((1, 2, 2, 1)), np.zeros((1, 2, 2, group.order, 1))
+    for g in set(range(group.order)) - set(on_grid):
+        with pytest.raises(ValueError, match=f"element {g} of {group} "):
+            group.act(g, image)
+        with pytest.raises(
+            ValueError, match=re.escape(f"{group.grid.group}: {on_grid}")
+        ):
+            group.act_on_field(g, field)
+
+
+def test_the_refusal_names_the_element_and_those_on_the_grid():
+    message = (
+        "element 9 of D8 (mirror, 45°) does not move pixels onto pixels. Those that do "
+        "form D4: [0, 2, 4, 6, 8, 10, 12, 14]."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        D(8).act(9, jnp.zeros((1, 2, 2, 1)))
 
 
 def test_c4_turns_counter_clockwise():
     image = jnp.array([[1, 2], [3, 4]])[None, :, :, None]
-    turned = groups.C4.act(1, image)[0, :, :, 0]
+    turned = C4.act(1, image)[0, :, :, 0]
     np.testing.assert_array_equal(turned, [[2, 4], [1, 3]])
+
+
+def test_d4_mirrors_left_and_right_and_then_turns():
+    images = numbers(2, 3, 4, 2)
+    mirrored = np.flip(images, axis=2)
+    np.testing.assert_array_equal(D4.act(4, images), mirrored)
+    np.testing.assert_array_equal(D4.act(5, images), np.rot90(mirrored, axes=(1, 2)))
 
 
 def test_c4_field_moves_pixels_and_orientations():
     field = jnp.zeros((1, 3, 3, 4, 1)).at[0, 0, 0, 0, 0].set(1.0)
-    turned = groups.C4.act_on_field(1, field)
+    turned = C4.act_on_field(1, field)
     assert turned[0, 2, 0, 1, 0] == 1.0  # top left goes to bottom left, 0 to 1
     assert jnp.sum(turned) == 1.0
 
 
-@pytest.mark.parametrize("group", ALL, ids=str)
-def test_kernel_expansion_holds_every_moved_kernel(group):
-    kernel = jax.random.normal(jax.random.key(0), (3, 3, group.order, 2, 5))
-    expanded = group.expand_group_kernel(kernel)
-    chex.assert_shape(expanded, (3, 3, group.order, 2, group.order, 5))
-    moved = jnp.moveaxis(kernel, 2, 3)  # as a field: [kh, kw, C_in, G, C_out]
-    for g in range(group.order):
-        as_field = jnp.moveaxis(moved, 2, 0)  # [C_in, kh, kw, G, C_out]
-        expected = group.act_on_field(g, as_field)
-        chex.assert_trees_all_equal(
-            jnp.moveaxis(expanded[:, :, :, :, g], 3, 0), expected
-        )
+def test_a_quarter_turn_moves_a_c8_field_by_two_elements():
+    field = numbers(2, 3, 3, 8, 2)
+    expected = np.roll(np.rot90(field, axes=(1, 2)), 2, axis=3)
+    np.testing.assert_array_equal(C8.act_on_field(2, field), expected)
+
+
+def test_the_mirror_reverses_the_turns_of_a_d4_field():
+    field = numbers(2, 3, 3, 8, 2)
+    expected = np.flip(field, axis=2)[:, :, :, [4, 7, 6, 5, 0, 3, 2, 1]]
+    np.testing.assert_array_equal(D4.act_on_field(4, field), expected)
+    field = field[:, :, :, :4]
+    expected = np.flip(field, axis=2)[:, :, :, [0, 3, 2, 1]]
+    moved = D4.act_on_field(4, field, over=D4.by_reflection)
+    np.testing.assert_array_equal(moved, expected)
+
+
+@every_group
+def test_subgroups_are_closed_and_have_their_own_table(group):
+    for subgroup in group.subgroups:
+        elements = subgroup.elements
+        assert elements[0] == 0 and len(set(elements)) == subgroup.group.order
+        products = group.table[np.ix_(elements, elements)]
+        assert set(products.reshape(-1)) == set(elements)
+        np.testing.assert_array_equal(products, elements[subgroup.group.table])
+        matrices = subgroup.group.matrices
+        np.testing.assert_allclose(group.matrices[elements], matrices, atol=1e-12)
+
+
+def test_subgroups_are_those_known_by_hand():
+    def names(group):
+        return [str(subgroup.group) for subgroup in group.subgroups]
+
+    assert names(C8) == ["C1", "C2", "C4", "C8"]
+    assert names(D4) == ["C1", "C2", "C4", "D1", "D2", "D4"]
+    assert names(C(3)) == ["C1", "C3"]
+    assert str(C8.subgroup(4)) == "C4 in C8"
+    np.testing.assert_array_equal(C8.subgroup(4).elements, [0, 2, 4, 6])
+    np.testing.assert_array_equal(D4.subgroup(2, True).elements, [0, 2, 4, 6])
+    np.testing.assert_array_equal(D4.subgroup(2).elements, [0, 2])
+
+
+RESTRICTIONS = [
+    C8.subgroup(4),
+    C(16).subgroup(4),
+    D4.subgroup(4),
+    D4.subgroup(2, reflections=True),
+    D(8).subgroup(4, reflections=True),
+    D(8).subgroup(8),
+    C4.subgroup(1),
+]
+
+
+@pytest.mark.parametrize("subgroup", RESTRICTIONS, ids=str)
+def test_restriction_loses_no_value_and_commutes_with_the_action(subgroup):
+    parent, group = subgroup.parent, subgroup.group
+    field = numbers(1, 2, 2, parent.order, 2)
+    restricted = np.asarray(subgroup.restrict(field))
+    channels = 2 * parent.order // group.order
+    chex.assert_shape(restricted, (1, 2, 2, group.order, channels))
+    kept = np.sort(restricted.reshape(4, -1))
+    np.testing.assert_array_equal(kept, np.sort(field.reshape(4, -1)))
+    for h in group.grid.elements:
+        moved = parent.act_on_field(subgroup.elements[h], field)
+        expected = group.act_on_field(h, restricted)
+        np.testing.assert_array_equal(subgroup.restrict(moved), expected)
+
+
+def test_c8_in_c4_holds_each_angle_and_the_one_45_degrees_on():
+    field = numbers(1, 2, 2, 8, 3)
+    restricted = C8.subgroup(4).restrict(field)
+    expected = np.concatenate([field[..., ::2, :], field[..., 1::2, :]], axis=-1)
+    np.testing.assert_array_equal(restricted, expected)
+
+
+@every_group
+def test_cosets_part_the_group_and_are_moved_by_it(group):
+    for cosets in quotients(group):
+        size = cosets.subgroup.group.order
+        chex.assert_shape(cosets.members, (len(cosets), size))
+        members = np.sort(cosets.members.reshape(-1))
+        np.testing.assert_array_equal(members, np.arange(group.order))
+        table = cosets.table
+        for g in range(group.order):
+            np.testing.assert_array_equal(table[g][table], table[group.table[g]])
+            moved = np.sort(group.table[g][cosets.members])  # as sets of elements
+            np.testing.assert_array_equal(moved, cosets.members[table[g]])
+
+
+def test_cosets_known_by_hand():
+    turns = [[0, 4], [1, 5], [2, 6], [3, 7]]
+    np.testing.assert_array_equal(D4.by_reflection.members, turns)
+    np.testing.assert_array_equal(D4.regular.members, np.arange(8)[:, None])
+    np.testing.assert_array_equal(D4.regular.table, D4.table)
+    np.testing.assert_array_equal(D4.trivial.members, [np.arange(8)])
+    assert D4.regular.is_regular and D4.trivial.is_trivial
+    assert not (D4.by_reflection.is_regular or D4.by_reflection.is_trivial)
+    assert str(D4.by_reflection) == "D4/D1"
+
+
+@pytest.mark.parametrize("make", [C, D])
+@pytest.mark.parametrize("n", [0, -1, 2.5])
+def test_a_group_has_a_whole_number_of_rotations(make, n):
+    with pytest.raises(ValueError, match=f"a group of {n} rotations: expected an int"):
+        make(n)
+
+
+def test_subgroups_that_are_none():
+    with pytest.raises(ValueError, match="3 rotations: a subgroup of C8 .* of 8"):
+        C8.subgroup(3)
+    with pytest.raises(ValueError, match="0 rotations: a subgroup of D4"):
+        D4.subgroup(0)
+    with pytest.raises(ValueError, match=r"C8 has no reflections.*use D\(8\)"):
+        C8.subgroup(4, reflections=True)
+    with pytest.raises(ValueError, match="C4 has no reflections"):
+        _ = C4.by_reflection
+    with pytest.raises(ValueError, match="C2 in C8 is no subgroup of C4"):
+        C4.quotient(C8.subgroup(2))
+
+
+@pytest.mark.parametrize("name", ["X4", "C0", "D", "4", "C-1", "C04", "c4", "C4 ", ""])
+def test_names_of_no_group(name):
+    with pytest.raises(ValueError, match=f"group '{name}': expected C or D"):
+        groups.named(name)
+
+
+@every_group
+def test_a_group_is_found_by_its_name(group):
+    found = groups.named(str(group))
+    assert found == group and found.order == group.order
+
+
+def test_names_of_elements():
+    assert [C8.name(g) for g in (0, 1, 6)] == ["0°", "45°", "270°"]
+    assert [D4.name(g) for g in (4, 5)] == ["mirror", "mirror, 90°"]
 
 
 def test_groups_compare_by_value():
-    assert groups.Cyclic(4) == groups.C4
-    assert hash(groups.Cyclic(4)) == hash(groups.C4)
-    assert groups.C2 != groups.C4
-
-
-@pytest.mark.parametrize("n", [0, 3, 8])
-def test_turns_off_the_grid_are_refused(n):
-    with pytest.raises(ValueError, match="does not map the pixel grid"):
-        groups.Cyclic(n)
+    assert C(4) == C4 and D(4) == D4
+    assert hash(C(4)) == hash(C4)
+    assert len({C1, C2, C4, D4, D(2), *ALL}) == len(ALL)
+    assert C8.subgroup(4) == C(8).subgroup(4) != C(16).subgroup(4)
+    assert hash(D(4).by_reflection) == hash(D4.by_reflection)
+    assert D(4).by_reflection == D4.by_reflection != D4.regular

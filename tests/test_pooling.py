@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from symjax import nn
-from symjax.groups import C2, C4
+from symjax.groups import C2, C4, C8, D4, Cosets, D
 
 
 def normal(seed, *shape):
@@ -86,7 +86,9 @@ def test_pools_of_fields(ours, theirs, size, window):
     chex.assert_trees_all_close(turned, turned_after, atol=1e-6)
 
 
-@pytest.mark.parametrize("pool", [nn.max_pool, nn.avg_pool])
+@pytest.mark.parametrize(
+    "pool", [nn.max_pool, nn.avg_pool, nn.blur_pool, nn.antialiased_max_pool]
+)
 def test_fields_need_their_group(pool):
     with pytest.raises(ValueError, match=r"\(1, 8, 8, 4, 3\) needs its group"):
         pool(jnp.zeros((1, 8, 8, 4, 3)))
@@ -160,3 +162,170 @@ def test_group_pool_errors():
         nn.GroupPool("median")(jnp.zeros((1, 2, 2, 4, 3)))
     with pytest.raises(ValueError, match=r"expected a field.*\(1, 2, 2, 3\)"):
         nn.GroupPool()(jnp.zeros((1, 2, 2, 3)))
+
+
+BINOMIAL = {2: [1, 1], 3: [1, 2, 1], 4: [1, 3, 3, 1], 5: [1, 4, 6, 4, 1]}
+
+
+def blurred_by_hand(images, window, stride):
+    line = np.array(BINOMIAL[window]) / sum(BINOMIAL[window])
+    weights, pad = np.outer(line, line), (window - 1) // 2
+    rest = [(0, 0)] * (images.ndim - 3)
+    padded = np.pad(images, [(0, 0), (pad, pad), (pad, pad), *rest], mode="edge")
+    places = np.lib.stride_tricks.sliding_window_view(padded, (window,) * 2, (1, 2))
+    return np.einsum("bhw...ij,ij->bhw...", places[:, ::stride, ::stride], weights)
+
+
+def antialiased_by_hand(images, window, blur, stride):
+    pad = (window - 1) // 2 if window % 2 else 0
+    rest = [(0, 0)] * (images.ndim - 3)
+    widths = [(0, 0), (pad, pad), (pad, pad), *rest]
+    padded = np.pad(images, widths, constant_values=-np.inf)
+    places = np.lib.stride_tricks.sliding_window_view(padded, (window,) * 2, (1, 2))
+    return blurred_by_hand(places.max((-2, -1)), blur, stride)
+
+
+@pytest.mark.parametrize("window", BINOMIAL)
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_blur_pool_by_hand(window, stride):
+    images = normal(0, 2, 7, 6, 3)
+    found = jax.jit(lambda x: nn.blur_pool(x, window, stride))(images)
+    expected = blurred_by_hand(images, window, stride)
+    chex.assert_trees_all_close(found, expected.astype(np.float32), atol=1e-6)
+
+
+@pytest.mark.parametrize(("window", "blur"), [(2, 3), (3, 3), (3, 4)])
+def test_antialiased_max_pool_by_hand(window, blur):
+    images = normal(0, 2, 7, 6, 3) - 5  # padded zeros would win
+    found = jax.jit(lambda x: nn.antialiased_max_pool(x, window, blur=blur))(images)
+    expected = antialiased_by_hand(images, window, blur, 2)
+    chex.assert_trees_all_close(found, expected.astype(np.float32), atol=1e-5)
+
+
+def test_blur_pools_of_a_field_are_those_of_each_element():
+    field = normal(0, 2, 5, 5, 8, 3)
+    pools = (nn.blur_pool, nn.antialiased_max_pool)
+    found = jax.jit(lambda x: [pool(x, 3, group=D4) for pool in pools])(field)
+    expected = [blurred_by_hand(field, 3, 2), antialiased_by_hand(field, 3, 3, 2)]
+    expected = [x.astype(np.float32) for x in expected]
+    chex.assert_trees_all_close(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pool", "size", "window"),
+    [(nn.blur_pool, 8, 4), (nn.blur_pool, 7, 3), (nn.antialiased_max_pool, 8, 2)],
+)
+def test_constant_images_are_not_changed_by_blurring(pool, size, window):
+    images = np.full((1, size, size, 2), -2.5, np.float32)
+    found = jax.jit(lambda x: pool(x, window))(images)
+    chex.assert_trees_all_equal(found, images[:, :4, :4])
+
+
+@pytest.mark.parametrize(("size", "window"), [(8, 2), (8, 4), (7, 3)])
+def test_a_checkerboard_is_blurred_to_its_mean(size, window):
+    board = np.indices((size, size)).sum(0) % 2
+    images = (3 + 2 * board).astype(np.float32)[None, :, :, None]
+    blurred = np.asarray(jax.jit(lambda x: nn.blur_pool(x, window))(images))
+    inside = slice(1, -1) if window > 2 else slice(None)  # where no edge is repeated
+    np.testing.assert_allclose(blurred[:, inside, inside], 4, atol=1e-6)
+    assert np.ptp(images[:, ::2, 1:]) == 2  # as is, a shift would change every pixel
+
+
+def asymmetry(pool, group, shape):
+    """Largest error of commutation over the elements on the grid."""
+    act = group.act if len(shape) == 4 else group.act_on_field
+
+    @jax.jit
+    def error(x):
+        moved = [act(g, x) for g in group.grid.elements]
+        pooled = pool(jnp.concatenate(moved), group=group)
+        expected = [act(g, pooled[:1]) for g in group.grid.elements]
+        return jnp.max(jnp.abs(pooled - jnp.concatenate(expected)))
+
+    return error(normal(0, *shape))
+
+
+BLURS = {  # and the size on which each is exact
+    "blur 2": (functools.partial(nn.blur_pool, window=2), 6),
+    "blur 3": (functools.partial(nn.blur_pool, window=3), 5),
+    "blur 4": (functools.partial(nn.blur_pool, window=4), 6),
+    "max 2, blur 3": (functools.partial(nn.antialiased_max_pool, window=2), 6),
+    "max 3, blur 3": (functools.partial(nn.antialiased_max_pool, window=3), 5),
+}
+MOVES = [(C4, True), (D4, True), (D4, False), (C8, True)]  # of fields or images
+
+
+def shape_for(group, is_field, size):
+    return (1, size, size, group.order, 2) if is_field else (1, size, size, 2)
+
+
+@pytest.mark.parametrize("name", BLURS)
+@pytest.mark.parametrize(("group", "is_field"), MOVES, ids=str)
+def test_blur_pools_commute_on_the_sizes_that_are_exact(name, group, is_field):
+    pool, size = BLURS[name]
+    assert asymmetry(pool, group, shape_for(group, is_field, size)) < 1e-5
+
+
+@pytest.mark.parametrize("name", BLURS)
+@pytest.mark.parametrize(("group", "is_field"), MOVES, ids=str)
+def test_blur_pools_are_refused_where_they_do_not_commute(name, group, is_field):
+    pool, size = BLURS[name]
+    shape = shape_for(group, is_field, 11 - size)  # 5 for 6, 6 for 5
+    with pytest.raises(nn.ExactnessError, match=f"does not commute with {group}"):
+        jax.eval_shape(lambda x: pool(x, group=group), jnp.zeros(shape))
+    inexact = functools.partial(pool, exact=False)
+    assert asymmetry(inexact, group, shape) > 0.3
+
+
+PARTS = {  # the elements that are pooled into one, by hand
+    D4.by_reflection: [[0, 4], [1, 5], [2, 6], [3, 7]],
+    C8.subgroup(4): [[0, 1], [2, 3], [4, 5], [6, 7]],
+    D4.subgroup(4): [[0, 4], [1, 5], [2, 6], [3, 7]],
+    D(8).subgroup(4, reflections=True): [  # mirrored, 45 degrees go the other way
+        *([0, 1], [2, 3], [4, 5], [6, 7]),
+        *([8, 15], [10, 9], [12, 11], [14, 13]),
+    ],
+}
+
+
+@pytest.mark.parametrize("to", PARTS, ids=str)
+@pytest.mark.parametrize(("kind", "reduce"), [("max", np.max), ("mean", np.mean)])
+def test_group_pool_to_parts(to, kind, reduce):
+    parts = np.array(PARTS[to])
+    field = normal(0, 1, 3, 3, parts.size, 2)
+    found = jax.jit(nn.GroupPool(kind, to))(field)
+    expected = reduce(field[:, :, :, parts], axis=4)
+    chex.assert_trees_all_close(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("to", PARTS, ids=str)
+@pytest.mark.parametrize("kind", ["max", "mean"])
+def test_group_pool_to_parts_turns_with_its_field(to, kind):
+    if isinstance(to, Cosets):  # moved by all the group
+        group, elements = to.group, np.arange(to.group.order)
+        act = functools.partial(group.act_on_field, over=to)
+    else:
+        group, elements, act = to.parent, to.elements, to.group.act_on_field
+
+    @jax.jit
+    def pooled(field):
+        moved = [group.act_on_field(g, field) for g in elements]
+        after = nn.GroupPool(kind, to)(jnp.concatenate(moved))
+        return after, [act(g, after[:1]) for g in range(len(elements))]
+
+    after, expected = pooled(normal(0, 1, 3, 3, group.order, 2))
+    chex.assert_trees_all_close(after, np.concatenate(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["max", "mean"])
+def test_group_pool_to_one_coset_is_that_over_the_group(kind):
+    field = normal(0, 1, 3, 3, 8, 2)
+    found = nn.GroupPool(kind, D4.trivial)(field)
+    chex.assert_trees_all_equal(found, nn.GroupPool(kind)(field))
+
+
+@pytest.mark.parametrize(("to", "name"), [(C8.subgroup(4), "C8"), (D4.regular, "D4")])
+def test_group_pool_to_parts_of_another_group(to, name):
+    message = rf"\(1, 2, 2, 4, 3\) is no regular field on {name}, which has 8 elements"
+    with pytest.raises(ValueError, match=message):
+        nn.GroupPool(to=to)(jnp.zeros((1, 2, 2, 4, 3)))
