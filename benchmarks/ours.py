@@ -24,8 +24,14 @@ from symjax.training.step import Recipe, train_epoch
 RATE = 1e-3  # of Adam, as published
 
 
+PEERS_GROUP = {"parallel_rs": {"group": "C4", "basis": "full"}}  # of the PyTorch net
+
+
 def model(setting: Setting) -> models.Net:
-    """The net as published, in the setting's numerics."""
+    """The net as published, in the setting's numerics; `parallel_rs` with C4, not C8.
+
+    C4 is what PyTorch turns without a library of its own.
+    """
     return models.build(
         setting.net,
         setting.depth,
@@ -33,6 +39,7 @@ def model(setting: Setting) -> models.Net:
         "reference",
         setting.width,
         dtype=setting.dtype,
+        **PEERS_GROUP.get(setting.net, {}),
     )
 
 

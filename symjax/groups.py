@@ -44,11 +44,13 @@ class Group:
     reflections: bool = False
 
     def __post_init__(self):
-        if not (isinstance(self.rotations, int) and self.rotations >= 1):
+        whole = isinstance(self.rotations, (int, np.integer))
+        if not whole or isinstance(self.rotations, bool) or self.rotations < 1:
             raise ValueError(
                 f"a group of {self.rotations!r} rotations: expected an integer of 1 or "
                 "more, as in C(8) or D(4)."
             )
+        object.__setattr__(self, "rotations", int(self.rotations))
 
     def __str__(self) -> str:
         return f"{'D' if self.reflections else 'C'}{self.rotations}"
@@ -120,8 +122,10 @@ class Group:
         """Moves the pixels of `array` along its (height, width) `axes` by g.
 
         Raises:
-          ValueError: if g does not move pixels onto pixels.
+          ValueError: if g is no element, or does not move pixels onto pixels.
         """
+        if not 0 <= g < self.order:
+            raise ValueError(f"g={g}: {self} has the elements 0 to {self.order - 1}.")
         mirror, turn = divmod(int(g), self.rotations)
         quarters, rest = divmod(4 * turn, self.rotations)
         if rest:
@@ -144,6 +148,7 @@ class Group:
           ValueError: if g does not move pixels onto pixels.
         """
         order = (over or self.regular).table[self.inverses[g]]
+        _check_axis(field, len(order), over or self.regular)
         return jnp.take(self.act_on_grid(g, field, (-4, -3)), order, axis=-2)
 
     def subgroup(self, rotations: int, reflections: bool = False) -> "Subgroup":
@@ -249,6 +254,7 @@ class Subgroup:
           `[..., H, G / H * C]`: entry s holds the channels of all s t, t over
           representatives of the cosets Ht; of C8 in C4, those of s and of s + 45°.
         """
+        _check_axis(field, self.parent.order, self.parent)
         moved = jnp.take(field, self.translates.reshape(-1), axis=-2)
         return moved.reshape(*field.shape[:-2], len(self.elements), -1)
 
@@ -295,6 +301,14 @@ class Cosets:
         coset_of = np.empty(self.group.order, int)
         coset_of[self.members] = np.arange(len(self))[:, None]
         return coset_of[self.group.table[:, self.members[:, 0]]]
+
+
+def _check_axis(field: Array, length: int, over: object) -> None:
+    if jnp.shape(field)[-2] != length:
+        raise ValueError(
+            f"a field {jnp.shape(field)} is none over {over}: its last axis but one "
+            f"should be {length} long."
+        )
 
 
 def C(n: int) -> Group:

@@ -26,9 +26,9 @@ from symjax.evaluation.attack import NAMES as attack_names
 from symjax.evaluation.results import DuplicateCellError, cell_id, read
 
 IDENTITY = (
-    "run model depth width trunk group training epoch dataset split n seed attack "
-    "steps step_size restarts start loss keep norm eps protocol corruption severity "
-    "metric dtype"
+    "run model depth width trunk group basis training epoch dataset split n seed "
+    "attack steps step_size restarts start loss keep norm eps protocol corruption "
+    "severity metric dtype"
 ).split()
 PROVENANCE = (
     "cell_id value in_ball diverged config data commit versions device batch_size "

@@ -291,3 +291,23 @@ def test_groups_compare_by_value():
     assert C8.subgroup(4) == C(8).subgroup(4) != C(16).subgroup(4)
     assert hash(D(4).by_reflection) == hash(D4.by_reflection)
     assert D(4).by_reflection == D4.by_reflection != D4.regular
+
+
+@pytest.mark.parametrize("g", [-1, 4])
+def test_elements_that_are_none_are_refused(g):
+    with pytest.raises(ValueError, match=f"g={g}: C4 has the elements 0 to 3"):
+        groups.C4.act(g, jnp.zeros((1, 2, 2, 1)))
+
+
+def test_fields_of_other_groups_are_refused():
+    field = jnp.zeros((1, 2, 2, 8, 1))
+    with pytest.raises(ValueError, match="none over C4/C1.* should be 4 long"):
+        groups.C4.act_on_field(1, field)
+    with pytest.raises(ValueError, match="none over C16.* should be 16 long"):
+        groups.C(16).subgroup(4).restrict(field)
+
+
+def test_numpy_integers_make_groups_and_truth_values_do_not():
+    assert groups.C(np.int64(4)) == groups.C4 and str(groups.C(np.int64(4))) == "C4"
+    with pytest.raises(ValueError, match="a group of True rotations"):
+        groups.C(True)

@@ -80,8 +80,8 @@ def _error(group: Group, g: int, straight: Array, found: Array) -> Array:
         expected = straight
     elif g not in group.grid.elements:
         expected = _turned_between_pixels(group, g, straight)
-        inside = _disc(straight.shape[1]).reshape(-1, *(1,) * (straight.ndim - 3))
-        flat = len(straight), -1, *straight.shape[3:]
+        inside = _disc(straight.shape[1]).reshape(1, -1, 1)
+        flat = len(straight), inside.size, -1
         difference = inside * (found - expected).reshape(flat)
         size = jnp.sum((inside * expected.reshape(flat)) ** 2)
         return jnp.sqrt(jnp.sum(difference**2) / size)

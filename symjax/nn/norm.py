@@ -3,9 +3,8 @@
     field = nn.LayerNorm()(field)          # [B, H, W, G, C]; of images [B, H, W, C] too
     field = nn.InstanceNorm()(field)
 
-They are Flax's, told which axes of a field are which: a statistic of each group
-element apart, or a scale of its own, would not turn with the field. (Batch norm on the
-last axis alone is right as it is.)
+They are Flax's, told which axes of a field are which: one mean and variance, scale and
+bias for all group elements. A scale of each element's own would not turn with it.
 """
 
 from flax import linen

@@ -103,10 +103,9 @@ def blur_pool(
     References:
       Zhang, Making Convolutional Networks Shift-Invariant Again, ICML 2019.
     """
-    pads = ((window - 1) // 2,) * 2
-    _checked_padding("blur_pool", images, window, strides, (pads, pads), group, exact)
+    pads = _blurred_padding("blur_pool", images, window, strides, group, exact)
     rest = ((0, 0),) * (images.ndim - 3)
-    padded = jnp.pad(images, ((0, 0), pads, pads, *rest), mode="edge")
+    padded = jnp.pad(images, ((0, 0), *pads, *rest), mode="edge")
     for axis, stride in enumerate(pair(strides)):
         size, step = [1, 1], [1, 1]
         size[axis], step[axis] = window, stride
@@ -138,8 +137,10 @@ def antialiased_max_pool(
 
     Returns, Raises, References: as in `blur_pool`.
     """
-    padding = (window - 1) // 2 if window % 2 else 0
+    name, padding = "antialiased_max_pool", (window - 1) // 2 if window % 2 else 0
+    _checked_padding(name, images, window, 1, padding, group, exact)
     largest_near = max_pool(images, window, 1, padding, group, exact)
+    _blurred_padding(name, largest_near, blur, strides, group, exact)
     return blur_pool(largest_near, blur, strides, group, exact)
 
 
@@ -187,6 +188,20 @@ def _larger(a: Array, b: Array) -> Array:
 
 def _wins(a: Array, b: Array) -> Array:
     return (b > a) | jnp.isnan(b)
+
+
+def _blurred_padding(name, images, window, strides, group, exact):
+    pads = (((window - 1) // 2,) * 2,) * 2
+    try:
+        return _checked_padding(name, images, window, strides, pads, group, exact)
+    except exactness.ExactnessError as error:
+        sizes = images.shape[1:3]
+        raise exactness.ExactnessError(
+            f"{name} on {sizes[0]}x{sizes[1]} pixels with a blur of {window} and "
+            f"strides {pair(strides)} does not commute with {group}. With strides 2 an "
+            "even blur suits even sizes and an odd one odd sizes, on square images for "
+            "quarter turns. Or pass exact=False to accept the error."
+        ) from error
 
 
 def _checked_padding(name, images, window, strides, padding, group, exact):
@@ -239,9 +254,11 @@ class GroupPool(nn.Module):
                 f"GroupPool: expected a field [B, H, W, G, C], got {field.shape}."
             )
         reduce = reductions[self.kind]
-        if self.to is None or (isinstance(self.to, Cosets) and self.to.is_trivial):
+        if self.to is None:
             return reduce(field, axis=-2)
-        return reduce(self._parts(self.to, field), axis=-2)
+        pooled = reduce(self._parts(self.to, field), axis=-2)
+        trivial = isinstance(self.to, Cosets) and self.to.is_trivial
+        return pooled[..., 0, :] if trivial else pooled
 
     def _parts(self, to: Cosets | Subgroup, field: Array) -> Array:
         """`[B, H, W, A, G / A, C]`."""
