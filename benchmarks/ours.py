@@ -24,7 +24,7 @@ from symjax.training.step import Recipe, train_epoch
 RATE = 1e-3  # of Adam, as published
 
 
-PEERS_GROUP = {"parallel_rs": {"group": "C4", "basis": "full"}}  # of the PyTorch net
+OPTIONS: dict[str, dict[str, Any]] = {"parallel_rs": {"group": "C4", "basis": "full"}}
 
 
 def model(setting: Setting) -> models.Net:
@@ -39,7 +39,7 @@ def model(setting: Setting) -> models.Net:
         "reference",
         setting.width,
         dtype=setting.dtype,
-        **PEERS_GROUP.get(setting.net, {}),
+        **OPTIONS.get(setting.net, {}),
     )
 
 

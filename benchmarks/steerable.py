@@ -5,6 +5,8 @@ net = steerable.equivariant("16 32 P 32 64", classes=10, rotations=8)
 
 import importlib
 import importlib.util
+import sys
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +31,20 @@ def equivariant(
     Raises:
       ModuleNotFoundError: if neither library is installed.
     """
-    gspaces = importlib.import_module(f"{library()}.gspaces")
+    gspaces = load(f"{library()}.gspaces")
     plane = getattr(gspaces, "rot2dOnR2", None) or gspaces.Rot2dOnR2
-    enn = importlib.import_module(f"{library()}.nn")
+    enn = load(f"{library()}.nn")
     return _Equivariant(enn, plane(rotations), trunk, classes, width)
+
+
+def load(name: str) -> ModuleType:
+    """A module of theirs; that e2cnn switches JAX to float64 is undone."""
+    jax = sys.modules.get("jax")
+    wide = jax and jax.config.jax_enable_x64
+    module = importlib.import_module(name)
+    if jax:
+        jax.config.update("jax_enable_x64", wide)
+    return module
 
 
 def library() -> str:

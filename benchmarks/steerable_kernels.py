@@ -8,7 +8,6 @@ symjax and JAX, since escnn needs a NumPy that is older than theirs.
 """
 
 import argparse
-import importlib
 import itertools
 import warnings
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.steerable import LIBRARIES
+from benchmarks.steerable import LIBRARIES, load
 
 GROUPS, SIZES = ("C4", "C8", "C16", "D4", "D8"), (3, 5, 7)
 CHANNELS = 2  # of the images that are lifted
@@ -51,7 +50,7 @@ class Layer:
         initialize: bool = False,
     ):
         """`inputs`, `outputs`: how many; `initialize`: as the library does it."""
-        self._nn = importlib.import_module(f"{library}.nn")
+        self._nn = load(f"{library}.nn")
         plane = _plane(library, group)
         kind = plane.trivial_repr if lifts else plane.regular_repr
         self._inputs = self._nn.FieldType(plane, inputs * [kind])
@@ -81,7 +80,7 @@ class Layer:
 
 
 def _plane(library: str, group: str):
-    spaces = importlib.import_module(f"{library}.gspaces")
+    spaces = load(f"{library}.gspaces")
     name = "flipRot2dOnR2" if group[0] == "D" else "rot2dOnR2"
     make = getattr(spaces, name, None) or getattr(spaces, name[0].upper() + name[1:])
     return make(int(group[1:]))

@@ -2,7 +2,7 @@
 
     python -m benchmarks.training                        # parallel_rs, 10 layers
     python -m benchmarks.training --seeds 1
-    python -m benchmarks.training --net equivariant      # C8, against escnn or e2cnn
+    python -m benchmarks.training --net equivariant      # C8, against e2cnn or escnn
 
 Images per second over all seeds. One of our calls takes `--steps` steps of every seed;
 PyTorch takes as many of one seed, which is what each further seed would cost it.

@@ -68,7 +68,7 @@ def layers(
     made, seconds, inputs = {}, {}, _inputs(group, lifts)
     axes = (size, size), inputs, group.regular
     if peer:
-        import torch
+        import torch  # pyright: ignore
 
         from benchmarks.steerable_kernels import Layer
 

@@ -116,7 +116,8 @@ def test_a_steerable_kernel_is_its_formula():
 @pytest.mark.parametrize("name", ["C3", "C8", "D8"])
 def test_quarter_turns_move_kernels_exactly(basis, name):
     group = groups.named(name)
-    functions = kernels.sampled(basis, group, (5, 5)).reshape(group.order, 5, 5, -1)
+    functions = kernels.sampled(basis, group, (5, 5)).astype(np.float32)
+    functions = functions.reshape(group.order, 5, 5, -1)
     for g in group.grid.elements:
         for h in range(group.order):
             moved = group.act(g, functions[h])

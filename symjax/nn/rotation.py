@@ -8,7 +8,7 @@ says how), and the layer is a single plain convolution with the result. Batch no
 `[B, H, W, G, C]`, ours or Flax's, shares its statistics over the group.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -107,7 +107,7 @@ class _RotationConv(Conv):
         given = np.asarray(plain["kernel"], np.float64)
         axes = *size, len(inputs), -1, len(outputs), self.features
         found = kernels.fit(given.reshape(axes), *self._kernel)
-        params = {"kernel": found.astype(np.float32)}
+        params: dict[str, Any] = {"kernel": found.astype(np.float32)}
         if "bias" in plain:
             bias = np.asarray(plain["bias"], np.float64)
             params["bias"] = bias.reshape(len(outputs), -1).mean(0).astype(np.float32)
