@@ -4,8 +4,8 @@
 
 Errors are `symjax.nn.turning.errors`: all kernels see the same smooth fields, turned
 without interpolation. They are roots of the mean square over the elements between the
-pixels. Kernels are as each library initialises them, 3 fields to 16; those of "e2cnn's,
-steerable" are e2cnn's, taken over by `fit`. Seconds are those of a layer built, of ours
+pixels. Kernels are as each library initialises them, 3 fields to 128; those of
+"e2cnn's, steerable" are e2cnn's, taken over by `fit`. Seconds are those of a layer built, of ours
 also traced, with nothing kept before. (e2cnn 0.2.3 makes D_n with NumPy 1 alone.)
 """
 
@@ -28,7 +28,7 @@ from symjax.nn import kernels, turning
 
 GROUPS, SIZES, KINDS = ("C8", "C16"), (3, 5, 7), ("lifting", "group")
 WAVES = (8.0, 16.0)
-INPUTS, OUTPUTS = 3, 16
+INPUTS, OUTPUTS = 3, 128
 PEER, TAKEN_OVER = "e2cnn", "e2cnn's, steerable"
 
 
@@ -118,6 +118,18 @@ def between_pixels(kernel: np.ndarray, group: Group, wave: float) -> float:
 
 def _inputs(group: Group, lifts: bool):
     return group.trivial if lifts else group.regular
+
+
+def markdown(rows: list[dict]) -> str:
+    """The table in `docs/groups.md`: errors at each length of waves."""
+    what = [PEER, "symjax, steerable", "symjax, interpolated"]
+    heads = [f"{name}, {wave:g} pixels" for wave in WAVES for name in what]
+    lines = [["layer", "kernel", *heads], ["---"] * (2 + len(heads))]
+    for first, *rest in zip(*[iter(rows)] * len(WAVES), strict=True):
+        errors = [row["errors"][name] for row in (first, *rest) for name in what]
+        size, layer = first["size"], f"{first['group']}, {first['kind']}"
+        lines.append([layer, f"{size}x{size}", *(f"{100 * e:.2g} %" for e in errors)])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def table(rows: list[dict]) -> Table:

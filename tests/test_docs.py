@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import scaling
+from benchmarks import scaling, turning
 from symjax.attacks.sanity import CHECKS
 from symjax.evaluation import results
 from symjax.evaluation.summary import summary
@@ -24,6 +24,21 @@ def test_scaling_table_is_that_of_its_rows():
     lines = (ROOT / "results/benchmarks/scaling_cpu.jsonl").read_text().splitlines()
     table = scaling.table([json.loads(line) for line in lines])
     assert table in (ROOT / "docs/scale.md").read_text()
+
+
+def test_groups_page_shows_the_errors_of_its_rows():
+    lines = (ROOT / "results/benchmarks/turning.jsonl").read_text().splitlines()
+    page = (ROOT / "docs/groups.md").read_text()
+    assert turning.markdown([json.loads(line) for line in lines]) in page
+
+
+def test_the_layer_in_another_net_is_invariant_as_the_page_says(capsys):
+    page = (ROOT / "docs/groups.md").read_text()
+    code = (
+        page.split("## One layer in a net")[1].split("```python\n")[1].split("```")[0]
+    )
+    exec(code, {})
+    assert float(capsys.readouterr().out) < 1e-5
 
 
 def test_attacks_page_lists_the_checks_of_the_audit():
