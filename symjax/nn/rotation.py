@@ -32,7 +32,7 @@ class _RotationConv(Conv):
 
     @property
     def _from(self) -> Cosets:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say its inputs.")
 
     @property
     def _to(self) -> Cosets:
