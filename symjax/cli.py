@@ -1,4 +1,4 @@
-"""The flags of `train.py` and `evaluate.py`, and nothing else.
+"""The flags of `train.py`, `evaluate.py` and the audit of a net, and nothing else.
 
 What a user can put right (a value, a missing folder) is one line; `--traceback` shows
 where it came from.
