@@ -16,7 +16,7 @@ from rich.console import Console
 
 RUNS = "runs"
 DEFAULT_EPS = {"linf": "1/255,2/255,4/255,8/255", "l2": "0.25,0.5,1", "l1": "4,8,12"}
-TABLE_1_EPS = "0.01,0.02,0.03,0.04"  # of the reference protocol, in units of the input
+PUBLISHED_EPS = "0.01,0.02,0.03,0.04"  # in the published protocol's unit
 ATTACKS = (  # those of symjax.evaluation.attack, without its imports; a test compares
     "none fgsm pgd deepfool cw autoattack autoattack-plus apgd apgd-ce apgd-dlr apgd-t "
     "fab fab-t square"
@@ -61,7 +61,8 @@ def evaluate() -> None:
     flags.DEFINE_enum("corruptions", "auto", sources, "Of --metric corruption.")
     flags.DEFINE_integer("corruption_seed", 0, "Of corruptions that are made.")
     protocols = ["sound", "reference"]
-    flags.DEFINE_enum("protocol", "sound", protocols, "Of --metric corruption.")
+    flags.DEFINE_enum("protocol", "sound", protocols, "Or as published for the net.")
+    flags.DEFINE_list("switches", None, "Of the published protocol; default: all.")
     flags.DEFINE_bool("audit", False, "Put PGD and the nets to a sanity audit instead.")
     flags.DEFINE_string("run", None, f"Run folder; default: the newest in {RUNS}/.")
     flags.DEFINE_bool("untrained", False, "The nets before their first step.")
@@ -123,16 +124,19 @@ def _evaluate() -> int:
             f"top of --metric {CORRUPTION}."
         )
     published = FLAGS.protocol == "reference"
-    if published and not corrupted:
+    if published and FLAGS.metric and not corrupted:
         raise ValueError(
-            f"--protocol reference: is of --metric {CORRUPTION}; leave it out."
+            f"--protocol reference: is of attacks, also on top of --metric "
+            f"{CORRUPTION}, and of --audit; leave it out."
         )
+    if FLAGS.switches is not None and not published:
+        raise ValueError("--switches: are of --protocol reference; add it.")
     if published and FLAGS.eps_unit != "pixel":
         raise ValueError(
             "--eps_unit: the reference protocol has a unit of its own, that of what "
             "the net is fed; leave it out."
         )
-    default = TABLE_1_EPS if published else DEFAULT_EPS[FLAGS.norm]
+    default = PUBLISHED_EPS if published else DEFAULT_EPS[FLAGS.norm]
     numbers = parse_eps(FLAGS.eps or default)
     folder = Path(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
     run = evaluation.Run.open(folder, FLAGS.dtype)
@@ -141,7 +145,7 @@ def _evaluate() -> int:
     std = run.experiment.model.std
     eps = [in_pixels(number, FLAGS.eps_unit, std) for number in numbers]
     if FLAGS.audit:
-        return _audit(run, eps[-1], console)
+        return _audit(run, numbers[-1] if published else eps[-1], console)
     if FLAGS.metric and not corrupted:
         return _metric(run, console)
     attack = evaluation.Attack(
@@ -157,16 +161,22 @@ def _evaluate() -> int:
     )
     none = evaluation.Attack("none")
     if published:
-        none, attack = (Reference.of(run, name) for name in ("none", FLAGS.attack))
+        none, attack = (
+            Reference.of(run, name, corrupted, FLAGS.switches)
+            for name in ("none", FLAGS.attack)
+        )
         eps = [attack.in_pixels(number) for number in numbers]
     store = evaluation.Results(folder, write=is_writer())
     options = {"n": FLAGS.n, "batch_size": FLAGS.batch_size, "console": console}
-    clean = evaluation.measure(run, store, none, FLAGS.norm, [0.0], **options)
+    measure = evaluation.measure
+    if published and not corrupted:
+        measure = _measure_published
+    clean = measure(run, store, none, FLAGS.norm, [0.0], **options)
     if corrupted:
         return _corruption(run, store, attack, eps, clean, options)
     attacked = []
     if FLAGS.attack != "none":
-        attacked = evaluation.measure(run, store, attack, FLAGS.norm, eps, **options)
+        attacked = measure(run, store, attack, FLAGS.norm, eps, **options)
     console.print(table.heading(clean), soft_wrap=True, highlight=False)
     console.print(table.accuracy(clean, attacked))
     console.print(table.note(clean, attacked), soft_wrap=True, highlight=False)
@@ -174,6 +184,16 @@ def _evaluate() -> int:
         console.print(line, soft_wrap=True, highlight=False)
     console.print(f"rows in {store.path}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _measure_published(run, store, attack, norm, eps, n, batch_size, console) -> list:
+    """As `evaluation.measure`; the norm is linf, test batches are as published."""
+    from symjax.evaluation import reference
+
+    del batch_size
+    if norm != "linf":
+        raise ValueError(f"--norm {norm}: the published attacks are linf.")
+    return reference.measure(run, store, attack, eps, n, console)
 
 
 def _metric(run, console) -> int:
@@ -227,20 +247,22 @@ def _audit(run, eps: float | tuple[float, ...], console) -> int:
     from symjax import evaluation
     from symjax.attacks import ThreatModel, sanity
 
-    threat = ThreatModel(FLAGS.norm, np.asarray(eps, np.float32))
+    shared = {"n": FLAGS.n or AUDIT_IMAGES, "square_queries": FLAGS.queries}
     with console.status("") as status:
-        checks = evaluation.audit(
-            run,
-            threat,
-            n=FLAGS.n or AUDIT_IMAGES,
-            report=lambda name: status.update(name),
-            steps=FLAGS.steps or 40,
-            restarts=FLAGS.restarts,
-            step_size=FLAGS.step_size,
-            keep=FLAGS.keep,
-            loss=FLAGS.loss,
-            square_queries=FLAGS.queries,
-        )
+        shared["report"] = lambda name: status.update(name)
+        if FLAGS.protocol == "reference":
+            checks = evaluation.audit_published(run, "pgd", eps, **shared)
+        else:
+            checks = evaluation.audit(
+                run,
+                ThreatModel(FLAGS.norm, np.asarray(eps, np.float32)),
+                steps=FLAGS.steps or 40,
+                restarts=FLAGS.restarts,
+                step_size=FLAGS.step_size,
+                keep=FLAGS.keep,
+                loss=FLAGS.loss,
+                **shared,
+            )
     console.print(sanity.table(checks))
     failed = [check.name for check in checks if check.passed is False]
     verdict = (

@@ -239,7 +239,7 @@ def test_table_1_of_a_cifar10_subset_under_both_protocols(tiny, train_run, tmp_p
     images, names = corruption.source(run), ["brightness", "contrast"]
     what = {"n": 500, "names": names, "console": QUIET}
     corruption.measure(run, store, NONE, "linf", [0.0], images, **what)
-    published = Reference.of(run, "fgsm")
+    published = Reference.of(run, "fgsm", corrupted=True)
     eps = [published.in_pixels(0.01)]
     rows = corruption.measure(run, store, published, "linf", eps, images, **what)
     assert not any(row["in_ball"] for row in rows)

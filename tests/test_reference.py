@@ -1,19 +1,25 @@
-"""The published attacks on corrupted images: closed forms, rows, what they say."""
+"""The published attacks: closed forms, batch norm as published, rows, switches."""
 
+import dataclasses
+import functools
 import io
 import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
 
-from symjax import attacks, evaluation
+from symjax import attacks, evaluation, models
 from symjax.data.augment import to_unit
-from symjax.evaluation import Results, corruption
-from symjax.evaluation.reference import AS_THEY_ARE, NORMALISED, Reference
+from symjax.evaluation import Results, corruption, reference
+from symjax.evaluation import protocol as protocols
+from symjax.evaluation.protocol import PUBLISHED, PUBLISHED_CORRUPTED, SOUND, published
+from symjax.evaluation.reference import Reference
 from symjax.report import corruption as report
 from symjax.seeds import of_seed
+from symjax.training.mesh import ONE_DEVICE
 
 SHAPE = 4, 2, 2, 3
 RNG = np.random.default_rng(0)
@@ -29,8 +35,12 @@ def linear(images):
     return ((images - 0.5) / 0.5).reshape(len(images), -1) @ KERNEL
 
 
+CORRUPTED = {0.5: published("baseline", True), 1.0: published("weighted", True)}
+
+
 def attacked(name, mean, std, eps_fed):
-    attack = Reference(name, mean, std)
+    attack = Reference(name, CORRUPTED[std])
+    assert attack.fed == ((mean,), (std,))
     threat = attacks.Linf(attack.in_pixels(eps_fed))
     return attack(linear, jnp.asarray(IMAGES), jnp.asarray(LABELS), None, threat)
 
@@ -79,20 +89,174 @@ def run_of(name, mean=(0.5,), std=(0.5,)):
     return types.SimpleNamespace(experiment=types.SimpleNamespace(config=config))
 
 
-def test_what_each_net_is_fed():
-    assert [Reference.of(run_of(name), "fgsm").std for name in NORMALISED] == [0.5]
-    for name in AS_THEY_ARE:
-        attack = Reference.of(run_of(name), "pgd")
-        assert attack == Reference("pgd", 0.0, 1.0) and attack.in_pixels(0.01) == 0.01
-    assert Reference.of(run_of("baseline"), "pgd").in_pixels(0.01) == 0.005
+def test_what_each_net_is_fed_on_corruptions():
+    fed = {
+        name: Reference.of(run_of(name), "pgd", corrupted=True).fed[1]
+        for name in PUBLISHED_CORRUPTED
+    }
+    assert fed.pop("baseline") == (0.5,) and set(fed.values()) == {(1.0,)}
     with pytest.raises(ValueError, match="'equivariant': the published.*sound"):
-        Reference.of(run_of("equivariant"), "fgsm")
-    with pytest.raises(ValueError, match="trained with 0.5"):
-        Reference.of(run_of("baseline", std=(0.2, 0.2, 0.2)), "fgsm")
+        Reference.of(run_of("equivariant"), "fgsm", corrupted=True)
     with pytest.raises(ValueError, match="'apgd': the reference protocol has"):
         Reference.of(run_of("baseline"), "apgd")
+    with pytest.raises(ValueError, match=r"\['colour'\]: expected some of"):
+        Reference.of(run_of("baseline"), "pgd", switches=["colour"])
     with pytest.raises(ValueError, match="'l2': the published attacks are linf"):
-        Reference("fgsm", 0.0, 1.0)(linear, IMAGES, LABELS, None, attacks.L2(1.0))
+        attack = Reference("fgsm", published("baseline"))
+        attack(linear, IMAGES, LABELS, None, attacks.L2(1.0))
+
+
+def test_epsilons_are_of_the_input_as_each_net_has_it():
+    cifar = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    of_rs = Reference.of(run_of("parallel_rs"), "pgd")
+    of_equivariant = Reference.of(run_of("equivariant", *cifar), "pgd")
+    assert of_rs.in_pixels(0.01) == 0.005
+    assert of_equivariant.in_pixels(0.1) == pytest.approx((0.02023, 0.01994, 0.0201))
+    whole = PUBLISHED["equivariant"]
+    only_unit = Reference.of(
+        run_of("equivariant", *cifar), "pgd", False, ["clip range"]
+    )
+    assert only_unit.protocol == dataclasses.replace(SOUND, clip=whole.clip)
+    assert only_unit.in_pixels(0.1) == 0.1 and only_unit.label == "switched"
+
+
+@pytest.mark.parametrize("net", PUBLISHED)
+def test_switches_lead_from_the_sound_to_the_published_protocol(net):
+    """Each step turns one switch; the last is the published protocol."""
+    end = published(net)
+    steps = [SOUND, *(found for _, found in protocols.in_turn(SOUND, end, "pgd"))]
+    names = [name for name, _ in protocols.in_turn(SOUND, end, "pgd")]
+    assert steps[-1] == end
+    for name, before, after in zip(names, steps[:-1], steps[1:], strict=True):
+        changed = {
+            field.name
+            for field in dataclasses.fields(before)
+            if getattr(before, field.name) != getattr(after, field.name)
+        }
+        assert changed and changed <= set(protocols.SWITCHES[name])
+    alone = dict(protocols.alone(SOUND, end, "pgd"))
+    assert alone == {x: protocols.switched(SOUND, end, [x]) for x in names}
+    of_fgsm = protocols.differing(SOUND, end, "fgsm")
+    assert of_fgsm == [x for x in names if x not in ("start", "step")]
+
+
+@pytest.fixture(scope="module")
+def net():
+    """A net with batch norm, after a few made-up batches."""
+    model = models.build("baseline", depth=4, classes=3, width=0.1)
+    images = jax.random.uniform(jax.random.key(1), (12, 8, 8, 3))
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    forward = jax.jit(lambda variables, x: models.training_fn(model, variables)(x))
+    for _ in range(3):
+        _, stats = forward(variables, images)
+        variables = variables | {"batch_stats": stats}
+    labels = jnp.argmax(models.logits_fn(model, variables)(images), axis=1)
+    return model, variables, images, labels.at[0].set((labels[0] + 1) % 3)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "pgd"])
+def test_with_every_switch_sound_it_is_the_sound_attack(net, name):
+    """The loop is `attacks.fgsm` and `attacks.pgd`, image for image."""
+    model, variables, images, labels = net
+    logits_fn, threat = models.logits_fn(model, variables), attacks.Linf(0.03)
+    call = logits_fn, images, labels, jax.random.key(2), threat
+    found = jax.jit(Reference(name, SOUND, steps=5))(*call)
+    pgd = functools.partial(attacks.pgd, steps=5, restarts=3)
+    expected = jax.jit(attacks.fgsm if name == "fgsm" else pgd)(*call)
+    np.testing.assert_array_equal(found.robust, expected.robust)
+    assert threat.contains(found.images, images).all()
+    differs = np.abs(found.images - expected.images) > 1e-5
+    assert differs.mean() < 0.01  # a sign of rounding noise sends few pixels apart
+    assert not bool(found.robust[0])  # a clean error counts
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def by_hand(model, variables, images, labels, eps, batch_norm):
+    """FGSM as the protocol has it, written out; the moved statistics as well."""
+    stats = variables["batch_stats"]
+
+    def forward(fed, stats):
+        pixels = fed * 0.5 + 0.5
+        return models.training_fn(model, variables | {"batch_stats": stats})(pixels)
+
+    def loss(fed):
+        logits, moved = forward(fed, stats)
+        return jnp.sum(attacks.cross_entropy(logits, labels)), moved
+
+    fed = (images - 0.5) / 0.5
+    slope, moved = jax.grad(loss, has_aux=True)(fed)
+    fed = jnp.clip(fed + eps * jnp.sign(slope), -1, 1)
+    if batch_norm == "batch":
+        return forward(fed, stats)[0], stats
+    logits_fn = models.logits_fn(model, variables | {"batch_stats": moved})
+    return logits_fn(fed * 0.5 + 0.5), moved
+
+
+@pytest.mark.parametrize("net_name", ["parallel_rs", "equivariant"])
+def test_batch_norm_as_published(net, trained_like, net_name):
+    """Batch statistics; or averages that every pass moves, carried along."""
+    model, variables, images, labels = net
+    run = trained_like(model, variables, images, labels, net_name)
+    attack = Reference.of(run, "fgsm")
+    batch_norm = attack.protocol.batch_norm
+    assert batch_norm == {"parallel_rs": "batch", "equivariant": "moved"}[net_name]
+    store = types.SimpleNamespace(rows={}, add=None)
+    written = []
+
+    def add(cell, value, outcomes, facts):
+        store.rows[evaluation.results.cell_id(cell)] = {**cell, "value": value}
+        written.append((cell, np.asarray(outcomes["robust"])))
+
+    store.add = add
+    eps = [0.05, 0.1]
+    pixels = [attack.in_pixels(x) for x in eps]
+    quiet = Console(file=io.StringIO())
+    rows = reference.measure(run, store, attack, pixels, console=quiet)
+    assert [row["eps"] for row in rows] == [0.025, 0.05]
+    now = variables
+    for (cell, robust), radius in zip(written, eps, strict=True):
+        parts = []
+        for first in range(0, 12, 8):  # batches of 8 and 4
+            batch = slice(first, first + 8)
+            x = np.rint(images[batch] * 255) / 255
+            found = by_hand(model, now, x, labels[batch], radius, batch_norm)
+            parts.append(np.asarray(attacks.is_correct(found[0], labels[batch])))
+            now = now | {"batch_stats": found[1]}
+        np.testing.assert_array_equal(robust, np.concatenate(parts))
+        assert cell["batch_norm"] == batch_norm and cell["test_batch"] == 8
+    before = [cell.get("eps_series") for cell, _ in written]
+    assert before == ([[0.025], [0.025, 0.05]] if batch_norm == "moved" else [None] * 2)
+    first = jax.tree.leaves(variables["batch_stats"])[0]
+    same = np.array_equal(first, jax.tree.leaves(now["batch_stats"])[0])
+    assert same == (batch_norm == "batch")
+    count = len(written)
+    reference.measure(run, store, attack, pixels, console=quiet)
+    assert len(written) == count  # measured once
+
+
+@pytest.fixture
+def trained_like(monkeypatch):
+    """A run of one seed, made of a net and images; test batches of 8."""
+    monkeypatch.setattr(reference, "TEST_BATCH", 8)
+
+    def make(model, variables, images, labels, name):
+        test = types.SimpleNamespace(
+            images=np.rint(np.asarray(images) * 255).astype(np.uint8),
+            labels=np.asarray(labels, np.int32),
+        )
+        run = run_of(name)
+        experiment = run.experiment
+        experiment.config.to_dict = lambda: {}
+        experiment.dataset = types.SimpleNamespace(test=test, name="none", sha256="0")
+        experiment.model, experiment.layout = model, ONE_DEVICE
+        experiment.keys = jax.random.split(jax.random.key(0), 1)
+        state = {x: jax.tree.map(lambda y: y[None], variables[x]) for x in variables}
+        run.state = types.SimpleNamespace(**state)
+        run.seeds, run.diverged = [0], [False]
+        run.identity = lambda: {"run": name}
+        return run
+
+    return make
 
 
 def test_rows_say_the_protocol_and_tables_keep_it_apart(trained, tmp_path):
@@ -101,7 +265,7 @@ def test_rows_say_the_protocol_and_tables_keep_it_apart(trained, tmp_path):
     images = corruption.source(run, "made")
     quiet = Console(file=io.StringIO())
     what = {"n": 24, "names": ["contrast"], "console": quiet}
-    attack = Reference.of(run, "fgsm")
+    attack = Reference.of(run, "fgsm", corrupted=True)
     call = run, store, attack, "linf", [attack.in_pixels(0.03)], images
     rows = corruption.measure(*call, **what)
     clean = evaluation.measure(

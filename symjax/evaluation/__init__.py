@@ -1,9 +1,18 @@
 """Where trained nets and attacks meet: runs, rows, tables."""
 
 from symjax.evaluation.attack import Attack
-from symjax.evaluation.audit import audit
+from symjax.evaluation.audit import audit, audit_published
 from symjax.evaluation.measurement import measure
 from symjax.evaluation.results import Results
 from symjax.evaluation.run import Run, RunNotFoundError, newest
 
-__all__ = ["Attack", "Results", "Run", "RunNotFoundError", "audit", "measure", "newest"]
+__all__ = [
+    "Attack",
+    "Results",
+    "Run",
+    "RunNotFoundError",
+    "audit",
+    "audit_published",
+    "measure",
+    "newest",
+]

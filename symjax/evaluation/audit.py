@@ -1,17 +1,22 @@
-"""The sanity audit of a trained run: its first seed's net, and PGD as it is set.
+"""The sanity audit of a trained run: its first seed's net, and how it is attacked.
 
-checks = audit(run, attacks.Linf(8 / 255), n=200)
+checks = audit(run, attacks.Linf(8 / 255), n=200)                 # PGD as it is set
+checks = audit_published(run, "pgd", 0.01)                        # as was published
 """
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.tree_util import Partial
 
 from symjax import models, seeds
-from symjax.attacks import ThreatModel, sanity
+from symjax.attacks import AttackResult, ThreatModel, sanity
 from symjax.data.augment import to_unit
 from symjax.evaluation.measurement import first_images
+from symjax.evaluation.reference import Reference
 from symjax.evaluation.run import Run
 from symjax.seeds import Stream, stream
 
@@ -34,13 +39,8 @@ def audit(
       ValueError: as `attacks.sanity.audit`; if the test split has fewer than n images;
         or if the first seed diverged.
     """
-    if run.diverged[0]:
-        raise ValueError(
-            f"{run.folder}: seed {run.seeds[0]} diverged; audit another run."
-        )
+    nets = _nets(run, run.logits_fns)
     images, labels = first_images(run, n)
-    nets = [seeds.of_seed(run.logits_fns, index) for index in range(len(run.seeds))]
-    others = [net for net, lost in zip(nets, run.diverged, strict=True) if not lost]
     key = seeds.of_seed(run.experiment.keys, 0)
     wide = run.experiment.model.clone(dtype=jnp.float64)
     variables = seeds.of_seed(run.state.variables, 0)
@@ -50,8 +50,86 @@ def audit(
         labels,
         stream(key, Stream.EVALUATION_ATTACK),
         threat,
-        peers=others[1:],
+        peers=nets[1:],
         logits_fn_float64=models.logits_fn(wide, variables),
         group=run.experiment.model.group.grid.group,
         **options,
     )
+
+
+UNIT = "epsilon in pixel units"
+
+
+def audit_published(
+    run: Run, name: str, eps: float, n: int = 200, **options: Any
+) -> list[sanity.Check]:
+    """Puts a published attack to the checks, and its epsilon to one more.
+
+    Where batch norm looks at the batch, so does the net that is audited; where the
+    attack moves the averages, that is the net as it is attacked.
+
+    Args:
+      run, n: as in `audit`.
+      name: "pgd", or "fgsm".
+      eps: in the published unit.
+      **options: of `attacks.sanity.audit`.
+
+    Returns, raises: as `audit`, and as `Reference.of`.
+    """
+    attack = Reference.of(run, name)
+    nets = run.logits_fns
+    if attack.protocol.batch_norm != "running":
+        inner = models.training_fn(run.experiment.model, run.state.variables)
+        nets = Partial(_logits_alone, inner)
+        running = dataclasses.replace(attack.protocol, batch_norm="running")
+        attack = dataclasses.replace(attack, protocol=running)
+    net, *others = _nets(run, nets)
+    images, labels = first_images(run, n)
+    key = seeds.of_seed(run.experiment.keys, 0)
+    radius = attack.in_pixels(eps)
+    checks = sanity.audit(
+        net,
+        np.asarray(to_unit(images)),
+        labels,
+        stream(key, Stream.EVALUATION_ATTACK),
+        ThreatModel("linf", np.asarray(radius, np.float32)),
+        peers=others,
+        attack=_AsPublished(attack),
+        **{"steps": attack.steps, "keep": attack.protocol.keep} | options,
+    )
+    return [_unit(eps, radius), *checks]
+
+
+def _unit(eps: float, radius: float | tuple[float, ...]) -> sanity.Check:
+    """The ball in pixels is the one that the number names."""
+    share = float(np.min(radius)) / eps
+    detail = f"of the epsilon that is said, {eps:g}, the part that pixels can move"
+    return sanity.Check(UNIT, share >= 1, share, ">= 1", "symjax", detail)
+
+
+@dataclasses.dataclass(frozen=True)
+class _AsPublished:
+    """Takes PGD's arguments; its own settings stand, but for the steps."""
+
+    attack: Reference
+
+    def __call__(
+        self, logits_fn, images, labels, key, threat, steps, step_size, restarts, loss,
+        keep,
+    ) -> AttackResult:  # fmt: skip
+        attack = dataclasses.replace(self.attack, steps=steps)
+        return attack(logits_fn, images, labels, key, threat)
+
+
+def _logits_alone(net: Partial, images: Array) -> Array:
+    return net(images)[0]
+
+
+def _nets(run: Run, nets: Partial) -> list[Partial]:
+    """Those of the seeds that did not diverge, the first seed's first."""
+    if run.diverged[0]:
+        raise ValueError(
+            f"{run.folder}: seed {run.seeds[0]} diverged; audit another run."
+        )
+    alive = np.flatnonzero(~run.diverged).tolist()
+    return [seeds.of_seed(nets, index) for index in alive]

@@ -20,10 +20,8 @@ from rich.progress import Progress
 from symjax import attacks
 from symjax.data import cifar_c, corruptions
 from symjax.data.dataset import Split
-from symjax.evaluation.attack import Attack
-from symjax.evaluation.measurement import Tested, first_images
+from symjax.evaluation.measurement import Attacking, Tested, first_images
 from symjax.evaluation.measurement import measure as measure_images
-from symjax.evaluation.reference import Reference
 from symjax.evaluation.results import Results, Row
 from symjax.evaluation.run import Run
 
@@ -126,7 +124,7 @@ def named(beginning: str) -> list[str]:
 def measure(
     run: Run,
     store: Results,
-    attack: Attack | Reference,
+    attack: Attacking,
     norm: attacks.Norm,
     eps: Sequence[float | tuple[float, ...]],
     images: Made | Published,

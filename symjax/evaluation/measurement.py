@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -18,8 +18,7 @@ from symjax import attacks
 from symjax.attacks import ThreatModel
 from symjax.data.augment import to_unit
 from symjax.evaluation import provenance
-from symjax.evaluation.attack import DRIVEN, Attack
-from symjax.evaluation.reference import Reference
+from symjax.evaluation.attack import DRIVEN
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.table import format_eps
@@ -30,6 +29,64 @@ from symjax.training.mesh import Layout
 OUTCOMES = ("robust", "distance", "queries", "gradients")  # saved for every image
 DRIVEN_OUTCOMES = (*OUTCOMES, "broken_by", "rejected", "images")
 UNCORRUPTED = {"corruption": None, "severity": 0}
+
+
+class Attacking(Protocol):
+    """An attack on one seed's net, static in a program: `Attack`, `Reference`."""
+
+    name: str
+
+    @property
+    def driven(self) -> bool: ...
+
+    def __call__(self, logits_fn, images, labels, key, threat) -> Any: ...
+
+    def identity(self) -> dict[str, Any]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What all images came to, of all seeds.
+
+    Attributes:
+      images: by name, `[S, n]` each.
+      in_ball: `[S]`.
+      seconds, batch_size: how they were come by.
+    """
+
+    images: Mapping[str, np.ndarray]
+    in_ball: Sequence[bool]
+    seconds: float
+    batch_size: int
+
+
+class Collected:
+    """Batches of outcomes, until all images are there.
+
+    Args:
+      run: whose seeds they are of.
+      threat: ball and bounds in which images are expected.
+    """
+
+    def __init__(self, run: Run, threat: ThreatModel):
+        self._began = time.perf_counter()
+        self._threat, self._parts = threat, []
+        self._inside = np.ones(len(run.seeds), bool)
+
+    def add(self, fields: Mapping[str, np.ndarray], clean: np.ndarray) -> None:
+        """A batch: "images" and `OUTCOMES`, `[S, B, ...]`; the images, `[B, ...]`."""
+        contains = self._threat.contains
+        self._inside &= [contains(x, clean).all() for x in fields["images"]]
+        self._parts.append({name: fields[name] for name in OUTCOMES})
+
+    def outcome(self, batch_size: int) -> Outcome:
+        """All of them."""
+        whole = {
+            name: np.concatenate([part[name] for part in self._parts], axis=1)
+            for name in OUTCOMES
+        }
+        seconds = round(time.perf_counter() - self._began, 3)
+        return Outcome(whole, self._inside.tolist(), seconds, batch_size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +106,7 @@ class Tested:
 
 
 @functools.cache
-def _program(attack: Attack | Reference, layout: Layout):
+def _program(attack: Attacking, layout: Layout):
     """One program an attack: a sweep over eps, and another run, compile nothing."""
 
     def attack_one_seed(logits_fn, images, labels, key, index, threat):
@@ -64,7 +121,7 @@ def _program(attack: Attack | Reference, layout: Layout):
 def measure(
     run: Run,
     store: Results,
-    attack: Attack | Reference,
+    attack: Attacking,
     norm: attacks.Norm,
     eps: Sequence[float | tuple[float, ...]],
     n: int = 0,
@@ -103,7 +160,8 @@ def measure(
     with Progress(console=console or Console(stderr=True), transient=True) as progress:
         for radius in eps:
             cells = [
-                _identity(run, attack, norm, radius, tested.n, seed) | dict(tested.says)
+                identity(run.identity(), attack, norm, radius, tested.n, seed)
+                | dict(tested.says)
                 for seed in run.seeds
             ]
             if any(cell_id(cell) not in store.rows for cell in cells):
@@ -115,12 +173,12 @@ def measure(
                     unfinished = store.unfinished(cells)
                     tell = functools.partial(_tell, progress, task, text)
                     outcome = _drive(run, attack, threat, *split, unfinished, tell)
-                    _write(store, run, cells, outcome)
+                    write(store, run, cells, outcome)
                     store.finish(cells)
                 else:
                     step = functools.partial(progress.advance, task)
                     outcome = _attack(run, attack, threat, *split, step)
-                    _write(store, run, cells, outcome)
+                    write(store, run, cells, outcome)
             rows += [store.rows[cell_id(cell)] for cell in cells]
     return rows
 
@@ -137,9 +195,23 @@ def first_images(run: Run, n: int) -> tuple[np.ndarray, np.ndarray]:
     return test.images[:count], test.labels[:count]
 
 
-def _identity(run, attack, norm, eps, n, seed) -> dict[str, Any]:
+def identity(
+    run: Mapping[str, Any],
+    attack: Attacking,
+    norm: attacks.Norm,
+    eps: float | tuple[float, ...],
+    n: int,
+    seed: int,
+) -> dict[str, Any]:
+    """What a row of clean test images says was measured; its hash is the cell id.
+
+    Args:
+      run: what it says of the run, see `evaluation.run.identity`.
+      attack, norm, eps, n: as in `measure`; n is the number of images.
+      seed: the seed.
+    """
     return {
-        **run.identity(),
+        **run,
         "protocol": "sound",
         **attack.identity(),
         "split": "test",
@@ -152,35 +224,22 @@ def _identity(run, attack, norm, eps, n, seed) -> dict[str, Any]:
     }
 
 
-def _attack(run, attack, threat, images, labels, batch_size, advance) -> dict[str, Any]:
-    """Outcomes of all images, `[S, n]` each, and how they were come by."""
-    began = time.perf_counter()
+def _attack(run, attack, threat, images, labels, batch_size, advance) -> Outcome:
+    """All images, batch by batch."""
     batches = -(-len(images) // batch_size)
     batch_size = -(-len(images) // batches)  # even batches: little to pad
-    outcomes, inside = [], np.ones(len(run.seeds), bool)
+    collected = Collected(run, threat)
     for index in range(batches):
         batch = slice(index * batch_size, (index + 1) * batch_size)
         result = _one_batch(
             run, attack, threat, images[batch], labels[batch], batch_size, index
         )
-        clean = np.asarray(to_unit(images[batch]))
-        inside &= [threat.contains(x, clean).all() for x in result["images"]]
-        outcomes.append(result)
-        advance(len(clean))
-    whole = {
-        name: np.concatenate([part[name] for part in outcomes], axis=1)
-        for name in OUTCOMES
-    }
-    seconds = round(time.perf_counter() - began, 3)
-    return {
-        "outcomes": whole,
-        "in_ball": inside,
-        "seconds": seconds,
-        "batch_size": batch_size,
-    }
+        collected.add(result, np.asarray(to_unit(images[batch])))
+        advance(len(labels[batch]))
+    return collected.outcome(batch_size)
 
 
-def _drive(run, attack, threat, images, labels, batch_size, folder, tell) -> dict:
+def _drive(run, attack, threat, images, labels, batch_size, folder, tell) -> Outcome:
     """As `_attack`, for those that the host drives; goes on from what `folder` has."""
     if jax.process_count() > 1:
         raise ValueError(f"{attack.name} runs in one process: start a single one.")
@@ -203,12 +262,12 @@ def _drive(run, attack, threat, images, labels, batch_size, folder, tell) -> dic
         folder=folder,
         report=tell,
     )
-    return {
-        "outcomes": {name: getattr(result, name) for name in DRIVEN_OUTCOMES},
-        "in_ball": [threat.contains(x, clean).all() for x in result.images],
-        "seconds": round(time.perf_counter() - began, 3),
-        "batch_size": batch_size,
-    }
+    return Outcome(
+        images={name: getattr(result, name) for name in DRIVEN_OUTCOMES},
+        in_ball=[threat.contains(x, clean).all() for x in result.images],
+        seconds=round(time.perf_counter() - began, 3),
+        batch_size=batch_size,
+    )
 
 
 def _tell(progress, task, text: str, now: attacks.Progress) -> None:
@@ -241,18 +300,24 @@ def origin(run: Run) -> dict[str, Any]:
     }
 
 
-def _write(store: Results, run: Run, cells, outcome) -> None:
+def write(
+    store: Results,
+    run: Run,
+    cells: Sequence[Mapping[str, Any]],
+    outcome: Outcome,
+) -> None:
+    """Writes the rows of these cells, a seed each, that the store does not hold."""
     common = {
-        "batch_size": outcome["batch_size"],
-        "seconds_all_seeds": outcome["seconds"],
+        "batch_size": outcome.batch_size,
+        "seconds_all_seeds": outcome.seconds,
         **origin(run),
     }
     for index, cell in enumerate(cells):
         if cell_id(cell) in store.rows:
             continue
-        of_seed = {name: values[index] for name, values in outcome["outcomes"].items()}
+        of_seed = {name: values[index] for name, values in outcome.images.items()}
         facts = {
-            "in_ball": bool(outcome["in_ball"][index]),
+            "in_ball": bool(outcome.in_ball[index]),
             "diverged": bool(run.diverged[index]),
         }
         if "broken_by" in of_seed:

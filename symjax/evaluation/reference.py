@@ -1,49 +1,70 @@
-"""Attacks on corrupted images as they were published (paper, Table 1).
+"""The published attacks, and those between them and sound ones (`protocol`'s switches).
 
-    attack = Reference.of(run, "fgsm")
-    corruption.measure(run, store, attack, "linf", [attack.in_pixels(0.01)], images)
+    attack = Reference.of(run, "pgd")                     # as published for its net
+    reference.measure(run, store, attack, [attack.in_pixels(0.01)])
 
-Not a sound protocol: it is there so that published numbers can be made again. It
-differs from `evaluation.Attack` in four ways. The baseline alone is fed normalised
-images; the other nets are fed [0, 1] though they were trained on [-1, 1], and see half
-the contrast on a grey ground. The epsilon is in units of what the net is fed. What is
-fed is clipped to [0, 1] after each step, which turns every normalised value that is
-darker than mid-grey to mid-grey and so leaves the ball. PGD starts at the image and
-gives its last iterate. Batch norm uses its running averages, as in a sound protocol.
+Not a sound protocol: it is there so that published numbers can be made again, and taken
+apart. The epsilon is in units of what the net is fed, which is clipped to a range that
+is not that of valid pixels, so that images leave the ball; batch norm may look at the
+batch, or at averages that the attack moves. Then an image's outcome depends on the
+others and on what was attacked before, and `measure` carries the averages along.
 """
 
 import dataclasses
+import functools
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from rich.console import Console
+from rich.progress import Progress
 
-from symjax import attacks
+from symjax import attacks, models
 from symjax.attacks import AttackResult, ThreatModel
+from symjax.attacks.losses import largest_margin
 from symjax.attacks.result import LogitsFn
+from symjax.data.augment import to_unit
+from symjax.evaluation import measurement
+from symjax.evaluation.measurement import OUTCOMES, UNCORRUPTED, Outcome, Tested
+from symjax.evaluation.protocol import (
+    SOUND,
+    TEST_BATCH,
+    Protocol,
+    published,
+    switched,
+)
+from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
+from symjax.seeds import Stream, stream
+from symjax.training.mesh import Layout
 
-NORMALISED = ("baseline",)
-AS_THEY_ARE = ("cascaded", "parallel_rot", "parallel_rs", "weighted")
 NAMES = ("none", "fgsm", "pgd")
-CLIP = (0.0, 1.0)
-STEP, STEPS = 0.01, 40
-MEAN, STD = 0.5, 0.5
+
+Values = tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """A published attack on one net; static in the program, called as `Attack` is.
+    """An attack under a protocol; static in the program, called as `Attack` is.
 
     Attributes:
       name: one of `NAMES`.
-      mean, std: the net is fed `(image - mean) / std`; 0 and 1: the image as it is.
+      protocol: where the switches stand.
+      mean, std: normalisation that the net was trained with, one value or one a
+        channel.
+      label: what a row says of the protocol.
+      steps: of PGD.
     """
 
     name: str
-    mean: float
-    std: float
+    protocol: Protocol
+    mean: Values = (0.5,)
+    std: Values = (0.5,)
+    label: str = "reference"
+    steps: int = 40
 
     driven: ClassVar[bool] = False
 
@@ -54,30 +75,44 @@ class Reference:
             )
 
     @classmethod
-    def of(cls, run: Run, name: str) -> "Reference":
+    def of(
+        cls,
+        run: Run,
+        name: str,
+        corrupted: bool = False,
+        switches: Sequence[str] | None = None,
+    ) -> "Reference":
         """The attack as it was published for this run's net.
 
+        Args:
+          run: the trained run.
+          name: one of `NAMES`.
+          corrupted: on corrupted images.
+          switches: those of `protocol.SWITCHES` that stand as published, the others as
+            in a sound protocol; None: all.
+
         Raises:
-          ValueError: if it is none of Table 1's nets, was not trained on [-1, 1], or
-            for another attack.
+          ValueError: if there is none for the net, or for another attack or switch.
         """
         config = run.experiment.config.model
-        if config.name not in (*NORMALISED, *AS_THEY_ARE):
-            raise ValueError(
-                f"net {config.name!r}: the published attacks on corruptions are of "
-                f"{sorted((*NORMALISED, *AS_THEY_ARE))}; take --protocol sound."
-            )
-        if {*config.mean} != {MEAN} or {*config.std} != {STD}:
-            raise ValueError(
-                f"mean {config.mean}, std {config.std}: the published nets were "
-                f"trained with {MEAN} and {STD}; take --protocol sound."
-            )
-        fed = (MEAN, STD) if config.name in NORMALISED else (0.0, 1.0)
-        return cls(name, *fed)
+        whole = published(config.name, corrupted)
+        normalisation = tuple(config.mean), tuple(config.std)
+        if switches is None:
+            return cls(name, whole, *normalisation)
+        between = switched(SOUND, whole, switches)
+        return cls(name, between, *normalisation, "switched")
 
-    def in_pixels(self, eps: float) -> float:
-        """A radius in units of what the net is fed, in pixel units."""
-        return eps * self.std
+    @property
+    def fed(self) -> tuple[Values, Values]:
+        """Mean and standard deviation: the net is fed `(image - mean) / std`."""
+        if self.protocol.fed == "raw":
+            return (0.0,), (1.0,)
+        return self.mean, self.std
+
+    def in_pixels(self, eps: float) -> float | Values:
+        """A radius of the protocol in pixel units, one a channel where they differ."""
+        unit = "pixel" if self.protocol.eps_unit == "pixel" else "normalized"
+        return attacks.in_pixels(eps, unit, self.fed[1])
 
     def __call__(
         self,
@@ -90,64 +125,284 @@ class Reference:
         """Images `[B, H, W, C]` in [0, 1] to an `AttackResult` in the same units.
 
         Args:
-          logits_fn: normalises [0, 1] images by `MEAN` and `STD` itself, as ours do.
-          images, labels: as of every attack; those that are misclassified are attacked
-            as well, and count by what is predicted in the end.
-          key: not used.
+          logits_fn: normalises [0, 1] images by `mean` and `std` itself, as ours do.
+          images, labels: as of every attack.
+          key: of the random starts.
           threat: linf; its eps in pixel units. Its bounds are not used.
 
         Raises:
-          ValueError: for another norm.
+          ValueError: for another norm, or if batch norm does not use the averages of
+            training, for which there is `measure`.
         """
-        del key
+        if self.protocol.batch_norm != "running":
+            raise ValueError(
+                f"batch norm {self.protocol.batch_norm!r}: such a net is no function "
+                "of an image; use evaluation.reference.measure."
+            )
+
+        def forward(images, state, attacking):
+            return logits_fn(images), state
+
+        return self.attack(forward, (), images, labels, key, threat)[0]
+
+    def attack(
+        self, forward, state, images: Array, labels: Array, key: Array, threat
+    ) -> tuple[AttackResult, Any]:
+        """As the call, of a net with a state.
+
+        Args:
+          forward: `(images in [0, 1], state, attacking) -> (logits, state)`.
+          state: of the net.
+
+        Returns:
+          The result, and the net's state after it.
+        """
         if threat.norm != "linf":
             raise ValueError(f"norm {threat.norm!r}: the published attacks are linf.")
+        mean, std, own_mean, own_std = map(_spread, (*self.fed, self.mean, self.std))
+        eps, low, high = (
+            _spread(x) for x in (threat.eps, *(self.protocol.clip or (0.0, 1.0)))
+        )
+        if self.protocol.clip is None:  # of valid pixels
+            low, high = (low - mean) / std, (high - mean) / std
+        inner = ThreatModel("linf", eps / std, (low, high))
 
-        def logits(fed):
-            return logits_fn(fed * STD + MEAN)
+        def of_fed(fed, state, attacking):
+            return forward(fed * own_std + own_mean, state, attacking)
 
-        start = (images - self.mean) / self.std
-        eps = jnp.asarray(threat.eps) / self.std
-        found = self._attacked(logits, start, labels, eps)
-        moved = found * self.std + self.mean
-        steps = {"none": 0, "fgsm": 1, "pgd": STEPS}[self.name]
-        count = jnp.full(len(images), steps, jnp.int32)
-        robust = attacks.is_correct(logits(found), labels)
-        distance = threat.distance(moved, images)
-        return AttackResult(moved, robust, distance, count + 1, count)
+        start = (images - mean) / std
+        found, state = self._search(of_fed, state, start, labels, key, inner)
+        logits, _ = of_fed(found, state, False)
+        moved = jnp.where(found == start, images, found * std + mean)
+        count = jnp.full(len(images), self._steps, jnp.int32)
+        result = AttackResult(
+            images=moved,
+            robust=attacks.is_correct(logits, labels),
+            distance=threat.distance(moved, images),
+            queries=count * self._restarts + 1,
+            gradients=count * self._restarts,
+        )
+        return result, state
 
-    def _attacked(self, logits, start: Array, labels: Array, eps: Array) -> Array:
-        """What the net is fed in the end."""
+    @property
+    def _steps(self) -> int:
+        return {"none": 0, "fgsm": 1, "pgd": self.steps}[self.name]
 
-        def loss(fed):
-            return jnp.sum(attacks.cross_entropy(logits(fed), labels))
+    @property
+    def _restarts(self) -> int:
+        return self.protocol.restarts if self.name == "pgd" else 1
 
-        def move(_, fed):
-            delta = fed + step * jnp.sign(jax.grad(loss)(fed)) - start
-            return jnp.clip(start + jnp.clip(delta, -eps, eps), *CLIP)
+    def _search(self, forward, state, start, labels, key, threat: ThreatModel):
+        """What the net is fed in the end, and its state."""
 
+        def total(fed, state):
+            logits, state = forward(fed, state, True)
+            loss = jnp.sum(attacks.cross_entropy(logits, labels))
+            return loss, (largest_margin(logits, labels), state)
+
+        gradient = jax.grad(total, has_aux=True)
         if self.name == "none":
-            return start
+            return start, state
         if self.name == "fgsm":
-            step = eps
-            return move(0, start)
-        step = STEP
-        return jax.lax.fori_loop(0, STEPS, move, start)
+            slope, (margin, state) = gradient(start, state)
+            moved = threat.project(threat.ascend(start, slope, threat.eps), start)
+            if self.protocol.keep == "best":
+                moved = jnp.where(_spread(margin >= 0, 0), start, moved)
+            return moved, state
+        return self._pgd(forward, gradient, state, start, labels, key, threat)
+
+    def _pgd(self, forward, gradient, state, start, labels, key, threat):
+        step = self.protocol.step
+        if step is None:
+            step = 2.5 / self.steps * threat.eps
+        best_of_all = self.protocol.keep == "best"
+
+        def larger(best, fed, margin):
+            better = margin > best[1]
+            return (
+                jnp.where(_spread(better, 0), fed, best[0]),
+                jnp.where(better, margin, best[1]),
+            )
+
+        def move(_, carry):
+            fed, best, state = carry
+            slope, (margin, state) = gradient(fed, state)
+            if best_of_all:
+                best = larger(best, fed, margin)
+            moved = threat.ascend(fed, jnp.nan_to_num(slope), step)
+            return threat.project(moved, start), best, state
+
+        def walk(index, carry):
+            best, state = carry
+            fed = start
+            if self.protocol.start == "uniform":
+                fed = threat.start(jax.random.fold_in(key, index), start)
+            walked = fed, best, state
+            fed, best, state = jax.lax.fori_loop(0, self.steps, move, walked)
+            if not best_of_all and self._restarts == 1:
+                return (fed, best[1]), state
+            logits, state = forward(fed, state, True)
+            return larger(best, fed, largest_margin(logits, labels)), state
+
+        margin = jnp.full(len(start), -jnp.inf)
+        if best_of_all:
+            logits, state = forward(start, state, True)
+            margin = largest_margin(logits, labels)
+        carry = (start, margin), state
+        (found, _), state = jax.lax.fori_loop(0, self._restarts, walk, carry)
+        return found, state
 
     def identity(self) -> dict[str, Any]:
         """What a results row says: the attack, and each switch of the protocol."""
-        pgd, none = self.name == "pgd", self.name == "none"
-        return {
+        pgd, none, protocol = self.name == "pgd", self.name == "none", self.protocol
+        mean, std = (_plain(values) for values in self.fed)
+        clip = list(protocol.clip) if protocol.clip else "valid"
+        step: Any = "2.5 eps / steps"
+        if protocol.step is not None:
+            step = _plain(tuple(protocol.step * value for value in self.fed[1]))
+        says = {
             "attack": self.name,
-            "steps": None if none else STEPS if pgd else 1,
-            "step_size": STEP * self.std if pgd else None,
-            "restarts": 1 if pgd else None,
-            "start": None if none else "image",
+            "steps": None if none else self._steps,
+            "step_size": step if pgd else None,
+            "restarts": protocol.restarts if pgd else None,
+            "start": None if none else protocol.start if pgd else "image",
             "loss": None if none else "cross_entropy",
-            "keep": "last" if pgd else None,
-            "protocol": "reference",
-            "input_mean": self.mean,
-            "input_std": self.std,
-            "input_clip": None if none else list(CLIP),
-            "batch_norm": "running",
+            "keep": protocol.keep if pgd or protocol.keep == "best" else None,
+            "protocol": self.label,
+            "input_mean": mean,
+            "input_std": std,
+            "input_clip": None if none else clip,
+            "batch_norm": protocol.batch_norm,
         }
+        if protocol.batch_norm != "running":
+            says["test_batch"] = TEST_BATCH
+        return says
+
+
+def measure(
+    run: Run,
+    store: Results,
+    attack: Reference,
+    eps: Sequence[float | Values],
+    n: int = 0,
+    console: Console | None = None,
+    tested: Tested | None = None,
+) -> list[Row]:
+    """As `evaluation.measure`, for any protocol; test batches hold 128 images.
+
+    Where an attack moves the averages, they are those of training before the first
+    batch of the first epsilon, and a row says the epsilons that came before its own:
+    all are measured again if one is missing.
+
+    Args:
+      run, store, n, console, tested: as in `evaluation.measure`.
+      attack: of `Reference.of`.
+      eps: radii in pixel units, in the order in which they are measured.
+
+    Returns:
+      One row a seed and eps, in the order of `eps`, then of the seeds.
+    """
+    if attack.protocol.batch_norm == "running":
+        call = run, store, attack, "linf", eps, n
+        return measurement.measure(*call, console=console, tested=tested)
+    if tested is None:
+        first = measurement.first_images(run, n)
+        tested = Tested(UNCORRUPTED, lambda: first, len(first[0]))
+    cells = [cells_of(run, attack, eps[: i + 1], tested) for i in range(len(eps))]
+    missing = [any(cell_id(cell) not in store.rows for cell in of) for of in cells]
+    carries = attack.protocol.batch_norm == "moved"
+    stats = run.state.batch_stats
+    with Progress(console=console or Console(stderr=True), transient=True) as progress:
+        for index, radius in enumerate(eps):
+            if not (any(missing[index:]) if carries else missing[index]):
+                continue
+            text = f"{attack.name}, eps {measurement.format_eps(radius)}"
+            task = progress.add_task(text, total=tested.n)
+            step = functools.partial(progress.advance, task)
+            outcome, after = _all_batches(run, attack, radius, stats, tested, step)
+            stats = after if carries else stats
+            measurement.write(store, run, cells[index], outcome)
+    return [store.rows[cell_id(cell)] for of in cells for cell in of]
+
+
+def cells_of(
+    run: Run, attack: Reference, eps: Sequence[float | Values], tested: Tested
+) -> list[dict[str, Any]]:
+    """Identities of the rows of the last radius, a seed each, after those before."""
+    return [
+        with_series(
+            measurement.identity(
+                run.identity(), attack, "linf", eps[-1], tested.n, seed
+            )
+            | dict(tested.says),
+            attack,
+            eps,
+        )
+        for seed in run.seeds
+    ]
+
+
+def with_series(identity: dict[str, Any], attack: Reference, eps) -> dict[str, Any]:
+    """An identity that says the radii measured before, where they matter."""
+    if attack.protocol.batch_norm != "moved" or attack.name == "none":
+        return identity
+    return identity | {"eps_series": [_plain(x) for x in eps]}
+
+
+def _all_batches(
+    run, attack, radius, stats, tested: Tested, advance
+) -> tuple[Outcome, Any]:
+    """Outcomes of all images in order, and the averages after the last batch."""
+    images, labels = tested.take()
+    layout = run.experiment.layout
+    program = _program(attack, run.experiment.model, layout)
+    threat = ThreatModel("linf", np.asarray(radius, np.float32))
+    collected = measurement.Collected(run, threat)
+    for index, first in enumerate(range(0, len(images), TEST_BATCH)):
+        batch = slice(first, first + TEST_BATCH)
+        given = layout.put((images[batch], labels[batch]))
+        with jax.default_matmul_precision("highest"):  # no tf32
+            call = run.state.params, stats, *given, run.experiment.keys, index, threat
+            result, stats = program(*call)
+        names = ("images", *OUTCOMES)
+        fields = {name: np.asarray(getattr(result, name)) for name in names}
+        collected.add(fields, np.asarray(to_unit(images[batch])))
+        advance(len(images[batch]))
+    return collected.outcome(TEST_BATCH), stats
+
+
+@functools.cache
+def _program(attack: Reference, model: models.Net, layout: Layout):
+    """One program an attack and net, for each size of batch."""
+    batch_norm = attack.protocol.batch_norm
+
+    def one_seed(params, stats, images, labels, key, index, threat):
+        key = stream(key, Stream.EVALUATION_ATTACK, index)
+
+        def forward(images, stats, attacking):
+            variables = {"params": params, "batch_stats": stats}
+            if not attacking and batch_norm == "moved":
+                return models.logits_fn(model, variables)(images), stats
+            logits, moved = models.training_fn(model, variables)(images)
+            return logits, moved if batch_norm == "moved" else stats
+
+        call = to_unit(images), labels, key, threat
+        return attack.attack(forward, stats, *call)
+
+    axes = (0, 0, None, None, 0, None, None)
+    attacked = layout.over_seeds(one_seed, axes)
+    return layout.jit(attacked, layout.everywhere)
+
+
+def _spread(values: Any, axis: int = -1) -> Array:
+    """A scalar or `[C]` (`[B]` with axis 0) against `[B, H, W, C]`."""
+    shape = [1, 1, 1, 1]
+    shape[axis] = -1
+    return jnp.reshape(jnp.asarray(values), shape)
+
+
+def _plain(values: Any) -> Any:
+    """One number where all are equal, else a list, as rows say it."""
+    if not isinstance(values, tuple | list):
+        return values
+    return values[0] if len(set(values)) == 1 else list(values)

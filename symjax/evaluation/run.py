@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax import models
+from symjax.models import Net
 from symjax.training import experiment as experiments
 from symjax.training.checkpoint import Checkpoints
-from symjax.training.experiment import Experiment
+from symjax.training.experiment import Config, Experiment
 from symjax.training.mesh import to_host
 from symjax.training.state import STILL_FINITE, TrainState
 
@@ -116,17 +117,29 @@ class Run:
 
     def identity(self) -> dict[str, Any]:
         """What a results row says of the run; seed and measurement come on top."""
-        config = self.experiment.config
-        return {
-            "run": self.folder.name,
-            "model": config.model.name,
-            "depth": config.model.depth,
-            "width": config.model.width,
-            "trunk": config.model.trunk,
-            "group": str(self.experiment.model.group),
-            "basis": self.experiment.model.basis,
-            "training": config.training.mode,
-            "epoch": self.epoch,
-            "dataset": config.dataset.name,
-            "dtype": jnp.dtype(self.experiment.model.dtype).name,
-        }
+        config, model = self.experiment.config, self.experiment.model
+        return identity(self.folder.name, config, model, self.epoch)
+
+
+def identity(name: str, config: Config, model: Net, epoch: int) -> dict[str, Any]:
+    """What a results row says of a run; known before it is trained.
+
+    Args:
+      name: of the run, that is of its folder.
+      config: as `configs/base.py` declares it.
+      model: the net that it describes.
+      epoch: epochs trained.
+    """
+    return {
+        "run": name,
+        "model": config.model.name,
+        "depth": config.model.depth,
+        "width": config.model.width,
+        "trunk": config.model.trunk,
+        "group": str(model.group),
+        "basis": model.basis,
+        "training": config.training.mode,
+        "epoch": epoch,
+        "dataset": config.dataset.name,
+        "dtype": jnp.dtype(model.dtype).name,
+    }

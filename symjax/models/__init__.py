@@ -207,6 +207,16 @@ class _Apply:
 
 
 @dataclasses.dataclass(frozen=True)
+class _ApplyTraining(_Apply):
+    def __call__(self, variables: Any, images: Array) -> tuple[Array, Any]:
+        logits: Any
+        logits, updated = self.model.apply(
+            variables, images, train=True, mutable=["batch_stats"]
+        )
+        return logits, updated["batch_stats"]
+
+
+@dataclasses.dataclass(frozen=True)
 class _ApplyLayers(_Apply):
     def __call__(self, variables: Any, images: Array) -> dict[str, Array]:
         state: Any
@@ -228,6 +238,15 @@ def logits_fn(model: linen.Module, variables: Any) -> Partial:
     checkpoint of the same net compiles nothing, and `vmap` over it is the seed axis.
     """
     return Partial(_Apply(model), variables)
+
+
+def training_fn(model: linen.Module, variables: Any) -> Partial:
+    """As `logits_fn`, with the batch's statistics in batch norm, as in training.
+
+    Its value is the logits `[B, K]` and the moved running averages: an image's logits
+    depend on the batch.
+    """
+    return Partial(_ApplyTraining(model), variables)
 
 
 def with_lowering(logits_fn: Partial, lowering: Lowering) -> Partial:

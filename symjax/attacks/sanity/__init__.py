@@ -17,8 +17,8 @@ from jax import Array
 from jax.typing import ArrayLike
 from rich.table import Table
 
-from symjax.attacks.gradient import Keep
-from symjax.attacks.result import LogitsFn
+from symjax.attacks.gradient import Keep, pgd
+from symjax.attacks.result import AttackResult, LogitsFn
 from symjax.attacks.sanity import black_box, net, planted, program, strength, symmetry
 from symjax.attacks.sanity.subject import Check, DoesNotApply, Finding, Subject
 from symjax.attacks.threat import ThreatModel
@@ -78,6 +78,7 @@ def audit(
     square_queries: int = 1000,
     logits_fn_float64: LogitsFn | None = None,
     group: Group = C4,
+    attack: Callable[..., AttackResult] = pgd,
     only: Sequence[str] = tuple(CHECKS),
     report: Callable[[str], None] = lambda name: None,
 ) -> list[Check]:
@@ -101,6 +102,7 @@ def audit(
       logits_fn_float64: the net that computes in float64, called with x64 on; None:
         `logits_fn`. The leaves of a `Partial` become float64 in either case.
       group: of the symmetry that the net may have.
+      attack: what is audited in place of PGD; takes PGD's arguments, and may use them.
       only: names of the checks to run, of those in `CHECKS`.
       report: called with a check's name before it runs.
 
@@ -138,6 +140,7 @@ def audit(
         square_queries=square_queries,
         logits_fn_float64=logits_fn_float64,
         group=group,
+        attack_fn=attack,
     )
     checks = []
     with jax.default_matmul_precision("highest"):  # as in the evaluation: no tf32

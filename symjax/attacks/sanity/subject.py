@@ -118,6 +118,7 @@ class Subject:
     square_queries: int
     logits_fn_float64: LogitsFn | None
     group: Group
+    attack_fn: Callable[..., AttackResult] = pgd
 
     @classmethod
     def of(cls, logits_fn, images, labels, key, threat, *, peers, **settings):
@@ -224,7 +225,7 @@ class Subject:
             step = np.asarray(self.step_size) * wider
         labels = self.labels if labels is None else labels
         _seen.clear()
-        result = compiled(pgd, "steps", "restarts", "loss", "keep")(
+        result = compiled(self.attack_fn, "steps", "restarts", "loss", "keep")(
             Partial(_watched, net or self.net, labels),
             self.images,
             labels,

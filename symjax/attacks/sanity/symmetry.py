@@ -66,6 +66,8 @@ def turned(subject: Subject) -> Finding:
     """
     group = subject.group
     images, labels = subject.images[:FEW], subject.labels[:FEW]
+    if subject.attack_fn is not pgd:
+        raise DoesNotApply("another attack than PGD is audited")
     if group.order == 1:
         raise DoesNotApply("a group of one element turns nothing")
     if group.swaps_axes and images.shape[1] != images.shape[2]:
