@@ -59,6 +59,7 @@ def recipe(setting: Setting, layout: Layout = ONE_DEVICE) -> Recipe:
         make_batch=adversarial.batch_maker("clean", eps=0.0, steps=1, step_size=0.0),
         batch_size=setting.batch_size,
         augment=False,
+        quarter_turns=False,
         label_smoothing=0.0,
         layout=layout,
     )

@@ -39,6 +39,7 @@ def get_config() -> Any:
     config.dataset.train_images = 0  # a fixed subset of that many; 0: all
     config.dataset.validation_images = 0  # cut from the training images
     config.dataset.augment = False  # random flips and crops
+    config.dataset.quarter_turns = False  # random turns by 0, 90, 180, 270 degrees
 
     config.optimizer = ConfigDict()
     config.optimizer.rate = 1e-3

@@ -26,6 +26,7 @@ class Stream(enum.IntEnum):
     TRAINING_ATTACK = 3
     EVALUATION_ATTACK = 4
     METRIC = 5
+    QUARTER_TURNS = 6
 
 
 def over_seeds(

@@ -1,4 +1,4 @@
-"""Scaling, flips and crops of image batches."""
+"""Scaling, flips, crops and turns of image batches."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from symjax import data
+from symjax.groups import C4
 
 KEY = jax.random.key(0)
 
@@ -91,3 +92,73 @@ def test_wrong_arguments_are_named():
         data.flip_and_crop(KEY, pixels(1)[0])
     with pytest.raises(ValueError, match="padding=-1"):
         data.flip_and_crop(KEY, pixels(1), padding=-1)
+
+
+def squares(count, size=4, dtype=np.uint8):
+    return pixels(count, size, dtype)[:, :, :size]
+
+
+def turns(images):
+    """`[4, B, H, W, C]`: each image turned by 0, 90, 180 and 270 degrees."""
+    return np.stack([np.rot90(images, quarters, (1, 2)) for quarters in range(4)])
+
+
+def turns_of(images, out):
+    """`[B]`: by how many quarters each image was turned."""
+    matches = (turns(images) == np.asarray(out)).all((2, 3, 4))
+    np.testing.assert_array_equal(matches.sum(axis=0), 1)
+    return matches.argmax(axis=0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, bool])
+@pytest.mark.parametrize("size", [4, 5])
+def test_every_output_is_one_of_the_four_turns_of_its_own_image(dtype, size):
+    images = squares(64, size, np.uint8)
+    images = images > 127 if dtype is bool else images.astype(dtype)
+    out = np.asarray(data.quarter_turns(KEY, images))
+    assert out.shape == images.shape and out.dtype == dtype
+    drawn = turns_of(images, out)
+    assert set(drawn) == set(range(4))
+    by_the_group = np.stack([C4.act(int(g), images[i]) for i, g in enumerate(drawn)])
+    np.testing.assert_array_equal(out, by_the_group)
+
+
+def test_each_turn_is_drawn_a_quarter_of_the_time():
+    count = 4000
+    images = np.repeat(squares(1), count, axis=0)
+    drawn = np.bincount(turns_of(images, data.quarter_turns(KEY, images)), minlength=4)
+    # Five standard deviations of a binomial count.
+    assert (abs(drawn - count / 4) < 5 * np.sqrt(count * 3 / 16)).all()
+
+
+def test_the_key_decides_the_turns():
+    images = squares(32)
+    first = data.quarter_turns(KEY, images)
+    again = jax.jit(data.quarter_turns)(KEY, images)
+    other = data.quarter_turns(jax.random.key(1), images)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_an_images_turn_does_not_depend_on_its_neighbours():
+    images = squares(32)
+    others = np.concatenate([images[:10], images[:9:-1]])
+    drawn = turns_of(images, data.quarter_turns(KEY, images))
+    fewer = turns_of(images[:10], data.quarter_turns(KEY, images[:10]))
+    np.testing.assert_array_equal(fewer, drawn[:10])
+    moved = turns_of(others, data.quarter_turns(KEY, others))
+    np.testing.assert_array_equal(moved, drawn)
+
+
+def test_turns_of_several_seeds_equal_those_one_by_one():
+    images = squares(8)
+    keys = jax.random.split(KEY, 3)
+    together = jax.vmap(data.quarter_turns, (0, None))(keys, images)
+    for key, result in zip(keys, together, strict=True):
+        np.testing.assert_array_equal(result, data.quarter_turns(key, images))
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (2, 4, 5, 3), (1, 2, 4, 4, 3)])
+def test_only_square_images_are_turned(shape):
+    with pytest.raises(ValueError, match=r"quarter_turns.*expected \[B, H, W, C\]"):
+        data.quarter_turns(KEY, np.zeros(shape, np.uint8))

@@ -89,6 +89,20 @@ def test_a_cut_off_line_is_dropped_and_no_row_with_it(run, store):
     assert read([store.path]) == [*rows, *more]
 
 
+def test_only_the_outcomes_that_are_to_be_kept_are_saved(tmp_path):
+    outcomes = {"robust": np.arange(5) > 2, "distance": np.linspace(0, 1, 5)}
+    kept = {None: {"robust", "distance"}, ("robust", "absent"): {"robust"}, (): set()}
+    for number, (keep, names) in enumerate(kept.items()):
+        store = Results(tmp_path / str(number), keep=keep)
+        row = store.add({"net": "a"}, 0.4, outcomes, {"device": "cpu"})
+        assert read([store.path]) == [row] and row["value"] == 0.4
+        path = store.path.parent / "cells" / f"{row['cell_id']}.npz"
+        with np.load(path) as cell:
+            assert set(cell.files) == names
+            for name in names:
+                np.testing.assert_array_equal(cell[name], outcomes[name])
+
+
 def test_a_damaged_line_is_an_error_that_names_it(store):
     store.path.write_text('{"cell_id": "a"}\n{"cell_id": \n')
     with pytest.raises(ValueError, match="line 2 is not JSON"):

@@ -17,6 +17,7 @@ from flax import linen
 from jax.tree_util import Partial
 
 from symjax import attacks, training
+from symjax.groups import C4
 from symjax.seeds import keys, of_seed, over_seeds
 from symjax.training import Experiment, RunExistsError, adversarial, journal
 from symjax.training import experiment as experiments
@@ -54,7 +55,7 @@ def numbered():
 def record(epoch, seeds=2, smoothing=0.0):
     tx = optax.sgd(0.0)
     make_batch = adversarial.batch_maker("clean", 0, 0, 0)
-    recipe = Recipe(Recorder(), tx, make_batch, BATCH, False, smoothing)
+    recipe = Recipe(Recorder(), tx, make_batch, BATCH, False, False, smoothing)
     states_ = over_seeds(lambda key: states.create(recipe.model, tx, key, (2, 2, 1)))(
         keys(0, seeds)
     )
@@ -223,6 +224,69 @@ def test_so_does_one_with_augmentation_and_attacks(use, tiny, train_run, tmp_pat
     config = tiny(SHORT | changes)
     whole = train_run(config, tmp_path / "whole")
     assert_resumes(whole, config, tmp_path / "cut", train_run)
+
+
+class Invariant(linen.Module):
+    """Does not see by which element of C4 an image was turned."""
+
+    @linen.compact
+    def __call__(self, images, train):
+        turns = jnp.stack([C4.act(g, images) for g in range(C4.order)])
+        return Linear()(jnp.sort(turns, axis=0).mean(axis=0), train)
+
+
+def test_so_does_one_with_quarter_turns(use, tiny, train_run, tmp_path):
+    config = tiny(SHORT | {"dataset.quarter_turns": True})
+    whole = train_run(config, tmp_path / "whole")
+    assert_resumes(whole, config, tmp_path / "cut", train_run)
+
+
+@pytest.mark.parametrize("net", [Linear(), Invariant()])
+def test_quarter_turns_change_what_a_net_learns_unless_it_is_invariant(
+    use, tiny, train_run, tmp_path, net
+):
+    use(net)
+    for turns in (False, True):
+        changes = {"dataset.quarter_turns": turns, "epochs": 1}
+        train_run(tiny(SHORT | changes), tmp_path / str(turns))
+    (without,), (turned,) = (rows(tmp_path / name) for name in ("False", "True"))
+    for name in ("train_loss", "test_loss"):
+        apart = np.abs(np.array(turned[name]) / without[name] - 1)
+        assert (apart < 1e-5).all() if net == Invariant() else (apart > 1e-3).all()
+
+
+def test_a_configuration_from_before_there_were_quarter_turns_has_none(tiny):
+    old = json.loads(experiments.to_json(tiny()))
+    del old["dataset"]["quarter_turns"]
+    experiment = Experiment.build(experiments.from_json(json.dumps(old)))
+    assert experiment.recipe.quarter_turns is False
+
+
+@pytest.mark.parametrize("every", [10, 2])
+def test_a_run_that_is_told_to_stop_goes_on_bit_for_bit(
+    use, tiny, train_run, tmp_path, monkeypatch, every
+):
+    changes = {"checkpoint.every_epochs": every, "evaluation.every_epochs": 2}
+    config = tiny(SHORT | changes | {"dataset.augment": True})
+    whole = train_run(config, tmp_path / "whole")
+    saved, save = [], Checkpoints.save
+
+    def save_and_note(store, epoch, *args):
+        saved.append(epoch)
+        save(store, epoch, *args)
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_note)
+    folder, answers = tmp_path / "run", iter([True, False, True])
+    stopped = train_run(config, folder, stop=lambda: next(answers))
+    assert (stopped.state.step == 3).all() and saved == [1]
+    assert [row["epoch"] for row in rows(folder)] == [1]
+    resumed = train_run(config, folder, stop=lambda: next(answers))
+    assert "resuming after epoch 1 of 3" in resumed.log and next(answers, None) is None
+    assert saved == {10: [1, 3], 2: [1, 2, 3]}[every]
+    chex.assert_trees_all_equal(resumed.state, whole.state)
+    assert rows(folder) == rows(whole.folder)
+    kept = {path.name for path in (folder / "checkpoints").glob("[0-9]*")}
+    assert kept == {"3"}
 
 
 def test_a_net_learns(trained):

@@ -9,7 +9,7 @@ Corruptions are in `symjax.data.corruptions`.
 """
 
 from symjax.data.archive import ArchiveHashError
-from symjax.data.augment import flip_and_crop, to_unit
+from symjax.data.augment import flip_and_crop, quarter_turns, to_unit
 from symjax.data.catalog import NAMES, load
 from symjax.data.cifar import DataNotFoundError
 from symjax.data.dataset import Dataset, Split
@@ -22,5 +22,6 @@ __all__ = [
     "Split",
     "flip_and_crop",
     "load",
+    "quarter_turns",
     "to_unit",
 ]

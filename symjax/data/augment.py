@@ -1,4 +1,4 @@
-"""What a training step does to images: scaling to [0, 1], random flips and crops.
+"""What a training step does to images: scaling to [0, 1], random flips, crops, turns.
 
     images = to_unit(flip_and_crop(key, batch))      # uint8 in, float32 in [0, 1] out
 
@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
+
+from symjax.groups import C4
+from symjax.seeds import keys_of_images
 
 
 def to_unit(images: ArrayLike, dtype: DTypeLike = jnp.float32) -> Array:
@@ -69,3 +72,34 @@ def flip_and_crop(key: Array, images: ArrayLike, padding: int = 4) -> Array:
         return jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
 
     return jax.vmap(one)(jax.random.split(key, len(images)), images)
+
+
+def quarter_turns(key: Array, images: ArrayLike) -> Array:
+    """Turns each image by an element of C4, all four equally likely.
+
+    As `symjax.groups.C4.act` turns it, so that no pixel changes its value: the
+    augmentation whose counterpart is a layer equivariant under C4. Every image has its
+    own draw, which depends on its place in the batch and on no other image.
+
+    Args:
+      key: a random key.
+      images: `[B, H, W, C]` with H = W, any dtype.
+
+    Returns:
+      `[B, H, W, C]` of the same dtype.
+
+    Raises:
+      ValueError: for another rank, or if the images are not square.
+    """
+    images = jnp.asarray(images)
+    if images.ndim != 4 or images.shape[1] != images.shape[2]:
+        raise ValueError(
+            f"quarter_turns: images are {list(images.shape)}, expected [B, H, W, C] "
+            "with H = W."
+        )
+
+    def one(key: Array, image: Array) -> Array:
+        turns = [C4.act(g, image) for g in range(C4.order)]
+        return jax.lax.select_n(jax.random.randint(key, (), 0, C4.order), *turns)
+
+    return jax.vmap(one)(keys_of_images(key, len(images)), images)

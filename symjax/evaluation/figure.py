@@ -129,7 +129,8 @@ def measure(
         task = progress.add_task("", total=None)
         for figure in figures:
             for index in alive:
-                identity = _identity(run, figure, len(images), run.seeds[index])
+                says = run.identity(), figure, len(images), run.seeds[index]
+                identity = identity_of(*says)
                 if cell_id(identity) not in store.rows:
                     subject = Subject(
                         of_seed(run.logits_fns, index),
@@ -151,9 +152,17 @@ def measure(
     return rows
 
 
-def _identity(run: Run, figure: Figure, n: int, seed: int) -> dict[str, Any]:
+def identity_of(
+    run: Mapping[str, Any], figure: Figure, n: int, seed: int
+) -> dict[str, Any]:
+    """What a figure's row says was measured; its hash is the cell id.
+
+    Args:
+      run: what it says of the run, see `evaluation.run.identity`.
+      figure, n, seed: as in `measure`.
+    """
     return {
-        **run.identity(),
+        **run,
         **Attack("none").identity(),
         "split": "test",
         "n": n,

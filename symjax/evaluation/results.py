@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +55,18 @@ class Results:
     Args:
       folder: the run folder.
       write: False for a process that is to leave the folder alone.
+      keep: names of the outcomes that are saved beside the rows; None: all. A cell need
+        not have them all. `("robust",)` is enough to compare nets image by image.
 
     Attributes:
       rows: by cell id.
     """
 
-    def __init__(self, folder: Path, write: bool = True):
+    def __init__(
+        self, folder: Path, write: bool = True, keep: Collection[str] | None = None
+    ):
         self._write = write
+        self._keep = keep
         self.path = Path(folder) / "results.jsonl"
         self._cells = Path(folder) / "cells"
         self.rows = {row["cell_id"]: row for row in read([self.path])}
@@ -78,7 +83,8 @@ class Results:
         Args:
           identity: what was measured; its hash is the cell id.
           value: the figure, a fraction.
-          outcomes: one array `[n]` each, saved beside the rows.
+          outcomes: one array `[n]` each, saved beside the rows unless `keep` leaves
+            them out.
           provenance: how it was measured.
 
         Raises:
@@ -108,7 +114,12 @@ class Results:
     def _save(self, cell: str, row: Row, outcomes: Mapping[str, np.ndarray]) -> None:
         self._cells.mkdir(parents=True, exist_ok=True)
         partial = self._cells / f"{cell}.partial.npz"
-        np.savez_compressed(partial, **outcomes)  # pyright: ignore[reportArgumentType]
+        kept = {
+            name: array
+            for name, array in outcomes.items()
+            if self._keep is None or name in self._keep
+        }
+        np.savez_compressed(partial, **kept)  # pyright: ignore[reportArgumentType]
         os.replace(partial, self._cells / f"{cell}.npz")
         self._append(json.dumps(row) + "\n")
 

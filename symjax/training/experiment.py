@@ -68,6 +68,8 @@ class Experiment:
             make_batch=_batch_maker(config),
             batch_size=config.batch_size,
             augment=config.dataset.augment,
+            # Run folders from before there was this key are opened as well.
+            quarter_turns=config.dataset.get("quarter_turns", False),
             label_smoothing=config.optimizer.label_smoothing,
             layout=layout,
         )

@@ -32,6 +32,7 @@ def train(
     workdir: Path,
     resume: bool = True,
     console: Console | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> TrainState:
     """Trains all seeds of a configuration, and resumes exactly where it was cut off.
 
@@ -41,9 +42,13 @@ def train(
         `checkpoints/`.
       resume: go on from the newest checkpoint in `workdir`, if there is one.
       console: where progress goes.
+      stop: asked after every epoch. Where it says True, a checkpoint of what is done is
+        saved, if this epoch has none yet, and the run ends early. The same call goes on
+        later, and ends bit for bit as it would have without a stop. Of several
+        processes, all have to be told the same.
 
     Returns:
-      The state after the last epoch, leading axis S.
+      The state after the last epoch that was trained, leading axis S.
 
     Raises:
       RunExistsError: if `workdir` holds a run of another configuration or other data,
@@ -63,7 +68,8 @@ def train(
         if is_writer():
             run_folder.write_config(config, workdir)
         with Journal(workdir, epoch, write=is_writer()) as journal:
-            return _run(experiment, store, journal, epoch, state, console)
+            stop = stop or (lambda: False)
+            return _run(experiment, store, journal, epoch, state, console, stop)
 
 
 def _run(
@@ -73,13 +79,14 @@ def _run(
     epoch: int,
     state: TrainState,
     console: Console,
+    stop: Callable[[], bool],
 ) -> TrainState:
     config = experiment.config
     train_fn, evaluate_fn = _programs(experiment)
     train_split, held_out = _on_device(experiment)
-    keys, frozen = experiment.keys, is_frozen(state)
+    keys, frozen, stopped = experiment.keys, is_frozen(state), False
     with Progress(config.epochs, epoch, console) as progress:
-        while epoch < config.epochs and not frozen.all():
+        while epoch < config.epochs and not frozen.all() and not stopped:
             began = time.perf_counter()
             state, sums = train_fn(state, keys, epoch, *train_split)
             row = _train_row(epoch + 1, state, sums, began)
@@ -91,7 +98,8 @@ def _run(
                     row |= _means(split, evaluate_fn(state, *arrays))
             journal.write(row)
             progress.update(row)
-            if last or epoch % config.checkpoint.every_epochs == 0:
+            stopped = stop()
+            if last or stopped or epoch % config.checkpoint.every_epochs == 0:
                 store.save(epoch, state, _meta(experiment))
     return state
 

@@ -17,7 +17,7 @@ from flax import linen, struct
 from jax import Array
 
 from symjax.attacks import cross_entropy, is_correct
-from symjax.data.augment import flip_and_crop, to_unit
+from symjax.data.augment import flip_and_crop, quarter_turns, to_unit
 from symjax.seeds import Stream, stream
 from symjax.training.adversarial import BatchMaker
 from symjax.training.mesh import ONE_DEVICE, Layout
@@ -34,6 +34,7 @@ class Recipe:
       make_batch: from `symjax.training.adversarial.batch_maker`.
       batch_size: images a step.
       augment: random flips and crops.
+      quarter_turns: random turns by elements of C4, after them.
       label_smoothing: share of the label's mass spread over all classes, [0, 1).
       layout: the devices that a batch is divided among.
     """
@@ -43,6 +44,7 @@ class Recipe:
     make_batch: BatchMaker
     batch_size: int
     augment: bool
+    quarter_turns: bool
     label_smoothing: float
     layout: Layout = ONE_DEVICE
 
@@ -133,6 +135,8 @@ def _train_step(recipe, state, key, images, labels) -> tuple[TrainState, Sums]:
 def _training_batch(recipe, state, key, images, labels) -> tuple[Array, Array]:
     if recipe.augment:
         images = flip_and_crop(stream(key, Stream.AUGMENT, state.step), images)
+    if recipe.quarter_turns:
+        images = quarter_turns(stream(key, Stream.QUARTER_TURNS, state.step), images)
     logits_fn = state.logits_fn(recipe.model)
     attack_key = stream(key, Stream.TRAINING_ATTACK, state.step)
     images, labels = recipe.make_batch(logits_fn, to_unit(images), labels, attack_key)
