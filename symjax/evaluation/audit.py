@@ -5,6 +5,7 @@ checks = audit_published(run, "pgd", 0.01)                        # as was publi
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,8 +16,9 @@ from jax.tree_util import Partial
 from symjax import models, seeds
 from symjax.attacks import AttackResult, ThreatModel, sanity
 from symjax.data.augment import to_unit
-from symjax.evaluation.measurement import first_images
+from symjax.evaluation.measurement import first_images, origin
 from symjax.evaluation.reference import Reference
+from symjax.evaluation.results import Results, cell_id
 from symjax.evaluation.run import Run
 from symjax.seeds import Stream, stream
 
@@ -98,6 +100,45 @@ def audit_published(
         **{"steps": attack.steps, "keep": attack.protocol.keep} | options,
     )
     return [_unit(eps, radius), *checks]
+
+
+def record(
+    run: Run,
+    store: Results,
+    cells: Sequence[Mapping[str, Any]],
+    protocol: str,
+    eps: float,
+    n: int,
+    restarts: int = 1,
+    **options: Any,
+) -> None:
+    """Writes a row a check: 1 where it passes, 0 where it fails, None where it has no
+    answer.
+
+    Args:
+      run: the trained run.
+      store: where the rows go; where all are there, nothing is done.
+      cells: identities of the rows, in the order of the checks; none: nothing is done.
+      protocol: "sound", linf in pixel units; or "reference", as published.
+      eps: in the protocol's unit.
+      n: the first n test images.
+      restarts: of the sound PGD.
+      **options: of `attacks.sanity.audit`.
+    """
+    if all(cell_id(cell) in store.rows for cell in cells):
+        return
+    if protocol == "reference":
+        checks = audit_published(run, "pgd", eps, n, **options)
+    else:
+        radius = np.float32(eps)
+        threat = ThreatModel("linf", radius)
+        checks = audit(run, threat, n, restarts=restarts, **options)
+    where = origin(run)
+    for cell, check in zip(cells, checks, strict=True):
+        if cell_id(cell) not in store.rows:
+            passed = None if check.passed is None else float(check.passed)
+            facts = {**dataclasses.asdict(check), "diverged": False, **where}
+            store.add(cell, passed, {}, facts)
 
 
 def _unit(eps: float, radius: float | tuple[float, ...]) -> sanity.Check:

@@ -11,6 +11,7 @@ import functools
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -121,6 +122,11 @@ def named(beginning: str) -> list[str]:
     return found
 
 
+def says(name: str, severity: int, images: Made | Published) -> dict[str, Any]:
+    """The part of a row's identity that is of its images."""
+    return {"corruption": name, "severity": severity, "images": images.name}
+
+
 def measure(
     run: Run,
     store: Results,
@@ -156,9 +162,8 @@ def measure(
         task = progress.add_task("", total=len(wanted))
         for name, severity in wanted:
             progress.update(task, description=f"{name} {severity}")
-            says = {"corruption": name, "severity": severity, "images": images.name}
             take = functools.cache(functools.partial(images, first, name, severity))
-            tested = Tested(says, take, len(first.labels))
+            tested = Tested(says(name, severity, images), take, len(first.labels))
             call = run, store, attack, norm, eps, 0, batch_size, quiet
             rows += measure_images(*call, tested=tested)
             progress.advance(task)

@@ -39,6 +39,7 @@ from symjax.evaluation.protocol import (
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.seeds import Stream, stream
+from symjax.training.experiment import Config
 from symjax.training.mesh import Layout
 
 NAMES = ("none", "fgsm", "pgd")
@@ -94,9 +95,20 @@ class Reference:
         Raises:
           ValueError: if there is none for the net, or for another attack or switch.
         """
-        config = run.experiment.config.model
-        whole = published(config.name, corrupted)
-        normalisation = tuple(config.mean), tuple(config.std)
+        return cls.of_config(run.experiment.config, name, corrupted, switches)
+
+    @classmethod
+    def of_config(
+        cls,
+        config: Config,
+        name: str,
+        corrupted: bool = False,
+        switches: Sequence[str] | None = None,
+    ) -> "Reference":
+        """As `of`, of a run that has this configuration."""
+        net = config.model
+        whole = published(net.name, corrupted)
+        normalisation = tuple(net.mean), tuple(net.std)
         if switches is None:
             return cls(name, whole, *normalisation)
         between = switched(SOUND, whole, switches)

@@ -74,7 +74,7 @@ class Results:
     def add(
         self,
         identity: Mapping[str, Any],
-        value: float,
+        value: float | None,
         outcomes: Mapping[str, np.ndarray],
         provenance: Mapping[str, Any],
     ) -> Row:
@@ -82,7 +82,7 @@ class Results:
 
         Args:
           identity: what was measured; its hash is the cell id.
-          value: the figure, a fraction.
+          value: the figure, a fraction; None where there is none.
           outcomes: one array `[n]` each, saved beside the rows unless `keep` leaves
             them out.
           provenance: how it was measured.
@@ -112,15 +112,16 @@ class Results:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _save(self, cell: str, row: Row, outcomes: Mapping[str, np.ndarray]) -> None:
-        self._cells.mkdir(parents=True, exist_ok=True)
-        partial = self._cells / f"{cell}.partial.npz"
         kept = {
             name: array
             for name, array in outcomes.items()
             if self._keep is None or name in self._keep
         }
-        np.savez_compressed(partial, **kept)  # pyright: ignore[reportArgumentType]
-        os.replace(partial, self._cells / f"{cell}.npz")
+        if kept:
+            self._cells.mkdir(parents=True, exist_ok=True)
+            partial = self._cells / f"{cell}.partial.npz"
+            np.savez_compressed(partial, **kept)  # pyright: ignore[reportArgumentType]
+            os.replace(partial, self._cells / f"{cell}.npz")
         self._append(json.dumps(row) + "\n")
 
     def _append(self, line: str) -> None:

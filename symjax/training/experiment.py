@@ -53,7 +53,7 @@ class Experiment:
           ValueError: for a value that is not there, or data that do not fill a batch.
         """
         dataset = _dataset(config)
-        model = _model(config, dataset.classes)
+        net = model(config, dataset.classes)
         steps = len(dataset.train.images) // config.batch_size
         if steps == 0:
             raise ValueError(
@@ -63,7 +63,7 @@ class Experiment:
         tx = _optimizer(config, steps)
         layout = mesh.build(config.seeds, config.batch_size, **config.mesh.to_dict())
         recipe = Recipe(
-            model=model,
+            model=net,
             tx=tx,
             make_batch=_batch_maker(config),
             batch_size=config.batch_size,
@@ -73,7 +73,7 @@ class Experiment:
             label_smoothing=config.optimizer.label_smoothing,
             layout=layout,
         )
-        return cls(config, dataset, model, tx, recipe, layout)
+        return cls(config, dataset, net, tx, recipe, layout)
 
     @functools.cached_property
     def keys(self) -> jax.Array:
@@ -136,7 +136,8 @@ def _dataset(config: Config) -> data.Dataset:
     )
 
 
-def _model(config: Config, classes: int) -> models.Net:
+def model(config: Config, classes: int) -> models.Net:
+    """The net that a configuration describes."""
     wanted: dict[str, Any] = config.model.to_dict()
     for name in ("order", "mean", "std"):
         wanted[name] = tuple(wanted[name])

@@ -1,0 +1,69 @@
+"""The command line of the study: list, run, build.
+
+python -m symjax.study run --size small --minutes 30
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import logging
+
+from symjax import compilation
+from symjax.data import cache
+from symjax.study import listing
+from symjax.study.size import SIZES
+from symjax.study.work import Folders, share, work
+
+RESULTS, RUNS = Path("results/study"), Path("runs/study")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m symjax.study", description=__doc__)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="of the rows")
+    commands = parser.add_subparsers(dest="command", required=True)
+    show = commands.add_parser("list", help="what is there and what is missing")
+    run = commands.add_parser("run", help="do the next missing pieces")
+    build = commands.add_parser("build", help="tables, figures and page, from rows")
+    for each in (show, run):
+        each.add_argument("--size", choices=list(SIZES), default="whole")
+        each.add_argument("--only", default="", metavar="i/n", help="one of n parts")
+    show.add_argument("--commands", action="store_true", help="how each run is made")
+    run.add_argument("--minutes", type=float, help="stop then; default: when done")
+    run.add_argument("--runs", type=Path, default=RUNS, help="of the run folders")
+    run.add_argument("--together", type=int, default=0, help="seeds at once")
+    run.add_argument("--data_dir", help="where the data sets lie")
+    dtypes = ["float32", "bfloat16"]
+    run.add_argument("--dtype", choices=dtypes, default="float32", help="of training")
+    build.add_argument("--out", type=Path, default=Path("docs"), help="of what is made")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Does what the command line asks for."""
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    logging.set_verbosity(logging.ERROR)
+    try:
+        if asked.command == "build":
+            from symjax.study.build import build
+
+            build(asked.results, asked.out)
+            return
+        results = asked.results / asked.size
+        trainings, size = share(asked.only), SIZES[asked.size]
+        if asked.command == "list":
+            listing.show(trainings, size, asked.results, asked.commands)
+            return
+        more = {"model.dtype": asked.dtype}
+        if asked.data_dir:
+            more["dataset.data_dir"] = asked.data_dir
+        compilation.keep_programs(cache.default_folder() / "programs")
+        folders = Folders(results, asked.runs / asked.size)
+        work(trainings, size, folders, asked.minutes, asked.together, more)
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,314 @@
+"""What is measured of each run, and the identities of the rows that say it.
+
+    for measurement in of_training(training):
+        measurement.identities(subject, seed)     # known before anything is trained
+        for _ in measurement.take(run, store, subject, console):
+            ...                                   # a part of it is written
+
+A run is measured under the protocol that was published for its net and under a sound
+one; some are taken apart, switch by switch.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from symjax import evaluation
+from symjax.attacks import sanity
+from symjax.evaluation import corruption, figure, measurement, reference, tolerance
+from symjax.evaluation import protocol as protocols
+from symjax.evaluation.attack import Attack
+from symjax.evaluation.audit import UNIT, record
+from symjax.evaluation.protocol import SOUND
+from symjax.evaluation.reference import Reference
+from symjax.evaluation.results import Results
+from symjax.evaluation.run import Run
+from symjax.evaluation.run import identity as run_identity
+from symjax.study import published
+from symjax.study.size import Size
+from symjax.study.trainings import CONTROLLED, SWITCHED, Training
+from symjax.training import experiment as experiments
+
+Identity = dict[str, Any]
+Parts = Iterator[Any]
+
+PIXELS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
+"""Epsilons of the controlled comparison, in pixel units."""
+LAST_WORD = (1 / 255, 2 / 255, 8 / 255)  # of AutoAttack
+TAKEN_APART = (0.01, 0.03)
+"""Published epsilons at which the differences of the protocols are told apart."""
+AUDITED = 0.03
+CORRUPTED_SOUND = (0.01,)
+FIGURE_5 = ("tolerance, removal as published", "tolerance, removal")
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A run as its rows will name it.
+
+    Attributes:
+      training: how it is trained.
+      config: its configuration, of the size that is asked for.
+      says: what a row says of it.
+      size: of the study.
+    """
+
+    training: Training
+    config: Any
+    says: Identity
+    size: Size
+
+    @classmethod
+    def of(cls, training: Training, size: Size) -> "Subject":
+        """Builds the net, which costs little, and nothing else."""
+        config = training.config(size.changes(training))
+        model = experiments.model(config, classes=10)  # of which rows say nothing
+        says = run_identity(training.name, config, model, config.epochs)
+        return cls(training, config, says, size)
+
+    @property
+    def published(self) -> bool:
+        """Whether it is a net of the paper, trained as published."""
+        return self.training.kind == "published"
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """Accuracy under one attack and protocol, at some epsilons.
+
+    Attributes:
+      protocol: "sound", "reference" or "switched".
+      attack: by name.
+      eps: in the protocol's own unit.
+      switches: of "switched", those that stand as published.
+    """
+
+    protocol: str
+    attack: str
+    eps: tuple[float, ...] = (0.0,)
+    switches: tuple[str, ...] = ()
+
+    def attacking(self, subject: Subject) -> Attack | Reference:
+        """The attack on that run's net."""
+        if self.protocol == "sound":
+            if self.attack == "autoattack":
+                return Attack("autoattack", **subject.size.autoattack)
+            restarts = SOUND.restarts if self.attack == "pgd" else 1
+            return Attack(self.attack, restarts=restarts)
+        switches = None if self.protocol == "reference" else self.switches
+        return Reference.of_config(subject.config, self.attack, False, switches)
+
+    def radii(self, subject: Subject) -> list[float | tuple[float, ...]]:
+        """In pixel units."""
+        eps = subject.size.some(self.eps)
+        if self.protocol == "sound":
+            return list(eps)
+        attack = self.attacking(subject)
+        return [attack.in_pixels(x) for x in eps]  # pyright: ignore
+
+    def identities(self, subject: Subject, seed: int) -> list[Identity]:
+        """One an epsilon."""
+        attack, radii = self.attacking(subject), self.radii(subject)
+        n = subject.size.n
+        if self.attack == "autoattack":
+            n = subject.size.n_autoattack
+        found = []
+        for index, radius in enumerate(radii):
+            says = measurement.identity(subject.says, attack, "linf", radius, n, seed)
+            if isinstance(attack, Reference):
+                says = reference.with_series(says, attack, radii[: index + 1])
+            found.append(says)
+        return found
+
+    def take(self, run: Run, store: Results, subject: Subject, console) -> Parts:
+        """Measures it, of all seeds of the run: an epsilon, and another if asked."""
+        attack, radii = self.attacking(subject), self.radii(subject)
+        n = subject.size.n
+        if self.attack == "autoattack":
+            n = subject.size.n_autoattack
+        if isinstance(attack, Reference):
+            carries = attack.protocol.batch_norm == "moved"
+            for some in [radii] if carries else [[radius] for radius in radii]:
+                yield reference.measure(run, store, attack, some, n, console)
+            return
+        for radius in radii:
+            call = run, store, attack, "linf", [radius], n
+            yield evaluation.measure(*call, console=console)
+
+    def command(self, folder: str) -> str:
+        """What measures it of a run in `folder`."""
+        parts = [f"python evaluate.py --run {folder} --attack {self.attack}"]
+        if self.attack != "none":
+            parts.append("--eps " + ",".join(f"{x:.6g}" for x in self.eps))
+        if self.protocol != "sound":
+            parts.append("--protocol reference")
+        if self.protocol == "switched":
+            parts.append(f'--switches "{",".join(self.switches)}"')
+        if self.protocol == "sound" and self.attack == "pgd":
+            parts.append(f"--restarts {SOUND.restarts}")
+        return " ".join(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corrupted(Accuracy):
+    """The same on corrupted images, made with seed 0."""
+
+    def attacking(self, subject: Subject) -> Attack | Reference:
+        if self.protocol == "sound":
+            return super().attacking(subject)
+        return Reference.of_config(subject.config, self.attack, True)
+
+    def identities(self, subject: Subject, seed: int) -> list[Identity]:
+        size, images = subject.size, corruption.Made()
+        attack = self.attacking(subject)
+        return [
+            measurement.identity(
+                subject.says, attack, "linf", radius, size.n_corrupted, seed
+            )
+            | corruption.says(name, severity, images)
+            for name in size.corruptions
+            for severity in size.severities
+            for radius in self.radii(subject)
+        ]
+
+    def take(self, run: Run, store: Results, subject: Subject, console) -> Parts:
+        size, attack = subject.size, self.attacking(subject)
+        for name in size.corruptions:
+            yield corruption.measure(
+                run,
+                store,
+                attack,
+                "linf",
+                self.radii(subject),
+                corruption.Made(),
+                size.n_corrupted,
+                [name],
+                size.severities,
+                console=console,
+            )
+
+    def command(self, folder: str) -> str:
+        return super().command(folder) + " --metric corruption --corruptions made"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance:
+    """Figure 5, and the same with ten draws and levels of its own."""
+
+    metric: str
+    protocol: str = "sound"
+    attack: str = "none"
+
+    def _figures(self) -> list[figure.Figure]:
+        found = tolerance.figures()
+        return [each for each in found if each.says["metric"] == self.metric]
+
+    def identities(self, subject: Subject, seed: int) -> list[Identity]:
+        """One."""
+        n = subject.size.n_tolerance
+        figures = self._figures()
+        return [figure.identity_of(subject.says, each, n, seed) for each in figures]
+
+    def take(self, run: Run, store: Results, subject: Subject, console) -> Parts:
+        """Measures it, of all seeds of the run."""
+        n = subject.size.n_tolerance
+        yield figure.measure(run, store, self._figures(), n, console)
+
+    def command(self, folder: str) -> str:
+        """What measures it of a run in `folder`."""
+        asked = f'--metric tolerance --only "{self.metric}"'
+        return f"python evaluate.py --run {folder} {asked}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """Every sanity check of seed 0's net and of PGD, under one protocol."""
+
+    protocol: str
+    attack: str = "pgd"
+
+    def identities(self, subject: Subject, seed: int) -> list[Identity]:
+        """One a check, of seed 0."""
+        if seed != 0:
+            return []
+        names = list(sanity.CHECKS)
+        if self.protocol == "reference":
+            names.insert(0, UNIT)
+        own = Accuracy(self.protocol, "pgd", (AUDITED,))
+        call = subject.says, own.attacking(subject), "linf", own.radii(subject)[0]
+        says = measurement.identity(*call, subject.size.n_audit, seed)
+        return [says | {"metric": f"audit, {name}"} for name in names]
+
+    def take(self, run: Run, store: Results, subject: Subject, console) -> Parts:
+        """Audits the first seed, if it is seed 0."""
+        cells = self.identities(subject, run.seeds[0])
+        yield record(
+            run,
+            store,
+            cells,
+            self.protocol,
+            AUDITED,
+            subject.size.n_audit,
+            restarts=SOUND.restarts,
+            **subject.size.audit,
+        )
+
+    def command(self, folder: str) -> str:
+        """What shows it of a run in `folder`."""
+        asked = f"--audit --eps {AUDITED} --restarts {SOUND.restarts}"
+        if self.protocol == "reference":
+            asked = f"--audit --eps {AUDITED} --protocol reference"
+        return f"python evaluate.py --run {folder} {asked}"
+
+
+Measurement = Accuracy | Corrupted | Tolerance | Audit
+
+
+def of_training(training: Training) -> Iterator[Measurement]:
+    """All that is measured of a run, in order: what answers the paper first."""
+    radii = _published_radii(training.name)
+    reference_radii = radii or TAKEN_APART
+    for attack in ("none", "fgsm", "pgd"):
+        eps = (0.0,) if attack == "none" else reference_radii
+        yield Accuracy("reference", attack, eps)
+    sound = PIXELS if training.kind == CONTROLLED else reference_radii
+    for attack in ("none", "fgsm", "pgd"):
+        yield Accuracy("sound", attack, (0.0,) if attack == "none" else sound)
+    last = LAST_WORD if training.kind == CONTROLLED else TAKEN_APART
+    yield Accuracy("sound", "autoattack", last)
+    if training.kind != SWITCHED:
+        yield Audit("sound")
+        yield Audit("reference")
+    if training.name.startswith("cifar10-10-") and training.name.endswith("-reference"):
+        yield from taken_apart(training)
+    if training.name in published.tolerances():
+        yield from (Tolerance(metric) for metric in FIGURE_5)
+    if any(cell.corruption for cell in _cells(training.name)):
+        for attack in ("fgsm", "pgd"):
+            yield Corrupted("reference", attack, (0.01, 0.02, 0.03, 0.04))
+        yield Corrupted("sound", "none")
+        yield Corrupted("sound", "pgd", CORRUPTED_SOUND)
+
+
+def taken_apart(training: Training) -> Iterator[Accuracy]:
+    """Every switch by itself, and one more at a time, but for the two ends."""
+    end = protocols.published(net_of(training))
+    for attack in ("fgsm", "pgd"):
+        names = protocols.differing(SOUND, end, attack)
+        alone = [(name,) for name in names]
+        together = [tuple(names[:count]) for count in range(2, len(names))]
+        for switches in (*alone, *together):
+            yield Accuracy("switched", attack, TAKEN_APART, switches)
+
+
+def net_of(training: Training) -> str:
+    """The net of the paper that a run trains."""
+    return str(training.config().model.name)
+
+
+def _published_radii(name: str) -> tuple[float, ...]:
+    return tuple(sorted({cell.eps for cell in _cells(name) if not cell.corruption}))
+
+
+def _cells(name: str) -> Sequence[published.Cell]:
+    return [cell for cell in published.cells() if cell.training == name]

@@ -1,0 +1,171 @@
+"""Does the missing pieces: trains, measures, and stops when the time is up.
+
+    work(trainings, WHOLE, minutes=50, folders=Folders(results, runs))
+
+A piece is a run and some of its seeds, trained and measured together. What is measured
+is written row by row, so that a slice of time on a machine that is then gone counts; a
+training that was cut off goes on from its checkpoint, where that is still there.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from symjax import evaluation
+from symjax.evaluation.results import Results, cell_id
+from symjax.study.measurements import Measurement, Subject, of_training
+from symjax.study.size import Size
+from symjax.study.trainings import TRAININGS, Training
+from symjax.training import train
+
+KEPT = ("robust", "largest")
+"""Of what each image came to: what paired comparisons need."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Folders:
+    """Where rows and runs lie.
+
+    Attributes:
+      results: a folder a run with rows and cells; small enough to be kept for good.
+      runs: run folders with their checkpoints, which may go.
+    """
+
+    results: Path
+    runs: Path
+
+    def store(self, training: Training, write: bool = True) -> Results:
+        """A run's rows."""
+        return Results(self.results / training.name, write=write, keep=KEPT)
+
+    def run(self, training: Training, seeds: Sequence[int]) -> Path:
+        """Where some seeds of a run are trained."""
+        return self.runs / f"seeds-{seeds[0]}-{seeds[-1]}" / training.name
+
+
+class Clock:
+    """Time that is left.
+
+    Args:
+      minutes: from now; None: no end.
+    """
+
+    def __init__(self, minutes: float | None):
+        self._end = None if minutes is None else time.monotonic() + 60 * minutes
+
+    def is_up(self) -> bool:
+        """Whether nothing more should be begun."""
+        return self._end is not None and time.monotonic() >= self._end
+
+
+def missing(subject: Subject, store: Results, seed: int) -> list[Measurement]:
+    """The measurements of one seed that have a cell without a row, in order."""
+    return [
+        measurement
+        for measurement in of_training(subject.training)
+        if any(
+            cell_id(cell) not in store.rows
+            for cell in measurement.identities(subject, seed)
+        )
+    ]
+
+
+def share(only: str) -> list[Training]:
+    """The trainings that are one of n workers' part, as "2/8"; empty: all.
+
+    Raises:
+      ValueError: for another form, or numbers that cannot be.
+    """
+    found = list(TRAININGS.values())
+    if not only:
+        return found
+    index, _, count = only.partition("/")
+    if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+        raise ValueError(
+            f"--only={only!r}: expected i/n, i from 1 to n, the n parts of the work."
+        )
+    return found[int(index) - 1 :: int(count)]
+
+
+def work(
+    trainings: Sequence[Training],
+    size: Size,
+    folders: Folders,
+    minutes: float | None = None,
+    together: int = 0,
+    more: Mapping[str, Any] = {},  # noqa: B006 - never changed
+    console: Console | None = None,
+) -> bool:
+    """Does what is missing, in order, until it is done or the time is up.
+
+    What has begun when the time is up is finished: an epoch of training, or one epsilon
+    of one attack.
+
+    Args:
+      trainings: the runs.
+      size: of the study.
+      folders: where rows and runs lie.
+      minutes: for all of it; None: no end.
+      together: seeds that are trained and measured at once; 0: all on an accelerator,
+        one on a CPU.
+      more: changes of every configuration, as where the data are.
+      console: where progress goes.
+
+    Returns:
+      Whether nothing is missing.
+    """
+    console, clock = console or Console(), Clock(minutes)
+    at_once = together or (1 if jax.default_backend() == "cpu" else size.seeds)
+    for training in trainings:
+        subject, store = Subject.of(training, size), folders.store(training)
+        left = [x for x in range(size.seeds) if missing(subject, store, x)]
+        for group in _groups(left, at_once):
+            if clock.is_up() or not _piece(
+                subject, group, folders, more, clock, console
+            ):
+                console.print("the time is up; the same command goes on from here.")
+                return False
+    return True
+
+
+def _groups(seeds: Sequence[int], at_once: int) -> list[list[int]]:
+    """Seeds that follow one another, so many at most."""
+    groups: list[list[int]] = []
+    for seed in seeds:
+        if groups and groups[-1][-1] == seed - 1 and len(groups[-1]) < at_once:
+            groups[-1].append(seed)
+        else:
+            groups.append([seed])
+    return groups
+
+
+def _piece(subject: Subject, seeds, folders: Folders, more, clock, console) -> bool:
+    """Trains and measures some seeds of a run; False if the time was up before."""
+    training = subject.training
+    folder = folders.run(training, seeds)
+    changes = subject.size.changes(training) | dict(more)
+    changes |= {"first_seed": seeds[0], "seeds": len(seeds)}
+    console.rule(f"{training.name}, seeds {seeds[0]} to {seeds[-1]}")
+    train(training.config(changes), folder, console=console, stop=clock.is_up)
+    run = evaluation.Run.open(folder)
+    if run.epoch < subject.config.epochs and not run.diverged.all():
+        return False
+    store = folders.store(training)
+    for measurement in of_training(training):
+        if not any(measurement in missing(subject, store, seed) for seed in seeds):
+            continue
+        if clock.is_up():
+            return False
+        began = time.perf_counter()
+        for _ in measurement.take(run, store, subject, console):
+            if clock.is_up():
+                break
+        seconds = time.perf_counter() - began
+        name = f"{type(measurement).__name__.lower()}, {measurement.protocol}"
+        console.print(f"{name}, {measurement.attack}: {seconds:.0f} s", highlight=False)
+    return not any(missing(subject, store, seed) for seed in seeds)
