@@ -117,7 +117,7 @@ class Results:
             for name, array in outcomes.items()
             if self._keep is None or name in self._keep
         }
-        if kept:
+        if kept or self._keep is None:
             self._cells.mkdir(parents=True, exist_ok=True)
             partial = self._cells / f"{cell}.partial.npz"
             np.savez_compressed(partial, **kept)  # pyright: ignore[reportArgumentType]

@@ -83,7 +83,7 @@ def draw(nets: Mapping[str, Mapping[str, cells.Figure]]) -> Figure:
         f"share of {rows[0]['n']:,} images whose prediction still holds, "
         f"{len(rows)} seeds, 95 % interval over the images"
     )
-    _pictures(below, {net: figures[PICTURES] for net, figures in nets.items()})
+    image_rows(below, {net: figures[PICTURES] for net, figures in nets.items()})
     return figure
 
 
@@ -109,8 +109,13 @@ def _still(largest: np.ndarray, levels: np.ndarray) -> np.ndarray:
     return (draws >= levels).mean(axis=2)
 
 
-def _pictures(figure: SubFigure, nets: Mapping[str, cells.Figure]) -> None:
-    """A line an image that all nets classify: itself, and the last that held."""
+def image_rows(figure: SubFigure, nets: Mapping[str, cells.Figure]) -> None:
+    """A line an image that all nets classify: itself, and the last that held.
+
+    Args:
+      figure: what it is drawn into.
+      nets: by name, a figure whose cells hold "original" and "last_held".
+    """
     first = {
         net: {name: of_seeds[0] for name, of_seeds in found.cells.items()}
         for net, found in nets.items()

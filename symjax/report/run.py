@@ -1,0 +1,310 @@
+"""One run as a page, from its rows alone.
+
+page = of_run(Path("runs/baseline"))
+"""
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from symjax.evaluation import results
+from symjax.evaluation.results import Row
+from symjax.evaluation.table import attack_name, figure_name, format_eps
+from symjax.report.commands import AUDIT, command
+from symjax.report.curves import curves
+from symjax.report.parts import Cell, Page, Table
+
+NEEDED = (
+    "cell_id",
+    "metric",
+    "attack",
+    "protocol",
+    "eps",
+    "norm",
+    "n",
+    "seed",
+    "value",
+)
+RUN = (  # what a row says of the run that it is of
+    *("run", "model", "depth", "width", "trunk", "group", "basis", "training", "epoch"),
+    *("dataset", "dtype", "split"),
+)
+SHOWN = ("attack", "norm", "eps", "protocol", "n", "seed", "metric", "corruption")
+SHOWN += ("severity", "images")
+NO_VERDICT = (
+    "A run alone decides no claim: claims compare runs, so there are no verdicts here."
+)
+Kind = list[Row]
+
+
+def of_run(folder: Path) -> Page:
+    """The page of one run folder.
+
+    Args:
+      folder: with `results.jsonl`, and `config.json` if there is one.
+
+    Returns:
+      Accuracies, metrics, a picture of accuracy against eps for each norm, the audit's
+      rows, and the provenance. Diverged seeds are left out aloud.
+
+    Raises:
+      ValueError: if there are no rows, or a file is not as runs have it.
+    """
+    rows = _read(folder)
+    groups = _groups(rows, ("seed",))
+    accuracy = [kind for kind in groups if kind[0]["metric"] == "accuracy"]
+    plain = [kind for kind in accuracy if kind[0].get("corruption") is None]
+    corrupted = [kind for kind in accuracy if kind[0].get("corruption") is not None]
+    audit = [kind for kind in groups if kind[0]["metric"].startswith(AUDIT)]
+    metrics = [kind for kind in groups if kind not in accuracy and kind not in audit]
+    tables = []
+    if plain:
+        tables.append(_accuracy(folder, "Accuracy", plain, rows))
+    if corrupted:
+        name = "Accuracy on corrupted images"
+        tables.append(_accuracy(folder, name, corrupted, rows))
+    if metrics:
+        tables.append(_metrics(metrics, rows))
+    name = folder.resolve().name
+    return Page(
+        title=f"Run {name}",
+        summary=f"{_heading(rows)}\n\n{NO_VERDICT}",
+        tables=tables,
+        pictures=curves(plain),
+        audit=[_audit(folder, audit)] if audit else (),
+        provenance=_provenance(folder, rows),
+    )
+
+
+def _read(folder: Path) -> list[Row]:
+    path = folder / "results.jsonl"
+    rows = results.read([path])
+    if not rows:
+        raise ValueError(
+            f"{path} has no rows: measure some with `python evaluate.py --run {folder} "
+            "--attack pgd`."
+        )
+    for number, row in enumerate(rows, 1):
+        missing = [name for name in NEEDED if name not in row]
+        if missing:
+            raise ValueError(
+                f"{path}, row {number} has no {missing}: expected the rows that "
+                "evaluate.py writes."
+            )
+    return rows
+
+
+def _identity(row: Row, without: Sequence[str] = ()) -> dict[str, Any]:
+    """What was measured, which stands before the row's cell id."""
+    names = itertools.takewhile(lambda name: name != "cell_id", row)
+    return {name: row[name] for name in names if name not in without}
+
+
+def _groups(rows: Sequence[Row], without: Sequence[str]) -> list[Kind]:
+    """Rows whose identity differs in these names at most, in their order."""
+    found: dict[str, Kind] = {}
+    for row in rows:
+        key = json.dumps(_identity(row, without), sort_keys=True)
+        found.setdefault(key, []).append(row)
+    return list(found.values())
+
+
+def _accuracy(folder: Path, name: str, kinds: list[Kind], rows: Kind) -> Table:
+    columns = ["attack", "norm", "eps", "protocol", "mean, %", "sd", "n", "seeds"]
+    columns += ["in ball", "settings"]
+    corrupted = kinds[0][0].get("corruption") is not None
+    if corrupted:
+        columns[4:4] = ["corruption", "severity"]
+    lines, constant = [], _constant(rows)
+    for kind in kinds:
+        first = kind[0]
+        values = [100 * row["value"] for row in kind if not row.get("diverged")]
+        inside = all(row.get("in_ball", True) for row in kind)
+        line: list[Cell] = [attack_name(first), first["norm"] or ""]
+        line += [format_eps(first["eps"]), first["protocol"], *_mean_and_sd(values)]
+        line += [first["n"], len(values), inside, _settings(first, constant)]
+        if corrupted:
+            line[4:4] = [first["corruption"], first["severity"]]
+        lines.append(line)
+    every = [row for kind in kinds for row in kind]
+    says = "Accuracy in percent, a line an attack, norm, eps and protocol; mean and "
+    says += "sample standard deviation over seeds. Eps is in units of pixels in [0, 1]."
+    if corrupted:
+        images = sorted({str(row.get("images", "")) for row in every})
+        says += f" Corruptions: {'; '.join(images)}."
+    calls = _calls(folder, every)
+    return Table(name, columns, lines, says + _warnings(every), "\n".join(calls))
+
+
+def _metrics(kinds: list[Kind], rows: Kind) -> Table:
+    columns = ["figure", "mean", "sd", "low", "high", "n", "seeds", "undefined"]
+    columns += ["settings"]
+    lines, constant = [], _constant(rows)
+    for kind in kinds:
+        alive = [row for row in kind if not row.get("diverged")]
+        mean, spread = _mean_and_sd([row["value"] for row in alive])
+        low = [row["low"] for row in alive if row.get("low") is not None]
+        high = [row["high"] for row in alive if row.get("high") is not None]
+        numbers = [mean, spread, min(low, default=None), max(high, default=None)]
+        texts = [None if value is None else f"{value:.4g}" for value in numbers]
+        undefined = sum(row.get("undefined") or 0 for row in alive)
+        first = kind[0]
+        line = [figure_name(first), *texts, first["n"], len(alive), undefined]
+        lines.append([*line, _settings(first, constant)])
+    every = [row for kind in kinds for row in kind]
+    says = "A line a figure: its mean over images and seeds, the sample standard "
+    says += "deviation of the seeds' means, and the hull of their 95 % intervals, "
+    says += "which are over images. Undefined: images without a figure, all seeds. "
+    says += "The provenance has the commands."
+    return Table("Metrics", columns, lines, says + _warnings(every))
+
+
+def _audit(folder: Path, kinds: list[Kind]) -> Table:
+    """Whatever the audit's rows say, but for what all rows say."""
+    every = [row for kind in kinds for row in kind]
+    common = {*RUN, *NEEDED, "corruption", "severity", "settings", "diverged"}
+    common |= {"config", "data", "commit", "versions", "device", "platform", "utc"}
+    keys = dict.fromkeys(key for row in every for key in row)
+    extra = [
+        key
+        for key in keys
+        if key not in common and any(row.get(key) is not None for row in every)
+    ]
+    lines: list[list[Cell]] = []
+    for row in every:
+        value = row["value"]
+        line = [row["metric"], row["seed"], row["n"]]
+        line += [value if value is None else f"{value:.4g}"]
+        lines.append([*line, *(_plain(row.get(key)) for key in extra)])
+    columns = ["check", "seed", "n", "value", *extra]
+    says = "Checks of the attack and of the nets, as their rows have them."
+    return Table("Audit", columns, lines, says, "\n".join(_calls(folder, every)))
+
+
+def _provenance(folder: Path, rows: Kind) -> list[Table]:
+    facts: list[list[Cell]] = [["run folder", str(folder)]]
+    for name in (*RUN, "config", "data", "commit", "device", "platform"):
+        if there := dict.fromkeys(_text(row[name]) for row in rows if name in row):
+            label = f"{name}, hash" if name in ("config", "data") else name
+            facts.append([label, ", ".join(there)])
+    versions = [row["versions"] for row in rows if "versions" in row]
+    for name in dict.fromkeys(name for each in versions for name in each):
+        there = dict.fromkeys(str(each[name]) for each in versions if name in each)
+        facts.append([f"version of {name}", ", ".join(there)])
+    times = sorted(row["utc"] for row in rows if "utc" in row)
+    if times:
+        facts.append(["measured, UTC", f"{times[0]} to {times[-1]}"])
+    tables = [Table("Origin", ["what", "value"], facts)]
+    calls: list[list[Cell]] = [
+        [_kind(kind[0]), len(kind), command(folder, kind)] for kind in _alike(rows)
+    ]
+    says = (
+        "Run in the repository's folder; what has been measured is not measured again."
+    )
+    tables.append(Table("Commands", ["rows", "count", "command"], calls, says))
+    config = folder / "config.json"
+    if config.exists():
+        tables.append(Table("Configuration", ["key", "value"], _config(config)))
+    columns = ["cell", "what", "eps", "seed", "value", "commit", "device", "time, UTC"]
+    lines = [_origin(row) for row in rows]
+    return [*tables, Table("Rows", columns, lines, "Values are as measured.", digits=4)]
+
+
+def _origin(row: Row) -> list[Cell]:
+    what, commit = _kind(row), row.get("commit")
+    if row.get("corruption") is not None:
+        what += f", {row['corruption']} {row['severity']}"
+    start: list[Cell] = [row["cell_id"], what, format_eps(row["eps"]), row["seed"]]
+    end = commit and commit[:10] + ("+changes" if commit.endswith("+changes") else "")
+    return [*start, row["value"], end, row.get("device"), row.get("utc")]
+
+
+def _config(path: Path) -> list[list[Cell]]:
+    """The configuration, a line a key."""
+    try:
+        config = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}): mend or remove it.") from None
+
+    def flat(prefix: str, values: Any) -> list[list[Cell]]:
+        if not isinstance(values, dict):
+            return [[prefix, _text(values)]]
+        parts = [flat(f"{prefix}.{key}", value) for key, value in values.items()]
+        return list(itertools.chain(*parts))
+
+    return [[str(key).removeprefix("."), value] for key, value in flat("", config)]
+
+
+def _alike(rows: Kind) -> list[Kind]:
+    """Rows that one command makes."""
+    return _groups(rows, ("seed", "eps", "corruption", "severity"))
+
+
+def _calls(folder: Path, rows: Kind) -> list[str]:
+    return list(dict.fromkeys(command(folder, kind) for kind in _alike(rows)))
+
+
+def _kind(row: Row) -> str:
+    if row["metric"] != "accuracy":
+        return figure_name(row)
+    clean = "corrupted" if row.get("corruption") is not None else "clean"
+    if row["attack"] == "none":
+        return f"{clean} accuracy, {row['protocol']}"
+    on = " on corrupted images" if clean == "corrupted" else ""
+    return f"{attack_name(row)}{on}, {row['norm']}, {row['protocol']}"
+
+
+def _constant(rows: Kind) -> set[str]:
+    """What the same is said of the run by every row, and needs no column."""
+    return {name for name in RUN if len({_text(row.get(name)) for row in rows}) == 1}
+
+
+def _settings(row: Row, constant: set[str]) -> str:
+    hidden = {*SHOWN, *constant}
+    if row["metric"] != "accuracy":
+        hidden -= {"images"}
+    if row["attack"] == "pgd":
+        hidden |= {"steps"}
+    said = _identity(row, tuple(hidden))
+    return ", ".join(f"{k} {_text(v)}" for k, v in said.items() if v is not None)
+
+
+def _mean_and_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
+    if not values:
+        return None, None
+    finite = len(values) > 1 and all(math.isfinite(value) for value in values)
+    return fmean(values), stdev(values) if finite else None
+
+
+def _warnings(rows: Kind) -> str:
+    says, lost = "", sorted({row["seed"] for row in rows if row.get("diverged")})
+    if lost:
+        says += f" Seeds left out because they diverged: {', '.join(map(str, lost))}."
+    if any(r["protocol"] == "sound" and not r.get("in_ball", True) for r in rows):
+        says += " WRONG: some images left the ball or the valid range."
+    return says
+
+
+def _heading(rows: Kind) -> str:
+    row = rows[0]
+    parts = [f"{row.get('model', 'a net')}"]
+    if "depth" in row:
+        parts.append(f"{row['depth']} layers, {row.get('trunk')} trunk")
+    parts.append(f"{row.get('dataset')}, epoch {row.get('epoch')}")
+    seeds = len({row["seed"] for row in rows})
+    return f"{', '.join(parts)}; {len(rows):,} rows of {seeds} seeds."
+
+
+def _plain(value: Any) -> Cell:
+    return value if isinstance(value, str | float | int | None) else _text(value)
+
+
+def _text(value: Any) -> str:
+    """A setting for people; of a long list its ends."""
+    if isinstance(value, list) and len(value) > 4:
+        return f"{value[0]} to {value[-1]} ({len(value)})"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,246 @@
+"""The study's rows, asked by run and measurement; no net is run.
+
+    evidence = Evidence(Path("results/study"))
+    line = evidence.line("cifar10-10-baseline-reference", "reference", "pgd")
+    line.eps, line.values                       # [E], [S, E] in percent, NaN if missing
+
+All of it is of the whole study. Rows of the small one show that a piece runs, and no
+table, figure or verdict is made from them.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from symjax.evaluation import results
+from symjax.evaluation.results import Row, cell_id
+from symjax.metrics.bootstrap import Estimate, paired_difference
+from symjax.study import published
+from symjax.study.measurements import (
+    FIGURE_5,
+    Accuracy,
+    Audit,
+    Corrupted,
+    Identity,
+    Measurement,
+    Subject,
+    Tolerance,
+    of_training,
+    taken_apart,
+)
+from symjax.study.size import WHOLE, Size
+from symjax.study.trainings import TRAININGS, Training
+
+RESAMPLES = 2_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """Accuracy of one run under one attack and protocol.
+
+    Attributes:
+      training: the run.
+      measurement: what was measured.
+      eps: `[E]`, in the protocol's unit.
+      values: `[S, E]`, percent; NaN where there is no row, or the seed diverged.
+    """
+
+    training: Training
+    measurement: Accuracy
+    eps: tuple[float, ...]
+    values: np.ndarray
+
+    @property
+    def complete(self) -> bool:
+        """Whether every seed has every epsilon."""
+        return bool(np.isfinite(self.values).all())
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Over the seeds that are there, `[E]`; NaN where there is none."""
+        return _over_seeds(np.nanmean, self.values, 1)
+
+    @property
+    def sd(self) -> np.ndarray:
+        """Sample standard deviation over the seeds, `[E]`; NaN of fewer than two."""
+        return _over_seeds(
+            functools.partial(np.nanstd, ddof=1),  # pyright: ignore[reportArgumentType]
+            self.values,
+            2,
+        )
+
+    def at(self, eps: float) -> int:
+        """The place of an epsilon.
+
+        Raises:
+          ValueError: if it is not there.
+        """
+        places = np.flatnonzero(np.isclose(self.eps, eps))
+        if not len(places):
+            raise ValueError(f"eps={eps}: expected one of {self.eps}.")
+        return int(places[0])
+
+    def text(self, eps: float) -> str | None:
+        """Mean ± standard deviation, and how many seeds if not all; None: no row."""
+        place = self.at(eps)
+        there = int(np.isfinite(self.values[:, place]).sum())
+        if not there:
+            return None
+        text = f"{self.mean[place]:.2f}"
+        if there > 1:
+            text += f" ± {self.sd[place]:.2f}"
+        return text if there == len(self.values) else f"{text} ({there} seeds)"
+
+
+class Evidence:
+    """Rows of a study.
+
+    Args:
+      folder: that of all sizes.
+      size: of the study; the whole one, but in tests.
+    """
+
+    def __init__(self, folder: Path, size: Size = WHOLE):
+        self.folder, self.size = Path(folder) / size.name, size
+
+    @functools.cache  # noqa: B019 - an object lives as long as the command
+    def rows(self, name: str) -> dict[str, Row]:
+        """A run's rows, by cell id."""
+        found = results.read([self.folder / name / "results.jsonl"])
+        return {row["cell_id"]: row for row in found}
+
+    @functools.cache  # noqa: B019
+    def subject(self, name: str) -> Subject:
+        """A run, as its rows name it."""
+        return Subject.of(TRAININGS[name], self.size)
+
+    def cells(self, name: str, measurement: Measurement, seed: int) -> list[Identity]:
+        """Identities of a measurement's rows."""
+        return measurement.identities(self.subject(name), seed)
+
+    def measurement(
+        self, name: str, protocol: str, attack: str, switches: Sequence[str] = ()
+    ) -> Accuracy | None:
+        """That of a run on clean test images, or None if the study has none."""
+        for each in of_training(TRAININGS[name]):
+            wanted = protocol, attack, tuple(switches)
+            if type(each) is Accuracy:
+                if (each.protocol, each.attack, each.switches) == wanted:
+                    return each
+        return None
+
+    def line(
+        self, name: str, protocol: str, attack: str, switches: Sequence[str] = ()
+    ) -> Line | None:
+        """Accuracy of a run on clean test images, or None if the study has none."""
+        found = self.measurement(name, protocol, attack, switches)
+        if found is None:
+            return None
+        eps = self.size.some(found.eps)
+        return Line(TRAININGS[name], found, eps, self._values(name, found))
+
+    def corrupted(self, name: str, protocol: str, attack: str) -> np.ndarray | None:
+        """Accuracy on corruptions, `[S, C, V, E]` in percent, NaN where missing; None
+        if the study has no such measurement."""
+        for each in of_training(TRAININGS[name]):
+            if isinstance(each, Corrupted):
+                if (each.protocol, each.attack) == (protocol, attack):
+                    shape = len(self.size.corruptions), len(self.size.severities), -1
+                    values = self._values(name, each)
+                    return values.reshape(len(values), *shape)
+        return None
+
+    def tolerance(self, name: str, place: int) -> list[float]:
+        """What a run tolerates, a number a seed that is measured.
+
+        Args:
+          name: of a run that Figure 5 shows.
+          place: of the measurement in `measurements.FIGURE_5`.
+        """
+        rows, found = self.rows(name), []
+        for seed in range(self.size.seeds):
+            for cell in self.cells(name, Tolerance(FIGURE_5[place]), seed):
+                if cell_id(cell) in rows:
+                    found.append(rows[cell_id(cell)]["value"])
+        return found
+
+    def audit(self, name: str, protocol: str) -> list[Row]:
+        """Rows of the checks, in order; empty if they were not run."""
+        cells = self.cells(name, Audit(protocol), 0)
+        rows = [self.rows(name).get(cell_id(cell)) for cell in cells]
+        return [row for row in rows if row is not None]
+
+    def outcomes(
+        self, name: str, measurement: Accuracy, place: int
+    ) -> np.ndarray | None:
+        """Which images stand at one epsilon, `[S, n]`; None if a seed has no row."""
+        found = []
+        for seed in range(self.size.seeds):
+            cell = cell_id(self.cells(name, measurement, seed)[place])
+            path = self.folder / name / "cells" / f"{cell}.npz"
+            if cell not in self.rows(name) or not path.exists():
+                return None
+            if not self.rows(name)[cell]["diverged"]:
+                with np.load(path) as kept:
+                    found.append(kept["robust"])
+        return np.stack(found).astype(float) if found else None
+
+    @functools.cache  # noqa: B019
+    def difference(
+        self, ours: str, theirs: str, protocol: str, attack: str, eps: float
+    ) -> Estimate | None:
+        """Accuracy of one run less another's, in points, on the same images.
+
+        Args:
+          ours, theirs: names of runs.
+          protocol, attack: of both.
+          eps: in the protocol's unit.
+
+        Returns:
+          With its 95 % interval, images and seeds redrawn; None if rows are missing.
+        """
+        both = []
+        for name in (ours, theirs):
+            line = self.line(name, protocol, attack)
+            if line is None or not np.isclose(line.eps, eps).any():
+                return None
+            both.append(self.outcomes(name, line.measurement, line.at(eps)))
+        if any(found is None for found in both):
+            return None
+        return paired_difference(*(100 * found for found in both), resamples=RESAMPLES)
+
+    def switches(self, name: str) -> list[Accuracy]:
+        """What a published run was taken apart into."""
+        return list(taken_apart(TRAININGS[name]))
+
+    def published(self, name: str, attack: str, eps: float) -> float | None:
+        """The paper's number, in percent, or None."""
+        for cell in published.cells():
+            mine = cell.training == name and cell.corruption is None
+            if mine and cell.attack == attack and np.isclose(cell.eps, eps):
+                if cell.percent is not None:
+                    return cell.percent
+        return None
+
+    def _values(self, name: str, measurement: Measurement) -> np.ndarray:
+        rows, values = self.rows(name), []
+        for seed in range(self.size.seeds):
+            found = [rows.get(cell_id(x)) for x in self.cells(name, measurement, seed)]
+            values.append(
+                [
+                    np.nan if row is None or row["diverged"] else 100 * row["value"]
+                    for row in found
+                ]
+            )
+        return np.array(values, float)
+
+
+def _over_seeds(function, values: np.ndarray, least: int) -> np.ndarray:
+    enough = np.isfinite(values).sum(axis=0) >= least
+    found = np.full(values.shape[1], np.nan)
+    if enough.any():
+        found[enough] = function(values[:, enough], axis=0)
+    return found

@@ -1,0 +1,514 @@
+"""A page says what it is given, loads nothing, and can be worked without a mouse."""
+
+import json
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from selenium import webdriver
+from selenium.webdriver import Keys
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from symjax.evaluation import Results
+from symjax.report import page as pages
+from symjax.report.page import Page, Picture, Table, Verdict, of_run, render
+
+SVG = """<?xml version="1.0"?>
+<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/svg11.dtd">
+<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
+     width="300pt" height="200pt" viewBox="0 0 300 200" onload="alert(1)">
+ <metadata>https://elsewhere.example</metadata>
+ <defs><style>* { stroke: red }</style><clipPath id="p"><path d="M0 0h9v9z"/></clipPath>
+ <path id="m" d="M0 0h3"/></defs><script>alert(1)</script>
+ <g clip-path="url(#p)"><use xlink:href="#m" x="4"/></g>
+ <image href="https://elsewhere.example/a.png" width="3" height="3"/>
+</svg>"""
+FOUR = ("stands", "stands only under", "does not stand", "inconclusive")
+NUMBERS = ["9.5 ± 0.4", None, "12.3 ± 0.4", "100.0 ± 1", "-1.2"]
+
+
+def sample():
+    verdicts = [
+        Verdict(f"Claim {i}", f"Table {i}", "80.1", "79.0 ± 0.4", says, "five seeds")
+        for i, says in enumerate([*FOUR, "stands only under FGSM", "does not stand"])
+    ]
+    rows = [[f"net {i}", text, 8 - i] for i, text in enumerate(NUMBERS)]
+    wide = [[f"net {i}", *range(30)] for i in range(3)]
+    names = ["net", *(f"a long name of column {i}" for i in range(30))]
+    tables = [
+        Table("Nets", ["net", "accuracy", "depth"], rows, "In percent.", "python x.py"),
+        Table("Wide", names, wide),
+    ]
+    data = Table("Data of a figure", ["eps", "value"], [["1/255", 0.5]])
+    pictures = [Picture("Curves", SVG, "Two falling curves", "Means.", data)] * 2
+    audit = [Table("Audit", ["check", "passed"], [["transfer", True]])]
+    many = [[f"cell {i}", i] for i in range(700)]
+    provenance = [Table("Rows", ["cell", "seed"], many)]
+    text = "First.\n\nSecond."
+    return Page("What stands", text, verdicts, tables, pictures, audit, provenance)
+
+
+@pytest.fixture(scope="module")
+def html():
+    return render(sample())
+
+
+def test_sections_come_in_order_and_empty_ones_not_at_all(html):
+    found = re.findall(r"<h([12])[^>]*>([^<]*)</h", html)
+    names = ["Verdicts", "Tables", "Figures", "Audit", "Provenance"]
+    assert found == [("1", "What stands"), *(("2", name) for name in names)]
+    assert html.index("First.") < html.index("Claim 0") < html.index("net 0")
+    bare = render(Page("Title", "Summary."))
+    assert "<section" not in bare and "Summary." in bare
+    assert html.startswith("<!DOCTYPE html>\n<html lang=")
+
+
+def test_texts_are_escaped_wherever_they_stand():
+    bad = "<script>alert(1)</script>\"'&"
+    table = Table(bad, [bad], [[bad]], bad, bad)
+    verdict = Verdict(bad, bad, bad, bad, "stands " + bad, bad)
+    picture = Picture(bad, SVG, bad, bad, table)
+    text = render(Page(bad, bad, [verdict], [table], [picture], [table], [table]))
+    assert "alert(1)</script>" not in text
+    assert text.count("<script>") == 1 and text.count("</script>") == 1
+    assert text.count("&lt;script&gt;alert(1)") > 20
+
+
+def test_nothing_is_loaded_from_elsewhere(html):
+    assert "default-src 'none'" in html and "elsewhere" not in html
+    assert not re.search(r"(src|href)\s*=\s*[\"']?\s*(https?:)?//", html)
+    assert not re.search(r"url\(\s*[\"']?(?!#)|@import", html)
+    assert "onload" not in html and "metadata" not in html
+
+
+def test_two_pictures_of_the_same_ids_keep_apart(html):
+    ids = re.findall(r'\sid="([^"]*)"', html)
+    assert len(set(ids)) == len(ids) > 20
+    for name in ("figure-1-", "figure-2-"):
+        assert f'clip-path="url(#{name}p)"' in html and f'href="#{name}m"' in html
+        assert f"#{name}svg {{ * {{ stroke: red }} }}" in html
+    referred = re.findall(r'(?:href="#|aria-labelledby="|for=")([^"]*)"', html)
+    assert {name for name in referred if name} <= set(ids)
+
+
+def test_numbers_have_their_digits_and_what_was_not_measured_says_so():
+    cells = [1.23456, 10000, None, np.float32(0.5), -0.001, np.inf, np.nan, True, "a"]
+    text = render(Page("t", "s", tables=[Table("T", ["x"], [[x] for x in cells])]))
+    shown = re.findall(r"<th scope=\"row\"[^>]*>(.*?)</th>", text)
+    missing = (
+        '<span aria-hidden="true">–</span><span class="unseen">not measured</span>'
+    )
+    wanted = ["1.23", "10,000", missing, "0.50", "0.00", "∞", "NaN", "yes", "a"]
+    assert shown == wanted
+    four = Table("T", ["x"], [[1.23456]], digits=4)
+    assert ">1.2346<" in render(Page("t", "s", tables=[four]))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *[("12.3 ± 0.4", 12.3), ("1,234", 1234), ("8/255", 8 / 255), ("3e-7", 3e-7)],
+        *[("-2.5 (-3 to -2)", -2.5), ("−4 %", -4), ("< 0.1", 0.1), ("5 %", 5)],
+        *[("81c8d64", None), ("2026-11-23", None), ("pgd-40", None), ("3 of us", 3)],
+    ],
+)
+def test_what_a_text_is_ordered_by(text, number):
+    assert pages._key(text) == number
+
+
+def test_what_cannot_be_shown_is_refused():
+    with pytest.raises(ValueError, match="'holds' of 'A claim': expected one that beg"):
+        Verdict("A claim", "here", "1", "2", "holds")
+    assert Verdict("", "", "", "", "stands only under FGSM").kind == FOUR[1]
+    with pytest.raises(ValueError, match="'T', row 2 has 1 cells: expected 2"):
+        Table("T", ["a", "b"], [[1, 2], [1]])
+    for svg in ("no xml", "<p>a</p>"):
+        with pytest.raises(ValueError, match="picture 'P' is not an SVG"):
+            render(Page("t", "s", pictures=[Picture("P", svg, "alt")]))
+
+
+# One run.
+
+
+def write(folder, values, extra=(), **says):
+    """A row a seed."""
+    folder.mkdir(exist_ok=True)
+    store = Results(folder)
+    for seed, value in enumerate(values):
+        identity = {"run": "net", "model": "baseline", "depth": 4, "trunk": "matched"}
+        identity |= {"epoch": 3, "dataset": "digits", "dtype": "float32", "n": 100}
+        identity |= {"attack": "none", "steps": None, "norm": None, "eps": 0.0}
+        identity |= {"split": "test", "protocol": "sound", "corruption": None}
+        identity |= {"severity": 0, "metric": "accuracy", "seed": seed, **says}
+        facts = {"diverged": False, "in_ball": True, "config": "c0f", "data": "da7a"}
+        facts |= {"commit": "abc123", "versions": {"jax": "0.10"}, "device": "cpu"}
+        facts |= {"utc": f"2026-01-0{seed + 1}", **dict(extra)}
+        store.add(identity, value, {}, facts)
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "net"
+    write(folder, [0.9, 0.8])
+    pgd = {"attack": "pgd", "steps": 40, "norm": "linf", "start": "uniform"}
+    write(folder, [0.5, 0.6], eps=2 / 255, **pgd)
+    write(folder, [0.2, 0.1], eps=8 / 255, **pgd)
+    write(folder, [0.3], metric="clever", radius=0.5, extra={"low": 0.1, "high": 0.4})
+    write(folder, [0.04], metric="audit, transfer", extra={"passed": False})
+    (folder / "config.json").write_text(json.dumps({"model": {"depth": 4}}))
+    return folder
+
+
+def test_a_run_has_its_tables_its_picture_and_where_they_come_from(run):
+    page = of_run(run)
+    accuracy, metrics = page.tables
+    lines = [dict(zip(accuracy.columns, row, strict=True)) for row in accuracy.rows]
+    assert [(x["attack"], x["eps"], x["n"], x["seeds"]) for x in lines] == [
+        ("none", "0", 100, 2),
+        ("pgd-40", "2/255", 100, 2),
+        ("pgd-40", "8/255", 100, 2),
+    ]
+    assert [x["mean, %"] for x in lines] == pytest.approx([85, 55, 15])
+    assert [x["sd"] for x in lines] == pytest.approx([50**0.5] * 3)
+    assert metrics.rows[0][:5] == ["clever", "0.3", None, "0.1", "0.4"]
+    assert page.audit[0].rows[0][0] == "audit, transfer"
+    assert "passed" in page.audit[0].columns
+    (picture,) = page.pictures
+    assert picture.data is not None
+    assert [row[1] for row in picture.data.rows] == ["0", "2/255", "8/255"]
+    assert "85.0 % at 0 to 15.0 % at 8/255" in picture.alt
+    assert not page.verdicts and "decides no claim" in page.summary
+    text = render(page)
+    for part in ("c0f", "da7a", "abc123", "0.10", "cpu", "model.depth"):
+        assert part in text
+    call = f"evaluate.py --run {run} --attack pgd --norm linf --eps 2/255,8/255 --n 100"
+    assert call in text and f"--run {run} --attack none --n 100" in text
+
+
+def test_a_run_says_what_is_wrong_with_its_rows(tmp_path):
+    write(tmp_path, [0.9, 0.1], extra={"diverged": True})
+    write(tmp_path, [0.5], n=7, extra={"in_ball": False})
+    (table,) = of_run(tmp_path).tables
+    assert "Seeds left out because they diverged: 0, 1." in table.caption
+    assert "WRONG: some images left the ball" in table.caption
+    assert table.rows[0][4:6] == [None, None]
+
+
+def test_the_command_writes_the_page_or_says_in_a_line_why_not(
+    run, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", ["page", str(run)])
+    pages.main()
+    assert (run / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert capsys.readouterr().out == f"page in {run / 'report.html'}\n"
+    config = run / "config.json"
+    rows = run / "results.jsonl"
+    rows.write_text(rows.read_text() + '{"metric": "accuracy"}\n')
+    for folder, reason in (
+        (tmp_path / "nothing", "has no rows: measure some with `python evaluate.py"),
+        (run, r"row 9 has no \['cell_id', 'attack'"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["page", str(folder), "--out", str(config)])
+        with pytest.raises(SystemExit, match="2"):
+            pages.main()
+        said = capsys.readouterr().err
+        assert said.startswith("error: ") and said.count("\n") == 1
+        assert re.search(reason, said)
+
+
+# In a browser.
+
+FLAGS = """--headless=new --no-sandbox --disable-gpu --no-first-run
+    --disable-background-networking --disable-component-update --disable-sync
+    --disable-dev-shm-usage""".split()
+REQUEST = "Network.requestWillBeSent"
+CONTRAST = """
+const ground = node => {
+  for (; node; node = node.parentElement) {
+    const colour = getComputedStyle(node).backgroundColor;
+    if (!/, 0\\)$|transparent/.test(colour)) return colour;
+  }
+  return "rgb(255, 255, 255)";
+};
+const light = colour => {
+  const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map(x => x / 255)
+    .map(x => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+return [...document.querySelectorAll(arguments[0])].map(node => {
+  const [a, b] = [getComputedStyle(node).color, ground(node)].map(light);
+  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+});
+"""
+
+
+class Browser:
+    """A page in Chromium, and what is asked of it."""
+
+    def __init__(self, driver, url):
+        self.driver, self.url = driver, url
+        self.run = driver.execute_script
+
+    def open(self, width=1400, scheme="light"):
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.ask("Emulation.setDeviceMetricsOverride", size)
+        wishes = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in wishes.items()]
+        self.ask("Emulation.setEmulatedMedia", {"media": "", "features": features})
+        self.driver.get(self.url)
+
+    def ask(self, command, options):
+        return self.driver.execute_cdp_cmd(command, options)
+
+    def find(self, selector):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def column(self, table, number=1):
+        script = """return [...document.querySelectorAll(arguments[0] + " tbody tr")]
+            .filter(row => !row.hidden)
+            .map(row => row.cells[arguments[1]].innerText)"""
+        return self.run(script, table, number)
+
+    def heard(self):
+        """What the accessibility tree holds, once it is there."""
+
+        def shown(_):
+            tree = self.ask("Accessibility.getFullAXTree", {})["nodes"]
+            found = [node for node in tree if not node["ignored"]]
+            return found if len(found) > 20 else None
+
+        return self.wait(shown)
+
+    def wait(self, condition):
+        return WebDriverWait(self.driver, 10, 0.02).until(condition)
+
+    def type(self, *keys):
+        ActionChains(self.driver, duration=0).send_keys(*keys).perform()
+
+
+@pytest.fixture(scope="module")
+def chromium(html, tmp_path_factory):
+    driver = shutil.which("chromedriver")
+    if driver is None:
+        pytest.skip("needs chromedriver")
+    folder = tmp_path_factory.mktemp("page")
+    path = folder / "page.html"
+    path.write_text(html, encoding="utf-8")
+    options = webdriver.ChromeOptions()
+    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
+        options.add_argument(flag)
+    if binary := shutil.which("chromium"):
+        options.binary_location = binary
+    options.set_capability(
+        "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
+    )
+    driver = webdriver.Chrome(options=options, service=Service(driver))
+    yield Browser(driver, path.as_uri())
+    driver.quit()
+
+
+@pytest.fixture
+def browser(chromium):
+    chromium.open()
+    return chromium
+
+
+def test_nothing_is_asked_of_the_network_and_nothing_goes_wrong(browser):
+    browser.run("document.querySelectorAll('details').forEach(x => { x.open = true; })")
+    browser.run("document.querySelectorAll('main button').forEach(x => x.click())")
+    log = [json.loads(x["message"]) for x in browser.driver.get_log("performance")]
+    entries = [x["message"]["params"] for x in log if REQUEST in x["message"]["method"]]
+    pages = [x for x in entries if x["documentURL"] == browser.url]  # not a new tab's
+    sent = [entry["request"]["url"] for entry in pages]
+    assert browser.url in sent
+    assert not [url for url in sent if not url.startswith(("file:", "data:"))]
+    assert browser.driver.get_log("browser") == []
+
+
+def test_a_column_is_sorted_by_click_as_numbers_with_the_missing_last(browser):
+    head = browser.find("#table-1 th:nth-child(2)")
+    button = head.find_element(By.TAG_NAME, "button")
+    states = []
+    for _ in range(3):
+        button.click()
+        states.append((head.get_attribute("aria-sort"), browser.column("#table-1")))
+    up = ["-1.2", "9.5 ± 0.4", "12.3 ± 0.4", "100.0 ± 1"]
+    missing = browser.column("#table-1")[1]
+    assert "–" in missing
+    assert states[0] == ("ascending", [*up, missing])
+    assert states[1] == ("descending", [*up[::-1], missing])
+    assert states[2][0] is None and states[2][1][0] == "9.5 ± 0.4"
+
+
+def test_the_keyboard_alone_skips_sorts_and_filters(browser):
+    browser.type(Keys.TAB)
+    assert browser.run("return document.activeElement.innerText").startswith("Skip to")
+    visible = "return document.activeElement.getBoundingClientRect().top >= 0"
+    assert browser.run(visible)
+    browser.type(Keys.ENTER)
+    seen, name = [], "return document.activeElement.innerText"
+    where = "return document.activeElement.closest('[id]').id"
+    for _ in range(30):
+        browser.type(Keys.TAB)
+        style = "getComputedStyle(document.activeElement)"
+        assert browser.run(f"return {style}.outlineStyle") == "solid"
+        assert browser.run(f"return parseFloat({style}.outlineWidth)") >= 2
+        seen.append(browser.run(where))
+        if seen[-1] == "table-1" and browser.run(name) == "depth":
+            break
+    assert seen[0] == "verdicts" and "table-verdicts-filter" in seen
+    browser.type(Keys.ENTER)
+    assert browser.column("#table-1", 2) == ["4", "5", "6", "7", "8"]
+    browser.type(Keys.SPACE)
+    assert browser.column("#table-1", 2) == ["8", "7", "6", "5", "4"]
+    count = browser.find("#table-1 .count")
+    assert count.text == "5 rows, by depth, descending"
+    assert count.get_attribute("aria-live") == "polite"
+
+
+def test_a_filter_shows_the_rows_with_all_its_words_and_counts_them(browser):
+    field, count = browser.find("#table-1 .filter"), browser.find("#table-1 .count")
+    assert count.text == "5 rows"
+    field.send_keys("NET 0.4")
+    assert browser.column("#table-1", 0) == ["net 0", "net 2"]
+    assert count.text == "2 of 5 rows shown"
+    field.clear()
+    field.send_keys("not measured")
+    assert browser.column("#table-1", 0) == ["net 1"]
+
+
+def test_of_very_many_rows_the_first_are_shown_until_all_are_asked_for(browser):
+    browser.run("document.querySelectorAll('details').forEach(x => { x.open = true; })")
+    box, rows = "#provenance .sortable", "#provenance table"
+    count, more = (browser.find(f"{box} {x}") for x in (".count", ".more-rows"))
+    assert count.text == "300 of 700 rows shown" and more.is_displayed()
+    head = browser.find(f"{box} th:nth-child(2) button")
+    head.click()
+    head.click()
+    assert browser.column(rows) == [str(i) for i in range(699, 399, -1)]
+    field = browser.find(f"{box} .filter")
+    field.send_keys("cell")
+    field.send_keys(" 1")
+    assert count.text == "214 of 700 rows shown, by seed, descending"
+    assert not more.is_displayed()
+    field.send_keys(Keys.BACKSPACE, Keys.BACKSPACE)
+    more.click()
+    assert count.text == "700 rows, by seed, descending" and not more.is_displayed()
+    assert len(browser.column(rows)) == 700
+
+
+def test_buttons_choose_kinds_of_verdicts(browser):
+    table, count = "table.verdicts", browser.find("#verdicts .count")
+
+    def press(kind):
+        button = browser.find(f"button[data-kind='{kind}']")
+        button.click()
+        return button.get_attribute("aria-pressed")
+
+    assert count.text == "6 claims"
+    assert press("does not stand") == "true"
+    assert browser.column(table, 0) == ["Claim 2", "Claim 5"]
+    assert count.text == "2 of 6 claims shown"
+    assert press("stands") == "true"
+    assert browser.column(table, 0) == ["Claim 0", "Claim 2", "Claim 5"]
+    assert press("does not stand") == "false" and press("stands") == "false"
+    assert len(browser.column(table, 0)) == 6
+    browser.find(f"{table} th:nth-child(5) button").click()
+    order = [0, 1, 4, 2, 5, 3]
+    assert browser.column(table, 0) == [f"Claim {i}" for i in order]
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+def test_tables_scroll_and_the_page_does_not(browser, width):
+    browser.open(width)
+    browser.run("document.querySelectorAll('details').forEach(x => { x.open = true; })")
+    across = "const x = arguments[0] ? document.querySelector(arguments[0]) : "
+    across += "document.documentElement; return x.scrollWidth - x.clientWidth"
+    assert browser.run(across, "") <= 0
+    assert browser.run(across, "#table-2 .scroll") > 100
+    assert browser.find("#table-2 .scroll").get_attribute("tabindex") == "0"
+    assert browser.find("h1").rect["width"] <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("chosen", [False, True])
+def test_texts_stand_out_from_the_ground_in_both_schemes(browser, scheme, chosen):
+    browser.open(scheme=scheme)
+    button = browser.find("#colours")
+    pressed = button.get_attribute("aria-pressed")
+    assert pressed == str(scheme == "dark").lower()
+    ground = "return getComputedStyle(document.documentElement).backgroundColor"
+    before = browser.run(ground)
+    if chosen:
+        button.click()
+        assert button.get_attribute("aria-pressed") != pressed
+        assert browser.run(ground) != before
+    texts = "p, a, td, th, button, .verdict strong, .more, .caption, .how-many, code,"
+    texts += " summary, figcaption, label, .count"
+    contrasts = browser.run(CONTRAST, texts)
+    assert len(contrasts) > 100 and min(contrasts) >= 4.5
+
+
+def test_a_screen_reader_hears_names_of_tables_buttons_and_pictures(browser):
+    names: dict[str, list[str]] = {}
+    for node in browser.heard():
+        name = node.get("name", {}).get("value", "")
+        names.setdefault(node["role"]["value"], []).append(name)
+    assert {"Verdicts", "Nets", "Wide", "Audit"} <= set(names["table"])
+    assert "Nets, table" in names["region"]
+    assert names["image"] == ["Two falling curves"] * 2
+    assert all(names["button"]) and "Copy command of Nets" in names["button"]
+    assert {"accuracy", "depth"} <= set(names["columnheader"])
+    assert "Claim 0" in names["rowheader"] and "net 0" in names["rowheader"]
+    assert names["searchbox"][:2] == ["Filter Verdicts", "Filter Nets"]
+    assert names["main"] and names["navigation"] == ["Sections"]
+
+
+def test_narrow_verdicts_are_still_a_table(browser):
+    browser.open(360)
+    headers = [x for x in browser.heard() if x["role"]["value"] == "rowheader"]
+    names = [x["name"]["value"] for x in headers]
+    assert names[:6] == [f"Claim {i}" for i in range(6)]
+
+
+def test_a_command_is_copied_or_selected(browser):
+    browser.find("#table-1 .copy").click()
+    says = browser.find("#table-1 .copied")
+    browser.wait(lambda _: says.text)
+    assert says.text.startswith(("Copied", "Selected"))
+
+
+def test_a_link_into_details_opens_them(browser):
+    details = browser.find("details[id]")
+    assert details.get_attribute("open") is None
+    browser.find(f"nav a[href='#{details.get_attribute('id')}']").click()
+    assert details.get_attribute("open") == "true"
+
+
+def test_paper_has_all_rows_and_no_controls(browser):
+    browser.find("#table-1 .filter").send_keys("nothing like that")
+    assert browser.column("#table-1") == []
+    browser.ask("Emulation.setEmulatedMedia", {"media": "print"})
+    heights = """return [...document.querySelectorAll(arguments[0])]
+        .map(x => x.getBoundingClientRect().height)"""
+    assert min(browser.run(heights, "#table-1 tbody tr")) > 0
+    assert min(browser.run(heights, "details tbody tr")) > 0
+    assert max(browser.run(heights, "header, .tools, .copy")) == 0
+
+
+def test_without_scripts_all_is_there_and_no_control_is_dead(browser):
+    browser.ask("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.driver.get(browser.url)
+        shown = browser.heard()
+    finally:
+        browser.ask("Emulation.setScriptExecutionDisabled", {"value": False})
+    roles = {node["role"]["value"] for node in shown}
+    assert not roles & {"button", "searchbox"}
+    texts = {node.get("name", {}).get("value") for node in shown}
+    assert {"Claim 5", "12.3 ± 0.4", "accuracy", "python x.py"} <= texts
