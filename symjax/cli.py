@@ -232,7 +232,7 @@ def _corruption(run, store, attack, eps, clean, options) -> int:
         names=corruption.named(FLAGS.only),
         **options,
     )
-    found = report.frame({run.folder: [*rows, *clean]}, FLAGS.protocol)
+    found = report.frame({run.folder: [*rows, *clean]}, rows[0]["protocol"])
     console.print(table.heading(clean), soft_wrap=True, highlight=False)
     for text in (report.table_1(found), report.mean_errors(found)):
         console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -104,15 +104,16 @@ class Reference:
         name: str,
         corrupted: bool = False,
         switches: Sequence[str] | None = None,
+        steps: int = 40,
     ) -> "Reference":
-        """As `of`, of a run that has this configuration."""
+        """As `of`, of a run that has this configuration; 40 steps are published."""
         net = config.model
         whole = published(net.name, corrupted)
         normalisation = tuple(net.mean), tuple(net.std)
         if switches is None:
-            return cls(name, whole, *normalisation)
+            return cls(name, whole, *normalisation, steps=steps)
         between = switched(SOUND, whole, switches)
-        return cls(name, between, *normalisation, "switched")
+        return cls(name, between, *normalisation, "switched", steps)
 
     @property
     def fed(self) -> tuple[Values, Values]:

@@ -65,10 +65,12 @@ class Claim:
                 for protocol in ("reference", "sound")
             }
             says = {name: WORDS[finding.holds] for name, finding in found.items()}
-            texts += [
-                f"{name} protocol: {found[key].text}"
-                for key, name in (("reference", "published"), ("sound", "sound"))
-            ]
+            published_text, sound_text = (x.text for x in found.values())
+            if published_text == sound_text:
+                texts.append(f"both protocols: {sound_text}")
+            else:
+                texts.append(f"published protocol: {published_text}")
+                texts.append(f"sound protocol: {sound_text}")
             verdict = overall(found["reference"], found["sound"])
         if self.fact is not None:
             verdict, why = self.fact
@@ -78,7 +80,7 @@ class Claim:
         if self.note:
             texts.append(self.note)
         if verdict == "inconclusive" and self.rows is not None:
-            texts.append("it would take the runs that are missing, in `study list`")
+            texts.append("it would take the missing runs (`study list`)")
         return Verdict(
             claim=self.quote,
             where=self.where,

@@ -17,8 +17,6 @@ Holds = bool | None
 FLOOR = 1.0
 """Percent below which neither of two accuracies is compared: both are nothing."""
 
-NAMED = 3  # runs that a text names
-
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
@@ -139,9 +137,8 @@ def every(*findings: Finding) -> Finding:
 
 
 def _missing(names: Sequence[str]) -> Finding:
-    first = ", ".join(names[:NAMED])
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return Finding(None, f"not measured: {first}{more}", names)
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return Finding(None, f"not measured: {names[0]}{more}", names)
 
 
 def _shared(evidence, protocol, ours, theirs, attack) -> list[float]:

@@ -93,10 +93,13 @@ class Accuracy:
         if self.protocol == "sound":
             if self.attack == "autoattack":
                 return Attack("autoattack", **subject.size.autoattack)
-            restarts = SOUND.restarts if self.attack == "pgd" else 1
-            return Attack(self.attack, restarts=restarts)
+            if self.attack == "pgd":
+                steps = subject.size.steps
+                return Attack("pgd", steps=steps, restarts=SOUND.restarts)
+            return Attack(self.attack)
         switches = None if self.protocol == "reference" else self.switches
-        return Reference.of_config(subject.config, self.attack, False, switches)
+        call = subject.config, self.attack, False, switches
+        return Reference.of_config(*call, steps=subject.size.steps)
 
     def radii(self, subject: Subject) -> list[float | tuple[float, ...]]:
         """In pixel units."""
@@ -156,7 +159,8 @@ class Corrupted(Accuracy):
     def attacking(self, subject: Subject) -> Attack | Reference:
         if self.protocol == "sound":
             return super().attacking(subject)
-        return Reference.of_config(subject.config, self.attack, True)
+        call = subject.config, self.attack, True
+        return Reference.of_config(*call, steps=subject.size.steps)
 
     def identities(self, subject: Subject, seed: int) -> list[Identity]:
         size, images = subject.size, corruption.Made()
@@ -250,6 +254,7 @@ class Audit:
             AUDITED,
             subject.size.n_audit,
             restarts=SOUND.restarts,
+            steps=subject.size.steps,
             **subject.size.audit,
         )
 

@@ -21,6 +21,7 @@ class Size:
       seeds: trained of each run.
       n: test images of FGSM and PGD.
       n_autoattack, n_audit, n_tolerance, n_corrupted: of the others.
+      steps: of PGD.
       radii: how many of the epsilons, from the first; 0: all.
       autoattack, audit: settings of them.
       corruptions, severities: of Table 1.
@@ -34,6 +35,7 @@ class Size:
     n_audit: int
     n_tolerance: int
     n_corrupted: int
+    steps: int
     radii: int
     autoattack: Mapping[str, Any]
     audit: Mapping[str, Any]
@@ -61,6 +63,7 @@ WHOLE = Size(
     n_audit=200,
     n_tolerance=117,
     n_corrupted=10_000,
+    steps=40,
     radii=0,
     autoattack={},
     audit={},
@@ -84,6 +87,7 @@ SMALL = Size(
     n_audit=16,
     n_tolerance=2,
     n_corrupted=16,
+    steps=10,
     radii=2,
     autoattack={"steps": 5, "queries": 20, "target_classes": 1},
     audit={"random_draws": 64, "square_queries": 20},
