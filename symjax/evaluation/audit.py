@@ -60,6 +60,7 @@ def audit(
 
 
 UNIT = "epsilon in pixel units"
+NOTHING = "no image is classified correctly"  # as `sanity.audit` says it
 
 
 def audit_published(
@@ -127,18 +128,33 @@ def record(
     """
     if all(cell_id(cell) in store.rows for cell in cells):
         return
-    if protocol == "reference":
-        checks = audit_published(run, "pgd", eps, n, **options)
-    else:
-        radius = np.float32(eps)
-        threat = ThreatModel("linf", radius)
-        checks = audit(run, threat, n, restarts=restarts, **options)
     where = origin(run)
+    checks = _checks(run, protocol, eps, n, restarts, options)
+    if isinstance(checks, str):  # why there are none
+        nothing = sanity.Check("", None, None, "", "symjax", checks)
+        names = [cell["metric"].removeprefix("audit, ") for cell in cells]
+        checks = [dataclasses.replace(nothing, name=name) for name in names]
     for cell, check in zip(cells, checks, strict=True):
         if cell_id(cell) not in store.rows:
             passed = None if check.passed is None else float(check.passed)
-            facts = {**dataclasses.asdict(check), "diverged": False, **where}
+            diverged = {"diverged": bool(run.diverged[0])}
+            facts = {**dataclasses.asdict(check), **diverged, **where}
             store.add(cell, passed, {}, facts)
+
+
+def _checks(run, protocol, eps, n, restarts, options) -> list[sanity.Check] | str:
+    """Those of one protocol, or why a trained run can have none."""
+    if run.diverged[0]:
+        return "the seed diverged"
+    try:
+        if protocol == "reference":
+            return audit_published(run, "pgd", eps, n, **options)
+        threat = ThreatModel("linf", np.float32(eps))
+        return audit(run, threat, n, restarts=restarts, **options)
+    except ValueError as error:
+        if NOTHING not in str(error):
+            raise
+        return NOTHING
 
 
 def _unit(eps: float, radius: float | tuple[float, ...]) -> sanity.Check:

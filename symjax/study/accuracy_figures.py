@@ -34,8 +34,6 @@ from symjax.study.drawing import (
     highest,
     legend,
     measured,
-    place,
-    seeds,
     style,
     summary,
 )
@@ -86,13 +84,13 @@ def curves(evidence: Evidence, number: int, depth: int, protocol: str) -> Drawn 
     """
     artefact = f"figure {number}"
     panels = [
-        _panel(
+        panel_of(
             evidence, artefact, protocol, published.run(dataset, depth, "{}"), attack
         )
         for dataset, attack in itertools.product(DATASETS, TWO)
     ]
     is_sound = protocol == "sound"
-    if is_sound and not _any(panels):
+    if is_sound and not any_measured(panels):
         return None
     says = "sound" if is_sound else "published"
     title = f"Figure {number}: nets of {depth} layers, {says} protocol"
@@ -100,13 +98,13 @@ def curves(evidence: Evidence, number: int, depth: int, protocol: str) -> Drawn 
         f"figure-{number}" + ("-sound" if is_sound else ""),
         title,
         _draw_curves(panels, is_sound),
-        _words(f"{title}: accuracy falls with epsilon.", panels, is_sound),
+        in_words(f"{title}: accuracy against epsilon.", panels, is_sound),
         _caption(evidence, panels, is_sound),
-        _data(title, panels, is_sound),
+        data(title, panels, is_sound),
     )
 
 
-def _panel(evidence, artefact: str, protocol: str, run: str, attack: str) -> Panel:
+def panel_of(evidence, artefact: str, protocol: str, run: str, attack: str) -> Panel:
     """`run` is a run's name, with {} in place of its net."""
     nets = [
         net
@@ -132,7 +130,7 @@ def _printed(artefact: str, run: str, attack: str) -> tuple[np.ndarray, np.ndarr
     return np.array([cell.eps for cell in cells]), np.array(percent, float)
 
 
-def _any(panels: Sequence[Panel]) -> bool:
+def any_measured(panels: Sequence[Panel]) -> bool:
     return any(measured(line) for panel in panels for line in panel.ours.values())
 
 
@@ -144,9 +142,11 @@ def _draw_curves(panels: Sequence[Panel], is_sound: bool) -> Figure:
             _draw_panel(axis, panel, is_sound)
         for axis in axes[:, 0]:
             axis.set_ylabel(ACCURACY)
+            axis.set_ylim(bottom=0)
         for axis in axes[-1]:
             axis.set_xlabel(PIXEL_EPS if is_sound else PUBLISHED_EPS)
-        legend(figure, _curve_handles(panels, is_sound), 4)
+        handles = _curve_handles(panels, is_sound)
+        legend(figure, handles, 4 if len(handles) > 6 else 3)
     return figure
 
 
@@ -160,7 +160,6 @@ def _draw_panel(axis: Axes, panel: Panel, is_sound: bool) -> None:
             band(axis, line, label=f"{net}, ours", **looks)
     axis.set_title(panel.name)
     axis.set_xticks(TICKS)
-    axis.set_ylim(bottom=0)
 
 
 def _curve_handles(panels: Sequence[Panel], is_sound: bool) -> list[Any]:
@@ -170,9 +169,12 @@ def _curve_handles(panels: Sequence[Panel], is_sound: bool) -> list[Any]:
             *(handle(look.label, **look.alone()) for look in nets),
             Patch(color="#777777", alpha=0.3, linewidth=0, label="± 1 sd over seeds"),
         ]
-    if not _any(panels):
-        return [handle(f"{look.label}, published", **look.published()) for look in nets]
     grey = dataclasses.replace(nets[0], colour="#777777")
+    if not any_measured(panels):
+        return [
+            *(handle(look.label, **look.published()) for look in nets),
+            handle("published", **grey.published()),
+        ]
     return [
         *(handle(look.label, **look.ours()) for look in nets),
         handle("published", **grey.published()),
@@ -181,7 +183,7 @@ def _curve_handles(panels: Sequence[Panel], is_sound: bool) -> list[Any]:
     ]
 
 
-def _words(begin: str, panels: Sequence[Panel], is_sound: bool) -> str:
+def in_words(begin: str, panels: Sequence[Panel], is_sound: bool) -> str:
     """Which net is highest in every panel."""
     says = [begin]
     for panel in panels:
@@ -191,7 +193,7 @@ def _words(begin: str, panels: Sequence[Panel], is_sound: bool) -> str:
             parts.append(f"published, {highest(panel.eps, printed)}")
         parts.append(_ours_in_words(panel, "" if is_sound else "ours, "))
         says.append(f"{panel.name}: {'; '.join(parts)}.")
-    if not _any(panels):
+    if not any_measured(panels):
         says = [part.replace(f"; ours, {NOT_MEASURED}", "") for part in says]
         says.append(f"Ours: {NOT_MEASURED}.")
     return " ".join(says)
@@ -205,7 +207,7 @@ def _ours_in_words(panel: Panel, begin: str) -> str:
     return begin + highest(panel.eps, values)
 
 
-def _coverage(panels: Sequence[Panel]) -> str:
+def coverage_of(panels: Sequence[Panel]) -> str:
     return coverage(
         {
             (f"{panel.dataset} {NETS[net].label}", panel.attack): line
@@ -216,7 +218,7 @@ def _coverage(panels: Sequence[Panel]) -> str:
 
 
 def _caption(evidence: Evidence, panels: Sequence[Panel], is_sound: bool) -> str:
-    says = f"Accuracy on {evidence.size.n:,} test images, mean over the seeds. "
+    says = f"Accuracy, mean over the seeds; ours on {evidence.size.n:,} test images. "
     if is_sound:
         says += (
             "Epsilons are radii in pixel units, about twice those that the paper's "
@@ -227,13 +229,14 @@ def _caption(evidence: Evidence, panels: Sequence[Panel], is_sound: bool) -> str
         says += (
             "Hollow markers, dotted: the paper's numbers, read off its plots to about "
             f"{published.READ_OFF:g} points; where a marker was hidden there is none. "
-            "Filled, solid: ours under each net's published protocol; the band is "
-            f"{SPREAD}. "
         )
-    return says + _coverage(panels)
+        if any_measured(panels):
+            says += "Filled, solid: ours under each net's published protocol; the "
+            says += f"band is {SPREAD}. "
+    return says + coverage_of(panels)
 
 
-def _data(title: str, panels: Sequence[Panel], is_sound: bool) -> Table:
+def data(title: str, panels: Sequence[Panel], is_sound: bool) -> Table:
     rows: list[list[Cell]] = []
     for panel in panels:
         for net, (radii, percent) in panel.printed.items():
@@ -246,75 +249,3 @@ def _data(title: str, panels: Sequence[Panel], is_sound: bool) -> Table:
     columns += [] if is_sound else ["published, %"]
     columns += ["ours, %", "sd", "seeds"]
     return Table(f"Data of: {title}", columns, rows, command=RUN)
-
-
-def bars(evidence: Evidence) -> Drawn:
-    """Figure 6: what the branches of the parallel nets bring, on CIFAR-100.
-
-    Args:
-      evidence: the study's rows.
-    """
-    says = published.numbers()["figure6_ablation"]
-    run = published.run(says["dataset"], says["depth"], "{}")
-    panels = [_panel(evidence, "figure 6", "reference", run, attack) for attack in TWO]
-    title = "Figure 6: rotation, scale and both, CIFAR-100, 10 layers"
-    caption = (
-        "Accuracy in groups of one epsilon. Hatched: the paper's numbers. Filled: ours "
-        f"under each net's published protocol, {evidence.size.n:,} test images, mean "
-        f"and {SPREAD}. The scale-only net's protocol is not published and is taken "
-        "from the net of both. "
-    )
-    return Drawn(
-        "figure-6",
-        title,
-        _draw_bars(panels),
-        _words(f"{title}: bars of accuracy.", panels, False),
-        caption + _coverage(panels),
-        _data(title, panels, False),
-    )
-
-
-def _draw_bars(panels: Sequence[Panel]) -> Figure:
-    with style():
-        figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
-        axes = figure.subplots(len(panels), 1, sharex=True, sharey=True)
-        for axis, panel in zip(axes, panels, strict=True):
-            _draw_groups(axis, panel)
-            axis.set(title=panel.name, ylabel=ACCURACY)
-            axis.grid(visible=False, axis="x")
-        eps = panels[0].eps
-        axes[-1].set_xticks(range(len(eps)), [f"{x:g}" for x in eps])
-        axes[-1].set_xlabel(PUBLISHED_EPS)
-        handles = [
-            Patch(color=NETS[net].colour, label=NETS[net].label)
-            for net in panels[0].printed
-        ]
-        handles.append(Patch(**_outline("#777777"), label="published"))
-        if _any(panels):
-            handles.append(Patch(color="#777777", label="ours, ± 1 sd"))
-        legend(figure, handles, 3)
-    return figure
-
-
-def _draw_groups(axis: Axes, panel: Panel) -> None:
-    width = 0.8 / (2 * len(panel.printed))
-    for number, (net, (_, percent)) in enumerate(panel.printed.items()):
-        colour, line = NETS[net].colour, panel.ours[net]
-        left = np.arange(len(percent)) - 0.4 + (2 * number + 0.5) * width
-        axis.bar(left, percent, 0.9 * width, **_outline(colour), label=f"{net}, paper")
-        there = [(x, at) for x, eps in zip(left, panel.eps, strict=True)
-                 if (at := place(line, eps)) is not None]  # fmt: skip
-        if line is None or not there:
-            continue
-        where, at = np.array([x for x, _ in there]), [at for _, at in there]
-        look = {"color": colour, "label": f"{net}, ours"}
-        axis.bar(where + width, line.mean[at], 0.9 * width, **look)
-        several = seeds(line)[at] > 1
-        shown = (where + width)[several], line.mean[at][several]
-        bar = {"fmt": "none", "ecolor": "#555555", "capsize": 2, "elinewidth": 1}
-        axis.errorbar(*shown, yerr=line.sd[at][several], **bar)
-
-
-def _outline(colour: str) -> dict[str, Any]:
-    hatch = {"hatch": "/////", "linewidth": 0.9}
-    return {"facecolor": "white", "edgecolor": colour, **hatch}

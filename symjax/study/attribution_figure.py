@@ -5,6 +5,7 @@ attribution(evidence)          # None if no net is measured
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -34,7 +35,8 @@ ENDS = ("sound protocol", "published protocol")
 SOUND_GREY, PUBLISHED_GREY = "#bbbbbb", "#555555"
 UP, DOWN = "#56B4E9", "#D55E00"
 TITLE = "From sound to published numbers, difference by difference"
-ROOM = 68  # percent, right of which a label goes to the left
+LABEL, MARK = 26, 5  # percent that a label takes, and half a mark
+CENTRED: dict[str, Any] = {"va": "center_baseline"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,12 +117,12 @@ def _draw_waterfalls(nets: Sequence[Sequence[Waterfall]]) -> Figure:
     with style():
         height = 0.9 + 0.17 * len(names) * len(nets)
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        call = {"sharex": True, "sharey": True, "squeeze": False}
+        call: Any = {"sharex": True, "sharey": True, "squeeze": False}
         axes = figure.subplots(len(nets), len(nets[0]), **call)
         for line, falls in zip(axes, nets, strict=True):
             for axis, fall in zip(line, falls, strict=True):
                 _draw_waterfall(axis, fall, names)
-            line[0].set_ylabel(NETS[falls[0].net].label)
+            line[0].set_ylabel(NETS[falls[0].net].label, fontsize=7.5)
         for axis, fall in zip(axes[0], nets[0], strict=True):
             axis.set_title(fall.name)
         for axis in axes[-1]:
@@ -133,7 +135,7 @@ def _draw_waterfalls(nets: Sequence[Sequence[Waterfall]]) -> Figure:
 
 def _draw_waterfall(axis: Axes, fall: Waterfall, names: Sequence[str]) -> None:
     axis.grid(visible=False, axis="y")
-    axis.set_xticks([0, 25, 50, 75, 100])
+    axis.set_xticks([0, 25, 50, 75])
     if not fall.points:
         middle = {"ha": "center", "va": "center", "transform": axis.transAxes}
         axis.text(0.5, 0.5, NOT_MEASURED, fontsize=7, **middle)
@@ -144,20 +146,19 @@ def _draw_waterfall(axis: Axes, fall: Waterfall, names: Sequence[str]) -> None:
     for switch, before, after in fall.steps:
         line = names.index(switch)
         axis.plot([before, before], [above, line], color="#777777", linewidth=0.6)
-        look = {"color": UP} if after >= before else {"color": DOWN, "hatch": "////"}
-        look |= {"edgecolor": "white", "linewidth": 0}
+        look: dict[str, Any] = {"facecolor": UP, "edgecolor": "white", "linewidth": 0}
+        if after < before:
+            look |= {"facecolor": DOWN, "hatch": "////"}
         axis.barh(line, after - before, 0.7, left=before, label=switch, **look)
         _beside(axis, line, (before, after), f"{after - before:+.1f}")
         above = line
     end = fall.points[-1]
     axis.plot([end, end], [above, last], color="#777777", linewidth=0.6)
     axis.barh(last, end, 0.7, color=PUBLISHED_GREY, label=ENDS[1])
-    marks = [end]
     if fall.printed is not None:
         axis.plot(fall.printed, last, label="the paper", **_mark())
-        marks.append(fall.printed + 3)
-    _beside(axis, 0, fall.points[:1], f"{fall.points[0]:.1f}", "black")
-    _beside(axis, last, marks, f"{end:.1f}", "white")
+    _in_bar(axis, 0, fall.points[0], None, "black")
+    _in_bar(axis, last, end, fall.printed, "white")
 
 
 def _mark() -> dict:
@@ -165,26 +166,36 @@ def _mark() -> dict:
     return {"marker": "D", "color": "black", "zorder": 3, "clip_on": False} | hollow
 
 
-def _beside(axis: Axes, line: int, ends: Sequence[float], text: str, inside="") -> None:
-    """A label right of what it says, or left of it where there is no room.
-
-    Args:
-      inside: its colour inside a bar that begins at 0; empty: it stays outside.
-    """
-    look = {"fontsize": 7, "va": "center_baseline"}
-    if max(ends) < ROOM:
+def _beside(axis: Axes, line: int, ends: tuple[float, float], text: str) -> None:
+    """A label right of a segment, or left of it where there is no room."""
+    text, look = text.replace("-", "\N{MINUS SIGN}"), {"fontsize": 7, **CENTRED}
+    if max(ends) + LABEL < 100:
         axis.text(max(ends) + 2, line, text, ha="left", **look)
-    elif inside:
-        axis.text(2, line, text, ha="left", color=inside, **look)
     else:
         axis.text(min(ends) - 2, line, text, ha="right", **look)
+
+
+def _in_bar(axis: Axes, line: int, end: float, mark: float | None, inside: str) -> None:
+    """The number of a bar that begins at 0, beside it or in it, off the mark."""
+    places = [(end + 2, end + LABEL, "black")]
+    if end > LABEL:
+        places += [(2, LABEL, inside), (end - LABEL + 2, end, inside)]
+    if mark is not None:
+        places.append((mark + MARK, mark + MARK + LABEL, "black"))
+    for left, right, colour in places:
+        is_free = mark is None or not left - MARK < mark < right + MARK
+        if right < 104 and is_free:
+            axis.text(left, line, f"{end:.1f}", color=colour, fontsize=7, **CENTRED)
+            return
 
 
 def _waterfall_handles() -> list:
     return [
         Patch(color=SOUND_GREY, label="sound"),
         Patch(color=UP, label="a difference adds"),
-        Patch(facecolor=DOWN, edgecolor="white", hatch="////", label="or takes"),
+        Patch(
+            facecolor=DOWN, edgecolor="white", hatch="////", label="a difference takes"
+        ),
         Patch(color=PUBLISHED_GREY, label="published protocol"),
         handle("the paper's number", **_mark()),
     ]
@@ -216,7 +227,8 @@ def _caption(
         "Sound accuracy, then the published protocol's differences turned on one after "
         "another on the same checkpoints; the last bar is the published protocol. "
         f"Means over the seeds that have every point, {evidence.size.n:,} test images. "
-        "A line without a bar: no difference for that net and attack. "
+        "A line without a bar: no difference for that net and attack. Diamonds: the "
+        "paper's numbers, where they can be read. "
     )
     counts = {fall.seeds for fall in falls}
     if counts == {whole}:

@@ -87,8 +87,13 @@ class Claim:
             published=says.get("reference", "-"),
             sound=says.get("sound", "-"),
             verdict=verdict,
-            evidence=". ".join(text.rstrip(".") for text in texts) + ".",
+            evidence=" ".join(_sentence(text) for text in texts),
         )
+
+
+def _sentence(text: str) -> str:
+    first, _, _ = text.partition(" ")
+    return f"{text[0].upper() if first.isalpha() else text[0]}{text[1:].rstrip('.')}."
 
 
 def _runs(nets, depths, datasets=DATASETS) -> list[list[str]]:

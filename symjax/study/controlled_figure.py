@@ -96,10 +96,10 @@ def controlled(evidence: Evidence) -> Drawn | None:
 def _net(evidence: Evidence, run: str) -> Net:
     look = NETS[run.split("-")[2]]
     variant = run.partition("-matched-")[2]
-    label = look.label + (f",\n{WORDS.get(variant, variant)}" if variant else "")
+    label = look.label + (f", {WORDS.get(variant, variant)}" if variant else "")
     attacks = ("none", "pgd", "autoattack")
     lines = {attack: evidence.line(run, "sound", attack) for attack in attacks}
-    return Net(run, label.replace("\n", " "), look, lines)
+    return Net(run, label, look, lines)
 
 
 def _draw(nets: Sequence[Net]) -> Figure:
@@ -113,15 +113,12 @@ def _draw(nets: Sequence[Net]) -> Figure:
             axis.set_title(title if eps == 0 else f"epsilon {title}")
             axis.locator_params(axis="x", nbins=4)
             axis.margins(x=0.12)
-        axes[0].set_yticks(range(len(nets)), [_wrapped(net.label) for net in nets])
+        labels = [net.label.replace(", ", ",\n") for net in nets]
+        axes[0].set_yticks(range(len(nets)), labels)
         axes[0].set_ylim(len(nets) - 0.5, -0.5)
-        figure.supxlabel(ACCURACY, fontsize=8)
+        axes[len(PANELS) // 2].set_xlabel(ACCURACY)
         legend(figure, _handles(), 5)
     return figure
-
-
-def _wrapped(label: str) -> str:
-    return label.replace(", ", ",\n")
 
 
 def _draw_panel(axis: Axes, nets: Sequence[Net], attack: str, eps: float) -> None:
@@ -145,20 +142,14 @@ def _look(colour: str, marker: str, attack: str) -> dict[str, Any]:
 
 
 def _handles() -> list:
-    grey, handles = "#555555", []
-    for attack, says in (("pgd", "clean, or PGD"), ("autoattack", "AutoAttack")):
-        look = _look(grey, "o", attack)
-        look = {
-            name: look[name] for name in look if name not in ("elinewidth", "capsize")
-        }
-        handles.append(handle(says, **look))
-    for attack, says in (
-        ("pgd", "baseline, clean or PGD"),
-        ("autoattack", "AutoAttack"),
-    ):
-        looks = {"color": "#777777", "linewidth": 0.8, "linestyle": GUIDES[attack]}
-        handles.append(handle(f"baseline, {says}".replace("baseline, b", "b"), **looks))
-    return handles
+    dots, guides = [], []
+    for attack, says in (("pgd", "clean or PGD"), ("autoattack", "AutoAttack")):
+        look = {**_look("#555555", "o", attack), "elinewidth": None, "capsize": None}
+        look = {name: value for name, value in look.items() if value is not None}
+        dots.append(handle(says, **look))
+        look = {"color": "#777777", "linewidth": 0.8, "linestyle": GUIDES[attack]}
+        guides.append(handle(f"baseline, {says}", **look))
+    return dots + guides
 
 
 def _alt(nets: Sequence[Net]) -> str:
@@ -182,7 +173,7 @@ def _asked(net: Net, attack: str, eps: float) -> bool:
 
 def _extremes(name: str, values: dict[str, float]) -> str:
     top, low = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
-    says = f"{name}: {top} is highest, {values[top]:.1f} %"
+    says = f"{name[0].upper()}{name[1:]}: {top} is highest, {values[top]:.1f} %"
     if low != top:
         says += f", {low} is lowest, {values[low]:.1f} %"
     base = NETS["baseline"].label

@@ -24,7 +24,6 @@ from symjax.study.measurements import (
     Accuracy,
     Audit,
     Corrupted,
-    Identity,
     Measurement,
     Subject,
     Tolerance,
@@ -117,9 +116,11 @@ class Evidence:
         """A run, as its rows name it."""
         return Subject.of(TRAININGS[name], self.size)
 
-    def cells(self, name: str, measurement: Measurement, seed: int) -> list[Identity]:
-        """Identities of a measurement's rows."""
-        return measurement.identities(self.subject(name), seed)
+    @functools.cache  # noqa: B019
+    def cells(self, name: str, measurement: Measurement, seed: int) -> list[str]:
+        """Cell ids of a measurement's rows."""
+        subject = self.subject(name)
+        return [cell_id(cell) for cell in measurement.identities(subject, seed)]
 
     def measurement(
         self, name: str, protocol: str, attack: str, switches: Sequence[str] = ()
@@ -163,14 +164,14 @@ class Evidence:
         rows, found = self.rows(name), []
         for seed in range(self.size.seeds):
             for cell in self.cells(name, Tolerance(FIGURE_5[place]), seed):
-                if cell_id(cell) in rows:
-                    found.append(rows[cell_id(cell)]["value"])
+                if cell in rows and not rows[cell]["diverged"]:
+                    found.append(rows[cell]["value"])
         return found
 
     def audit(self, name: str, protocol: str) -> list[Row]:
         """Rows of the checks, in order; empty if they were not run."""
         cells = self.cells(name, Audit(protocol), 0)
-        rows = [self.rows(name).get(cell_id(cell)) for cell in cells]
+        rows = [self.rows(name).get(cell) for cell in cells]
         return [row for row in rows if row is not None]
 
     def outcomes(
@@ -179,7 +180,7 @@ class Evidence:
         """Which images stand at one epsilon, `[S, n]`; None if a seed has no row."""
         found = []
         for seed in range(self.size.seeds):
-            cell = cell_id(self.cells(name, measurement, seed)[place])
+            cell = self.cells(name, measurement, seed)[place]
             path = self.folder / name / "cells" / f"{cell}.npz"
             if cell not in self.rows(name) or not path.exists():
                 return None
@@ -225,10 +226,11 @@ class Evidence:
                     return cell.percent
         return None
 
+    @functools.cache  # noqa: B019
     def _values(self, name: str, measurement: Measurement) -> np.ndarray:
         rows, values = self.rows(name), []
         for seed in range(self.size.seeds):
-            found = [rows.get(cell_id(x)) for x in self.cells(name, measurement, seed)]
+            found = [rows.get(cell) for cell in self.cells(name, measurement, seed)]
             values.append(
                 [
                     np.nan if row is None or row["diverged"] else 100 * row["value"]

@@ -10,7 +10,8 @@ out until something of them is measured.
 from pathlib import Path
 
 from symjax.report.parts import Picture
-from symjax.study.accuracy_figures import bars, curves
+from symjax.study.ablation_figure import bars
+from symjax.study.accuracy_figures import curves
 from symjax.study.attribution_figure import attribution
 from symjax.study.controlled_figure import controlled
 from symjax.study.drawing import Drawn

@@ -19,9 +19,10 @@ from symjax.evaluation import corruption, figure, measurement, reference, tolera
 from symjax.evaluation import protocol as protocols
 from symjax.evaluation.attack import Attack
 from symjax.evaluation.audit import UNIT, record
+from symjax.evaluation.measurement import origin
 from symjax.evaluation.protocol import SOUND
 from symjax.evaluation.reference import Reference
-from symjax.evaluation.results import Results
+from symjax.evaluation.results import Results, cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.run import identity as run_identity
 from symjax.study import published
@@ -217,6 +218,10 @@ class Tolerance:
         """Measures it, of all seeds of the run."""
         n = subject.size.n_tolerance
         yield figure.measure(run, store, self._figures(), n, console)
+        for seed, diverged in zip(run.seeds, run.diverged, strict=True):
+            for cell in self.identities(subject, seed) if diverged else ():
+                if cell_id(cell) not in store.rows:  # or it would always be missing
+                    store.add(cell, None, {}, {"diverged": True, **origin(run)})
 
     def command(self, folder: str) -> str:
         """What measures it of a run in `folder`."""

@@ -6,7 +6,7 @@ for table in provenance(evidence):
 
 import collections
 
-from symjax.evaluation.results import Row, cell_id
+from symjax.evaluation.results import Row
 from symjax.report.parts import Cell, Table
 from symjax.study.evidence import Evidence
 from symjax.study.measurements import Audit, of_training
@@ -81,7 +81,7 @@ def _measurements(evidence: Evidence) -> Table:
         there = evidence.rows(name)
         for each in of_training(training):
             cells = [
-                cell_id(cell)
+                cell
                 for seed in range(evidence.size.seeds)
                 for cell in evidence.cells(name, each, seed)
             ]

@@ -6,13 +6,14 @@ The paper shows two images. Here is the mean over many, and its two as marks.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from symjax.evaluation.results import Row, cell_id
+from symjax.evaluation.results import Row
 from symjax.metrics.tolerance import PUBLISHED_STEP
 from symjax.report import cells
 from symjax.report.parts import Cell, Table
@@ -97,7 +98,7 @@ def _bar(evidence: Evidence, name: str) -> Bar:
 
 def _row(evidence: Evidence, name: str, seed: int) -> Row | None:
     (cell,) = evidence.cells(name, Tolerance(AS_PUBLISHED), seed)
-    return evidence.rows(name).get(cell_id(cell))
+    return evidence.rows(name).get(cell)
 
 
 def _images(evidence: Evidence, name: str, row: Row) -> cells.Figure | None:
@@ -115,14 +116,16 @@ def _draw(bars: list[Bar], images: dict[str, cells.Figure]) -> Figure:
         height = 2.3
         if not images:
             figure = Figure(figsize=(WIDTH, height), layout="constrained")
-            _draw_bars(figure.subplots(), bars)
+            above = figure
         else:
             heights = [height, 1.5 * SAMPLES]
             figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
-            above, below = figure.subfigures(2, 1, height_ratios=heights)
-            _draw_bars(above.subplots(), bars)
+            above, below = figure.subfigures(
+                2, 1, squeeze=False, height_ratios=heights
+            )[:, 0]
             image_rows(below, images)
-        legend(figure, _handles(bars), 4)
+        _draw_bars(above.subplots(), bars)
+        legend(above, _handles(bars), 4)
     return figure
 
 
@@ -133,7 +136,7 @@ def _draw_bars(axis: Axes, bars: list[Bar]) -> None:
             seeds = {"marker": "|", "markersize": 9, "linestyle": "none"}
             heights = [line] * len(bar.values)
             axis.plot(bar.values, heights, color=bar.look.colour, **seeds)
-        if bar.sd is not None:
+        if bar.mean is not None and bar.sd is not None:
             look = {"fmt": "none", "ecolor": "black", "capsize": 3, "elinewidth": 1}
             axis.errorbar(bar.mean, line, xerr=bar.sd, **look)
         for value, (marker, label) in zip(bar.printed, MARKS, strict=True):
@@ -152,7 +155,9 @@ def _mark(marker: str, colour: str) -> dict:
 
 
 def _handles(bars: list[Bar]) -> list:
-    handles = [handle(label, **_mark(marker, "black")) for marker, label in MARKS]
+    handles: list[Any] = [
+        handle(label, **_mark(marker, "black")) for marker, label in MARKS
+    ]
     if any(bar.values for bar in bars):
         grey = {"color": "#777777", "alpha": 0.5, "linewidth": 0}
         handles.append(Patch(label="ours, mean ± 1 sd", **grey))

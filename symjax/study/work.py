@@ -23,8 +23,8 @@ from symjax.study.size import Size
 from symjax.study.trainings import TRAININGS, Training
 from symjax.training import train
 
-KEPT = ("robust", "largest")
-"""Of what each image came to: what paired comparisons need."""
+KEPT = ("robust", "largest", "clean", "original", "last_held")
+"""Of what each image came to: what paired comparisons and Figure 5 need."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,9 @@ def _piece(subject: Subject, seeds, folders: Folders, more, clock, console) -> b
     console.rule(f"{training.name}, seeds {seeds[0]} to {seeds[-1]}")
     train(training.config(changes), folder, console=console, stop=clock.is_up)
     run = evaluation.Run.open(folder)
-    if run.epoch < subject.config.epochs and not run.diverged.all():
+    if run.diverged.all():  # it ended early; rows say what they say of a frozen seed
+        run = dataclasses.replace(run, epoch=subject.config.epochs)
+    if run.epoch < subject.config.epochs:
         return False
     store = folders.store(training)
     for measurement in of_training(training):
