@@ -99,6 +99,7 @@ def test_a_failed_audit_is_an_exit_code(monkeypatch, passed, code):
     ]
     asked = {"steps": 0, "restarts": 1, "step_size": None, "keep": "best", "n": 0}
     asked |= {"norm": "linf", "loss": "cross_entropy", "queries": 5000}
+    asked |= {"protocol": "sound"}
     monkeypatch.setattr(cli, "FLAGS", types.SimpleNamespace(**asked))
     monkeypatch.setattr(evaluation, "audit", lambda *call, **options: found)
     run = types.SimpleNamespace(folder=Path("runs/x"), seeds=[0])

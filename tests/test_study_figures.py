@@ -80,7 +80,8 @@ def keep_tolerances(evidence, images=False, count=5):
     for place, name in enumerate(published.tolerances()):
         store = Results(evidence.folder / name)
         for seed in range(count):
-            (cell,) = evidence.cells(name, Tolerance(FIGURE_5[0]), seed)
+            subject = evidence.subject(name)
+            (cell,) = Tolerance(FIGURE_5[0]).identities(subject, seed)
             value = 0.2 + place / 10 + seed / 50
             outcomes = {"largest": np.full((117, 1), value)}
             if images:

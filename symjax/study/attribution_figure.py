@@ -215,7 +215,7 @@ def _alt(falls: Sequence[Waterfall]) -> str:
     top = max(measured, key=lambda x: x.points[-1] - x.points[0])
     gain = top.points[-1] - top.points[0]
     label = NETS[top.net].label
-    says.append(f"The largest gain is highest for {label}, {top.name}: {gain:+.1f}.")
+    says.append(f"The gain is highest for {label}, {top.name}: {gain:+.1f}.")
     return " ".join(says)
 
 

@@ -240,7 +240,7 @@ class Audit:
         """One a check, of seed 0."""
         if seed != 0:
             return []
-        names = list(sanity.CHECKS)
+        names = list(subject.size.audit.get("only", sanity.CHECKS))
         if self.protocol == "reference":
             names.insert(0, UNIT)
         own = Accuracy(self.protocol, "pgd", (AUDITED,))
