@@ -145,7 +145,7 @@ def _evaluate() -> int:
     std = run.experiment.model.std
     eps = [in_pixels(number, FLAGS.eps_unit, std) for number in numbers]
     if FLAGS.audit:
-        return _audit(run, numbers[-1] if published else eps[-1], console)
+        return _audit(run, numbers[-1], console)
     if FLAGS.metric and not corrupted:
         return _metric(run, console)
     attack = evaluation.Attack(
@@ -240,12 +240,12 @@ def _corruption(run, store, attack, eps, clean, options) -> int:
     return 0
 
 
-def _audit(run, eps: float | tuple[float, ...], console) -> int:
+def _audit(run, eps: float, console) -> int:
     """Puts PGD as it is set, and the first seed's net, to the audit; 1 if one fails."""
     import numpy as np
 
     from symjax import evaluation
-    from symjax.attacks import ThreatModel, sanity
+    from symjax.attacks import ThreatModel, in_pixels, sanity
 
     shared = {"n": FLAGS.n or AUDIT_IMAGES, "square_queries": FLAGS.queries}
     with console.status("") as status:
@@ -253,9 +253,10 @@ def _audit(run, eps: float | tuple[float, ...], console) -> int:
         if FLAGS.protocol == "reference":
             checks = evaluation.audit_published(run, "pgd", eps, **shared)
         else:
+            radius = in_pixels(eps, FLAGS.eps_unit, run.experiment.model.std)
             checks = evaluation.audit(
                 run,
-                ThreatModel(FLAGS.norm, np.asarray(eps, np.float32)),
+                ThreatModel(FLAGS.norm, np.asarray(radius, np.float32)),
                 steps=FLAGS.steps or 40,
                 restarts=FLAGS.restarts,
                 step_size=FLAGS.step_size,

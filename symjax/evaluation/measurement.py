@@ -34,7 +34,8 @@ UNCORRUPTED = {"corruption": None, "severity": 0}
 class Attacking(Protocol):
     """An attack on one seed's net, static in a program: `Attack`, `Reference`."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     @property
     def driven(self) -> bool: ...
@@ -73,7 +74,7 @@ class Collected:
         self._threat, self._parts = threat, []
         self._inside = np.ones(len(run.seeds), bool)
 
-    def add(self, fields: Mapping[str, np.ndarray], clean: np.ndarray) -> None:
+    def add(self, fields: Mapping[str, np.ndarray], clean: Any) -> None:
         """A batch: "images" and `OUTCOMES`, `[S, B, ...]`; the images, `[B, ...]`."""
         contains = self._threat.contains
         self._inside &= [contains(x, clean).all() for x in fields["images"]]

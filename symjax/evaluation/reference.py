@@ -13,7 +13,7 @@ others and on what was attacked before, and `measure` carries the averages along
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -67,8 +67,6 @@ class Reference:
     label: str = "reference"
     steps: int = 40
 
-    driven: ClassVar[bool] = False
-
     def __post_init__(self):
         if self.name not in NAMES:
             raise ValueError(
@@ -114,6 +112,11 @@ class Reference:
             return cls(name, whole, *normalisation, steps=steps)
         between = switched(SOUND, whole, switches)
         return cls(name, between, *normalisation, "switched", steps)
+
+    @property
+    def driven(self) -> bool:
+        """The host does not drive it."""
+        return False
 
     @property
     def fed(self) -> tuple[Values, Values]:

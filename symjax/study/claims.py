@@ -10,6 +10,7 @@ there. A claim that the published code itself contradicts is settled by that.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def _nets_above(winners, losers, depths=BOTH, datasets=DATASETS) -> Judge:
             _runs(losers, depths, datasets),
             strict=True,
         )
-        return every(*(above(evidence, protocol, *pair) for pair in pairs))
+        return every(*(above(evidence, protocol, a, b) for a, b in pairs))
 
     return judge
 
@@ -124,10 +125,10 @@ def _controlled_above(winners, losers) -> Judge:
     under the published protocol, that of each net."""
 
     def judge(evidence: Evidence, protocol: str) -> Finding:
-        names = [
+        ours, theirs = (
             [f"cifar10-10-{x}-matched" for x in nets] for nets in (winners, losers)
-        ]
-        return above(evidence, protocol, *names)
+        )
+        return above(evidence, protocol, ours, theirs)
 
     return judge
 
@@ -135,7 +136,7 @@ def _controlled_above(winners, losers) -> Judge:
 def _clean_above(winners, losers) -> Judge:
     def judge(evidence: Evidence, protocol: str) -> Finding:
         pairs = zip(_runs(winners, BOTH), _runs(losers, BOTH), strict=True)
-        parts = [above(evidence, protocol, *x, ["none"], [0.0]) for x in pairs]
+        parts = [above(evidence, protocol, a, b, ["none"], [0.0]) for a, b in pairs]
         return every(*parts)
 
     return judge
@@ -146,7 +147,7 @@ def _deeper(evidence: Evidence, protocol: str) -> Finding:
         [[published.run(dataset, depth, "equivariant")] for depth in (10, 4)]
         for dataset in DATASETS
     ]
-    return every(*(above(evidence, protocol, *pair) for pair in pairs))
+    return every(*(above(evidence, protocol, a, b) for a, b in pairs))
 
 
 def _limited(evidence: Evidence, protocol: str) -> Finding:
@@ -214,8 +215,9 @@ def _corruption(better, worse) -> Judge:
         lost = [net for net, values in found.items() if values is None]
         if lost:
             return Finding(None, f"not measured on corruptions: {', '.join(lost)}")
-        least = np.min([found[net] for net in better], axis=0)
-        most = np.max([found[net] for net in worse], axis=0)
+        values: Any = found
+        least = np.min([values[net] for net in better], axis=0)
+        most = np.max([values[net] for net in worse], axis=0)
         count = int(np.sum(least > most))
         text = f"in {count} of {least.size} corruptions and columns"
         return Finding(count > least.size / 2, text)

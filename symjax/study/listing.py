@@ -119,6 +119,8 @@ def show(
 def _commands(training: Training, size: Size, console: Console) -> None:
     folder = f"runs/{training.name}"
     lines = [f"{training.command(size.changes(training))} --workdir {folder}"]
-    lines += [measurement.command(folder) for measurement in of_training(training)]
+    lines += [
+        measurement.command(folder, size) for measurement in of_training(training)
+    ]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)

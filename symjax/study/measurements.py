@@ -17,7 +17,7 @@ from symjax import evaluation
 from symjax.attacks import sanity
 from symjax.evaluation import corruption, figure, measurement, reference, tolerance
 from symjax.evaluation import protocol as protocols
-from symjax.evaluation.attack import Attack
+from symjax.evaluation.attack import STEPS, Attack
 from symjax.evaluation.audit import UNIT, record
 from symjax.evaluation.measurement import origin
 from symjax.evaluation.protocol import SOUND
@@ -25,6 +25,7 @@ from symjax.evaluation.reference import Reference
 from symjax.evaluation.results import Results, cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.run import identity as run_identity
+from symjax.evaluation.table import format_eps
 from symjax.study import published
 from symjax.study.size import Size
 from symjax.study.trainings import CONTROLLED, SWITCHED, Training
@@ -139,17 +140,26 @@ class Accuracy:
             call = run, store, attack, "linf", [radius], n
             yield evaluation.measure(*call, console=console)
 
-    def command(self, folder: str) -> str:
+    def command(self, folder: str, size: Size) -> str:
         """What measures it of a run in `folder`."""
-        parts = [f"python evaluate.py --run {folder} --attack {self.attack}"]
+        n = size.n_autoattack if self.attack == "autoattack" else size.n
+        return self._command(folder, size, n)
+
+    def _command(self, folder: str, size: Size, n: int) -> str:
+        asked = f"--attack {self.attack} --n {n}"
+        parts = [f"python evaluate.py --run {folder} {asked}"]
         if self.attack != "none":
-            parts.append("--eps " + ",".join(f"{x:.6g}" for x in self.eps))
+            radii = [format_eps(x) for x in size.some(self.eps)]
+            parts.append(f"--eps {','.join(radii)}")
         if self.protocol != "sound":
             parts.append("--protocol reference")
         if self.protocol == "switched":
             parts.append(f'--switches "{",".join(self.switches)}"')
         if self.protocol == "sound" and self.attack == "pgd":
             parts.append(f"--restarts {SOUND.restarts}")
+            parts += [f"--steps {size.steps}"] if size.steps != STEPS["pgd"] else []
+        if self.attack == "autoattack":
+            parts += [f"--{name} {value}" for name, value in size.autoattack.items()]
         return " ".join(parts)
 
 
@@ -192,8 +202,9 @@ class Corrupted(Accuracy):
                 console=console,
             )
 
-    def command(self, folder: str) -> str:
-        return super().command(folder) + " --metric corruption --corruptions made"
+    def command(self, folder: str, size: Size) -> str:
+        whole = self._command(folder, size, size.n_corrupted)
+        return f"{whole} --metric corruption --corruptions made"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,9 +234,9 @@ class Tolerance:
                 if cell_id(cell) not in store.rows:  # or it would always be missing
                     store.add(cell, None, {}, {"diverged": True, **origin(run)})
 
-    def command(self, folder: str) -> str:
+    def command(self, folder: str, size: Size) -> str:
         """What measures it of a run in `folder`."""
-        asked = f'--metric tolerance --only "{self.metric}"'
+        asked = f'--metric tolerance --only "{self.metric}" --n {size.n_tolerance}'
         return f"python evaluate.py --run {folder} {asked}"
 
 
@@ -263,11 +274,14 @@ class Audit:
             **subject.size.audit,
         )
 
-    def command(self, folder: str) -> str:
+    def command(self, folder: str, size: Size) -> str:
         """What shows it of a run in `folder`."""
-        asked = f"--audit --eps {AUDITED} --restarts {SOUND.restarts}"
-        if self.protocol == "reference":
-            asked = f"--audit --eps {AUDITED} --protocol reference"
+        asked = f"--audit --eps {AUDITED} --n {size.n_audit}"
+        asked += (
+            " --protocol reference"
+            if self.protocol == "reference"
+            else f" --restarts {SOUND.restarts}"
+        )
         return f"python evaluate.py --run {folder} {asked}"
 
 

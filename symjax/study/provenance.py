@@ -33,8 +33,8 @@ def audits(evidence: Evidence) -> list[Table]:
         "published unit. Passing is necessary for a number to be believed, not "
         "sufficient."
     )
-    command = TRAININGS and Audit("reference").command("RUN")
-    return [Table("Audit", columns, rows, caption, command)]
+    asked = Audit("reference").command("RUN", evidence.size)
+    return [Table("Audit", columns, rows, caption, asked)]
 
 
 def _audit(rows: list[Row]) -> list[Cell]:
@@ -86,6 +86,12 @@ def _measurements(evidence: Evidence) -> Table:
                 for cell in evidence.cells(name, each, seed)
             ]
             found = sum(cell in there for cell in cells)
-            rows.append([name, f"{found:,} of {len(cells):,}", each.command(name)])
+            rows.append(
+                [
+                    name,
+                    f"{found:,} of {len(cells):,}",
+                    each.command(name, evidence.size),
+                ]
+            )
     columns = ["run", "rows", "command"]
     return Table("Every measurement and its command", columns, rows)

@@ -44,7 +44,7 @@ class Cell:
 @functools.cache
 def numbers() -> dict[str, Any]:
     """All of them, as `published.json` holds them."""
-    path = importlib.resources.files(__package__) / "published.json"
+    path = importlib.resources.files("symjax.study") / "published.json"
     return json.loads(path.read_text())
 
 
@@ -122,6 +122,8 @@ def _figure_6() -> Iterator[Cell]:
             yield from _line(of_run, table["eps"], values)
 
 
-def _line(of_run, radii, values, corruption=None) -> Iterator[Cell]:
+def _line(
+    of_run: tuple[str, str, str], radii, values, corruption: str | None = None
+) -> Iterator[Cell]:
     for eps, percent in zip(radii, values, strict=True):
         yield Cell(*of_run, eps, percent, corruption)

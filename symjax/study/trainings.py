@@ -1,6 +1,6 @@
 """The nets of the study, and how each is trained.
 
-    TRAININGS["cifar10-10-parallel_rs-reference"].command(Path("runs"))
+    TRAININGS["cifar10-10-parallel_rs-reference"].command()
 
 Three kinds: each published net with its published training; the same with one switch of
 the training turned (attribution); and nets that differ in one thing alone, on one trunk
@@ -82,14 +82,14 @@ class Training:
         """The command that trains it."""
         flags = [
             f"--config.{key}={_as_flag(value)}"
-            for key, value in {**self.changes, **dict(more)}.items()
+            for key, value in {"name": self.name, **self.changes, **dict(more)}.items()
         ]
         return " ".join(["python train.py --config", f"configs/{self.net}.py", *flags])
 
 
 def _as_flag(value: Any) -> str:
     text = str(value)
-    return f'"{text}"' if " " in text else text
+    return f'"{text}"' if "(" in text else text
 
 
 def _published() -> Iterator[Training]:

@@ -1,0 +1,144 @@
+"""The audit tells the published protocol from a sound one, and writes what it finds."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from symjax import attacks, evaluation
+from symjax.attacks import sanity
+from symjax.evaluation.audit import UNIT, _unit, audit, audit_published, record
+from symjax.evaluation.results import Results, cell_id
+from symjax.training import experiment as experiments
+
+N, EPS, STEPS = 24, 0.03, 3
+RETURNED, BATCH = "returned images hold", "no dependence on the batch"
+CLASSES, SATURATED = "enough classes for the DLR loss", "gradients of the attacked loss"
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return evaluation.Run.open(trained.folder)
+
+
+def named(run, name, **changes):
+    """The same nets, said to be another of the paper's."""
+    config = experiments.from_json(experiments.to_json(run.experiment.config))
+    config.update_from_flattened_dict({"model.name": name, **changes})
+    experiment = dataclasses.replace(run.experiment, config=config)
+    return dataclasses.replace(run, experiment=experiment)
+
+
+def published(run, only, eps=EPS):
+    found = audit_published(run, "pgd", eps, N, only=only, steps=STEPS)
+    return {check.name: check for check in found}
+
+
+def sound(run, only):
+    found = audit(run, attacks.Linf(EPS), N, only=only, steps=STEPS)
+    return {check.name: check for check in found}
+
+
+def test_the_published_attack_on_the_baseline_is_not_what_it_says(run):
+    found = published(run, [RETURNED])
+    assert list(found) == [UNIT, RETURNED]
+    unit = found[UNIT]
+    assert unit.passed is False and unit.figure == pytest.approx(0.5)  # std 0.5
+    returned = found[RETURNED]
+    assert returned.passed is False and "leave the ball" in returned.detail
+    assert sound(run, [RETURNED])[RETURNED].passed is True
+
+
+def test_pixel_units_are_told_from_others():
+    assert _unit(0.03, 0.03).passed is True
+    cifar = tuple(0.1 * std for std in (0.2023, 0.1994, 0.2010))
+    found = _unit(0.1, cifar)
+    assert found.passed is False and found.figure == pytest.approx(0.1994)
+
+
+def test_a_radius_is_of_each_channel_where_they_differ(run):
+    """The ball's radius is the published number times the standard deviation."""
+    found = published(named(run, "weighted", **{"model.std": (0.25,)}), [CLASSES])
+    assert found[UNIT].figure == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("name", ["parallel_rs", "equivariant"])
+def test_a_net_that_looks_at_the_batch_is_found(run, name):
+    other = named(run, name)
+    found = published(other, [BATCH])[BATCH]
+    assert found.passed is False and found.figure > 0.01
+    assert sound(other, [BATCH])[BATCH].passed is True
+    assert published(run, [BATCH])[BATCH].passed is True  # running averages
+
+
+def cells_of(names, seed=0):
+    return [{"run": "tiny", "seed": seed, "metric": f"audit, {x}"} for x in names]
+
+
+def write(run, store, cells, protocol, **options):
+    settings = {"steps": STEPS} | options
+    record(run, store, cells, protocol, EPS, N, restarts=2, **settings)
+
+
+def test_a_row_a_check_written_once(run, tmp_path, monkeypatch):
+    """One passes, one fails, and one has no answer of PGD that ascends the margin."""
+    names = [UNIT, CLASSES, SATURATED, RETURNED]
+    cells, store = cells_of(names), Results(tmp_path)
+    store.add(cells[1], 0.25, {}, {"passed": "there"})
+    options = {"only": names[1:], "loss": "margin"}
+    write(run, store, cells, "reference", **options)
+    rows = [store.rows[cell_id(cell)] for cell in cells]
+    assert [row["value"] for row in rows] == [0.0, 0.25, None, 0.0]
+    assert [row["passed"] for row in rows] == [False, "there", None, False]
+    assert [rows[0]["name"], rows[3]["name"]] == [UNIT, RETURNED]
+    assert "ascends the margin" in rows[2]["detail"] and not rows[2]["diverged"]
+    assert rows[0]["data"] == run.experiment.dataset.sha256
+    assert Results(tmp_path).rows == store.rows and len(store.rows) == 4
+    monkeypatch.setattr(sanity, "audit", None)  # is not called again
+    write(run, store, cells, "reference", **options)
+    write(run, store, [], "reference", **options)
+    assert len(store.rows) == 4
+
+
+def test_the_sound_protocol_passes(run, tmp_path):
+    cells, store = cells_of([CLASSES, RETURNED]), Results(tmp_path)
+    write(run, store, cells, "sound", only=[CLASSES, RETURNED])
+    rows = [store.rows[cell_id(cell)] for cell in cells]
+    assert [row["value"] for row in rows] == [1.0, 1.0]
+
+
+def test_as_many_checks_as_cells(run, tmp_path):
+    with pytest.raises(ValueError, match="zip"):
+        write(run, Results(tmp_path), cells_of([CLASSES]), "reference", only=[CLASSES])
+
+
+def without_answer(run, tmp_path):
+    names = [CLASSES, RETURNED]
+    cells, store = cells_of(names), Results(tmp_path)
+    write(run, store, cells, "sound", only=names)
+    rows = [store.rows[cell_id(cell)] for cell in cells]
+    assert [(row["value"], row["passed"]) for row in rows] == [(None, None)] * 2
+    assert [row["name"] for row in rows] == names
+    return rows
+
+
+def test_a_seed_that_diverged_has_no_answer(run, tmp_path):
+    state = run.state.replace(diverged_step=np.array([5, 0], np.int32))
+    rows = without_answer(dataclasses.replace(run, state=state), tmp_path)
+    assert all(row["diverged"] for row in rows)
+    assert "diverged" in rows[0]["detail"]
+
+
+def test_a_net_that_is_never_right_has_no_answer(run, tmp_path):
+    """Logits that are not finite are of no class."""
+    params = jax.tree.map(lambda x: np.nan * x, run.state.params)
+    state = run.state.replace(params=params)
+    rows = without_answer(dataclasses.replace(run, state=state), tmp_path)
+    assert rows[0]["detail"] == "no image is classified correctly"
+    assert not rows[0]["diverged"]
+
+
+def test_other_errors_are_errors(run, tmp_path):
+    with pytest.raises(ValueError, match="expected some of"):
+        write(run, Results(tmp_path), cells_of(["x"]), "sound", only=["x"])
