@@ -27,6 +27,7 @@ METRICS = [
     "clever", CORRUPTION, "cost", "distance", "smoothing", "symmetry", "tolerance"
 ]  # fmt: skip
 METRIC_IMAGES = 100
+OF_PROTOCOL = ("step_size", "restarts", "random_start", "keep", "loss")
 OPTIONS = ("norm", "radius", "batches", "samples", "steps", "restarts")  # of metrics
 FLAGS = flags.FLAGS
 
@@ -136,6 +137,12 @@ def _evaluate() -> int:
             "--eps_unit: the reference protocol has a unit of its own, that of what "
             "the net is fed; leave it out."
         )
+    own = [name for name in OF_PROTOCOL if published and FLAGS[name].present]
+    if own:
+        raise ValueError(
+            f"--{own[0]}: the reference protocol has its own; leave it out, or turn "
+            "its switches on one by one with --switches."
+        )
     default = PUBLISHED_EPS if published else DEFAULT_EPS[FLAGS.norm]
     numbers = parse_eps(FLAGS.eps or default)
     folder = Path(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
@@ -162,7 +169,7 @@ def _evaluate() -> int:
     none = evaluation.Attack("none")
     if published:
         none, attack = (
-            Reference.of(run, name, corrupted, FLAGS.switches)
+            Reference.of(run, name, corrupted, FLAGS.switches, FLAGS.steps or 40)
             for name in ("none", FLAGS.attack)
         )
         eps = [attack.in_pixels(number) for number in numbers]

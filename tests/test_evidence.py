@@ -62,7 +62,7 @@ def evidence(tmp_path):
 
 def line_of(values):
     eps = tuple(0.01 * np.arange(1, 1 + len(values[0])))
-    return Line(TRAININGS[BASELINE], PGD, eps, np.array(values, float))
+    return Line(TRAININGS[BASELINE], PGD, eps, np.array(values, float), 5)
 
 
 def test_a_line_in_closed_form():

@@ -128,7 +128,8 @@ def record(
     """
     if all(cell_id(cell) in store.rows for cell in cells):
         return
-    where = origin(run)
+    peers = int(np.sum(~run.diverged)) - 1
+    where = {"peers": max(peers, 0), **origin(run)}
     checks = _checks(run, protocol, eps, n, restarts, options)
     if isinstance(checks, str):  # why there are none
         nothing = sanity.Check("", None, None, "", "symjax", checks)

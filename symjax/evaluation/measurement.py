@@ -295,6 +295,7 @@ def _one_batch(run, attack, threat, images, labels, size, index) -> dict[str, An
 def origin(run: Run) -> dict[str, Any]:
     """Where a row comes from: configuration, data, commit, versions, device, time."""
     return {
+        "trained_in": run.experiment.config.model.dtype,
         "config": experiments.digest(run.experiment.config),
         "data": run.experiment.dataset.sha256,
         **provenance.now(),

@@ -80,6 +80,7 @@ class Reference:
         name: str,
         corrupted: bool = False,
         switches: Sequence[str] | None = None,
+        steps: int = 40,
     ) -> "Reference":
         """The attack as it was published for this run's net.
 
@@ -89,11 +90,12 @@ class Reference:
           corrupted: on corrupted images.
           switches: those of `protocol.SWITCHES` that stand as published, the others as
             in a sound protocol; None: all.
+          steps: of PGD; 40 are published.
 
         Raises:
           ValueError: if there is none for the net, or for another attack or switch.
         """
-        return cls.of_config(run.experiment.config, name, corrupted, switches)
+        return cls.of_config(run.experiment.config, name, corrupted, switches, steps)
 
     @classmethod
     def of_config(
@@ -104,7 +106,7 @@ class Reference:
         switches: Sequence[str] | None = None,
         steps: int = 40,
     ) -> "Reference":
-        """As `of`, of a run that has this configuration; 40 steps are published."""
+        """As `of`, of a run that has this configuration."""
         net = config.model
         whole = published(net.name, corrupted)
         normalisation = tuple(net.mean), tuple(net.std)

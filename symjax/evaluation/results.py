@@ -127,7 +127,9 @@ class Results:
     def _append(self, line: str) -> None:
         """Appends a line, in place of one that was cut off."""
         with self.path.open("ab+") as file:
-            file.seek(0)
-            whole = file.read().rfind(b"\n") + 1
-            file.truncate(whole)
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1)
             file.write(line.encode())

@@ -88,10 +88,11 @@ def summary(evidence: Evidence, results: Path) -> str:
         "Published protocol: each net attacked as the published code attacks it, "
         "epsilons in units of its input. Sound protocol: one epsilon in pixel units "
         "for all, valid pixels, running averages, random starts, best iterates. A "
-        "claim holds under a protocol where every paired 95 % interval (images and "
-        "seeds redrawn) is on its side, and fails where one is on the other or none "
-        "on its own. Some claims are settled by the published code, or by the "
-        "paper's own numbers."
+        "comparison holds under a protocol where every paired 95 % interval (images "
+        "and seeds redrawn) is on its side, fails where one is on the other, and is "
+        "open else; what is judged otherwise says so. Some claims are settled by the "
+        "published code, or by the paper's own numbers. Nets of twelve epochs, the "
+        "last table, are context: no verdict rests on them."
     )
 
 

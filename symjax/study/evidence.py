@@ -44,18 +44,21 @@ class Line:
       training: the run.
       measurement: what was measured.
       eps: `[E]`, in the protocol's unit.
-      values: `[S, E]`, percent; NaN where there is no row, or the seed diverged.
+      values: `[S, E]`, percent, of the seeds that did not diverge; NaN where there is
+        no row.
+      seeds: of the study.
     """
 
     training: Training
     measurement: Accuracy
     eps: tuple[float, ...]
     values: np.ndarray
+    seeds: int
 
     @property
     def complete(self) -> bool:
-        """Whether every seed has every epsilon."""
-        return bool(np.isfinite(self.values).all())
+        """Whether every seed that did not diverge has every epsilon."""
+        return bool(len(self.values) and np.isfinite(self.values).all())
 
     @property
     def mean(self) -> np.ndarray:
@@ -91,7 +94,7 @@ class Line:
         text = f"{self.mean[place]:.2f}"
         if there > 1:
             text += f" ± {self.sd[place]:.2f}"
-        return text if there == len(self.values) else f"{text} ({there} seeds)"
+        return text if there == self.seeds else f"{text} ({there} seeds)"
 
 
 class Evidence:
@@ -141,15 +144,22 @@ class Evidence:
         if found is None:
             return None
         eps = self.size.some(found.eps)
-        return Line(TRAININGS[name], found, eps, self._values(name, found))
+        values = self._values(name, found)
+        return Line(TRAININGS[name], found, eps, values, self.size.seeds)
+
+    def complete(self, name: str, protocol: str, attack: str) -> bool:
+        """Whether a run's clean test images are measured under that attack."""
+        line = self.line(name, protocol, attack)
+        return line is not None and line.complete
 
     def corrupted(self, name: str, protocol: str, attack: str) -> np.ndarray | None:
-        """Accuracy on corruptions, `[S, C, V, E]` in percent, NaN where missing; None
-        if the study has no such measurement."""
+        """Accuracy on corruptions, `[S, C, V, E]` in percent, of seeds that did not
+        diverge, NaN where missing; None if the study has no such measurement."""
         for each in of_training(TRAININGS[name]):
             if isinstance(each, Corrupted):
                 if (each.protocol, each.attack) == (protocol, attack):
-                    shape = len(self.size.corruptions), len(self.size.severities), -1
+                    counts = self.size.corruptions, self.size.severities
+                    shape = *map(len, counts), len(self.size.some(each.eps))
                     values = self._values(name, each)
                     return values.reshape(len(values), *shape)
         return None
@@ -177,17 +187,35 @@ class Evidence:
     def outcomes(
         self, name: str, measurement: Accuracy, place: int
     ) -> np.ndarray | None:
-        """Which images stand at one epsilon, `[S, n]`; None if a seed has no row."""
+        """Which images stand at one epsilon, `[S, n]`, of seeds that did not diverge;
+        None if a seed has no row."""
+        return self._kept(name, measurement, place, "robust")
+
+    def _kept(self, name, measurement, place: int, key: str) -> np.ndarray | None:
         found = []
         for seed in range(self.size.seeds):
             cell = self.cells(name, measurement, seed)[place]
+            row = self.rows(name).get(cell)
             path = self.folder / name / "cells" / f"{cell}.npz"
-            if cell not in self.rows(name) or not path.exists():
+            if row is not None and row["diverged"]:
+                continue
+            if row is None or not path.exists():
                 return None
-            if not self.rows(name)[cell]["diverged"]:
-                with np.load(path) as kept:
-                    found.append(kept["robust"])
-        return np.stack(found).astype(float) if found else None
+            with np.load(path) as kept:
+                found.append(kept[key].astype(float))
+        if not found:
+            return None
+        whole = np.stack(found)
+        return whole.reshape(*whole.shape[:2], -1).mean(axis=-1)
+
+    def _same_data(self, *names: str) -> None:
+        hashes = {
+            name: {row["data"] for row in self.rows(name).values()} for name in names
+        }
+        if len(set().union(*hashes.values())) > 1:
+            raise ValueError(
+                f"the rows are of several data sets: {hashes}; measure all runs on one."
+            )
 
     @functools.cache  # noqa: B019
     def difference(
@@ -201,9 +229,14 @@ class Evidence:
           eps: in the protocol's unit.
 
         Returns:
-          With its 95 % interval, images and seeds redrawn; None if rows are missing.
+          With its 95 % interval, images and seeds redrawn, of seeds that did not
+          diverge; None if rows are missing.
+
+        Raises:
+          ValueError: if the runs were measured on other data.
         """
         both = []
+        self._same_data(ours, theirs)
         for name in (ours, theirs):
             line = self.line(name, protocol, attack)
             if line is None or not np.isclose(line.eps, eps).any():
@@ -212,6 +245,14 @@ class Evidence:
         if any(found is None for found in both):
             return None
         return paired_difference(*(100 * found for found in both), resamples=RESAMPLES)
+
+    def diverged(self, name: str) -> int:
+        """How many seeds of a run diverged."""
+        return len({row["seed"] for row in self.rows(name).values() if row["diverged"]})
+
+    def tolerated(self, name: str, place: int) -> np.ndarray | None:
+        """As `outcomes`, the largest level that each image tolerates, mean of draws."""
+        return self._kept(name, Tolerance(FIGURE_5[place]), 0, "largest")
 
     def switches(self, name: str) -> list[Accuracy]:
         """What a published run was taken apart into."""
@@ -231,13 +272,11 @@ class Evidence:
         rows, values = self.rows(name), []
         for seed in range(self.size.seeds):
             found = [rows.get(cell) for cell in self.cells(name, measurement, seed)]
-            values.append(
-                [
-                    np.nan if row is None or row["diverged"] else 100 * row["value"]
-                    for row in found
-                ]
-            )
-        return np.array(values, float)
+            if any(row is not None and row["diverged"] for row in found):
+                continue
+            values.append([np.nan if row is None else row["value"] for row in found])
+        count = len(self.cells(name, measurement, 0))
+        return 100 * np.array(values, float).reshape(len(values), count)
 
 
 def _over_seeds(function, values: np.ndarray, least: int) -> np.ndarray:

@@ -6,10 +6,12 @@ finding.holds                # True, False, or None: what is missing is in the t
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from symjax.metrics.bootstrap import Estimate
 from symjax.study.evidence import Evidence
 from symjax.study.tables import ATTACKS, mean
 
@@ -63,8 +65,8 @@ def above(
 ) -> Finding:
     """Whether each winner is more accurate than each loser, in every cell.
 
-    It holds where every paired interval lies above 0. It does not where one lies below,
-    or none above; else it is open. Cells in which both are below 1 % say nothing.
+    It holds where every paired interval lies above 0, and does not where one lies
+    below; else it is open. Cells in which both are below 1 % say nothing.
 
     Args:
       evidence: the rows.
@@ -73,36 +75,58 @@ def above(
       attacks: that are compared.
       radii: in the protocol's unit; none: all that both have.
     """
-    signs, worst, lost = [], None, []
-    for ours in winners:
-        for theirs in losers:
-            for attack in attacks:
-                for eps in radii or _shared(evidence, protocol, ours, theirs, attack):
-                    found = evidence.difference(ours, theirs, protocol, attack, eps)
-                    if found is None:
-                        lost += [x for x in (ours, theirs) if x not in lost]
-                        continue
-                    if _nothing(evidence, protocol, attack, eps, ours, theirs):
-                        continue
-                    signs.append(int(found.low > 0) - int(found.high < 0))
-                    if worst is None or found.value < worst[0].value:
-                        worst = found, ours, theirs, attack, eps
-    if lost:
-        return _missing(lost)
-    if worst is None:
-        return Finding(None, "every cell is below 1 %")
-    found, ours, theirs, attack, eps = worst
-    text = (
-        f"{sum(sign > 0 for sign in signs)} of {len(signs)} differences above 0, "
-        f"{sum(sign < 0 for sign in signs)} below; the least is {found.value:+.2f} "
-        f"({found.low:+.2f} to {found.high:+.2f}) points, {ours} less {theirs}, "
-        f"{attack} at {eps:.4g}"
-    )
-    if all(sign > 0 for sign in signs):
-        return Finding(True, text)
-    if any(sign < 0 for sign in signs) or not any(sign > 0 for sign in signs):
+    found, text, lost = _compared(evidence, protocol, winners, losers, attacks, radii)
+    if lost or not found:
+        return Finding(None, text, lost)
+    if any(each.high < 0 for each in found):
         return Finding(False, text)
-    return Finding(None, text)
+    return Finding(True if all(each.low > 0 for each in found) else None, text)
+
+
+def not_below(
+    evidence: Evidence,
+    protocol: str,
+    ours: Sequence[str],
+    theirs: Sequence[str],
+    attacks: Sequence[str] = ATTACKS,
+    radii: Sequence[float] = (),
+) -> Finding:
+    """Whether none of ours is less accurate than any of theirs: no paired interval lies
+    below 0. Arguments as in `above`."""
+    found, text, lost = _compared(evidence, protocol, ours, theirs, attacks, radii)
+    if lost or not found:
+        return Finding(None, text, lost)
+    return Finding(all(each.high >= 0 for each in found), text)
+
+
+def _compared(
+    evidence, protocol, winners, losers, attacks, radii
+) -> tuple[list[Estimate], str, list[str]]:
+    """Differences that say something, what they come to in words, runs without rows."""
+    kept, worst, lost = [], "", []
+    for ours, theirs, attack in itertools.product(winners, losers, attacks):
+        for eps in radii or _shared(evidence, protocol, ours, theirs, attack):
+            found = evidence.difference(ours, theirs, protocol, attack, eps)
+            if found is None:
+                lost += [x for x in (ours, theirs) if x not in lost]
+            elif not _nothing(evidence, protocol, attack, eps, ours, theirs):
+                if all(found.value < other.value for other in kept):
+                    worst = (
+                        f"the least is {found.value:+.2f} ({found.low:+.2f} to "
+                        f"{found.high:+.2f}) points, {ours} less {theirs}, {attack} at "
+                        f"{eps:.4g}"
+                    )
+                kept.append(found)
+    if lost:
+        return kept, missing(lost).text, lost
+    if not kept:
+        return kept, "every cell is below 1 %", lost
+    counts = sum(x.low > 0 for x in kept), sum(x.high < 0 for x in kept)
+    text = f"{counts[0]} of {len(kept)} differences above 0, {counts[1]} below; {worst}"
+    for name in (*winners, *losers):
+        if count := evidence.diverged(name):
+            text += f"; {count} seeds of {name} diverged"
+    return kept, text, lost
 
 
 def below(
@@ -117,7 +141,7 @@ def below(
     values = {x: mean(evidence.line(x, protocol, attack), eps) for x in runs}
     lost = [name for name, value in values.items() if value is None]
     if lost:
-        return _missing(lost)
+        return missing(lost)
     text = ", ".join(f"{name} {value:.2f} %" for name, value in values.items())
     largest = max(value for value in values.values() if value is not None)
     return Finding(largest < percent, f"{attack} at {eps:g}: {text}")
@@ -128,7 +152,7 @@ def every(*findings: Finding) -> Finding:
     lost = dict.fromkeys(name for finding in findings for name in finding.lost)
     texts = [finding.text for finding in findings if not finding.lost]
     if lost:
-        texts.append(_missing(list(lost)).text)
+        texts.append(missing(list(lost)).text)
     text = "; ".join(dict.fromkeys(texts))
     if any(finding.holds is False for finding in findings):
         return Finding(False, text)
@@ -136,7 +160,8 @@ def every(*findings: Finding) -> Finding:
     return Finding(None if undecided else True, text, list(lost))
 
 
-def _missing(names: Sequence[str]) -> Finding:
+def missing(names: Sequence[str]) -> Finding:
+    """Open, because these runs are not measured."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return Finding(None, f"not measured: {names[0]}{more}", names)
 

@@ -157,7 +157,8 @@ class Accuracy:
             parts.append(f'--switches "{",".join(self.switches)}"')
         if self.protocol == "sound" and self.attack == "pgd":
             parts.append(f"--restarts {SOUND.restarts}")
-            parts += [f"--steps {size.steps}"] if size.steps != STEPS["pgd"] else []
+        if self.attack == "pgd" and size.steps != STEPS["pgd"]:
+            parts.append(f"--steps {size.steps}")
         if self.attack == "autoattack":
             parts += [f"--{name} {value}" for name, value in size.autoattack.items()]
         return " ".join(parts)
@@ -209,7 +210,7 @@ class Corrupted(Accuracy):
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
-    """Figure 5, and the same with ten draws and levels of its own."""
+    """Figure 5; and soundly: fed as trained, several draws, levels in their order."""
 
     metric: str
     protocol: str = "sound"
@@ -295,14 +296,14 @@ def of_training(training: Training) -> Iterator[Measurement]:
     for attack in ("none", "fgsm", "pgd"):
         eps = (0.0,) if attack == "none" else reference_radii
         yield Accuracy("reference", attack, eps)
+    if training.kind != SWITCHED:
+        yield Audit("sound")
+        yield Audit("reference")
     sound = PIXELS if training.kind == CONTROLLED else reference_radii
     for attack in ("none", "fgsm", "pgd"):
         yield Accuracy("sound", attack, (0.0,) if attack == "none" else sound)
     last = LAST_WORD if training.kind == CONTROLLED else TAKEN_APART
     yield Accuracy("sound", "autoattack", last)
-    if training.kind != SWITCHED:
-        yield Audit("sound")
-        yield Audit("reference")
     if training.name.startswith("cifar10-10-") and training.name.endswith("-reference"):
         yield from taken_apart(training)
     if training.name in published.tolerances():

@@ -12,7 +12,7 @@ from symjax.study.evidence import Evidence
 from symjax.study.measurements import Audit, of_training
 from symjax.study.trainings import TRAININGS, Training
 
-FIELDS = ("config", "data", "commit", "device")
+FIELDS = ("config", "data", "commit", "device", "trained_in")
 
 
 def provenance(evidence: Evidence) -> list[Table]:
@@ -50,8 +50,8 @@ def _audit(rows: list[Row]) -> list[Cell]:
 
 
 def _runs(evidence: Evidence) -> Table:
-    columns = ["run", "rows", "configuration", "data", "commit", "device", "versions"]
-    columns += ["last row, UTC", "command"]
+    columns = ["run", "rows", "configuration", "data", "commit", "device", "trained in"]
+    columns += ["versions", "last row, UTC", "command"]
     rows: list[list[Cell]] = []
     for name, training in TRAININGS.items():
         there = list(evidence.rows(name).values())

@@ -96,10 +96,8 @@ def miss(evidence: Evidence, cell: published.Cell) -> float | None:
     line = evidence.line(cell.training, "reference", cell.attack)
     if line is None or cell.percent is None:
         return None
-    if not np.isclose(line.eps, cell.eps).any():
-        return None
-    values = line.values[:, line.at(cell.eps)]
-    return float(values.mean() - cell.percent) if np.isfinite(values).all() else None
+    ours = mean(line, cell.eps)
+    return None if ours is None else ours - cell.percent
 
 
 def table_1(evidence: Evidence) -> Table:
@@ -142,7 +140,7 @@ def table_1_means(evidence: Evidence, net: str, protocol: str) -> np.ndarray | N
     name, found = published.run("cifar10", 10, net), []
     for attack in attacks:
         values = evidence.corrupted(name, protocol, attack)
-        if values is None or not np.isfinite(values).all():
+        if values is None or not len(values) or not np.isfinite(values).all():
             return None
         found.append(values.mean(axis=(0, 2)))
     return np.stack(found, axis=1)
@@ -166,8 +164,15 @@ def _corrupted(evidence: Evidence, attack: str, nets) -> list[np.ndarray]:
         name = published.run("cifar10", 10, net)
         values = evidence.corrupted(name, "reference", attack)
         assert values is not None, f"{name} has cells of Table 1"
-        found.append(values.mean(axis=(0, 2)))
+        found.append(_mean_of_seeds(values))
     return found
+
+
+def _mean_of_seeds(values: np.ndarray) -> np.ndarray:
+    """And of severities: `[S, C, V, E]` to `[C, E]`, NaN without a seed."""
+    if not len(values):
+        return np.full(values.shape[1::2], np.nan)
+    return values.mean(axis=(0, 2))
 
 
 def _of_corruption(evidence, nets: Sequence[np.ndarray], name: str, count: int):
@@ -194,7 +199,7 @@ def table_1_sound(evidence: Evidence) -> Table:
     for net in nets:
         name = published.run("cifar10", 10, net)
         parts = [evidence.corrupted(name, "sound", x) for x in ("none", "pgd")]
-        means = [part.mean(axis=(0, 2)) for part in parts if part is not None]
+        means = [_mean_of_seeds(part) for part in parts if part is not None]
         whole.append(np.concatenate(means, axis=1))
     rows: list[list[Cell]] = [
         [x.replace("_", " "), *_of_corruption(evidence, whole, x, 2)]
@@ -262,8 +267,9 @@ def text(line: Line | None, eps: float) -> str | None:
 
 
 def mean(line: Line | None, eps: float) -> float | None:
-    """Of all seeds at one epsilon; None if one is missing."""
+    """Of all seeds that did not diverge, at one epsilon; None if one is missing."""
     if line is None or not np.isclose(line.eps, eps).any():
         return None
     values = line.values[:, line.at(eps)]
-    return float(values.mean()) if np.isfinite(values).all() else None
+    there = len(values) and np.isfinite(values).all()
+    return float(values.mean()) if there else None

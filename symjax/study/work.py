@@ -7,9 +7,11 @@ is written row by row, so that a slice of time on a machine that is then gone co
 training that was cut off goes on from its checkpoint, where that is still there.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,27 @@ class Folders:
     def run(self, training: Training, seeds: Sequence[int]) -> Path:
         """Where some seeds of a run are trained."""
         return self.runs / f"seeds-{seeds[0]}-{seeds[-1]}" / training.name
+
+    def begun(self, training: Training) -> list[list[int]]:
+        """Seeds that were trained together, or in part; the larger groups first."""
+        found = []
+        for path in self.runs.glob(f"seeds-*-*/{training.name}/config.json"):
+            first, last = map(int, path.parents[1].name.split("-")[1:])
+            found.append(list(range(first, last + 1)))
+        return sorted(found, key=lambda seeds: (-len(seeds), seeds))
+
+    @contextlib.contextmanager
+    def alone(self, training: Training) -> Iterator[bool]:
+        """Whether this process alone works on a run; it does until the end."""
+        folder = self.results / training.name
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
 
 
 class Clock:
@@ -103,8 +126,9 @@ def work(
 ) -> bool:
     """Does what is missing, in order, until it is done or the time is up.
 
-    What has begun when the time is up is finished: an epoch of training, or one epsilon
-    of one attack.
+    What has begun when the time is up is finished: an epoch of training; one epsilon of
+    one attack, or all where an attack moves the averages of batch norm; one corruption;
+    an audit. A run that another process works on is left to it.
 
     Args:
       trainings: the runs.
@@ -121,16 +145,33 @@ def work(
     """
     console, clock = console or Console(), Clock(minutes)
     at_once = together or (1 if jax.default_backend() == "cpu" else size.seeds)
+    whole = True
     for training in trainings:
-        subject, store = Subject.of(training, size), folders.store(training)
-        left = [x for x in range(size.seeds) if missing(subject, store, x)]
-        for group in _groups(left, at_once):
-            if clock.is_up() or not _piece(
-                subject, group, folders, more, clock, console
-            ):
-                console.print("the time is up; the same command goes on from here.")
-                return False
-    return True
+        with folders.alone(training) as mine:
+            subject, store = Subject.of(training, size), folders.store(training)
+            left = [x for x in range(size.seeds) if missing(subject, store, x)]
+            if left and not mine:
+                console.print(f"{training.name}: another process is at it.")
+                whole = False
+                continue
+            for group in _plan(left, at_once, folders.begun(training)):
+                call = subject, group, folders, more, clock, console
+                if clock.is_up() or not _piece(*call):
+                    console.print("the time is up; the same command goes on from here.")
+                    return False
+    return whole
+
+
+def _plan(
+    seeds: Sequence[int], at_once: int, begun: Sequence[Sequence[int]]
+) -> list[list[int]]:
+    """Groups of seeds that are missing: those that were begun together stay so."""
+    left, groups = list(seeds), []
+    for group in begun:
+        if set(group) & set(left):
+            groups.append(list(group))
+            left = [seed for seed in left if seed not in group]
+    return groups + _groups(left, at_once)
 
 
 def _groups(seeds: Sequence[int], at_once: int) -> list[list[int]]:
@@ -158,6 +199,7 @@ def _piece(subject: Subject, seeds, folders: Folders, more, clock, console) -> b
     if run.epoch < subject.config.epochs:
         return False
     store = folders.store(training)
+    _refuse_mixing(store, run)
     for measurement in of_training(training):
         if not any(measurement in missing(subject, store, seed) for seed in seeds):
             continue
@@ -171,3 +213,18 @@ def _piece(subject: Subject, seeds, folders: Folders, more, clock, console) -> b
         name = f"{type(measurement).__name__.lower()}, {measurement.protocol}"
         console.print(f"{name}, {measurement.attack}: {seconds:.0f} s", highlight=False)
     return not any(missing(subject, store, seed) for seed in seeds)
+
+
+def _refuse_mixing(store: Results, run: evaluation.Run) -> None:
+    """Nets trained in one precision are not among those of another.
+
+    Raises:
+      ValueError: if there are rows of another one.
+    """
+    now = run.experiment.config.model.dtype
+    before = {row["trained_in"] for row in store.rows.values()} - {now}
+    if before:
+        raise ValueError(
+            f"{store.path} has rows of nets trained in {', '.join(before)}, and these "
+            f"are trained in {now}: give --dtype as before, or other folders."
+        )
