@@ -71,6 +71,17 @@ def test_train_resume_and_evaluate(tmp_path):
         ("none", 1),
         *[("pgd", 0), ("pgd", 1)] * 2,
     ]
+    published = "--attack=fgsm", "--protocol=reference", "--eps=0.02"
+    for switches in ((), ("--switches=clip range",)):
+        result = call("evaluate.py", *published, *switches, *arguments[:2])
+        assert result.returncode == 0, result.stderr
+        assert "WRONG: some images left the ball" in result.stdout
+    lines = (tmp_path / "run/results.jsonl").read_text().splitlines()
+    rows = [row for row in map(json.loads, lines) if row["attack"] == "fgsm"]
+    assert [(row["protocol"], row["eps"]) for row in rows] == [
+        *[("reference", 0.01)] * 2,
+        *[("switched", 0.02)] * 2,
+    ]
     other = call("train.py", *TINY, workdir, "--config.seeds=1")
     assert other.returncode == 2 and "seeds (was 2, is 1)" in other.stderr
     assert "Traceback" not in other.stderr
@@ -83,6 +94,11 @@ def test_train_resume_and_evaluate(tmp_path):
         ("train.py", [*TINY, "--config.model.depth=5"], "depth 5: expected one of"),
         ("train.py", ["--config=configs/nothing.py"], "configs/nothing.py"),
         ("evaluate.py", ["--attack=pgd", "--eps=x"], "--eps='x'"),
+        (
+            "evaluate.py",
+            ["--attack=pgd", "--protocol=reference", "--restarts=2"],
+            "--restarts: the reference protocol has its own",
+        ),
     ],
 )
 def test_what_a_user_can_put_right_is_no_stack_trace(script, arguments, text):
@@ -99,10 +115,11 @@ def test_a_failed_audit_is_an_exit_code(monkeypatch, passed, code):
     ]
     asked = {"steps": 0, "restarts": 1, "step_size": None, "keep": "best", "n": 0}
     asked |= {"norm": "linf", "loss": "cross_entropy", "queries": 5000}
-    asked |= {"protocol": "sound"}
+    asked |= {"protocol": "sound", "eps_unit": "pixel"}
     monkeypatch.setattr(cli, "FLAGS", types.SimpleNamespace(**asked))
     monkeypatch.setattr(evaluation, "audit", lambda *call, **options: found)
-    run = types.SimpleNamespace(folder=Path("runs/x"), seeds=[0])
+    net = types.SimpleNamespace(model=types.SimpleNamespace(std=(0.5,)))
+    run = types.SimpleNamespace(folder=Path("runs/x"), seeds=[0], experiment=net)
     said = io.StringIO()
     assert cli._audit(run, 0.1, Console(file=said, width=200)) == code
     assert "necessary" in said.getvalue()

@@ -33,7 +33,7 @@ SIZE = dataclasses.replace(
 PGD = next(
     each
     for each in of_training(TRAININGS[BASELINE])
-    if (each.protocol, each.attack) == ("sound", "pgd")
+    if isinstance(each, Accuracy) and (each.protocol, each.attack) == ("sound", "pgd")
 )
 RADII = SIZE.some(PGD.eps)
 
@@ -42,14 +42,14 @@ RADII = SIZE.some(PGD.eps)
 def write(tmp_path):
     """`write(name, measurement, seed, {place: outcomes})`: rows, as if measured."""
 
-    def add(name, measurement, seed, values, size=SIZE, diverged=False):
+    def add(name, measurement, seed, values, size=SIZE, diverged=False, data="d"):
         store = Results(tmp_path / size.name / name)
         subject = Subject.of(TRAININGS[name], size)
         cells = measurement.identities(subject, seed)
         for place, robust in values.items():
             outcomes = {"robust": np.array(robust, bool)}
             value = None if robust is None else np.mean(robust)
-            facts = {"diverged": diverged}
+            facts = {"diverged": diverged, "data": data}
             store.add(cells[place], value, {} if robust is None else outcomes, facts)
 
     return add
@@ -72,7 +72,8 @@ def test_a_line_in_closed_form():
     sd = (((10 - 30) ** 2 + 10**2 + 30**2) / 3) ** 0.5  # 4 seeds, 3 degrees of freedom
     np.testing.assert_allclose(line.sd, [sd, 2**0.5, nan])
     assert not line.complete and line_of([[1.0], [2.0]]).complete
-    assert line.text(0.01) == "30.00 ± 21.60"
+    assert line.text(0.01) == "30.00 ± 21.60 (4 seeds)"
+    assert line_of([[1.0]] * 5).text(0.01) == "1.00 ± 0.00"
     assert line.text(0.02) == "8.00 ± 1.41 (2 seeds)"
     assert line.text(0.03) == "5.00 (1 seeds)"
     empty = line_of([[nan], [nan]])
@@ -94,7 +95,8 @@ def test_values_are_of_seed_and_radius(write, evidence):
     line = evidence.line(BASELINE, "sound", "pgd")
     assert line.measurement == PGD and line.eps == RADII == (0.01, 0.02)
     nan = np.nan
-    np.testing.assert_array_equal(line.values, [[75, 25], [nan, 50], [nan, nan]])
+    np.testing.assert_array_equal(line.values, [[75, 25], [nan, 50]])
+    assert evidence.diverged(BASELINE) == 1
     assert line.text(0.01) == "75.00 (1 seeds)"
     assert line.text(0.02) == "37.50 ± 17.68 (2 seeds)"
     other = evidence.line(BASELINE, "sound", "fgsm")
@@ -139,6 +141,14 @@ def test_a_difference_wants_every_seed_and_leaves_diverged_ones_out(write, evide
     assert again.difference(*call).value == 25
     outcomes = again.outcomes(WEIGHTED, PGD, 0)
     np.testing.assert_array_equal(outcomes, [[1, 1, 0, 0]] * 2)
+
+
+def test_nets_of_other_data_are_not_compared(write, evidence):
+    for seed in range(3):
+        write(BASELINE, PGD, seed, {0: [1, 0]})
+        write(WEIGHTED, PGD, seed, {0: [1, 0]}, data="other")
+    with pytest.raises(ValueError, match="several data sets"):
+        evidence.difference(BASELINE, WEIGHTED, "sound", "pgd", RADII[0])
 
 
 def test_corruptions_are_by_name_severity_and_radius(write, evidence):

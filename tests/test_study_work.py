@@ -382,3 +382,37 @@ def test_without_time_nothing_is_done(call, tmp_path):
     said = call("run", "--minutes", "0", "--runs", str(tmp_path / "runs"))
     assert "the time is up; the same command goes on from here." in said
     assert not list(tmp_path.rglob("*.jsonl"))
+
+
+def test_seeds_that_were_begun_together_stay_together(tmp_path):
+    folders = Folders(tmp_path / "results", tmp_path / "runs")
+    for seeds in ([3, 4], [0, 1, 2]):
+        folder = folders.run(TRAININGS[BASELINE], seeds)
+        folder.mkdir(parents=True)
+        (folder / "config.json").touch()
+    begun = folders.begun(TRAININGS[BASELINE])
+    assert begun == [[0, 1, 2], [3, 4]]
+    assert works._plan([0, 4], 5, begun) == [[0, 1, 2], [3, 4]]
+    assert works._plan([0, 1, 2, 3, 4], 1, []) == [[0], [1], [2], [3], [4]]
+    assert works._plan([2, 3, 4], 5, begun[:1]) == [[0, 1, 2], [3, 4]]
+    assert folders.begun(TRAININGS["cifar10-4-baseline-reference"]) == []
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(again):
+    with again.folders.alone(TRAININGS[BASELINE]) as mine:
+        assert mine
+        shutil.rmtree(again.folders.results / BASELINE / "cells")
+        (again.folders.results / BASELINE / "results.jsonl").unlink()
+        done, said = again.work()
+    assert not done and "another process is at it" in said
+    assert not (again.folders.results / BASELINE / "results.jsonl").exists()
+
+
+def test_nets_trained_in_another_precision_are_not_mixed(again):
+    path = again.folders.results / BASELINE / "results.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {row["trained_in"] for row in rows} == {"float32"}
+    lines = [json.dumps(row | {"trained_in": "bfloat16"}) for row in rows[:-1]]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match="trained in bfloat16, and these are .*32"):
+        again.work()
