@@ -11,6 +11,8 @@ from symjax.evaluation import results
 from symjax.evaluation.summary import summary
 from symjax.models import MODELS, table
 from symjax.report import compare, corruption, statements
+from symjax.study import build, figures
+from symjax.study.evidence import Evidence
 
 ROOT = Path(__file__).parents[1]
 ROWS = sorted((ROOT / "results").glob("*.jsonl"))
@@ -135,3 +137,10 @@ def test_summary_leaves_what_was_not_measured_empty():
     *_, a, b = summary(rows).splitlines()
     assert a == "| a | 4 | matched | 1 | 1 | 50.00 | 50.00 |"
     assert b == "| b | 4 | matched | 1 | 1 | 50.00 |  |"
+
+
+def test_the_papers_verdicts_are_those_of_the_rows(monkeypatch):
+    monkeypatch.setattr(figures, "pictures", lambda evidence: [])
+    folder = ROOT / "results/study"
+    made = build.markdown(build.of_study(Evidence(folder), folder))
+    assert made == (ROOT / "docs/paper.md").read_text()

@@ -156,6 +156,7 @@ def work(
                 continue
             for group in _plan(left, at_once, folders.begun(training)):
                 call = subject, group, folders, more, clock, console
+                jax.clear_caches()  # programs of all nets are more than memory maps
                 if clock.is_up() or not _piece(*call):
                     console.print("the time is up; the same command goes on from here.")
                     return False
