@@ -105,8 +105,9 @@ class Claim:
 
 
 def _sentence(text: str) -> str:
-    first, _, _ = text.partition(" ")
-    return f"{text[0].upper() if first.isalpha() else text[0]}{text[1:].rstrip('.')}."
+    word = text.partition(" ")[0].rstrip(",:")
+    first = text[0].upper() if word.isalpha() else text[0]
+    return f"{first}{text[1:].rstrip('.')}."
 
 
 def _runs(nets, depths, datasets=DATASETS) -> list[list[str]]:
