@@ -37,7 +37,7 @@ def test_a_configuration_is_base_with_other_values(path):
     assert keys(config) == keys(base.get_config())
     kept = experiments.from_json(experiments.to_json(config))
     assert experiments.digest(kept) == experiments.digest(config)
-    assert experiments._model(kept, 10) == experiments._model(config, 10)
+    assert experiments.model(kept, 10) == experiments.model(config, 10)
 
 
 def test_every_net_has_a_file_of_its_name():

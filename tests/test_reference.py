@@ -84,7 +84,7 @@ def test_without_an_attack_it_is_the_net_on_what_it_is_fed():
 
 
 def run_of(name, mean=(0.5,), std=(0.5,)):
-    model = types.SimpleNamespace(name=name, mean=mean, std=std)
+    model = types.SimpleNamespace(name=name, mean=mean, std=std, dtype="float32")
     config = types.SimpleNamespace(model=model)
     return types.SimpleNamespace(experiment=types.SimpleNamespace(config=config))
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from symjax import attacks, models
 from symjax.attacks import NORMS, Linf, ThreatModel, sanity
-from symjax.attacks.sanity import program, subject, symmetry
+from symjax.attacks.sanity import program, subject
 from symjax.data import digits
 from symjax.groups import C1, C4
 from tests.linear_models import problem, waves
@@ -241,7 +241,7 @@ def robust_all_the_same(threat, key, images):
         (not_far, 4 * EPS, {GROWING, GREY, UNBOUNDED}, {GROWING, GREY, UNBOUNDED}),
     ],
 )
-def test_broken_attacks_are_found(audit, monkeypatch, found_by, eps, only, found):
+def test_broken_attacks_are_found(audit, found_by, eps, only, found):
     def broken(logits_fn, images, labels, key, threat, **settings):
         del settings
         images_found = found_by(threat, key, images)
@@ -255,21 +255,18 @@ def test_broken_attacks_are_found(audit, monkeypatch, found_by, eps, only, found
         del steps, step_size, restarts, loss, keep
         return broken(*arguments)
 
-    monkeypatch.setattr(subject, "pgd", pgd)
-    assert failed(audit(threat=Linf(eps), only=only)) == found
+    assert failed(audit(threat=Linf(eps), only=only, attack=pgd)) == found
 
 
-def test_an_attack_that_knows_up_from_down_is_found(audit, monkeypatch):
-    pgd = symmetry.pgd
-
+def test_an_attack_that_knows_up_from_down_is_found(audit):
     def falling(logits_fn, images, *arguments, steps, step_size, restarts, loss, keep):
         down = jnp.linspace(0, 1e-3, images.shape[1]).reshape(1, -1, 1, 1)
         options = {"steps": steps, "restarts": restarts, "loss": loss, "keep": keep}
-        result = pgd(logits_fn, images, *arguments, step_size=step_size, **options)
+        call = logits_fn, images, *arguments
+        result = attacks.pgd(*call, step_size=step_size, **options)
         return result.replace(images=result.images + down)
 
-    monkeypatch.setattr(symmetry, "pgd", falling)
-    checks = audit(steps=2, only={TURNED})
+    checks = audit(steps=2, only={TURNED}, attack=falling)
     assert failed(checks) == {TURNED}
     assert 1e-4 < checks[TURNED].figure < 2e-3
 

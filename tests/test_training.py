@@ -168,7 +168,7 @@ def use(monkeypatch):
     """`use(net)`: the net that configurations build from now on."""
 
     def use(net):
-        monkeypatch.setattr(experiments, "_model", lambda config, classes: net)
+        monkeypatch.setattr(experiments, "model", lambda config, classes: net)
 
     use(Linear())
     return use

@@ -126,6 +126,7 @@ class Results:
 
     def _append(self, line: str) -> None:
         """Appends a line, in place of one that was cut off."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)

@@ -16,7 +16,6 @@ from jax import Array
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from symjax.attacks.gradient import pgd
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.sanity.subject import (
     DoesNotApply,
@@ -66,8 +65,6 @@ def turned(subject: Subject) -> Finding:
     """
     group = subject.group
     images, labels = subject.images[:FEW], subject.labels[:FEW]
-    if subject.attack_fn is not pgd:
-        raise DoesNotApply("another attack than PGD is audited")
     if group.order == 1:
         raise DoesNotApply("a group of one element turns nothing")
     if group.swaps_axes and images.shape[1] != images.shape[2]:
@@ -90,7 +87,7 @@ def turned(subject: Subject) -> Finding:
 def _attack(subject: Subject, net, images, labels, element: int) -> Array:
     norm, eps = subject.threat.norm, subject.threat.eps
     threat = _TurnedStart(norm, eps, UNBOUNDED, subject.group, element)
-    return compiled(pgd, "steps", "restarts", "loss", "keep")(
+    return compiled(subject.attack_fn, "steps", "restarts", "loss", "keep")(
         net,
         images,
         labels,
