@@ -117,32 +117,8 @@ def _evaluate() -> int:
     from symjax.training.mesh import is_writer
 
     console = Console(quiet=not is_writer())
-    corrupted = FLAGS.metric == CORRUPTION
-    attacked = FLAGS.attack != "none" and not corrupted
-    if sum((FLAGS.audit, attacked, FLAGS.metric is not None)) > 1:
-        raise ValueError(
-            "--attack, --metric and --audit: ask for one of them, or for an attack on "
-            f"top of --metric {CORRUPTION}."
-        )
-    published = FLAGS.protocol == "reference"
-    if published and FLAGS.metric and not corrupted:
-        raise ValueError(
-            f"--protocol reference: is of attacks, also on top of --metric "
-            f"{CORRUPTION}, and of --audit; leave it out."
-        )
-    if FLAGS.switches is not None and not published:
-        raise ValueError("--switches: are of --protocol reference; add it.")
-    if published and FLAGS.eps_unit != "pixel":
-        raise ValueError(
-            "--eps_unit: the reference protocol has a unit of its own, that of what "
-            "the net is fed; leave it out."
-        )
-    own = [name for name in OF_PROTOCOL if published and FLAGS[name].present]
-    if own:
-        raise ValueError(
-            f"--{own[0]}: the reference protocol has its own; leave it out, or turn "
-            "its switches on one by one with --switches."
-        )
+    _check()
+    published, corrupted = FLAGS.protocol == "reference", FLAGS.metric == CORRUPTION
     default = PUBLISHED_EPS if published else DEFAULT_EPS[FLAGS.norm]
     numbers = parse_eps(FLAGS.eps or default)
     folder = Path(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
@@ -191,6 +167,35 @@ def _evaluate() -> int:
         console.print(line, soft_wrap=True, highlight=False)
     console.print(f"rows in {store.path}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _check() -> None:
+    """Refuses flags of which one excludes another."""
+    published, corrupted = FLAGS.protocol == "reference", FLAGS.metric == CORRUPTION
+    attacked = FLAGS.attack != "none" and not corrupted
+    if sum((FLAGS.audit, attacked, FLAGS.metric is not None)) > 1:
+        raise ValueError(
+            "--attack, --metric and --audit: ask for one of them, or for an attack on "
+            f"top of --metric {CORRUPTION}."
+        )
+    if published and FLAGS.metric and not corrupted:
+        raise ValueError(
+            f"--protocol reference: is of attacks, also on top of --metric "
+            f"{CORRUPTION}, and of --audit; leave it out."
+        )
+    if FLAGS.switches is not None and not published:
+        raise ValueError("--switches: are of --protocol reference; add it.")
+    if published and FLAGS.eps_unit != "pixel":
+        raise ValueError(
+            "--eps_unit: the reference protocol has a unit of its own, that of what "
+            "the net is fed; leave it out."
+        )
+    own = [name for name in OF_PROTOCOL if published and FLAGS[name].present]
+    if own:
+        raise ValueError(
+            f"--{own[0]}: the reference protocol has its own; leave it out, or turn "
+            "its switches on one by one with --switches."
+        )
 
 
 def _measure_published(run, store, attack, norm, eps, n, batch_size, console) -> list:

@@ -6,9 +6,10 @@ import pytest
 from symjax.metrics.bootstrap import Estimate
 from symjax.report.parts import VERDICTS
 from symjax.study import attribution, build, earlier, figures, published, tables
-from symjax.study.claims import CLAIMS, printed_curve, printed_gains, printed_means
+from symjax.study.claims import CLAIMS
 from symjax.study.evidence import Evidence
 from symjax.study.judging import Finding, above, below, every, overall
+from symjax.study.printed import printed_curve, printed_gains, printed_means
 from symjax.study.trainings import TRAININGS
 
 BASE, OURS = (published.run("cifar10", 10, net) for net in ("baseline", "parallel_rs"))

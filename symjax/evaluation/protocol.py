@@ -1,8 +1,8 @@
 """What an evaluation can differ in: the sound protocol, the published one, and between.
 
     protocol = published("parallel_rs")          # as in the paper's published code
-    for name, between in in_turn(SOUND, protocol):
-        ...                                      # a switch more, until it is published
+    for name in differing(SOUND, protocol, "pgd"):
+        between = switched(SOUND, protocol, [name])      # that one as published
 
 The paper's numbers come from code in which every net is attacked in its own way. Each
 difference from a sound protocol is a switch, so that its part of a number can be
@@ -10,7 +10,7 @@ measured (`symjax.evaluation.reference` has the loop).
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from symjax.attacks.gradient import Keep
@@ -136,21 +136,3 @@ def differing(start: Protocol, end: Protocol, attack: str) -> list[str]:
     """
     of_attack = [x for x in SWITCHES if attack == "pgd" or x not in OF_PGD]
     return [x for x in of_attack if switched(start, end, [x]) != start]
-
-
-def in_turn(
-    start: Protocol, end: Protocol, attack: str
-) -> Iterator[tuple[str, Protocol]]:
-    """From `start` to `end`, one switch more at a time: each one's name, and where it
-    leads. Arguments as in `differing`."""
-    names = differing(start, end, attack)
-    for count, name in enumerate(names, 1):
-        yield name, switched(start, end, names[:count])
-
-
-def alone(
-    start: Protocol, end: Protocol, attack: str
-) -> Iterator[tuple[str, Protocol]]:
-    """As `in_turn`, each switch by itself."""
-    for name in differing(start, end, attack):
-        yield name, switched(start, end, [name])

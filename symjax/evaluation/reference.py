@@ -25,7 +25,7 @@ from rich.progress import Progress
 from symjax import attacks, models
 from symjax.attacks import AttackResult, ThreatModel
 from symjax.attacks.losses import largest_margin
-from symjax.attacks.result import LogitsFn
+from symjax.attacks.result import LogitsFn, larger, select
 from symjax.data.augment import to_unit
 from symjax.evaluation import measurement
 from symjax.evaluation.measurement import OUTCOMES, UNCORRUPTED, Outcome, Tested
@@ -225,7 +225,7 @@ class Reference:
             slope, (margin, state) = gradient(start, state)
             moved = threat.project(threat.ascend(start, slope, threat.eps), start)
             if self.protocol.keep == "best":
-                moved = jnp.where(_spread(margin >= 0, 0), start, moved)
+                moved = select(margin >= 0, start, moved)
             return moved, state
         return self._pgd(forward, gradient, state, start, labels, key, threat)
 
@@ -235,18 +235,11 @@ class Reference:
             step = 2.5 / self.steps * threat.eps
         best_of_all = self.protocol.keep == "best"
 
-        def larger(best, fed, margin):
-            better = margin > best[1]
-            return (
-                jnp.where(_spread(better, 0), fed, best[0]),
-                jnp.where(better, margin, best[1]),
-            )
-
         def move(_, carry):
             fed, best, state = carry
             slope, (margin, state) = gradient(fed, state)
             if best_of_all:
-                best = larger(best, fed, margin)
+                best = larger(best, (fed, margin))
             moved = threat.ascend(fed, jnp.nan_to_num(slope), step)
             return threat.project(moved, start), best, state
 
@@ -260,7 +253,7 @@ class Reference:
             if not best_of_all and self._restarts == 1:
                 return (fed, best[1]), state
             logits, state = forward(fed, state, True)
-            return larger(best, fed, largest_margin(logits, labels)), state
+            return larger(best, (fed, largest_margin(logits, labels))), state
 
         margin = jnp.full(len(start), -jnp.inf)
         if best_of_all:
@@ -412,11 +405,9 @@ def _program(attack: Reference, model: models.Net, layout: Layout):
     return layout.jit(attacked, layout.everywhere)
 
 
-def _spread(values: Any, axis: int = -1) -> Array:
-    """A scalar or `[C]` (`[B]` with axis 0) against `[B, H, W, C]`."""
-    shape = [1, 1, 1, 1]
-    shape[axis] = -1
-    return jnp.reshape(jnp.asarray(values), shape)
+def _spread(values: Any) -> Array:
+    """A scalar or `[C]` against `[B, H, W, C]`."""
+    return jnp.reshape(jnp.asarray(values), (1, 1, 1, -1))
 
 
 def _plain(values: Any) -> Any:

@@ -68,11 +68,6 @@ class Subject:
         says = run_identity(training.name, config, model, config.epochs)
         return cls(training, config, says, size)
 
-    @property
-    def published(self) -> bool:
-        """Whether it is a net of the paper, trained as published."""
-        return self.training.kind == "published"
-
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
@@ -114,10 +109,7 @@ class Accuracy:
     def identities(self, subject: Subject, seed: int) -> list[Identity]:
         """One an epsilon."""
         attack, radii = self.attacking(subject), self.radii(subject)
-        n = subject.size.n
-        if self.attack == "autoattack":
-            n = subject.size.n_autoattack
-        found = []
+        n, found = self._images(subject.size), []
         for index, radius in enumerate(radii):
             says = measurement.identity(subject.says, attack, "linf", radius, n, seed)
             if isinstance(attack, Reference):
@@ -128,9 +120,7 @@ class Accuracy:
     def take(self, run: Run, store: Results, subject: Subject, console) -> Parts:
         """Measures it, of all seeds of the run: an epsilon, and another if asked."""
         attack, radii = self.attacking(subject), self.radii(subject)
-        n = subject.size.n
-        if self.attack == "autoattack":
-            n = subject.size.n_autoattack
+        n = self._images(subject.size)
         if isinstance(attack, Reference):
             carries = attack.protocol.batch_norm == "moved"
             for some in [radii] if carries else [[radius] for radius in radii]:
@@ -142,11 +132,7 @@ class Accuracy:
 
     def command(self, folder: str, size: Size) -> str:
         """What measures it of a run in `folder`."""
-        n = size.n_autoattack if self.attack == "autoattack" else size.n
-        return self._command(folder, size, n)
-
-    def _command(self, folder: str, size: Size, n: int) -> str:
-        asked = f"--attack {self.attack} --n {n}"
+        asked = f"--attack {self.attack} --n {self._images(size)}"
         parts = [f"python evaluate.py --run {folder} {asked}"]
         if self.attack != "none":
             radii = [format_eps(x) for x in size.some(self.eps)]
@@ -163,6 +149,9 @@ class Accuracy:
             parts += [f"--{name} {value}" for name, value in size.autoattack.items()]
         return " ".join(parts)
 
+    def _images(self, size: Size) -> int:
+        return size.n_autoattack if self.attack == "autoattack" else size.n
+
 
 @dataclasses.dataclass(frozen=True)
 class Corrupted(Accuracy):
@@ -176,11 +165,9 @@ class Corrupted(Accuracy):
 
     def identities(self, subject: Subject, seed: int) -> list[Identity]:
         size, images = subject.size, corruption.Made()
-        attack = self.attacking(subject)
+        attack, n = self.attacking(subject), self._images(size)
         return [
-            measurement.identity(
-                subject.says, attack, "linf", radius, size.n_corrupted, seed
-            )
+            measurement.identity(subject.says, attack, "linf", radius, n, seed)
             | corruption.says(name, severity, images)
             for name in size.corruptions
             for severity in size.severities
@@ -197,15 +184,18 @@ class Corrupted(Accuracy):
                 "linf",
                 self.radii(subject),
                 corruption.Made(),
-                size.n_corrupted,
+                self._images(size),
                 [name],
                 size.severities,
                 console=console,
             )
 
     def command(self, folder: str, size: Size) -> str:
-        whole = self._command(folder, size, size.n_corrupted)
+        whole = super().command(folder, size)
         return f"{whole} --metric corruption --corruptions made"
+
+    def _images(self, size: Size) -> int:
+        return size.n_corrupted
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Size:
     severities: Sequence[int]
 
     def changes(self, training: Training) -> dict[str, Any]:
-        """Of a run's configuration; those that it has already stand where equal."""
+        """Of a run's configuration, on top of its own."""
         changes = dict(self.override)
         if "epochs" in changes and "optimizer.schedule" in training.changes:
             changes["optimizer.decay_epochs"] = 1

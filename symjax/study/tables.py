@@ -58,7 +58,7 @@ def met(evidence: Evidence) -> Table:
     """How near the published protocol comes to the published numbers."""
     rows: list[list[Cell]] = []
     for name in dict.fromkeys(cell.training for cell in published.cells()):
-        cells = [x for x in comparable(name)]
+        cells = comparable(name)
         gaps = [gap for cell in cells if (gap := miss(evidence, cell)) is not None]
         near = sum(abs(gap) <= NEAR for gap in gaps)
         worst = max(gaps, key=abs) if gaps else None
@@ -110,12 +110,10 @@ def table_1(evidence: Evidence) -> Table:
     ours = {attack: _corrupted(evidence, attack, nets) for attack in ATTACKS}
     for name, of_net in printed.items():
         says = name.replace("_", " ")
+        rows.append([says, "published", *(x for net in nets for x in of_net[net])])
         if name in ("mean", "std"):
             again = _printed_again(printed, name, nets)
-            rows.append([says, "published", *(x for net in nets for x in of_net[net])])
             rows.append([says, "of the published rows", *again])
-        else:
-            rows.append([says, "published", *(x for net in nets for x in of_net[net])])
         for attack in ATTACKS:
             values = _of_corruption(evidence, ours[attack], name, len(eps))
             rows.append([says, f"ours, {attack}", *values])
@@ -179,13 +177,13 @@ def _of_corruption(evidence, nets: Sequence[np.ndarray], name: str, count: int):
     names = list(evidence.size.corruptions)
     values: list[Cell] = []
     for of_net in nets:
+        line = np.full(count, np.nan)
         if name == "mean":
             line = of_net.mean(axis=0)
-        elif name == "std":
-            line = of_net.std(axis=0, ddof=1) if len(of_net) > 1 else of_net[0] * np.nan
-        else:
-            line = of_net[names.index(name)] if name in names else np.full(1, np.nan)
-        line = np.resize(line, count) if len(line) == count else np.full(count, np.nan)
+        elif name == "std" and len(of_net) > 1:
+            line = of_net.std(axis=0, ddof=1)
+        elif name in names:
+            line = of_net[names.index(name)]
         values += [float(x) if np.isfinite(x) else None for x in line]
     return values
 

@@ -91,11 +91,13 @@ def missing(subject: Subject, store: Results, seed: int) -> list[Measurement]:
     return [
         measurement
         for measurement in of_training(subject.training)
-        if any(
-            cell_id(cell) not in store.rows
-            for cell in measurement.identities(subject, seed)
-        )
+        if _lacks(measurement, subject, store, seed)
     ]
+
+
+def _lacks(measurement: Measurement, subject: Subject, store: Results, seed) -> bool:
+    cells = measurement.identities(subject, seed)
+    return any(cell_id(cell) not in store.rows for cell in cells)
 
 
 def share(only: str) -> list[Training]:
@@ -202,7 +204,7 @@ def _piece(subject: Subject, seeds, folders: Folders, more, clock, console) -> b
     store = folders.store(training)
     _refuse_mixing(store, run)
     for measurement in of_training(training):
-        if not any(measurement in missing(subject, store, seed) for seed in seeds):
+        if not any(_lacks(measurement, subject, store, seed) for seed in seeds):
             continue
         if clock.is_up():
             return False
