@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 
@@ -78,6 +79,33 @@ def _together(wanted: bool | None, mesh_axis: str | None) -> bool:
 def keys(first_seed: int, seeds: int) -> Array:
     """One random key for each of `first_seed ... first_seed + seeds - 1`, `[S]`."""
     return jax.vmap(jax.random.key)(first_seed + jnp.arange(seeds))
+
+
+def as_key(key: Any, name: str = "key") -> Array:
+    """The key as a new-style typed key; a legacy `jax.random.PRNGKey` is wrapped.
+
+    Args:
+      key: a typed key of any shape, or legacy uint32 key data `[..., 2]` (or `[..., n]`
+        with the n of the default random number generator).
+      name: of the argument, for the error.
+
+    Returns:
+      A typed key; legacy data of shape `[..., 2]` gives keys of shape `[...]`.
+
+    Raises:
+      ValueError: for anything else, such as a plain integer.
+    """
+    dtype = getattr(key, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return key
+    if dtype == jnp.uint32 and np.ndim(key) > 0:
+        words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape[-1]
+        if np.shape(key)[-1] == words:
+            return jax.random.wrap_key_data(jnp.asarray(key))
+    shown = repr(key) if dtype is None else f"an array of {dtype} {np.shape(key)}"
+    raise ValueError(
+        f"{name}={shown}: expected a random key, as made by jax.random.key(0)."
+    )
 
 
 def stream(key: Array, purpose: Stream, index: int | Array = 0) -> Array:

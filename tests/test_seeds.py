@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symjax.seeds import Stream, keys, of_seed, over_seeds, stream
+from symjax.seeds import Stream, as_key, keys, of_seed, over_seeds, stream
 
 
 def bits(key):
@@ -54,3 +54,18 @@ def test_streams_are_distinct_and_depend_on_nothing_drawn_before():
     jax.random.normal(stream(key, Stream.INIT), (5,))
     assert later == bits(stream(key, Stream.SHUFFLE, jnp.int32(3)))
     assert bits(jax.jit(stream, static_argnums=1)(key, Stream.SHUFFLE, 3)) == later
+
+
+def test_legacy_keys_are_wrapped():
+    assert bits(as_key(jax.random.PRNGKey(3))) == bits(jax.random.key(3))
+    several = as_key(jnp.stack([jax.random.PRNGKey(seed) for seed in (3, 4)]))
+    assert several.shape == (2,) and bits(several[1]) == bits(jax.random.key(4))
+    typed = jax.random.key(3)
+    assert as_key(typed) is typed
+    assert jax.jit(as_key)(jax.random.PRNGKey(3)) == typed
+
+
+@pytest.mark.parametrize("wrong", [0, None, np.zeros(3, np.uint32), np.zeros(2)])
+def test_what_is_not_a_key_is_refused(wrong):
+    with pytest.raises(ValueError, match="key=.*expected a random key"):
+        as_key(wrong)
