@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.setting import CLASSES, Setting
 from symjax import attacks, compilation, models, seeds
+from symjax.attacks.entry import unchecked
 from symjax.data.augment import to_unit
 from symjax.seeds import over_seeds
 from symjax.training import adversarial, optimizer
@@ -150,7 +151,8 @@ def attack(
     """
     net = model(setting)
     pgd = over_seeds(
-        functools.partial(attacks.pgd, steps=setting.steps), (0, None, None, 0, None)
+        functools.partial(unchecked(attacks.pgd), steps=setting.steps),
+        (0, None, None, 0, None),
     )
 
     def attack_all_seeds(variables, images, labels, keys, threat):

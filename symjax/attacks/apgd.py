@@ -9,6 +9,7 @@ of pixels that a step moves adapts as well (Croce and Hein 2021).
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +18,13 @@ from flax import struct
 from jax import Array
 
 from symjax.attacks import schedule, stepwise
+from symjax.attacks.entry import attack
+from symjax.attacks.inputs import one_number
 from symjax.attacks.losses import largest_margin, pick_loss, ranked_class
 from symjax.attacks.result import (
     AttackResult,
     LogitsFn,
-    check,
-    check_classes,
     check_rank,
-    one_radius,
     select,
 )
 from symjax.attacks.stepwise import Best, Problem
@@ -36,6 +36,12 @@ SHRINK, SHORTEST_STEP = 1.5, 0.1  # l1: of the step, at a checkpoint and in eps
 STILL_AS_MANY = 0.95  # l1: fewer pixels than this share of before: start again
 
 
+def _check(classes: int, rank: int | Array, targeted: bool, **settings: Any) -> None:
+    del settings
+    check_rank(rank, classes, targeted)
+
+
+@attack("loss", "steps", "targeted", "rho", "momentum", "eot", check=_check)
 def apgd(
     logits_fn: LogitsFn,
     images: Array,
@@ -86,13 +92,10 @@ def apgd(
       Croce and Hein, Mind the Box: l1-APGD for Sparse Adversarial Attacks on Image
       Classifiers, ICML 2021.
     """
-    check(images, labels, threat)
-    if not eot:
-        check_rank(rank, check_classes(logits_fn, images, labels), targeted)
-    attack = APGD(loss, steps, targeted, rho, momentum, eot)
+    run = APGD(loss, steps, targeted, rho, momentum, eot)
     problem = Problem(images, labels, key, threat, rank, start)
     draw = (jax.random.fold_in(key, 2),) if eot else ()
-    return stepwise.run(attack, logits_fn, problem, *draw).best.result(problem)
+    return stepwise.run(run, logits_fn, problem, *draw).best.result(problem)
 
 
 class _State(struct.PyTreeNode):
@@ -146,7 +149,7 @@ class APGD:
         """At the start, which is evaluated."""
         threat = problem.threat
         if threat.norm == "l1":
-            one_radius("apgd in l1", threat)
+            one_number("apgd in l1", threat)
         x, widest = problem.start, self.radii[0]
         if x is None:
             key = jax.random.fold_in(problem.key, problem.rank)

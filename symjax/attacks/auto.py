@@ -9,7 +9,6 @@ batch size 1. With a folder, a killed evaluation goes on where it was.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.tree_util import Partial
 
 from symjax.attacks import ensemble, programs
 from symjax.attacks.batches import KeptBatches
 from symjax.attacks.ensemble import Nothing, Stage
-from symjax.attacks.result import LogitsFn, check, check_classes, one_radius
+from symjax.attacks.entry import whole_number
+from symjax.attacks.inputs import check_finite, prepare
+from symjax.attacks.result import LogitsFn
 from symjax.attacks.stepwise import Problem
 from symjax.attacks.threat import ThreatModel, host_lengths
+from symjax.nets import host_array, is_traced
 
 CLEAN, ROBUST = "clean", ""  # in broken_by: misclassified as it is; not broken
 
@@ -87,8 +88,7 @@ def autoattack(
 
     Args:
       logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own; with "rand",
-        `(images, key) -> [B, K]`. Weights that lie in a `jax.tree_util.Partial` are
-        traced: other weights compile nothing.
+        `(images, key) -> [B, K]`. Other weights of the same net compile nothing.
       images: `[N, H, W, C]`, float, within the threat's bounds.
       labels: `[N]`, integers in [0, K).
       key: one key; or `[S]` keys, and a leading axis S on every leaf of `logits_fn`:
@@ -111,17 +111,37 @@ def autoattack(
       Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of
       Diverse Parameter-free Attacks, ICML 2020; and the public implementation.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
-    check(images, labels, threat)
-    one_radius("autoattack", threat)
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
+    if is_traced(logits_fn, images, labels, key, threat):
+        raise ValueError(
+            "autoattack: an argument is known only inside of a surrounding jax.jit or "
+            "jax.vmap: call autoattack outside of it; it compiles its attacks itself."
+        )
+    settings = {
+        "steps": steps,
+        "target_classes": target_classes,
+        "queries": queries,
+        "eot": eot,
+        "batch_size": batch_size,
+    }
+    for name, value in settings.items():
+        whole_number("autoattack", name, value)
+    randomised = version == "rand"
+    given = prepare(
+        "autoattack",
+        logits_fn,
+        images,
+        labels,
+        key,
+        threat,
+        one_radius=True,
+        randomized=randomised,
+        seeds=True,
+    )
+    nets, key, threat, classes = given.net, given.key, given.threat, given.classes
+    images, labels = np.asarray(given.images), np.asarray(given.labels)
     several = key.ndim > 0
-    nets = logits_fn if isinstance(logits_fn, Partial) else Partial(logits_fn)
     if not several:
         nets, key = jax.tree.map(lambda x: jnp.asarray(x)[None], nets), key[None]
-    randomised = version == "rand"
-    classes = check_classes(_one(nets, randomised), images[:1], labels)
     plan = (
         Stage(CLEAN, Nothing(randomised), (0,)),
         *ensemble.stages(
@@ -138,6 +158,7 @@ def autoattack(
         evaluation = _Evaluation(
             of_lane, key[lane], images, labels, threat, batch_size, randomised
         )
+        evaluation.check_finite()
         kept = KeptBatches(where, evaluation.says(plan), evaluation.answers())
         parts.append(evaluation.run(plan, kept, report))
     whole = {
@@ -171,9 +192,23 @@ class _Evaluation:
                 self.images,
                 self.labels,
                 jax.random.key_data(self.keys),
-                *jax.tree.leaves(self.nets),
+                *map(host_array, jax.tree.leaves(self.nets)),
             ),
         }
+
+    def check_finite(self) -> None:
+        """Refuses nets that have logits of the clean images that are not finite."""
+        finite = programs.finite(len(self.keys), self.randomised)
+        every = np.arange(len(self.images))
+        for first in range(0, len(every), self.size):
+            index = np.resize(every[first : first + self.size], self.size)
+            images = np.broadcast_to(
+                self.images[index], (len(self.keys), self.size, *self.images.shape[1:])
+            )
+            found = np.asarray(finite(self.nets, images, self.keys))
+            flags = np.ones((len(self.keys), len(every)), bool)
+            flags[:, index] = found
+            check_finite(flags)
 
     def answers(self) -> np.ndarray:
         """Margins of the first images, `[S, B]`."""
@@ -275,16 +310,6 @@ class _Evaluation:
         return jax.tree.map(
             lambda x: jnp.broadcast_to(jnp.asarray(x), (count, *np.shape(x))), tree
         )
-
-
-def _one(nets: Partial, randomised: bool) -> LogitsFn:
-    """The first seed's net, of images alone, for its shape."""
-    net = jax.tree.map(lambda x: x[0], nets)
-    return functools.partial(_with_key, net) if randomised else net
-
-
-def _with_key(net, images):
-    return net(images, jax.random.key(0))
 
 
 def _fold(keys: Array, *numbers: int) -> Array:

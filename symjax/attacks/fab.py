@@ -8,6 +8,7 @@ the image, and mixes the two; from beyond the boundary it goes part of the way b
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +16,13 @@ from flax import struct
 from jax import Array
 
 from symjax.attacks import boundary, projection, stepwise
+from symjax.attacks.entry import attack
+from symjax.attacks.inputs import one_number
 from symjax.attacks.losses import largest_margin, ranked_class
 from symjax.attacks.result import (
     AttackResult,
     LogitsFn,
-    check,
-    check_classes,
     check_rank,
-    one_radius,
     select,
 )
 from symjax.attacks.stepwise import Best, Problem
@@ -31,6 +31,21 @@ from symjax.attacks.threat import ThreatModel
 SHORTEST = 1e-8  # of a projection, where two are compared
 
 
+def _check(classes: int, rank: int | Array, targeted: bool, **settings: Any) -> None:
+    del settings
+    check_rank(rank, classes, targeted)
+
+
+@attack(
+    "steps",
+    "targeted",
+    "alpha_max",
+    "eta",
+    "beta",
+    check=_check,
+    one_radius=True,
+    infinite_eps=True,
+)
 def fab(
     logits_fn: LogitsFn,
     images: Array,
@@ -74,12 +89,10 @@ def fab(
       Boundary Attack, ICML 2020. As in the public reference implementation, there is no
       final search towards the image.
     """
-    check(images, labels, threat)
-    check_rank(rank, check_classes(logits_fn, images, labels), targeted)
-    attack = FAB(steps, targeted, alpha_max, eta, beta)
+    run = FAB(steps, targeted, alpha_max, eta, beta)
     rank = rank if targeted else restart
     problem = Problem(images, labels, key, threat, rank)
-    state = stepwise.run(attack, logits_fn, problem)
+    state = stepwise.run(run, logits_fn, problem)
     return state.best.result(problem).replace(distance=state.closest)
 
 
@@ -113,7 +126,7 @@ class FAB:
 
     def begin(self, logits_fn: LogitsFn, problem: Problem) -> _State:
         """At the image, or for a restart at random."""
-        one_radius("fab", problem.threat)
+        one_number("fab", problem.threat)
         images = problem.images
         logits = logits_fn(images)
         clean = largest_margin(logits, problem.labels)

@@ -3,7 +3,7 @@
     result = pgd(logits_fn, images, labels, key, attacks.Linf(8 / 255), steps=40)
     robust_accuracy = result.robust.mean()
 
-Both are pure and written for one model: `jax.jit` and the seed axis wrap them whole.
+Both are written for one model and compile themselves.
 """
 
 from typing import Literal
@@ -13,13 +13,15 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from symjax.attacks.entry import attack
 from symjax.attacks.losses import largest_margin, pick_loss
-from symjax.attacks.result import AttackResult, LogitsFn, check, larger, select
+from symjax.attacks.result import AttackResult, LogitsFn, larger, select
 from symjax.attacks.threat import ThreatModel
 
 Keep = Literal["best", "last"]
 
 
+@attack("loss", needs_key=False)
 def fgsm(
     logits_fn: LogitsFn,
     images: Array,
@@ -50,7 +52,6 @@ def fgsm(
       Goodfellow et al., Explaining and Harnessing Adversarial Examples, ICLR 2015.
     """
     del key
-    check(images, labels, threat)
     gradients, clean = _gradient_fn(logits_fn, labels, loss)(images)
     moved = threat.project(threat.ascend(images, gradients, threat.eps), images)
     correct = clean < 0
@@ -60,6 +61,7 @@ def fgsm(
     return _result((found, found_margin), images, threat, queries=2, gradients=1)
 
 
+@attack("steps", "restarts", "random_start", "loss", "keep", "momentum")
 def pgd(
     logits_fn: LogitsFn,
     images: Array,
@@ -110,11 +112,10 @@ def pgd(
       ICLR 2018.
       Dong et al., Boosting Adversarial Attacks with Momentum, CVPR 2018.
     """
-    check(images, labels, threat)
-    _check(steps, restarts, keep, momentum)
+    _check(keep, momentum)
     gradient_fn = _gradient_fn(logits_fn, labels, loss, targets)
     step = 2.5 / steps * jnp.asarray(threat.eps) if step_size is None else step_size
-    nowhere = jnp.full(len(images), -jnp.inf)
+    nowhere = jnp.full(len(images), -jnp.inf, images.dtype)
 
     def ascend(_, carry):
         x, velocity, best = carry
@@ -140,10 +141,7 @@ def pgd(
     return _result(best, images, threat, queries, gradients=restarts * steps)
 
 
-def _check(steps: int, restarts: int, keep: str, momentum: float) -> None:
-    for name, value in (("steps", steps), ("restarts", restarts)):
-        if value < 1:
-            raise ValueError(f"pgd: {name}={value}: expected 1 or more.")
+def _check(keep: str, momentum: float) -> None:
     if keep not in ("best", "last"):
         raise ValueError(f"pgd: keep={keep!r}: expected 'best' or 'last'.")
     if not 0 <= momentum <= 1:

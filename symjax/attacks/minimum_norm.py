@@ -12,19 +12,18 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from symjax.attacks import boundary
+from symjax.attacks.entry import attack
 from symjax.attacks.losses import largest_margin, margin
 from symjax.attacks.result import (
     AttackResult,
     LogitsFn,
-    check,
-    check_classes,
-    one_radius,
     select,
 )
 from symjax.attacks.threat import ROUNDING, ThreatModel
@@ -37,6 +36,34 @@ LOOKS = 10  # at the loss in a search, to stop where it has not gone down
 IMPROVED = 0.9999
 
 
+def _check_deepfool(classes: int, steps: ArrayLike, overshoot: ArrayLike) -> None:
+    del classes
+    _at_least("deepfool", 1, steps=steps)
+    _at_least("deepfool", 0, overshoot=overshoot)
+
+
+def _check_carlini_wagner(
+    classes: int,
+    steps: ArrayLike,
+    binary_searches: ArrayLike,
+    confidence: ArrayLike,
+    abort_early: ArrayLike,
+    **positive: ArrayLike,
+) -> None:
+    del classes, abort_early
+    name = "carlini_wagner"
+    _at_least(name, 1, steps=steps, binary_searches=binary_searches)
+    _at_least(name, 0, confidence=confidence)
+    _at_least(name, LEAST, **positive)
+
+
+@attack(
+    check=_check_deepfool,
+    norms=("l2", "linf"),
+    one_radius=True,
+    infinite_eps=True,
+    needs_key=False,
+)
 def deepfool(
     logits_fn: LogitsFn,
     images: Array,
@@ -80,9 +107,6 @@ def deepfool(
       Neural Networks, CVPR 2016, Algorithm 2 and Section 3.3.
     """
     del key
-    classes = _check("deepfool", ("l2", "linf"), logits_fn, images, labels, threat)
-    _at_least("deepfool", 1, steps=steps)
-    _at_least("deepfool", 0, overshoot=overshoot)
     whole = threat.longest(images)
     little = threat.lengths(jnp.full_like(images, ROUNDING))
 
@@ -108,9 +132,17 @@ def deepfool(
     x = moved(total)
     wrong = largest_margin(logits_fn(x), labels) >= 0
     distance = jnp.where(wrong, threat.distance(x, images), jnp.inf)
+    classes = jax.eval_shape(logits_fn, images).shape[1]
     return _result(x, distance, images, threat, taken + 1, taken * classes)
 
 
+@attack(
+    check=_check_carlini_wagner,
+    norms=("l2",),
+    one_radius=True,
+    infinite_eps=True,
+    needs_key=False,
+)
 def carlini_wagner(
     logits_fn: LogitsFn,
     images: Array,
@@ -158,12 +190,6 @@ def carlini_wagner(
       Symposium on Security and Privacy 2017, Sections V and VI.A.
     """
     del key
-    name = "carlini_wagner"
-    _check(name, ("l2",), logits_fn, images, labels, threat)
-    _at_least(name, 1, steps=steps, binary_searches=binary_searches)
-    _at_least(name, 0, confidence=confidence)
-    positive = {"learning_rate": learning_rate, "initial_constant": initial_constant}
-    _at_least(name, LEAST, **positive)
     settings = steps, learning_rate, abort_early
     objective = functools.partial(
         _objective, logits_fn, images, labels, threat, confidence
@@ -179,7 +205,7 @@ def carlini_wagner(
         return best, low, high, jnp.where(high < HIGHEST, (low + high) / 2, tenfold)
 
     wrong = largest_margin(logits_fn(images), labels) >= 0
-    zero = jnp.zeros(len(images))
+    zero = jnp.zeros(len(images), images.dtype)
     best = images, jnp.where(wrong, 0.0, jnp.inf), jnp.zeros(len(images), jnp.int32)
     start = best, zero, zero + HIGHEST, zero + initial_constant
     best, *_ = jax.lax.fori_loop(0, binary_searches, search, start)
@@ -235,36 +261,26 @@ def _minimise(objective, w: Array, best, settings):
         return index + 1, free, searching, before, seen, best
 
     searching = best[1] > 0  # what was misclassified to begin with is not
-    before = jnp.full(len(w), jnp.inf)
+    before = jnp.full(len(w), jnp.inf, w.dtype)
     start = 0, (w, adam.init(w)), searching, before, jnp.zeros_like(searching), best
     *_, seen, best = jax.lax.while_loop(unfinished, step, start)
     return best, seen
 
 
 def _to_free(x: Array, threat: ThreatModel) -> Array:
-    low, high = threat.limits
+    low, high = threat.limits(x)
     place = (x - low) / (high - low) * 2 - 1
     return jnp.arctanh(jnp.clip(place, -INSIDE, INSIDE))
 
 
 def _to_pixels(w: Array, threat: ThreatModel) -> Array:
-    low, high = threat.limits
+    low, high = threat.limits(w)
     return threat.clip(low + (jnp.tanh(w) + 1) / 2 * (high - low))
-
-
-def _check(name, norms, logits_fn, images, labels, threat) -> int:
-    """The number of classes, of arguments that the attack can work with."""
-    check(images, labels, threat)
-    one_radius(name, threat)
-    if threat.norm not in norms:
-        raise ValueError(
-            f"{name}: norm={threat.norm!r}: expected {' or '.join(map(repr, norms))}; "
-            "fab finds minimum distances in all norms."
-        )
-    return check_classes(logits_fn, images, labels)
 
 
 def _at_least(attack: str, least: float, **settings) -> None:
     for name, value in settings.items():
-        if not isinstance(value, Tracer) and not value >= least:
-            raise ValueError(f"{attack}: {name}={value}: expected {least} or more.")
+        if not isinstance(value, Tracer) and not least <= value < np.inf:
+            raise ValueError(
+                f"{attack}: {name}={value}: expected a finite number, {least} or more."
+            )

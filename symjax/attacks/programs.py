@@ -88,6 +88,17 @@ def verifier(seeds: int, randomised: bool):
     return compilation.jit(_over(seeds)(margins))
 
 
+@functools.cache
+def finite(seeds: int, randomised: bool):
+    """Whether all logits of each image are finite, `[S, B]`."""
+
+    def check(net, images, key):
+        logits = net(images, key) if randomised else net(images)
+        return jnp.all(jnp.isfinite(logits), axis=1)
+
+    return compilation.jit(_over(seeds)(check))
+
+
 def _over(seeds: int):
     """`jax.vmap`, but for a single seed, whose convolutions it would slow down."""
     if seeds > 1:

@@ -15,13 +15,12 @@ from flax import struct
 from jax import Array
 
 from symjax.attacks import stepwise, windows
+from symjax.attacks.entry import attack
+from symjax.attacks.inputs import one_number
 from symjax.attacks.losses import largest_margin
 from symjax.attacks.result import (
     AttackResult,
     LogitsFn,
-    check,
-    check_classes,
-    one_radius,
     select,
 )
 from symjax.attacks.stepwise import Best, Problem
@@ -31,6 +30,7 @@ TINY = 1e-12
 INSIDE = 1 - 1e-6  # l1: of eps, so that rounding stays in the ball
 
 
+@attack("queries", "initial_share", "rescale", one_radius=True)
 def square(
     logits_fn: LogitsFn,
     images: Array,
@@ -67,11 +67,9 @@ def square(
       Andriushchenko et al., Square Attack: a Query-Efficient Black-Box Adversarial
       Attack via Random Search, ECCV 2020; in l1, Croce and Hein, ICML 2021.
     """
-    check(images, labels, threat)
-    check_classes(logits_fn, images, labels)
-    attack = Square(queries, initial_share, rescale)
+    run = Square(queries, initial_share, rescale)
     problem = Problem(images, labels, key, threat)
-    return stepwise.run(attack, logits_fn, problem).best.result(problem)
+    return stepwise.run(run, logits_fn, problem).best.result(problem)
 
 
 class _State(struct.PyTreeNode):
@@ -103,7 +101,7 @@ class Square:
 
     def begin(self, logits_fn: LogitsFn, problem: Problem) -> _State:
         """Stripes in linf, a grid of bumps in l2 and l1."""
-        one_radius("square", problem.threat)
+        one_number("square", problem.threat)
         key = jax.random.fold_in(problem.key, problem.rank)
         if problem.threat.norm == "linf":
             x = _stripes(key, problem)

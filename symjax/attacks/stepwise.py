@@ -59,7 +59,8 @@ class Best(struct.PyTreeNode):
     def none(cls, images: Array) -> "Best":
         """Nothing found: the images themselves."""
         count = jnp.zeros(len(images), jnp.int32)
-        return cls(images, jnp.full(len(images), -jnp.inf), count, count)
+        margin = jnp.full(len(images), -jnp.inf, images.dtype)
+        return cls(images, margin, count, count)
 
     @property
     def broken(self) -> Array:

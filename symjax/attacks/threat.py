@@ -6,8 +6,10 @@ The norm is static; eps and bounds are traced arrays, so that a sweep over eps c
 once. All of them are in pixel units, of images in [0, 1].
 """
 
+import difflib
+import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,25 +23,40 @@ from symjax.attacks import projection
 Norm = Literal["linf", "l2", "l1"]
 NORMS = ("linf", "l2", "l1")
 DUAL: dict[Norm, Norm] = {"linf": "l1", "l2": "l2", "l1": "linf"}
+SPELLINGS: dict[str, Norm] = {
+    **{name: "linf" for name in ("linf", "linfinity", "inf", "infinity")},
+    **{name: "l2" for name in ("l2", "2", "euclidean")},
+    **{name: "l1" for name in ("l1", "1", "manhattan")},
+}
+"""How other libraries write the norms, as letters and digits in lower case."""
+ORDERS: dict[float, Norm] = {np.inf: "linf", 2.0: "l2", 1.0: "l1"}
 HUGE = 1e30
 SPARSITY = 0.01  # of an l1 step, as SLIDE's
 ROUNDING = 1e-6  # float32 adds to a pixel with an error of at most 6e-8; 16 times that
 
 
 class ThreatModel(struct.PyTreeNode):
-    """A norm ball around each image, cut by the bounds of valid pixels.
+    """A norm ball around each image, intersected with the bounds of valid pixels.
 
-    With one eps a channel the ball is `norm(delta / eps) <= 1`.
+    With one eps for each channel the ball is `norm(delta / eps) <= 1`. Computations are
+    in the dtype of the images.
 
     Attributes:
-      norm: "linf", "l2" or "l1".
+      norm: "linf", "l2" or "l1"; also as other libraries write them, such as "Linf",
+        `np.inf` or 2, see `as_norm`.
       eps: radius in pixel units, a scalar or `[C]`, not negative.
       bounds: lowest and highest valid value, scalars or `[C]`.
+
+    Raises:
+      ValueError: for another norm.
     """
 
     norm: Norm = struct.field(pytree_node=False)
     eps: ArrayLike
     bounds: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)
+
+    def __post_init__(self):
+        object.__setattr__(self, "norm", as_norm(self.norm))
 
     def project(self, images: Array, center: Array) -> Array:
         """The images `[B, H, W, C]` moved into the ball around `center` and the bounds.
@@ -49,7 +66,7 @@ class ThreatModel(struct.PyTreeNode):
         inside the ball, since `center` lies within the bounds.
         """
         delta = images - center
-        eps = _per_channel(self.eps)
+        eps = _per_channel(self.eps, delta)
         if self.norm == "linf":
             delta = jnp.clip(delta, -eps, eps)
         elif self.norm == "l2":
@@ -69,28 +86,28 @@ class ThreatModel(struct.PyTreeNode):
         """The ball so many times as large, in the same bounds."""
         return self.replace(eps=factor * jnp.asarray(self.eps))
 
-    @property
-    def limits(self) -> tuple[Array, Array]:
-        """The bounds, each a scalar or `[1, 1, 1, C]`."""
+    def limits(self, images: Array) -> tuple[Array, Array]:
+        """The bounds in the dtype of the images, each a scalar or `[1, 1, 1, C]`."""
         low, high = self.bounds
-        return _per_channel(low), _per_channel(high)
+        return _per_channel(low, images), _per_channel(high, images)
 
     def clip(self, images: Array) -> Array:
         """The images `[B, H, W, C]` moved into the bounds."""
-        return jnp.clip(images, *self.limits)
+        return jnp.clip(images, *self.limits(images))
 
     def start(self, key: Array, center: Array) -> Array:
         """Uniformly drawn in the ball, then clipped to the bounds: `[B, H, W, C]`."""
         if self.norm == "linf":
-            noise = jax.random.uniform(key, center.shape, minval=-1.0, maxval=1.0)
+            noise = jax.random.uniform(key, center.shape, center.dtype, -1.0, 1.0)
         else:
             direction_key, radius_key = jax.random.split(key)
             draw = jax.random.normal if self.norm == "l2" else jax.random.laplace
-            noise = draw(direction_key, center.shape)
-            dimensions = np.prod(center.shape[1:])
-            radius = jax.random.uniform(radius_key, (len(center), 1, 1, 1))
+            noise = draw(direction_key, center.shape, center.dtype)
+            dimensions = np.prod(center.shape[1:]).item()
+            shape = len(center), 1, 1, 1
+            radius = jax.random.uniform(radius_key, shape, center.dtype)
             noise *= radius ** (1 / dimensions) / self.lengths(noise)
-        return self.project(center + _per_channel(self.eps) * noise, center)
+        return self.project(center + _per_channel(self.eps, center) * noise, center)
 
     def ascend(
         self,
@@ -110,7 +127,7 @@ class ThreatModel(struct.PyTreeNode):
           step: length in pixel units, a scalar, `[C]` or `[B, 1, 1, 1]`.
           sparsity: in l1, the share of coordinates that move, a scalar or `[B]`.
         """
-        step = _per_channel(step)
+        step = _per_channel(step, images)
         if self.norm == "linf":
             return images + step * jnp.sign(gradients)
         if self.norm == "l1":
@@ -136,12 +153,12 @@ class ThreatModel(struct.PyTreeNode):
 
     def longest(self, images: Array) -> Array:
         """The norm of the longest difference within the bounds, `[B, 1, 1, 1]`."""
-        low, high = self.limits
+        low, high = self.limits(images)
         return self.lengths(jnp.broadcast_to(high - low, images.shape))
 
     def room(self, images: Array, direction: Array) -> Array:
         """How far each pixel can go, up or down as `direction`, within the bounds."""
-        low, high = self.limits
+        low, high = self.limits(images)
         room = jnp.where(direction > 0, high - images, images - low)
         return jnp.maximum(room, 0.0)
 
@@ -161,13 +178,34 @@ class ThreatModel(struct.PyTreeNode):
         return np.asarray(inside & valid.all(axis=(1, 2, 3)) & finite)
 
     def _relative(self, delta: Array) -> Array:
-        eps = _per_channel(self.eps)
+        eps = _per_channel(self.eps, delta)
         return jnp.where(eps > 0, delta / jnp.where(eps > 0, eps, 1.0), 0.0)
 
 
-def _per_channel(value: ArrayLike) -> Array:
-    """A scalar or `[B, 1, 1, 1]` as it is, `[C]` as `[1, 1, 1, C]`."""
-    array = jnp.asarray(value, jnp.float32)
+def as_norm(norm: Any) -> Norm:
+    """The name of a norm: "linf", "l2" or "l1".
+
+    Args:
+      norm: one of these names; also "Linf", "L2", "L1", "inf", `np.inf`, 2 and 1, as
+        RobustBench, torchattacks and ART write them.
+
+    Raises:
+      ValueError: for anything else, with the nearest name.
+    """
+    plain = re.sub(r"[\s_]|(?<=l)-", "", str(norm).lower())
+    known = SPELLINGS.get(plain) if isinstance(norm, str) else None
+    if isinstance(norm, (int, float, np.number)) and not isinstance(norm, bool):
+        known = ORDERS.get(float(norm))
+    if known:
+        return known
+    near = difflib.get_close_matches(plain, SPELLINGS, n=1, cutoff=0.5)
+    hint = f"; did you mean {SPELLINGS[near[0]]!r}?" if near else "."
+    raise ValueError(f"norm={norm!r}: expected one of {list(NORMS)}{hint}")
+
+
+def _per_channel(value: ArrayLike, images: Array) -> Array:
+    """A scalar or `[B, 1, 1, 1]` as it is, `[C]` as `[1, 1, 1, C]`, in their dtype."""
+    array = jnp.asarray(value, images.dtype)
     return array.reshape(1, 1, 1, -1) if array.ndim == 1 else array
 
 

@@ -11,8 +11,13 @@ import jax.numpy as jnp
 
 from symjax import attacks
 from symjax.attacks import AttackResult
+from symjax.attacks.entry import unchecked
 
-MINIMUM_NORM = {"deepfool": attacks.deepfool, "cw": attacks.carlini_wagner}
+FGSM, PGD = unchecked(attacks.fgsm), unchecked(attacks.pgd)
+MINIMUM_NORM = {
+    "deepfool": unchecked(attacks.deepfool),
+    "cw": unchecked(attacks.carlini_wagner),
+}
 DRIVEN = {
     "autoattack": "standard",
     "autoattack-plus": "plus",
@@ -30,7 +35,8 @@ def none(logits_fn, images, labels, key, threat) -> AttackResult:
     del key
     count = jnp.ones(len(images), jnp.int32)
     robust = attacks.is_correct(logits_fn(images), labels)
-    return AttackResult(images, robust, jnp.zeros(len(images)), count, 0 * count)
+    distance = jnp.zeros(len(images), images.dtype)
+    return AttackResult(images, robust, distance, count, 0 * count)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +79,10 @@ class Attack:
         if self.name == "none":
             return none(*call)
         if self.name == "fgsm":
-            return attacks.fgsm(*call, loss=self.loss)
+            return FGSM(*call, loss=self.loss)
         if self.name in MINIMUM_NORM:
             return MINIMUM_NORM[self.name](*call, steps=self.steps)
-        return attacks.pgd(
+        return PGD(
             *call,
             steps=self.steps,
             step_size=self.step_size_pixels,

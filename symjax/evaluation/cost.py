@@ -18,6 +18,7 @@ import numpy as np
 
 from symjax import compilation, models
 from symjax.attacks import Linf, pgd
+from symjax.attacks.entry import unchecked
 from symjax.evaluation.figure import Figure, Found, Subject
 from symjax.metrics.cost import cost, throughput
 from symjax.metrics.operations import operations
@@ -113,7 +114,7 @@ def _recipe(subject: Subject):
 @functools.cache
 def _programs():
     """Of one seed: a forward pass, an attack, an epoch of `symjax.training`."""
-    attack = functools.partial(pgd, steps=ATTACK_STEPS)
+    attack = functools.partial(unchecked(pgd), steps=ATTACK_STEPS)
     return (
         compilation.jit(lambda net, images: net(images)),
         compilation.jit(attack),

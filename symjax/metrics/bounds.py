@@ -28,10 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from symjax.attacks.entry import whole_number
+from symjax.attacks.inputs import prepare
 from symjax.attacks.losses import is_correct
-from symjax.attacks.result import LogitsFn, check, check_classes
-from symjax.attacks.threat import NORMS, Norm, ThreatModel, host_lengths
-from symjax.metrics.gradient_maxima import as_partial
+from symjax.attacks.result import LogitsFn
+from symjax.attacks.threat import Norm, as_norm, host_lengths
 from symjax.metrics.interval import TINY, Interval, roundings, widened
 from symjax.metrics.linear import Linear, jitted, linear_parts, margin_columns
 from symjax.metrics.program import evaluate
@@ -52,8 +53,8 @@ def distance_bound(
 ) -> np.ndarray:
     """The largest radius at which every margin is proven positive, by bisection.
 
-    Driven from the host, not for use inside jit. Weights that lie in a
-    `jax.tree_util.Partial` are traced: other weights compile nothing.
+    Driven from the host, not for use inside jit. Other weights of the same net compile
+    nothing.
 
     Args:
       logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
@@ -75,14 +76,11 @@ def distance_bound(
       Gowal et al., On the Effectiveness of Interval Bound Propagation for Training
       Verifiably Robust Models, 2018.
     """
-    if norm not in NORMS:
-        raise ValueError(f"norm={norm!r}: expected one of {list(NORMS)}.")
-    if steps < 1:
-        raise ValueError(f"steps={steps}: expected 1 or more.")
-    images, labels = np.asarray(images), np.asarray(labels)
-    check(jnp.asarray(images), labels, ThreatModel(norm, 0.0))
-    net, images = as_partial(logits_fn), images.astype(np.float32)
-    check_classes(net, jnp.asarray(images[:1]), labels)
+    norm, steps = as_norm(norm), whole_number("distance_bound", "steps", steps)
+    with jax.default_matmul_precision("highest"):
+        given = prepare("distance_bound", logits_fn, images, labels, needs_key=False)
+    net, labels = given.net, np.asarray(given.labels)
+    images = np.asarray(given.images, np.float32)
     weights, structure = jax.tree.flatten(net)
     types = tuple((np.shape(x), jnp.result_type(x)) for x in weights)
     program = _read(structure, types, images.shape[1:])

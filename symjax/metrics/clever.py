@@ -17,18 +17,19 @@ import numpy as np
 from jax import Array
 
 from symjax.attacks.batches import KeptBatches
+from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Norm
 from symjax.metrics import weibull
 from symjax.metrics.gradient_maxima import (
     Maxima,
     Report,
-    as_partial,
     gradient_maxima,
     share,
 )
 from symjax.metrics.program import evaluate
 from symjax.metrics.weibull import ReverseWeibull
+from symjax.nets import host_array
 
 
 class Clever(NamedTuple):
@@ -160,19 +161,17 @@ def clever_images(
       ValueError: as `clever`, or if the folder holds the maxima of another call.
       FloatingPointError: as `clever`.
     """
-    images, nets = np.asarray(images), as_partial(logits_fn)
-    if images.ndim != 4 or 0 in images.shape:
-        raise ValueError(f"images of shape {images.shape}: expected [N, H, W, C].")
-    if labels is not None and np.shape(labels) != images.shape[:1]:
-        raise ValueError(f"labels of shape {np.shape(labels)}: expected one an image.")
-    known = [None] * len(images) if labels is None else np.asarray(labels).tolist()
+    with jax.default_matmul_precision("highest"):  # as the gradients are taken
+        given = prepare("CLEVER", logits_fn, images, labels, key, seeds=True)
+    nets, images, key = given.net, np.asarray(given.images), given.key
+    known = [None] * len(images)
+    if labels is not None:
+        known = np.asarray(given.labels).tolist()
     says = {"norm": norm, "radius": radius, "labels": known, **sampling}
-    says |= {"arrays": (images, jax.random.key_data(key), *jax.tree.leaves(nets))}
+    says |= {"arrays": (images, *map(host_array, (key, *jax.tree.leaves(nets))))}
     says.pop("chunk", None)  # changes nothing
     scores, answers = [], np.zeros(0)
-    if (
-        folder is not None
-    ):  # weights that a function closes over are seen in nothing else
+    if folder is not None:  # another kind of device may round otherwise
         ask = jax.vmap(evaluate, (0, None)) if key.ndim else evaluate
         answers = np.asarray(ask(nets, images[:1]))
     finished = KeptBatches(folder and Path(folder), says, answers)

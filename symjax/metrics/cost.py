@@ -21,9 +21,11 @@ from flax import linen
 
 from symjax import nn
 from symjax.attacks import Linf, pgd
-from symjax.attacks.result import LogitsFn, check_classes
-from symjax.metrics.gradient_maxima import as_partial
+from symjax.attacks.entry import unchecked
+from symjax.attacks.inputs import check_logits
+from symjax.attacks.result import LogitsFn
 from symjax.metrics.operations import Operations, operations
+from symjax.nets import as_partial
 
 
 class Parameters(NamedTuple):
@@ -73,11 +75,13 @@ def cost(logits_fn: LogitsFn, images: Any) -> Cost:
     label, key = jax.eval_shape(lambda: (jnp.zeros(1, int), jax.random.key(0)))
 
     def forward(net, image, label):
-        check_classes(net, image, label)
+        del label
+        outputs = jax.eval_shape(net, image)
+        check_logits("cost", outputs, len(image))
         return net(image)
 
     def attack(steps, net, image, label, key):
-        return pgd(net, image, label, key, Linf(0.1), steps).images
+        return unchecked(pgd)(net, image, label, key, Linf(0.1), steps).images
 
     net = as_partial(logits_fn)
     work = net, image, label, key

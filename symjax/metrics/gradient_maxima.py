@@ -16,16 +16,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.tree_util import Partial
 
 from symjax import compilation
-from symjax.attacks.result import LogitsFn, check
-from symjax.attacks.threat import NORMS, Norm, ThreatModel
+from symjax.attacks.entry import whole_number
+from symjax.attacks.inputs import prepare
+from symjax.attacks.result import LogitsFn
+from symjax.attacks.threat import DUAL, Norm, ThreatModel, as_norm
 from symjax.seeds import of_seed
 
 Report = Callable[[int, int], None]
 
-DUAL: dict[Norm, Norm] = {"l1": "linf", "l2": "l2", "linf": "l1"}
 ON_CPU, ELSEWHERE = 144, 2048  # gradients at a time; on a CPU, more leave the caches
 FLOAT32 = float(np.finfo(np.float32).eps)
 
@@ -63,8 +63,8 @@ def gradient_maxima(
     """Samples the ball around one image; driven from the host, not for use inside jit.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own. Weights that lie
-        in a `jax.tree_util.Partial` are traced: other weights compile nothing.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own. Other weights of
+        the same net compile nothing.
       image: `[H, W, C]`, float, in [0, 1].
       key: one key; or `[S]` keys, and a leading axis S on every leaf of `logits_fn`:
         S nets, together on an accelerator and in turn on a CPU.
@@ -85,12 +85,11 @@ def gradient_maxima(
       ValueError: if settings, the image or the label cannot be.
       FloatingPointError: if a logit or a gradient is not finite.
     """
-    _check(norm, radius, batches=batches, samples=samples, chunk=chunk or 1)
-    images, truth = jnp.asarray(image)[None], jnp.array([label or 0])
+    norm = as_norm(norm)
+    _check(radius, batches=batches, samples=samples, chunk=chunk or 1)
+    nets, images, key, label = _prepared(logits_fn, image, key, label)
     bounds = (0.0, 1.0) if clip else (-np.inf, np.inf)
-    threat = ThreatModel(norm, np.float32(radius), bounds)
-    check(images, truth, threat)
-    nets = as_partial(logits_fn)
+    threat = ThreatModel(norm, images.dtype.type(radius), bounds)
     work = images, threat, label, batches, samples, chunk
     if key.ndim and (_on_cpu() or len(key) == 1):
         parts = [
@@ -133,11 +132,6 @@ def gradient_norms(
     return jnp.zeros(logits.shape, dual.dtype).at[:, others].set(dual.T)
 
 
-def as_partial(logits_fn: LogitsFn) -> Partial:
-    """Something that a program takes; a `Partial` keeps its weights as arguments."""
-    return logits_fn if isinstance(logits_fn, Partial) else Partial(logits_fn)
-
-
 def share(report: Report | None, index: int, parts: int) -> Report | None:
     """One part's progress, told as that of the whole."""
     if report is None:
@@ -149,7 +143,7 @@ def _sampled(nets, key, images, threat, label, batches, samples, chunk, report):
     """The `Maxima` of one net and one key, or of S of them in one program."""
     draw, measure, logits = _programs(threat.norm, key.ndim > 0)
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
-        outputs = _checked(logits(nets, images), key.ndim, label)
+        outputs = np.asarray(logits(nets, images), np.float64)[..., 0, :]
         label = outputs.argmax(axis=-1) if label is None else label
         label = np.broadcast_to(np.int32(label), outputs.shape[:-1])
         margins = np.take_along_axis(outputs, label[..., None], axis=-1) - outputs
@@ -228,27 +222,24 @@ def _call(net, images):
     return net(images)
 
 
-def _check(norm: str, radius: float, **counts: int) -> None:
-    if norm not in NORMS:
-        raise ValueError(f"norm={norm!r}: expected one of {list(NORMS)}.")
+def _prepared(logits_fn, image, key, label):
+    """The arguments, checked and converted; the image as a batch of one."""
+    if np.ndim(image) != 3:
+        raise ValueError(f"image of shape {np.shape(image)}: expected [H, W, C].")
+    labels = None
+    if label is not None:
+        label = whole_number("CLEVER", "label", label, 0)
+        labels = np.array([label])
+    with jax.default_matmul_precision("highest"):  # as the gradients are taken
+        given = prepare("CLEVER", logits_fn, image[None], labels, key, seeds=True)
+    return given.net, given.images, given.key, label
+
+
+def _check(radius: float, **counts: int) -> None:
     if not 0 < radius < np.inf:
         raise ValueError(f"radius={radius}: expected pixel units, positive and finite.")
     for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name}={count}: expected 1 or more.")
-
-
-def _checked(logits: Array, axes: int, label: int | None) -> np.ndarray:
-    """The logits of the image, `[K]` or `[S, K]`, float64."""
-    shape = logits.shape[axes:]
-    if len(shape) != 2 or shape[0] != 1 or shape[1] < 2:
-        raise ValueError(
-            f"logits_fn maps one image to {shape}: expected [1, K] with two classes or "
-            "more."
-        )
-    if label is not None and label >= shape[1]:
-        raise ValueError(f"label {label}: the net has {shape[1]} classes.")
-    return np.asarray(logits, np.float64)[..., 0, :]
+        whole_number("CLEVER", name, count)
 
 
 def _check_finite(found: Maxima) -> None:

@@ -27,9 +27,11 @@ from scipy import optimize
 
 from symjax import compilation
 from symjax.attacks.apgd import apgd
-from symjax.attacks.result import LogitsFn, check, check_classes
+from symjax.attacks.entry import unchecked
+from symjax.attacks.inputs import prepare
+from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Linf
-from symjax.metrics.gradient_maxima import Report, as_partial
+from symjax.metrics.gradient_maxima import Report
 from symjax.metrics.jacobian import cotangents, pull_back
 from symjax.metrics.samples import keys_of_images, parts
 from symjax.metrics.tolerance import together
@@ -223,7 +225,7 @@ def _attack(steps: int):
         start = jax.vmap(lambda key: draw(key, images.shape[1:]))(keys)
         inside, middle = Partial(_in_box, net, images, box), jnp.zeros_like(images)
         call = inside, middle, labels, keys[0], cube  # the start is all that is drawn
-        return apgd(*call, loss="margin", steps=steps, start=start).robust
+        return unchecked(apgd)(*call, loss="margin", steps=steps, start=start).robust
 
     return compilation.quick(run)
 
@@ -236,7 +238,6 @@ def _in_box(net: Partial, images: Array, box: Box, places: Array) -> Array:
 
 
 def _checked(logits_fn: LogitsFn, images: Any, labels: Any):
-    net, images, labels = as_partial(logits_fn), np.asarray(images), np.asarray(labels)
-    check(images, labels, Linf(0.0))
-    check_classes(net, images[:1], labels)
-    return net, images, labels
+    with jax.default_matmul_precision("highest"):
+        given = prepare("invariant", logits_fn, images, labels, needs_key=False)
+    return given.net, np.asarray(given.images), np.asarray(given.labels)

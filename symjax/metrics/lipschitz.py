@@ -16,9 +16,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from symjax.attacks.result import LogitsFn, select
-from symjax.attacks.threat import ThreatModel
+from symjax.attacks.threat import DUAL, ThreatModel
 from symjax.groups import C4, Group
-from symjax.metrics.gradient_maxima import DUAL
 from symjax.metrics.jacobian import (
     cotangents,
     lengths,

@@ -19,8 +19,8 @@ from jax.typing import ArrayLike
 
 from symjax.attacks.result import LogitsFn
 from symjax.groups import C4, Group
-from symjax.metrics.gradient_maxima import as_partial
 from symjax.metrics.program import check_turns
+from symjax.nets import as_partial
 
 
 def orbit(images: Array, group: Group = C4) -> Array:

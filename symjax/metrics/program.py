@@ -10,15 +10,14 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
-import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from symjax import compilation
-from symjax.attacks.result import check, check_classes
-from symjax.attacks.threat import Linf
+from symjax import compilation, nets
+from symjax.attacks.entry import whole_number
+from symjax.attacks.inputs import as_images, prepare
 from symjax.groups import Group
-from symjax.metrics.gradient_maxima import as_partial
+from symjax.seeds import as_key
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,8 +27,8 @@ def measure(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Jits a measure and checks what it is given; other weights compile nothing.
 
     The first argument is a net, `[B, H, W, C] -> [B, K]`, or one that returns its
-    layers; the second, its images. Weights that lie in a `jax.tree_util.Partial` are
-    traced, and `vmap` over them is the seed axis.
+    layers; the second, its images. The arrays that the net reads are traced, see
+    `nets.hoist`, and `vmap` over the leaves of a `Partial` is the seed axis.
 
     Args:
       *static: names of the arguments that are no arrays.
@@ -47,11 +46,8 @@ def measure(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         def run(*arguments: P.args, **options: P.kwargs) -> R:
             bound = signature.bind(*arguments, **options)
             bound.apply_defaults()
-            values = dict(bound.arguments)
-            net = next(iter(values))
-            values[net] = as_partial(values[net])
             with jax.default_matmul_precision("highest"):  # no tf32 in such a number
-                _check(function.__name__, values)
+                values = _checked(function.__name__, dict(bound.arguments))
                 return program(**values)
 
         return run
@@ -75,15 +71,29 @@ def check_turns(name: str, images: Array, group: Group) -> None:
         )
 
 
-def _check(name: str, values: dict[str, Any]) -> None:
-    images = values["images"]
-    labels = values.get("labels", np.zeros(len(images), np.int32))
-    check(images, labels, values.get("threat", Linf(0.0)))
-    if "logits_fn" in values:
-        check_classes(Partial(evaluate, values["logits_fn"]), images, labels)
+def _checked(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, converted; see `inputs.prepare`."""
+    net = next(iter(values))
+    if net == "logits_fn":
+        arguments = [values.get(x) for x in ("labels", "key", "threat")]
+        labels, key, threat = arguments
+        given = prepare(
+            name, values[net], values["images"], labels, None, threat, needs_key=False
+        )
+        values |= {"logits_fn": given.net, "images": given.images}
+        if labels is not None:
+            values["labels"] = given.labels
+        if threat is not None:
+            values["threat"] = given.threat
+        if key is not None:
+            values["key"] = as_key(key)
+    else:
+        images = values["images"] = as_images(values["images"])
+        values[net] = nets.hoist(values[net], images)
     group = values.get("group")
     if isinstance(group, Group):
-        check_turns(name, images, group)
+        check_turns(name, values["images"], group)
     for count in ("samples", "chunk", "steps", "restarts"):
-        if values.get(count, 1) < 1:
-            raise ValueError(f"{name}: {count}={values[count]}: expected 1 or more.")
+        if values.get(count) is not None:
+            whole_number(name, count, values[count])
+    return values

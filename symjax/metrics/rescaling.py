@@ -16,9 +16,9 @@ from jax import Array
 from jax.tree_util import Partial
 
 from symjax.attacks.result import LogitsFn
-from symjax.metrics.gradient_maxima import as_partial
 from symjax.metrics.program import evaluate, measure
 from symjax.metrics.symmetry import LayersFn
+from symjax.nets import as_partial
 from symjax.nn.exactness import pair
 from symjax.nn.resizing import Method, resize
 from symjax.nn.scale import rescaled_sizes

@@ -21,11 +21,12 @@ from jax import Array
 from scipy import stats
 
 from symjax import compilation
-from symjax.attacks import Linf
 from symjax.attacks.batches import KeptBatches
-from symjax.attacks.result import LogitsFn, check, check_classes
-from symjax.metrics.gradient_maxima import Report, as_partial
+from symjax.attacks.inputs import prepare
+from symjax.attacks.result import LogitsFn
+from symjax.metrics.gradient_maxima import Report
 from symjax.metrics.program import evaluate
+from symjax.nets import host_array
 
 ABSTAIN = -1
 ON_CPU, ELSEWHERE = 100, 4000  # noisy images at a time
@@ -67,8 +68,8 @@ def certify(
     than `sigma Phi^-1(p)`.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own. Weights that lie
-        in a `jax.tree_util.Partial` are traced: other weights compile nothing.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own. Other weights of
+        the same net compile nothing.
       images: `[N, H, W, C]`, float, in [0, 1].
       key: one key. Sample s of image i depends on the key, i and s alone.
       sigma: standard deviation of the noise, in pixel units.
@@ -162,19 +163,18 @@ def _counts(
     logits_fn, images, key, sigma, samples, chunk, folder=None, report=None
 ) -> np.ndarray:
     """How often each class was given, by samples[0] and the others: `[N, 2, K]`."""
-    net, images = as_partial(logits_fn), np.asarray(images)
-    no_labels = jnp.zeros(len(images), jnp.int32)
-    check(jnp.asarray(images), no_labels, Linf(0.0))
-    classes = check_classes(net, jnp.asarray(images), no_labels)
+    with jax.default_matmul_precision("highest"):  # as in `_counts_of_image`
+        given = prepare("smoothing", logits_fn, images, key=key)
+    net, images, key = given.net, np.asarray(given.images), given.key
     says = {"sigma": sigma, "samples": samples}
-    says |= {"arrays": (images, jax.random.key_data(key), *jax.tree.leaves(net))}
+    says |= {"arrays": (images, *map(host_array, (key, *jax.tree.leaves(net))))}
     answers = np.zeros(0) if folder is None else np.asarray(evaluate(net, images[:1]))
     finished, found = KeptBatches(folder and Path(folder), says, answers), []
     for index, image in enumerate(images):
         kept = finished.recall(f"{index:06d}")
         if kept is None:
             work = net, image, jax.random.fold_in(key, index), sigma, samples
-            kept = {"counts": _counts_of_image(*work, chunk, classes)}
+            kept = {"counts": _counts_of_image(*work, chunk, given.classes)}
             finished.add(f"{index:06d}", kept)
         found.append(kept["counts"])
         if report:
@@ -190,7 +190,7 @@ def _counts_of_image(net, image, key, sigma, samples, chunk, classes) -> np.ndar
     ends, counts = np.array([samples[0], total]), np.zeros((2, classes), np.int32)
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
         for first in range(0, total, size):
-            noisy = draw(image, key, np.float32(sigma), np.int32(first), size)
+            noisy = draw(image, key, image.dtype.type(sigma), np.int32(first), size)
             counts = tally(net, noisy, np.int32(first), ends, counts)
     return np.asarray(counts, np.int64)
 
@@ -205,7 +205,8 @@ def _draw(image: Array, key: Array, sigma: Array, first: Array, count: int) -> A
     """Noisy images `[count, H, W, C]`, from the first-th sample on."""
 
     def one(index):
-        noise = jax.random.normal(jax.random.fold_in(key, index), image.shape)
+        own = jax.random.fold_in(key, index)
+        noise = jax.random.normal(own, image.shape, image.dtype)
         return image + sigma * noise
 
     return jax.vmap(one)(first + jnp.arange(count))

@@ -20,9 +20,8 @@ from jax import Array
 from jax.tree_util import Partial
 
 from symjax.attacks.result import LogitsFn
-from symjax.attacks.threat import Norm
+from symjax.attacks.threat import DUAL, Norm
 from symjax.groups import C4, Group
-from symjax.metrics.gradient_maxima import DUAL
 from symjax.metrics.jacobian import (
     Of,
     cotangents,

@@ -24,12 +24,14 @@ from jax import Array
 from jax.tree_util import Partial
 
 from symjax import compilation
+from symjax.attacks.inputs import prepare
 from symjax.attacks.losses import is_correct
-from symjax.attacks.result import LogitsFn, check, check_classes
-from symjax.attacks.threat import Linf
-from symjax.metrics.gradient_maxima import Report, as_partial
+from symjax.attacks.result import LogitsFn
+from symjax.metrics.gradient_maxima import Report
 from symjax.metrics.perturbations import Perturbation, Removal
 from symjax.metrics.samples import keys_of_images, parts
+from symjax.nets import as_partial
+from symjax.seeds import as_key
 
 DRAWS = 4
 ON_CPU, ELSEWHERE = 50, 512  # images at a time
@@ -75,9 +77,8 @@ def tolerance(
     """At which levels the prediction holds; driven from the host, not for use in jit.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own. Weights that lie
-        in a `jax.tree_util.Partial` are traced: other weights compile nothing, nor do
-        other levels.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own. Other weights of
+        the same net compile nothing, nor do other levels.
       images: `[B, H, W, C]`, float, in [0, 1].
       labels: `[B]`, what the prediction should be.
       key: one key, or `[B]`, see `keys_of_images`. Nets that are asked with the same
@@ -194,11 +195,11 @@ def _answers(
     report: Report | None,
 ) -> np.ndarray:
     """Whether the prediction is the label, by draw and level: `[B, len(asked)]`."""
-    net, images, labels = as_partial(logits_fn), np.asarray(images), np.asarray(labels)
-    check(images, labels, Linf(0.0))
-    check_classes(net, images[:1], labels)
     answers, count = [], len(images)
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
+        given = prepare("tolerance", logits_fn, images, labels, needs_key=False)
+        net, images, labels = given.net, np.asarray(given.images), given.labels
+        labels, key = np.asarray(labels), as_key(key)
         keys = keys_of_images(key, count)
         for part in parts(count, together(chunk)):
             x, truth, own = jnp.asarray(images[part]), labels[part], keys[part]

@@ -13,6 +13,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from symjax import attacks
+from symjax.attacks.entry import unchecked
 
 MODES = ("clean", "pgd", "fgsm_augmented")
 BatchMaker = Callable[[Partial, Array, Array, Array], tuple[Array, Array]]
@@ -49,7 +50,7 @@ def batch_maker(
         return _clean
     if mode == "pgd":
         attack = functools.partial(
-            attacks.pgd, steps=steps, step_size=step_size, keep="last"
+            unchecked(attacks.pgd), steps=steps, step_size=step_size, keep="last"
         )
         return functools.partial(_pgd, attack, attacks.Linf(eps))
     if mode == "fgsm_augmented":

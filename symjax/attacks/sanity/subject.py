@@ -17,9 +17,11 @@ from jax import Array
 from jax.tree_util import Partial
 
 from symjax import compilation
+from symjax.attacks.entry import unchecked, whole_number
 from symjax.attacks.gradient import Keep, pgd
+from symjax.attacks.inputs import check_finite, check_values, prepare
 from symjax.attacks.losses import DLR_CLASSES, is_correct, largest_margin
-from symjax.attacks.result import AttackResult, LogitsFn, check, check_classes
+from symjax.attacks.result import AttackResult, LogitsFn
 from symjax.attacks.threat import ThreatModel
 from symjax.groups import Group
 
@@ -123,21 +125,24 @@ class Subject:
     @classmethod
     def of(cls, logits_fn, images, labels, key, threat, *, peers, **settings):
         """Checks what it is given; see `sanity.audit`."""
-        images, labels = jnp.asarray(images), jnp.asarray(labels)
-        check(images, labels, threat)
         _refuse_a_key(logits_fn)
-        check_classes(logits_fn, images, labels)
-        if not np.max(threat.eps) > 0:
-            raise ValueError(f"eps={threat.eps}: expected a ball that is not empty.")
         for name in ("steps", "restarts", "random_draws", "square_queries"):
-            if settings[name] < 1:
-                raise ValueError(f"{name}={settings[name]}: expected 1 or more.")
-        nets = [as_partial(x) for x in (logits_fn, *peers)]
-        arrays = jax.tree.map(
-            lambda x: np.asarray(x, np.float32), threat
-        )  # one program
-        call = logits_fn, nets[0], images, labels, key, arrays
-        subject = cls(*call, peers=tuple(nets[1:]), **settings)
+            settings[name] = whole_number("audit", name, settings[name])
+        settings["attack_fn"] = unchecked(settings["attack_fn"])
+        with jax.default_matmul_precision("highest"):  # as in the audit
+            given, *others = (
+                prepare("audit", net, images, labels, key, threat)
+                for net in (logits_fn, *peers)
+            )
+        step = settings["step_size"]
+        if step is not None:
+            about = given.classes, given.images, given.labels, given.threat
+            check_values(*about, step_size=step)
+        if not np.max(given.threat.eps) > 0:
+            raise ValueError(f"eps={threat.eps}: expected a ball that is not empty.")
+        call = logits_fn, *given[:5]
+        subject = cls(*call, peers=tuple(other.net for other in others), **settings)
+        check_finite(np.isfinite(subject.logits).all(axis=1))
         if not subject.correct.any():
             raise ValueError("no image is classified correctly: nothing to attack.")
         return subject
@@ -232,7 +237,7 @@ class Subject:
             self.key if key is None else key,
             threat,
             steps=steps,
-            step_size=np.asarray(step, np.float32),
+            step_size=np.asarray(step, self.images.dtype),
             restarts=self.restarts,
             loss=loss,
             keep=self.keep,
@@ -254,14 +259,8 @@ class Subject:
         low, high = (np.asarray(bound) for bound in self.threat.bounds)
         pixels = np.prod(self.images.shape[1:])
         length = {"linf": 1.0, "l2": pixels**0.5, "l1": pixels}[self.threat.norm]
-        return self.threat.replace(eps=np.float32(part * length * (high - low)))
-
-
-def as_partial(logits_fn: LogitsFn) -> Partial:
-    """Something that a program takes; a `Partial` keeps its weights as arguments."""
-    if isinstance(logits_fn, Partial):
-        return logits_fn
-    return Partial(lambda images: logits_fn(images))  # hashable, whatever it is
+        eps = np.asarray(part * length * (high - low), self.images.dtype)
+        return self.threat.replace(eps=eps)
 
 
 def _watched(net: Partial, labels: Array, images: Array) -> Array:

@@ -16,12 +16,12 @@ from jax import Array
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
+from symjax import nets
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.sanity.subject import (
     DoesNotApply,
     Finding,
     Subject,
-    as_partial,
     at_most,
     compiled,
     evaluate,
@@ -72,9 +72,10 @@ def turned(subject: Subject) -> Finding:
     subject.needs_gradient(subject.loss)
     _needs_invariance(subject.net, images, group, INVARIANT_FLOAT32)
     with jax.enable_x64(True):
-        net = _in_float64(subject.logits_fn_float64 or subject.net)
+        logits_fn = subject.logits_fn_float64 or subject.logits_fn
         noise = jax.random.uniform(subject.key, images.shape, jnp.float64)
         images = jnp.asarray(np.asarray(images), jnp.float64) + NOISE * noise
+        net = nets.hoist(_in_float64(logits_fn), images)
         if (dtype := jax.eval_shape(net, images).dtype) != jnp.float64:
             raise DoesNotApply(f"the net computes in {dtype}, and float64 is needed")
         _needs_invariance(net, images, group, INVARIANT_FLOAT64)
@@ -108,7 +109,7 @@ def _in_float64(logits_fn: LogitsFn) -> Partial:
         floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
         return jnp.asarray(np.asarray(leaf), jnp.float64) if floating else leaf
 
-    return jax.tree.map(cast, as_partial(logits_fn))
+    return jax.tree.map(cast, nets.as_partial(logits_fn))
 
 
 def _needs_invariance(net: Partial, images: Array, group: Group, limit: float) -> None:

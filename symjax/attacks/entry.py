@@ -1,0 +1,228 @@
+"""Attacks as users call them: arguments checked, the program compiled and kept.
+
+    @attack("steps", "loss")                 # the settings that are part of the program
+    def pgd(logits_fn, images, labels, key, threat, steps=40, loss="dlr"): ...
+
+Inside of `jax.jit` or `jax.vmap` the values of arguments are not known. There they are
+checked on the host while the program runs, and the program fails instead of returning a
+wrong result.
+"""
+
+import difflib
+import functools
+import inspect
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from symjax import compilation, nets
+from symjax.attacks.inputs import (
+    Inputs,
+    as_classes,
+    check_bounds,
+    check_finite,
+    check_radius,
+    check_values,
+    prepare,
+)
+
+LEAST = {"eot": 0}
+COUNTS = (
+    "steps restarts queries eot binary_searches target_classes batch_size samples "
+    "batches chunk draws n n0 random_draws square_queries"
+).split()
+"""Settings that are whole numbers, of `LEAST` or of 1 or more."""
+
+
+def attack(
+    *static: str, check: Callable[..., None] | None = None, **requires: Any
+) -> Callable[[Callable], Callable]:
+    """Makes a pure attack a public one, which checks its arguments and compiles itself.
+
+    The pure attack takes the fields of `Inputs` in order, without `classes`, and its
+    settings. It stays available, without checks, as `unchecked(attack)`.
+
+    Args:
+      *static: names of the settings that are part of the program.
+      check: called with K and the settings before anything is compiled.
+      **requires: of `prepare`.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        signature, name = inspect.signature(function), function.__name__
+
+        @functools.wraps(function)
+        def run(*arguments: Any, **options: Any) -> Any:
+            values = _bind(name, signature, arguments, options)
+            given, settings = values[:5], dict(values[5:])
+            settings = {
+                key: _setting(name, key, value, key in static)
+                for key, value in settings.items()
+            }
+            randomized = bool(settings.get("eot", 0))
+            inputs = prepare(
+                name, *(x for _, x in given), **requires, randomized=randomized
+            )
+            if check is not None:
+                check(inputs.classes, **settings)
+            settings = _arrays(name, settings, inputs)
+            call = inputs[:5]
+            if nets.is_traced(call, settings):
+                outcome, finite = _with_finite(function, randomized)(*call, **settings)
+                infinite = requires.get("infinite_eps", False)
+                ok = _check_while_running(inputs, settings, finite, infinite)
+                return _only_if(ok, outcome)
+            outcome, finite = _program(function, static, randomized)(*call, **settings)
+            check_finite(finite)
+            return outcome
+
+        return run
+
+    return decorate
+
+
+def unchecked(attack: Callable) -> Callable:
+    """The attack without checks and without its own `jax.jit`.
+
+    It is for programs whose arguments were checked on the host already.
+    """
+    return getattr(attack, "__wrapped__", attack)
+
+
+def whole_number(name: str, setting: str, value: Any, least: int = 1) -> int:
+    """The setting as an int.
+
+    Raises:
+      ValueError: if it is not a whole number, or is below the least.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}: {setting}={value!r}: expected a whole number.")
+    if number < least:
+        raise ValueError(f"{name}: {setting}={value}: expected {least} or more.")
+    return number
+
+
+def _bind(name, signature, arguments, options) -> list[tuple[str, Any]]:
+    try:
+        bound = signature.bind(*arguments, **options)
+    except TypeError as error:
+        unknown = [x for x in options if x not in signature.parameters]
+        near = unknown and difflib.get_close_matches(
+            unknown[0], signature.parameters, n=1
+        )
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise TypeError(f"{name}: {error}.{hint}") from None
+    bound.apply_defaults()
+    return list(bound.arguments.items())
+
+
+def _setting(attack: str, name: str, value: Any, static: bool) -> Any:
+    """A setting, as something that a program can be compiled for or take."""
+    if nets.is_traced(value):
+        if static:
+            raise ValueError(
+                f"{attack}: {name} is an argument of a surrounding jax.jit or "
+                f"jax.vmap, and has to be a Python value. Leave out the jax.jit "
+                f"({attack} compiles itself), or name it in static_argnames."
+            )
+        return value
+    if name in COUNTS:
+        return whole_number(attack, name, value, LEAST.get(name, 1))
+    if static and isinstance(value, (np.generic, np.ndarray, Array)):
+        return np.asarray(value).item()
+    return value
+
+
+def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
+    """The settings with those that belong to images, checked, as arrays."""
+    settings, images = dict(settings), inputs.images
+    targets, step, start = (
+        settings.get(name) for name in ("targets", "step_size", "start")
+    )
+    if targets is not None:
+        targets = settings["targets"] = as_classes("targets", targets, len(images))
+    if step is not None:
+        shape = np.shape(step)
+        if len(shape) > 1 or (shape and shape[0] != images.shape[-1]):
+            raise ValueError(
+                f"{attack}: step_size of shape {shape}: expected one number, or one "
+                f"for each of the {images.shape[-1]} channels."
+            )
+        step = settings["step_size"] = jnp.asarray(step, images.dtype)
+    if start is not None:
+        if np.shape(start) != images.shape:
+            raise ValueError(
+                f"{attack}: start of shape {np.shape(start)}: expected {images.shape}, "
+                "as the images."
+            )
+        settings["start"] = jnp.asarray(start, images.dtype)
+    about = inputs.classes, images, inputs.labels, inputs.threat
+    check_values(*about, targets, step)
+    return settings
+
+
+def _with_finite(function: Callable, randomized: bool) -> Callable:
+    """The attack, and whether the logits of each clean image are finite, `[B]`."""
+
+    def run(net, images, labels, key, threat, **settings):
+        outcome = function(net, images, labels, key, threat, **settings)
+        logits = net(images, key) if randomized else net(images)
+        return outcome, jnp.all(jnp.isfinite(logits), axis=1)
+
+    return run
+
+
+@functools.cache
+def _program(function: Callable, static: tuple[str, ...], randomized: bool):
+    run = _with_finite(function, randomized)
+    return compilation.jit(run, static_argnames=static)
+
+
+def _check_while_running(
+    inputs: Inputs, settings: dict[str, Any], finite: Array, infinite: bool
+) -> Array:
+    """True, or a failing program: the checks of values that are known only then."""
+    low, high = (jnp.min(inputs.images, (0, 1, 2)), jnp.max(inputs.images, (0, 1, 2)))
+    summary = {
+        "images": jnp.stack([low, high])[None, None],
+        "labels": inputs.labels,
+        "targets": settings.get("targets"),
+        "step_size": settings.get("step_size"),
+        "eps": inputs.threat.eps,
+        "bounds": inputs.threat.bounds,
+        "finite": finite,
+    }
+
+    def check(values):
+        values = jax.tree.map(np.asarray, values)
+        eps, bounds, flags = (values.pop(x) for x in ("eps", "bounds", "finite"))
+        threat = inputs.threat.replace(eps=eps, bounds=bounds)
+        check_radius(threat.eps, infinite)
+        check_bounds(threat.bounds)
+        check_values(inputs.classes, threat=threat, **values)
+        check_finite(flags)
+        return np.True_
+
+    flag = jax.ShapeDtypeStruct((), jnp.bool_)
+    return jax.pure_callback(check, flag, summary, vmap_method="sequential")
+
+
+def _only_if(ok: Array, outcome: Any) -> Any:
+    """The outcome, depending on a flag that is always true if the program goes on."""
+
+    def depend(leaf):
+        if leaf.dtype == jnp.bool_:
+            return leaf & ok
+        missing = jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else -1
+        return jnp.where(ok, leaf, missing)
+
+    return jax.tree.map(depend, outcome)
