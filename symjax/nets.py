@@ -128,11 +128,7 @@ class _Traced:
         def call(leaves, inputs):  # a new function, lest JAX return an old trace of it
             return jax.tree.unflatten(self._structure, leaves)(*inputs)
 
-        program, outputs = jax.make_jaxpr(call, return_shape=True)(leaves, inputs)
-        if _has_constants(program.jaxpr):
-            flat = jax.tree.leaves((leaves, inputs))
-            program = jax.make_jaxpr(functools.partial(_inlined, program))(*flat)
-        return program, outputs
+        return _flat(call, leaves, inputs)
 
     def _place(self, constant: Any) -> Any:
         """Which of `constants` it is; itself, if it is none of them."""
@@ -169,7 +165,7 @@ class _Traced:
             return outputs, back(cotangents)
 
         try:
-            program = jax.make_jaxpr(pull_back)(*shapes)
+            program = _flat(pull_back, *shapes)[0]
         except (TypeError, ValueError, NotImplementedError) as error:
             return f"no gradient: {type(error).__name__}"
         return _Description(program.jaxpr)
@@ -267,6 +263,15 @@ def _has_known_rule(equation: Any) -> bool:
             source = getattr(value.jaxpr.debug_info, "func_src_info", None)
             return any(folder in str(source) for folder in KNOWN_RULES)
     return False
+
+
+def _flat(function: Callable, *shapes: Any) -> tuple[core.ClosedJaxpr, Any]:
+    """The program of a function, which alone closes over arrays, and its outputs."""
+    program, outputs = jax.make_jaxpr(function, return_shape=True)(*shapes)
+    if _has_constants(program.jaxpr):
+        inlined = functools.partial(_inlined, program)
+        program = jax.make_jaxpr(inlined)(*jax.tree.leaves(shapes))
+    return program, outputs
 
 
 def _has_constants(jaxpr: core.Jaxpr) -> bool:

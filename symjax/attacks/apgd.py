@@ -237,7 +237,7 @@ class APGD:
 
     def _along(self, problem, threat, first, state: _State) -> Array:
         center, x = problem.images, state.x
-        length = state.step * threat.eps
+        length = state.step * threat.radius(x)
         if threat.norm == "l1":
             x = threat.ascend(x, state.gradients, length, state.sparsity)
             return threat.project(x, center)
@@ -280,7 +280,7 @@ def _random_start(key: Array, images: Array, threat: ThreatModel) -> Array:
         noise = 2 * noise - 1
     if threat.norm == "l1":
         return threat.project(images + noise, images)
-    eps = jnp.asarray(threat.eps, images.dtype).reshape(1, 1, 1, -1)
+    eps = threat.radius(images)
     return threat.project(images + eps * noise / threat.lengths(noise), images)
 
 

@@ -157,7 +157,7 @@ def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, 
                 f"{attack}: step_size of shape {shape}: expected one number, or one "
                 f"for each of the {images.shape[-1]} channels."
             )
-        step = settings["step_size"] = jnp.asarray(step, images.dtype)
+        settings["step_size"] = jnp.asarray(step, images.dtype)
     if start is not None:
         if np.shape(start) != images.shape:
             raise ValueError(

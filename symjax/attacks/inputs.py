@@ -148,16 +148,18 @@ def check_finite(finite: Any) -> None:
     """Refuses a net whose logits are not finite numbers.
 
     Args:
-      finite: `[..., B]`, whether all logits of each clean image are finite.
+      finite: `[B]`, whether all logits of each clean image are finite; of several
+        nets, `[S, B]`.
 
     Raises:
       ValueError: if those of one image are not.
     """
     bad = np.argwhere(~np.asarray(finite))
     if len(bad):
+        net = f" of net {bad[0][0]}" if bad.shape[1] > 1 else ""
         raise ValueError(
-            f"logits_fn: the logits of image {bad[0][-1]} are NaN or infinite, and "
-            f"those of {len(bad)} in all: no robustness can be measured. Leave out a "
+            f"logits_fn: the logits{net} of image {bad[0][-1]} are NaN or infinite "
+            f"({len(bad)} images in all): no robustness can be measured. Leave out a "
             "net that diverged in training, or look for an overflow in its layers."
         )
 

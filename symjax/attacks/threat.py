@@ -66,7 +66,7 @@ class ThreatModel(struct.PyTreeNode):
         inside the ball, since `center` lies within the bounds.
         """
         delta = images - center
-        eps = _per_channel(self.eps, delta)
+        eps = self.radius(delta)
         if self.norm == "linf":
             delta = jnp.clip(delta, -eps, eps)
         elif self.norm == "l2":
@@ -85,6 +85,10 @@ class ThreatModel(struct.PyTreeNode):
     def scaled(self, factor: ArrayLike) -> "ThreatModel":
         """The ball so many times as large, in the same bounds."""
         return self.replace(eps=factor * jnp.asarray(self.eps))
+
+    def radius(self, images: Array) -> Array:
+        """eps in the dtype of the images, a scalar or `[1, 1, 1, C]`."""
+        return _per_channel(self.eps, images)
 
     def limits(self, images: Array) -> tuple[Array, Array]:
         """The bounds in the dtype of the images, each a scalar or `[1, 1, 1, C]`."""
@@ -107,7 +111,7 @@ class ThreatModel(struct.PyTreeNode):
             shape = len(center), 1, 1, 1
             radius = jax.random.uniform(radius_key, shape, center.dtype)
             noise *= radius ** (1 / dimensions) / self.lengths(noise)
-        return self.project(center + _per_channel(self.eps, center) * noise, center)
+        return self.project(center + self.radius(center) * noise, center)
 
     def ascend(
         self,
@@ -178,7 +182,7 @@ class ThreatModel(struct.PyTreeNode):
         return np.asarray(inside & valid.all(axis=(1, 2, 3)) & finite)
 
     def _relative(self, delta: Array) -> Array:
-        eps = _per_channel(self.eps, delta)
+        eps = self.radius(delta)
         return jnp.where(eps > 0, delta / jnp.where(eps > 0, eps, 1.0), 0.0)
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from jax import Array
 
 from symjax.attacks.entry import whole_number
-from symjax.attacks.inputs import prepare
+from symjax.attacks.inputs import check_finite, prepare
 from symjax.attacks.losses import is_correct
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Norm, as_norm, host_lengths
@@ -69,8 +69,8 @@ def distance_bound(
       is proven; at most the diameter.
 
     Raises:
-      ValueError: if arguments cannot be, or an operation of the net has no rule.
-      FloatingPointError: if a logit is not finite.
+      ValueError: if arguments cannot be, an operation of the net has no rule, or a
+        logit is not finite.
 
     References:
       Gowal et al., On the Effectiveness of Interval Bound Propagation for Training
@@ -199,12 +199,7 @@ def _correct(net, images, labels) -> np.ndarray:
                 for part in parts(len(images), TOGETHER)
             ]
         )[: len(images)]
-    finite = np.isfinite(logits).all(axis=1)
-    if not finite.all():
-        raise FloatingPointError(
-            f"the logits of image {np.argmin(finite)} are not finite: no bound. Leave "
-            "out nets that diverged."
-        )
+    check_finite(np.isfinite(logits).all(axis=1))
     return np.asarray(is_correct(jnp.asarray(logits), labels))
 
 

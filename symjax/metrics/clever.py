@@ -120,8 +120,9 @@ def clever(
       A `Clever`; leading axis S if there were S keys.
 
     Raises:
-      ValueError: if settings, the image or the label cannot be.
-      FloatingPointError: if a logit or a gradient is not finite.
+      ValueError: if settings, the image or the label cannot be, or if the logits of
+        the image are not finite.
+      FloatingPointError: if a gradient is not finite.
 
     References:
       Weng et al., Evaluating the Robustness of Neural Networks: An Extreme Value Theory

@@ -19,7 +19,7 @@ from jax import Array
 
 from symjax import compilation
 from symjax.attacks.entry import whole_number
-from symjax.attacks.inputs import prepare
+from symjax.attacks.inputs import check_finite, prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import DUAL, Norm, ThreatModel, as_norm
 from symjax.seeds import of_seed
@@ -82,8 +82,9 @@ def gradient_maxima(
       `Maxima`; leading axis S if there were S keys.
 
     Raises:
-      ValueError: if settings, the image or the label cannot be.
-      FloatingPointError: if a logit or a gradient is not finite.
+      ValueError: if settings, the image or the label cannot be, or if the logits of
+        the image are not finite.
+      FloatingPointError: if a gradient is not finite.
     """
     norm = as_norm(norm)
     _check(radius, batches=batches, samples=samples, chunk=chunk or 1)
@@ -144,6 +145,7 @@ def _sampled(nets, key, images, threat, label, batches, samples, chunk, report):
     draw, measure, logits = _programs(threat.norm, key.ndim > 0)
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
         outputs = np.asarray(logits(nets, images), np.float64)[..., 0, :]
+        check_finite(np.isfinite(outputs).all(axis=-1)[..., None])
         label = outputs.argmax(axis=-1) if label is None else label
         label = np.broadcast_to(np.int32(label), outputs.shape[:-1])
         margins = np.take_along_axis(outputs, label[..., None], axis=-1) - outputs
@@ -244,10 +246,10 @@ def _check(radius: float, **counts: int) -> None:
 
 def _check_finite(found: Maxima) -> None:
     finite = np.isfinite(found.maxima).all(axis=(-2, -1))
-    bad = np.isnan(found.margins).any(axis=-1) | ~finite
-    if bad.any():
-        which = f" of nets {np.flatnonzero(bad).tolist()}" if bad.ndim else ""
+    if not finite.all():
+        bad = np.flatnonzero(~finite).tolist()
+        which = f" of nets {bad}" if finite.ndim else ""
         raise FloatingPointError(
-            f"logits or gradients{which} are not finite in the ball: no score. "
-            "Leave out nets that diverged."
+            f"gradients{which} are not finite in the ball: no score. Leave out nets "
+            "that diverged."
         )

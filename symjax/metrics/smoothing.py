@@ -22,7 +22,7 @@ from scipy import stats
 
 from symjax import compilation
 from symjax.attacks.batches import KeptBatches
-from symjax.attacks.inputs import prepare
+from symjax.attacks.inputs import check_finite, prepare
 from symjax.attacks.result import LogitsFn
 from symjax.metrics.gradient_maxima import Report
 from symjax.metrics.program import evaluate
@@ -165,6 +165,8 @@ def _counts(
     """How often each class was given, by samples[0] and the others: `[N, 2, K]`."""
     with jax.default_matmul_precision("highest"):  # as in `_counts_of_image`
         given = prepare("smoothing", logits_fn, images, key=key)
+        finite = jnp.isfinite(evaluate(given.net, given.images)).all(axis=1)
+    check_finite(finite)
     net, images, key = given.net, np.asarray(given.images), given.key
     says = {"sigma": sigma, "samples": samples}
     says |= {"arrays": (images, *map(host_array, (key, *jax.tree.leaves(net))))}
