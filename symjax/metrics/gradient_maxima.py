@@ -145,7 +145,7 @@ def _sampled(nets, key, images, threat, label, batches, samples, chunk, report):
     draw, measure, logits = _programs(threat.norm, key.ndim > 0)
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
         outputs = np.asarray(logits(nets, images), np.float64)[..., 0, :]
-        check_finite(np.isfinite(outputs).all(axis=-1)[..., None])
+        check_finite(np.isfinite(outputs).all(axis=-1, keepdims=True))
         label = outputs.argmax(axis=-1) if label is None else label
         label = np.broadcast_to(np.int32(label), outputs.shape[:-1])
         margins = np.take_along_axis(outputs, label[..., None], axis=-1) - outputs
