@@ -276,7 +276,7 @@ def _random_start(key: Array, images: Array, threat: ThreatModel) -> Array:
     if threat.norm == "linf":
         noise = 2 * noise - 1
     if threat.norm == "l1":
-        return threat.project(images + noise, images)
+        return threat.project(images + threat.span(images) * noise, images)
     eps = jnp.asarray(threat.eps, images.dtype).reshape(1, 1, 1, -1)
     return threat.project(images + eps * noise / threat.lengths(noise), images)
 

@@ -84,7 +84,8 @@ def deepfool(
     _at_least("deepfool", 1, steps=steps)
     _at_least("deepfool", 0, overshoot=overshoot)
     whole = threat.longest(images)
-    little = threat.lengths(jnp.full_like(images, ROUNDING))
+    little = ROUNDING * threat.span(images)
+    little = threat.lengths(jnp.broadcast_to(little, images.shape))
 
     def moved(total):
         return threat.clip(images + (1 + overshoot) * total).astype(images.dtype)
@@ -203,7 +204,9 @@ def _objective(logits_fn, images, labels, threat, confidence, constant, w):
     x = _to_pixels(w, threat).astype(images.dtype)
     logits = logits_fn(x)
     hinge = jnp.maximum(confidence - margin(logits, labels), 0.0)
-    squares = jnp.sum(jnp.square(x - images), axis=(1, 2, 3))
+    low, high = threat.limits
+    relative = (x - images) / jnp.max(high - low)
+    squares = jnp.sum(jnp.square(relative), axis=(1, 2, 3))
     losses = squares + constant * hinge
     error = largest_margin(logits, labels) >= confidence
     distance = jnp.where(error, threat.distance(x, images), jnp.inf)

@@ -12,7 +12,7 @@ from flax import struct
 from jax import Array
 from jax.core import Tracer
 
-from symjax.attacks.threat import ROUNDING, ThreatModel
+from symjax.attacks.threat import ThreatModel
 
 LogitsFn = Callable[..., Array]
 
@@ -77,7 +77,8 @@ def _check_pixels(images: np.ndarray, threat: ThreatModel) -> None:
         bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
         raise ValueError(f"image {bad[0]} has pixels that are not finite numbers.")
     low, high = (np.asarray(bound) for bound in threat.bounds)
-    if ((images < low - ROUNDING) | (images > high + ROUNDING)).any():
+    rounding = threat.rounding(images)
+    if ((images < low - rounding) | (images > high + rounding)).any():
         raise ValueError(
             f"pixels from {images.min():.4g} to {images.max():.4g} leave the bounds "
             f"{threat.bounds}: give images in them, and let the net normalise."

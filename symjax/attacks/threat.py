@@ -7,7 +7,7 @@ once. All of them are in pixel units, of images in [0, 1].
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,9 @@ NORMS = ("linf", "l2", "l1")
 DUAL: dict[Norm, Norm] = {"linf": "l1", "l2": "l2", "l1": "linf"}
 HUGE = 1e30
 SPARSITY = 0.01  # of an l1 step, as SLIDE's
-ROUNDING = 1e-6  # float32 adds to a pixel with an error of at most 6e-8; 16 times that
+ROUNDING = 1e-6
+"""Of the span of the pixels: float32 adds to a pixel with an error of at most 6e-8 of
+it; 16 times that."""
 
 
 class ThreatModel(struct.PyTreeNode):
@@ -115,7 +117,8 @@ class ThreatModel(struct.PyTreeNode):
             return images + step * jnp.sign(gradients)
         if self.norm == "l1":
             sign = jnp.sign(_sparse(gradients, sparsity))
-            return images + step * sign / (self.lengths(sign) + 1e-10)
+            count = jnp.maximum(self.lengths(sign), 1.0)  # none, of zero gradients
+            return images + step * sign / count
         scaled = gradients * step
         tiny = jnp.finfo(scaled.dtype).tiny
         largest = jnp.max(jnp.abs(scaled), axis=(1, 2, 3), keepdims=True)
@@ -145,18 +148,35 @@ class ThreatModel(struct.PyTreeNode):
         room = jnp.where(direction > 0, high - images, images - low)
         return jnp.maximum(room, 0.0)
 
+    def span(self, images: Array) -> Array:
+        """The unit of lengths that have to scale with the pixels, `[B, 1, 1, 1]`.
+
+        It is the length of the shortest interval that holds 0 and all valid pixels: 1
+        for bounds of [0, 1], 255 for [0, 255], and 2 for [-1, 1]. Where the bounds are
+        infinite, it is the largest absolute value of a pixel of the image.
+        """
+        return _span(*self.limits, images, jnp)
+
+    def rounding(self, images: ArrayLike) -> np.ndarray:
+        """By how much a pixel may miss a bound or the ball, `[B, 1, 1, 1]`.
+
+        That is `ROUNDING` of the span, in float64 on the host; not for use inside jit.
+        """
+        low, high = (np.asarray(bound, np.float64) for bound in self.bounds)
+        return ROUNDING * _span(low, high, np.asarray(images, np.float64), np)
+
     def contains(self, images: Array, center: Array) -> np.ndarray:
         """Whether each image is finite, in the ball and in the bounds: `[B]`, bool.
 
-        Computed in float64 on the host, up to `ROUNDING` (of eps, where it is above 1);
-        not for use inside jit.
+        Computed in float64 on the host, up to `rounding` (or to `ROUNDING` of eps,
+        where that is more); not for use inside jit.
         """
         x, start = np.asarray(images, np.float64), np.asarray(center, np.float64)
         low, high = (np.asarray(bound, np.float64) for bound in self.bounds)
-        eps = np.asarray(self.eps, np.float64)
-        relative = (x - start) / (eps + ROUNDING * np.maximum(eps, 1))
+        eps, rounding = np.asarray(self.eps, np.float64), self.rounding(start)
+        relative = (x - start) / (eps + np.maximum(ROUNDING * eps, rounding))
         inside = host_lengths(relative, self.norm) <= 1
-        valid = (x >= low - ROUNDING) & (x <= high + ROUNDING)
+        valid = (x >= low - rounding) & (x <= high + rounding)
         finite = np.isfinite(x).all(axis=(1, 2, 3))
         return np.asarray(inside & valid.all(axis=(1, 2, 3)) & finite)
 
@@ -169,6 +189,14 @@ def _per_channel(value: ArrayLike) -> Array:
     """A scalar or `[B, 1, 1, 1]` as it is, `[C]` as `[1, 1, 1, C]`."""
     array = jnp.asarray(value, jnp.float32)
     return array.reshape(1, 1, 1, -1) if array.ndim == 1 else array
+
+
+def _span(low, high, images, xp: Any):
+    """`ThreatModel.span`, by NumPy or `jax.numpy`."""
+    span = xp.maximum(xp.max(high), 0.0) - xp.minimum(xp.min(low), 0.0)
+    largest = xp.max(xp.abs(images), axis=(1, 2, 3), keepdims=True)
+    largest = xp.where(largest > 0, largest, 1.0)  # of a black image, anything
+    return xp.where(xp.isfinite(span), span, largest)
 
 
 def _sparse(gradients: Array, sparsity: ArrayLike) -> Array:
