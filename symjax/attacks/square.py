@@ -27,7 +27,7 @@ from symjax.attacks.result import (
 from symjax.attacks.stepwise import Best, Problem
 from symjax.attacks.threat import ThreatModel
 
-TINY = 1e-12  # of a length, so that zero does not divide
+TINY = 1e-12  # of the span of the pixels, so that zero does not divide
 INSIDE = 1 - 1e-6  # l1: of eps, so that rounding stays in the ball
 
 
@@ -209,7 +209,7 @@ def _onto(threat: ThreatModel, images: Array, delta: Array) -> Array:
     """The image with that perturbation, on the ball's boundary and in the bounds."""
     if threat.norm == "l1":
         return threat.scaled(INSIDE).project(images + delta, images)
-    tiny = TINY * threat.span(images)
+    tiny = jnp.finfo(delta.dtype).tiny
     delta = delta / (tiny + threat.lengths(delta)) * threat.eps
     return threat.project(images + delta, images)
 

@@ -22,6 +22,7 @@ Norm = Literal["linf", "l2", "l1"]
 NORMS = ("linf", "l2", "l1")
 DUAL: dict[Norm, Norm] = {"linf": "l1", "l2": "l2", "l1": "linf"}
 HUGE = 1e30
+FAR = 16  # times as far as the pixels of an image, bounds say nothing of their scale
 SPARSITY = 0.01  # of an l1 step, as SLIDE's
 ROUNDING = 1e-6
 """Of the span of the pixels: float32 adds to a pixel with an error of at most 6e-8 of
@@ -152,8 +153,9 @@ class ThreatModel(struct.PyTreeNode):
         """The unit of lengths that have to scale with the pixels, `[B, 1, 1, 1]`.
 
         It is the length of the shortest interval that holds 0 and all valid pixels: 1
-        for bounds of [0, 1], 255 for [0, 255], and 2 for [-1, 1]. Where the bounds are
-        infinite, it is the largest absolute value of a pixel of the image.
+        for bounds of [0, 1], 255 for [0, 255], and 2 for [-1, 1]. Bounds may also be
+        infinite or far away, and then it is 16 times the largest absolute value of a
+        pixel of the image.
         """
         return _span(*self.limits, images, jnp)
 
@@ -194,9 +196,9 @@ def _per_channel(value: ArrayLike) -> Array:
 def _span(low, high, images, xp: Any):
     """`ThreatModel.span`, by NumPy or `jax.numpy`."""
     span = xp.maximum(xp.max(high), 0.0) - xp.minimum(xp.min(low), 0.0)
-    largest = xp.max(xp.abs(images), axis=(1, 2, 3), keepdims=True)
-    largest = xp.where(largest > 0, largest, 1.0)  # of a black image, anything
-    return xp.where(xp.isfinite(span), span, largest)
+    most = FAR * xp.max(xp.abs(images), axis=(1, 2, 3), keepdims=True)
+    span = xp.where(most > 0, xp.minimum(span, most), span)
+    return xp.where(xp.isfinite(span), span, 1.0)
 
 
 def _sparse(gradients: Array, sparsity: ArrayLike) -> Array:
