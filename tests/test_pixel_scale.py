@@ -129,3 +129,29 @@ def test_autoattack_is_equivariant_to_the_unit_of_the_pixels(norm):
         other = attack(unit)
         assert_same(first, other, unit, label)
         np.testing.assert_array_equal(other.broken_by, first.broken_by)
+
+
+@pytest.mark.parametrize("scale", [1 / 255, 1.0, 255.0])
+@pytest.mark.parametrize("norm", list(RADIUS))
+def test_what_lies_in_the_ball_and_the_bounds_does_not_depend_on_the_unit(norm, scale):
+    threat = ThreatModel(norm, 0.1 * scale, (0.0, scale))
+    center = np.full((4, 1, 1, 1), 0.95) * scale
+    by = np.array([-0.1 + 1e-7, -0.1 - 1e-7, -0.1 - 5e-6, 0.05 + 5e-6])
+    images = center + by.reshape(4, 1, 1, 1) * scale
+    np.testing.assert_array_equal(threat.contains(images, center), [1, 1, 0, 0])
+    far = np.float32(center + 0.05005 * scale)
+    with pytest.raises(ValueError, match="leave the bounds"):
+        attacks.fgsm(problem()[0], far, np.zeros(4, int), None, threat)
+
+
+def test_the_span_of_the_pixels():
+    images = np.array([0.5, 0.0]).reshape(2, 1, 1, 1).astype(np.float32)
+    for bounds, expected in (
+        ((0.0, 1.0), (1, 1)),
+        ((0.0, 255.0), (8, 255)),  # images in [0, 1]: these bounds are far away
+        ((-1.0, 1.0), (2, 2)),
+        (((-2.0, -1.0), (3.0, 1.0)), (5, 5)),  # of each channel
+        ((-np.inf, np.inf), (8, 1)),
+    ):
+        span = ThreatModel("linf", 0.1, bounds).span(images)
+        np.testing.assert_allclose(span.ravel(), expected)

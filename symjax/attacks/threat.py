@@ -100,7 +100,7 @@ class ThreatModel(struct.PyTreeNode):
         images: Array,
         gradients: Array,
         step: ArrayLike,
-        sparsity: ArrayLike = SPARSITY,
+        sparsity: ArrayLike | None = None,
     ) -> Array:
         """One step of steepest ascent in this norm.
 
@@ -111,12 +111,16 @@ class ThreatModel(struct.PyTreeNode):
         Args:
           images, gradients: `[B, H, W, C]`.
           step: length in pixel units, a scalar, `[C]` or `[B, 1, 1, 1]`.
-          sparsity: in l1, the share of coordinates that move, a scalar or `[B]`.
+          sparsity: in l1, the share of coordinates that move, a scalar or `[B]`; None:
+            a hundredth, of those that the bounds let move, as in Foolbox's SLIDE.
         """
         step = _per_channel(step)
         if self.norm == "linf":
             return images + step * jnp.sign(gradients)
         if self.norm == "l1":
+            if sparsity is None:
+                free = self.room(images, gradients) > 0
+                gradients, sparsity = jnp.where(free, gradients, 0.0), SPARSITY
             sign = jnp.sign(_sparse(gradients, sparsity))
             count = jnp.maximum(self.lengths(sign), 1.0)  # none, of zero gradients
             return images + step * sign / count
