@@ -10,7 +10,6 @@ and `pyautoattack` (the public implementation) are installed, theirs stands besi
 """
 
 import argparse
-import functools
 from collections.abc import Callable, Sequence
 
 import jax

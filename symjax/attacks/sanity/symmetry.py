@@ -33,8 +33,8 @@ INVARIANT_FLOAT32, INVARIANT_FLOAT64 = 1e-3, 1e-9
 """Of the largest logit, below which a net is invariant: ours. Roundings of a deep net
 add up to 1e-5 and 1e-14; a net only trained to be invariant is at 1e-2 or more."""
 TURNED = 1e-6
-"""Of the span of the pixels: ours. Roundings add up to 1e-12, and one different sign in one step
-moves a pixel by 2.5 eps / steps."""
+"""Of the span of the pixels: ours. Roundings add up to 1e-12, and one different sign
+in one step moves a pixel by 2.5 eps / steps."""
 FEW = 8  # images
 NOISE, UNBOUNDED = 0.05, (-1e6, 1e6)  # of the span; in pixel units
 ELEMENT = 1  # of the group; a quarter turn
