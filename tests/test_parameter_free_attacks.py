@@ -17,6 +17,7 @@ from jax.tree_util import Partial
 from symjax import attacks
 from symjax.attacks import NORMS, ThreatModel, is_correct, schedule, windows
 from symjax.attacks.apgd import APGD, _review
+from symjax.attacks.square import _grid
 from symjax.attacks.stepwise import Problem
 from symjax.seeds import over_seeds
 from tests.linear_models import boundary_distance, linear, owes, problem, waves
@@ -282,6 +283,77 @@ def test_square_windows_shrink_as_published():
     assert sides[51] == 14 and sides[201] == 10 and sides[-1] == 3
     l2 = windows.sizes(5000, 0.8, False, 32, 32, "l2")
     assert set(side % 2 for side in l2) == {1} and min(l2) == 3
+
+
+def grey(height, width, channels=1, batch=2):
+    """Grey images, and a linear net of four classes."""
+    images = jnp.full((batch, height, width, channels), 0.5)
+    weights = jax.random.normal(KEY, (height * width * channels, 4))
+    net = Partial(linear, weights, jnp.zeros((1, 4)))
+    return net, images, jnp.argmax(net(images), axis=1)
+
+
+@jax.jit
+def grid(images, threat):
+    labels = jnp.zeros(len(images), int)
+    return _grid(KEY, Problem(images, labels, KEY, threat))
+
+
+@pytest.mark.parametrize("size", [(1, 8), (4, 5), (9, 9), (17, 31), (128, 32)])
+def test_the_grid_of_square_covers_tall_images_as_well_as_wide_ones(size):
+    moved, threat = [], attacks.L2(0.5)
+    for height, width in (size, size[::-1]):
+        images = np.full((2, height, width, 2), 0.5, np.float32)
+        x = np.asarray(grid(images, threat))
+        assert threat.contains(x, images).all()
+        length = np.sqrt(np.square(x - images).sum(axis=(1, 2, 3)))
+        np.testing.assert_allclose(length, 0.5, rtol=1e-4)
+        moved.append((x != images).all(axis=(0, 3)))
+    np.testing.assert_array_equal(moved[0], moved[1].T)
+    # Of square images the public implementation leaves out most at 9 x 9: two rows.
+    for axis in (0, 1):
+        assert moved[0].any(axis=axis).mean() >= 7 / 9
+
+
+def test_the_grid_of_square_on_square_images_is_as_published():
+    """Tiles of a fifth of the side from half of what five of them leave."""
+    for side in (8, 9, 14, 32):
+        images = np.full((1, side, side, 1), 0.5, np.float32)
+        moved = np.asarray(grid(images, attacks.L2(0.5)) != 0.5)[0, :, :, 0]
+        tile = side // 5
+        first = (side - 5 * tile) // 2
+        end = min(first + side // tile * tile, side)
+        expected = np.zeros((side, side), bool)
+        expected[first:end, first:end] = True
+        np.testing.assert_array_equal(moved, expected)
+
+
+@pytest.mark.parametrize(
+    ("norm", "size"),
+    [
+        ("l2", (1, 1, 1)),
+        ("linf", (3, 2, 1)),
+        ("l1", (1, 8, 7)),
+        ("l2", (40, 8, 1)),
+        ("l1", (40, 8, 1)),
+    ],
+)
+def test_square_on_images_of_any_shape(norm, size):
+    threat = ThreatModel(norm, 0.3)
+    logits_fn, images, labels = grey(*size)
+    result = square(logits_fn, images, labels, KEY, threat, queries=20)
+    owes(result, threat, logits_fn, images, labels)
+    assert (result.distance > 0).all()
+
+
+def test_autoattack_standard_on_tall_images():
+    logits_fn, images, labels = grey(20, 4)
+    threat = attacks.L2(0.01)  # all attacks meet what is left, and some is
+    result = attacks.autoattack(
+        logits_fn, images, labels, KEY, threat, steps=2, queries=2, target_classes=1
+    )
+    assert result.robust.all() and not result.rejected.any()
+    assert (result.queries > 2 * 3).all()
 
 
 @pytest.mark.parametrize("norm", ["l2", "l1"])

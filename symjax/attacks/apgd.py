@@ -62,6 +62,11 @@ def apgd(
     Follows the public reference implementation, which returns the last misclassified
     iterate instead, and counts the rises of a loss from zero before the first step.
 
+    In l1 it does not reach the optimum on a linear net, there as here: on 8 x 8 pixels
+    at eps 0.5 it gains 94 % of what the best perturbation does, and 97 % with the three
+    radii of AutoAttack (150 images; `docs/attacks.md`), since a step spreads its length
+    evenly over two pixels or more.
+
     Args:
       logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
       images: `[B, H, W, C]`, within the threat's bounds.
@@ -279,7 +284,7 @@ def _random_start(key: Array, images: Array, threat: ThreatModel) -> Array:
     if threat.norm == "linf":
         noise = 2 * noise - 1
     if threat.norm == "l1":
-        return threat.project(images + noise, images)
+        return threat.project(images + threat.span(images) * noise, images)
     eps = threat.radius(images)
     return threat.project(images + eps * noise / threat.lengths(noise), images)
 

@@ -28,7 +28,7 @@ from symjax.attacks.result import (
 from symjax.attacks.stepwise import Best, Problem
 from symjax.attacks.threat import ThreatModel
 
-SHORTEST = 1e-8  # of a projection, where two are compared
+SHORTEST = 1e-8  # projection, where two are compared; of the span of the pixels
 
 
 def _check(classes: int, rank: int | Array, targeted: bool, **settings: Any) -> None:
@@ -154,8 +154,9 @@ class FAB:
         from_image = gap + _dot(normal, images - x)
         to_here = _to_hyperplane(threat, x, normal, gap)
         to_there = _to_hyperplane(threat, images, normal, from_image)
+        shortest = SHORTEST * threat.span(images)
         length_here, length_there = (
-            jnp.maximum(threat.lengths(d), SHORTEST) for d in (to_here, to_there)
+            jnp.maximum(threat.lengths(d), shortest) for d in (to_here, to_there)
         )
         share = length_here / (length_here + length_there)
         alpha = jnp.minimum(share, self.alpha_max)

@@ -80,7 +80,10 @@ def pgd(
     """Projected gradient ascent on the loss, inside the ball and the bounds.
 
     In l1 a step moves the hundredth part of the pixels with the largest gradients
-    (Tramèr and Boneh 2019); `apgd` adapts that share and is stronger there.
+    (Tramèr and Boneh 2019), of those that the bounds let move. With one share for all
+    images it can end far from the optimum: on a linear net of 8 x 8 pixels at eps 0.5
+    the worst of 150 images gained 25 % of what was possible, and 97 % on average
+    (`docs/attacks.md`). APGD with three radii, as in `autoattack`, gained 88 % or more.
 
     Args:
       logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.

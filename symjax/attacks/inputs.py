@@ -18,7 +18,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from symjax import nets
-from symjax.attacks.threat import NORMS, ROUNDING, Linf, ThreatModel, host_lengths
+from symjax.attacks.threat import NORMS, Linf, ThreatModel, host_lengths
 from symjax.seeds import as_key
 
 
@@ -325,7 +325,8 @@ def _check_pixels(images: np.ndarray, threat: ThreatModel) -> None:
         bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
         raise ValueError(f"image {bad[0]} has pixels that are not finite numbers.")
     low, high = (np.asarray(bound, np.float64) for bound in threat.bounds)
-    if ((images < low - ROUNDING) | (images > high + ROUNDING)).any():
+    rounding = threat.rounding(images)
+    if ((images < low - rounding) | (images > high + rounding)).any():
         raise ValueError(
             f"pixels from {images.min():.4g} to {images.max():.4g} leave the bounds "
             f"{shown(threat.bounds)}: give images in them, and let the net normalize."

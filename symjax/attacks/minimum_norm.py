@@ -79,8 +79,9 @@ def deepfool(
     `min_k |f_k| / ||grad f_k||_dual` and is steepest in the threat's norm. As in the
     authors' code the net is linearised at `x + (1 + overshoot) r`, with r the sum of
     the steps, and each step is a little longer, so that rounding does not decide: by
-    the norm of 1e-6 in all pixels; there, by 1e-4. Unlike there, each point is clipped
-    to the bounds, and all classes are looked at, not ten of them.
+    the norm of 1e-6 in all pixels, of images in [0, 1] (of the threat's `span` in
+    others); there, by 1e-4. Unlike there, each point is clipped to the bounds, and all
+    classes are looked at, not ten of them.
 
     Args:
       logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
@@ -108,7 +109,8 @@ def deepfool(
     """
     del key
     whole = threat.longest(images)
-    little = threat.lengths(jnp.full_like(images, ROUNDING))
+    little = ROUNDING * threat.span(images)
+    little = threat.lengths(jnp.broadcast_to(little, images.shape))
 
     def moved(total):
         return threat.clip(images + (1 + overshoot) * total).astype(images.dtype)
@@ -159,7 +161,9 @@ def carlini_wagner(
     """Adam on `||x - image||^2 + c max(confidence - margin(x), 0)`, and the best c.
 
     x is `tanh(w)` stretched onto the bounds, so that w is free. Each image has a c of
-    its own: tenfold until there is an error, then by bisection. The defaults are those
+    its own: tenfold until there is an error, then by bisection. In this loss, distances
+    are divided by the width of the bounds, as in the authors' code, whose images are 1
+    wide: c and the learning rate mean the same in any unit. The defaults are those
     of the authors' code, and expensive: up to 90,000 gradients. Unlike there, each
     image stops early on its own, so that its outcome does not depend on its batch, and
     distances are to the image itself.
@@ -173,7 +177,8 @@ def carlini_wagner(
       confidence: margin of the logits an error needs, not negative; an image that is
         misclassified already is an error all the same.
       learning_rate: of Adam, positive. Its first step is `learning_rate sqrt(HWC) / 2`
-        long or less; errors much closer than that come out too far away.
+        of the bounds' width long or less; errors much closer than that come out too
+        far away.
       initial_constant: the first c, positive.
       abort_early: end a search for an image where in a tenth of the steps its loss has
         not gone down by 0.01 %.
@@ -226,10 +231,12 @@ def _result(found, distance, images, threat, queries, gradients) -> AttackResult
 
 def _objective(logits_fn, images, labels, threat, confidence, constant, w):
     """The loss of all images; of each, loss, x, and the distance if x is an error."""
+    low, high = threat.limits(images)
     x = _to_pixels(w, threat).astype(images.dtype)
     logits = logits_fn(x)
     hinge = jnp.maximum(confidence - margin(logits, labels), 0.0)
-    squares = jnp.sum(jnp.square(x - images), axis=(1, 2, 3))
+    relative = (x - images) / jnp.max(high - low)
+    squares = jnp.sum(jnp.square(relative), axis=(1, 2, 3))
     losses = squares + constant * hinge
     error = largest_margin(logits, labels) >= confidence
     distance = jnp.where(error, threat.distance(x, images), jnp.inf)

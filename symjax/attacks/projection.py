@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 BISECTIONS = 30  # a float32 has 24 bits
-TINY = 1e-30
+TINY = float(jnp.finfo(jnp.float32).tiny)  # so that zero does not divide
 NEWTON_STEPS = 50  # each moves at least one coordinate to its bound; a handful will do
 
 
@@ -58,7 +58,9 @@ def l1_ball(delta: Array, room: Array, radius: Array) -> Array:
     inside = jnp.sum(kept(0 * highest), axis=1) <= radius
     nearest = kept(jnp.where(inside, 0.0, exact))
     length = jnp.sum(nearest, axis=1, keepdims=True)  # of long ones, rounded upwards
-    return jnp.sign(delta) * nearest * jnp.minimum(1.0, radius / (length + TINY))
+    return (
+        jnp.sign(delta) * nearest * jnp.minimum(1.0, radius / jnp.maximum(length, TINY))
+    )
 
 
 def hyperplane(w: Array, gap: Array, room: Array, norm: str) -> Array:

@@ -26,7 +26,7 @@ from symjax.attacks.result import (
 from symjax.attacks.stepwise import Best, Problem
 from symjax.attacks.threat import ThreatModel
 
-TINY = 1e-12
+TINY = 1e-12  # of the span of the pixels, so that zero does not divide
 INSIDE = 1 - 1e-6  # l1: of eps, so that rounding stays in the ball
 
 
@@ -184,7 +184,8 @@ def _shift_mass(key, problem: Problem, x, size, sizes) -> Array:
     bump = jnp.where(jax.random.bernoulli(keys[2]), windows.transposed(bump), bump)
     bump = jnp.roll(bump, corner, (0, 1))[None, :, :, None]
     new = bump * _signs(keys[3], (batch, 1, 1, channels))
-    new += here * delta / (TINY + _mass(here * delta, threat.norm))
+    tiny = TINY * threat.span(images)
+    new += here * delta / (tiny + _mass(here * delta, threat.norm))
     new /= TINY + _mass(new, threat.norm)
     delta_windows = _mass(jnp.maximum(here, there) * delta, threat.norm)
     new *= _budget(threat, delta, delta_windows, channels)
@@ -206,7 +207,8 @@ def _onto(threat: ThreatModel, images: Array, delta: Array) -> Array:
     """The image with that perturbation, on the ball's boundary and in the bounds."""
     if threat.norm == "l1":
         return threat.scaled(INSIDE).project(images + delta, images)
-    delta = delta / (TINY + threat.lengths(delta)) * threat.eps
+    tiny = jnp.finfo(delta.dtype).tiny
+    delta = delta / (tiny + threat.lengths(delta)) * threat.eps
     return threat.project(images + delta, images)
 
 
@@ -223,7 +225,7 @@ def _grid(key: Array, problem: Problem) -> Array:
     batch, height, width, channels = images.shape
     side = max(min(height, width) // 5, 1)
     rows, columns = height // side, width // side
-    origin = (height - 5 * side) // 2 if height >= 5 else 0
+    origin = max(min(height, width) - 5 * side, 0) // 2
     sign_key, turn_key = jax.random.split(key)
     bump = jnp.asarray(windows.bump(side, threat.norm))
     turned = jax.random.bernoulli(turn_key, shape=(rows, columns, 1, 1))
@@ -237,4 +239,4 @@ def _grid(key: Array, problem: Problem) -> Array:
         for n, m in zip((height, width), delta.shape[1:3], strict=True)
     ]
     delta = jnp.pad(delta, [(0, 0), *after, (0, 0)])
-    return _onto(threat, images, delta)
+    return _onto(threat, images, delta * threat.span(images))

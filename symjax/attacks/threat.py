@@ -31,8 +31,11 @@ SPELLINGS: dict[str, Norm] = {
 """How other libraries write the norms, as letters and digits in lower case."""
 ORDERS: dict[float, Norm] = {np.inf: "linf", 2.0: "l2", 1.0: "l1"}
 HUGE = 1e30
+FAR = 16  # times as far as the pixels of an image, bounds say nothing of their scale
 SPARSITY = 0.01  # of an l1 step, as SLIDE's
-ROUNDING = 1e-6  # float32 adds to a pixel with an error of at most 6e-8; 16 times that
+ROUNDING = 1e-6
+"""Of the span of the pixels: float32 adds to a pixel with an error of at most 6e-8 of
+it; 16 times that."""
 
 
 class ThreatModel(struct.PyTreeNode):
@@ -118,7 +121,7 @@ class ThreatModel(struct.PyTreeNode):
         images: Array,
         gradients: Array,
         step: ArrayLike,
-        sparsity: ArrayLike = SPARSITY,
+        sparsity: ArrayLike | None = None,
     ) -> Array:
         """One step of steepest ascent in this norm.
 
@@ -129,14 +132,19 @@ class ThreatModel(struct.PyTreeNode):
         Args:
           images, gradients: `[B, H, W, C]`.
           step: length in pixel units, a scalar, `[C]` or `[B, 1, 1, 1]`.
-          sparsity: in l1, the share of coordinates that move, a scalar or `[B]`.
+          sparsity: in l1, the share of coordinates that move, a scalar or `[B]`; None:
+            a hundredth, of those that the bounds let move, as in Foolbox's SLIDE.
         """
         step = _per_channel(step, images)
         if self.norm == "linf":
             return images + step * jnp.sign(gradients)
         if self.norm == "l1":
+            if sparsity is None:
+                free = self.room(images, gradients) > 0
+                gradients, sparsity = jnp.where(free, gradients, 0.0), SPARSITY
             sign = jnp.sign(_sparse(gradients, sparsity))
-            return images + step * sign / (self.lengths(sign) + 1e-10)
+            count = jnp.maximum(self.lengths(sign), 1.0)  # none, of zero gradients
+            return images + step * sign / count
         scaled = gradients * step
         tiny = jnp.finfo(scaled.dtype).tiny
         largest = jnp.max(jnp.abs(scaled), axis=(1, 2, 3), keepdims=True)
@@ -166,18 +174,36 @@ class ThreatModel(struct.PyTreeNode):
         room = jnp.where(direction > 0, high - images, images - low)
         return jnp.maximum(room, 0.0)
 
+    def span(self, images: Array) -> Array:
+        """The unit of lengths that have to scale with the pixels, `[B, 1, 1, 1]`.
+
+        It is the length of the shortest interval that holds 0 and all valid pixels: 1
+        for bounds of [0, 1], 255 for [0, 255], and 2 for [-1, 1]. Bounds may also be
+        infinite or far away, and then it is 16 times the largest absolute value of a
+        pixel of the image.
+        """
+        return _span(*self.limits(images), images, jnp)
+
+    def rounding(self, images: ArrayLike) -> np.ndarray:
+        """By how much a pixel may miss a bound or the ball, `[B, 1, 1, 1]`.
+
+        That is `ROUNDING` of the span, in float64 on the host; not for use inside jit.
+        """
+        low, high = (np.asarray(bound, np.float64) for bound in self.bounds)
+        return ROUNDING * _span(low, high, np.asarray(images, np.float64), np)
+
     def contains(self, images: Array, center: Array) -> np.ndarray:
         """Whether each image is finite, in the ball and in the bounds: `[B]`, bool.
 
-        Computed in float64 on the host, up to `ROUNDING` (of eps, where it is above 1);
-        not for use inside jit.
+        Computed in float64 on the host, up to `rounding` (or to `ROUNDING` of eps,
+        where that is more); not for use inside jit.
         """
         x, start = np.asarray(images, np.float64), np.asarray(center, np.float64)
         low, high = (np.asarray(bound, np.float64) for bound in self.bounds)
-        eps = np.asarray(self.eps, np.float64)
-        relative = (x - start) / (eps + ROUNDING * np.maximum(eps, 1))
+        eps, rounding = np.asarray(self.eps, np.float64), self.rounding(start)
+        relative = (x - start) / (eps + np.maximum(ROUNDING * eps, rounding))
         inside = host_lengths(relative, self.norm) <= 1
-        valid = (x >= low - ROUNDING) & (x <= high + ROUNDING)
+        valid = (x >= low - rounding) & (x <= high + rounding)
         finite = np.isfinite(x).all(axis=(1, 2, 3))
         return np.asarray(inside & valid.all(axis=(1, 2, 3)) & finite)
 
@@ -211,6 +237,14 @@ def _per_channel(value: ArrayLike, images: Array) -> Array:
     """A scalar or `[B, 1, 1, 1]` as it is, `[C]` as `[1, 1, 1, C]`, in their dtype."""
     array = jnp.asarray(value, images.dtype)
     return array.reshape(1, 1, 1, -1) if array.ndim == 1 else array
+
+
+def _span(low, high, images, xp: Any):
+    """`ThreatModel.span`, by NumPy or `jax.numpy`."""
+    span = xp.maximum(xp.max(high), 0.0) - xp.minimum(xp.min(low), 0.0)
+    most = FAR * xp.max(xp.abs(images), axis=(1, 2, 3), keepdims=True)
+    span = xp.where(most > 0, xp.minimum(span, most), span)
+    return xp.where(xp.isfinite(span), span, 1.0)
 
 
 def _sparse(gradients: Array, sparsity: ArrayLike) -> Array:

@@ -33,10 +33,10 @@ INVARIANT_FLOAT32, INVARIANT_FLOAT64 = 1e-3, 1e-9
 """Of the largest logit, below which a net is invariant: ours. Roundings of a deep net
 add up to 1e-5 and 1e-14; a net only trained to be invariant is at 1e-2 or more."""
 TURNED = 1e-6
-"""In pixel units: ours. Roundings add up to 1e-12, and one different sign in one step
-moves a pixel by 2.5 eps / steps."""
+"""Of the span of the pixels: ours. Roundings add up to 1e-12, and one different sign
+in one step moves a pixel by 2.5 eps / steps."""
 FEW = 8  # images
-NOISE, UNBOUNDED = 0.05, (-1e6, 1e6)  # in pixel units
+NOISE, UNBOUNDED = 0.05, (-1e6, 1e6)  # of the span; in pixel units
 ELEMENT = 1  # of the group; a quarter turn
 
 
@@ -74,14 +74,16 @@ def turned(subject: Subject) -> Finding:
     with jax.enable_x64(True):
         logits_fn = subject.logits_fn_float64 or subject.logits_fn
         noise = jax.random.uniform(subject.key, images.shape, jnp.float64)
-        images = jnp.asarray(np.asarray(images), jnp.float64) + NOISE * noise
+        span = subject.threat.span(images)
+        images = jnp.asarray(np.asarray(images), jnp.float64) + NOISE * span * noise
         net = nets.hoist(_in_float64(logits_fn), images)
         if (dtype := jax.eval_shape(net, images).dtype) != jnp.float64:
             raise DoesNotApply(f"the net computes in {dtype}, and float64 is needed")
         _needs_invariance(net, images, group, INVARIANT_FLOAT64)
         first = _attack(subject, net, images, labels, 0)
         second = _attack(subject, net, group.act(ELEMENT, images), labels, ELEMENT)
-        figure = float(jnp.max(jnp.abs(group.act(ELEMENT, first) - second)))
+        apart = jnp.abs(group.act(ELEMENT, first) - second) / span
+        figure = float(jnp.max(apart))
     return at_most(TURNED, figure, "largest difference of a pixel, in float64")
 
 

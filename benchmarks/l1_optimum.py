@@ -1,0 +1,120 @@
+"""How much of the best l1 perturbation PGD and APGD find, on linear nets.
+
+    python -m benchmarks.l1_optimum
+
+With two classes and a linear net the largest margin in an l1 ball, cut by the bounds,
+is a linear program: the pixels with the largest weights go to their bounds until eps is
+spent. Of the margin that this gains, it prints the part that each attack gains: the
+mean and the least over images and seeds, and the largest gap of margins. Where PyTorch
+and `pyautoattack` (the public implementation) are installed, theirs stands beside ours.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from benchmarks import report
+from symjax import attacks
+from symjax.attacks import stepwise
+from symjax.attacks.apgd import APGD
+from symjax.attacks.ensemble import L1_RADII
+from symjax.attacks.stepwise import Problem
+
+IMAGES, SEEDS = 50, 3
+SHAPE, EPS = (8, 8, 1), 0.5
+STEPS = (100, 400)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args(argv)
+    runs: dict[str, Callable] = {"pgd, 40 steps": pgd}
+    peers = not report.missing("pyautoattack") and not report.missing("torch")
+    for steps in STEPS:
+        for radii in ((1.0,), L1_RADII):
+            said = f"{steps} steps" + ", radii 3, 2, 1" * (len(radii) > 1)
+            runs[f"apgd, {said}"] = lambda *p, s=steps, r=radii: apgd(*p, s, r)
+            if peers:
+                runs[f"public, {said}"] = lambda *p, s=steps, r=radii: public(*p, s, r)
+    for name, run in runs.items():
+        gaps, shares = zip(*(compare(seed, run) for seed in range(SEEDS)), strict=True)
+        print(
+            f"{name:32s} mean {np.mean(shares):.3f}  least {np.min(shares):.3f}  "
+            f"largest gap {np.max(gaps):.2f}"
+        )
+
+
+def compare(seed: int, run: Callable):
+    """Gaps to the optimal margin, and parts of its gain, `[B]`."""
+    rng = np.random.default_rng(seed)
+    images = rng.uniform(size=(IMAGES, *SHAPE)).astype(np.float32)
+    weights = rng.normal(size=(np.prod(SHAPE), 2)).astype(np.float32)
+    labels = (images.reshape(IMAGES, -1) @ weights).argmax(axis=1)
+    found = np.asarray(run(weights, images, labels, EPS, seed), np.float64)
+    uphill = (weights[:, 1 - labels] - weights[:, labels]).T.astype(np.float64)
+    moved = (found - images).reshape(IMAGES, -1)
+    assert np.abs(moved).sum(axis=1).max() < EPS + 1e-4
+    best, gain = optimum(uphill, images.reshape(IMAGES, -1), EPS), uphill * moved
+    return best - gain.sum(axis=1), gain.sum(axis=1) / best
+
+
+def optimum(uphill: np.ndarray, images: np.ndarray, eps: float) -> np.ndarray:
+    """The most that `<uphill, delta>` can be, `[B]`, in the l1 ball and in [0, 1]."""
+    room = np.where(uphill > 0, 1.0 - images, images)
+    order = np.argsort(-np.abs(uphill), axis=1)
+    room, weight = (
+        np.take_along_axis(x, order, axis=1) for x in (room, np.abs(uphill))
+    )
+    before = np.cumsum(room, axis=1) - room
+    return np.sum(weight * np.clip(eps - before, 0.0, room), axis=1)
+
+
+def linear(weights, images):
+    return images.reshape(len(images), -1) @ weights
+
+
+def pgd(weights, images, labels, eps, seed):
+    net, key = Partial(linear, weights), jax.random.key(seed)
+    return _pgd(net, images, labels, key, attacks.L1(eps)).images
+
+
+_pgd = jax.jit(lambda *problem: attacks.pgd(*problem, loss="margin"))
+
+
+def apgd(weights, images, labels, eps, seed, steps, radii):
+    threat, key = attacks.L1(eps), jax.random.key(seed)
+    problem = Problem(jnp.asarray(images), labels, key, threat)
+    attack = APGD("cross_entropy", steps, radii=radii)
+    return _apgd(attack, Partial(linear, weights), problem).best.images
+
+
+_apgd = jax.jit(stepwise.run, static_argnums=0)
+
+
+def public(weights, images, labels, eps, seed, steps, radii):
+    import torch  # pyright: ignore
+    from pyautoattack.autopgd_base import APGDAttack  # pyright: ignore
+
+    w = torch.from_numpy(weights)
+    x, y = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), torch.tensor(labels)
+
+    def net(x):
+        return x.permute(0, 2, 3, 1).reshape(len(x), -1) @ w
+
+    torch.random.manual_seed(seed)
+    attack = APGDAttack(net, n_iter=steps, norm="L1", eps=eps, loss="ce")
+    attack.init_hyperparam(x)
+    if len(radii) == 1:
+        found = attack.attack_single_run(x, y)[0]
+    else:
+        parts = [int(np.ceil(0.3 * steps))] * 2
+        parts.append(steps - sum(parts))
+        found = attack.decr_eps_pgd(x, y, [r * eps for r in radii], parts)[0]
+    return found.numpy().transpose(0, 2, 3, 1)
+
+
+if __name__ == "__main__":
+    main()
