@@ -256,7 +256,8 @@ class Subgroup:
         """
         _check_axis(field, self.parent.order, self.parent)
         moved = jnp.take(field, self.translates.reshape(-1), axis=-2)
-        return moved.reshape(*field.shape[:-2], len(self.elements), -1)
+        channels = self.translates.shape[1] * field.shape[-1]
+        return moved.reshape(*field.shape[:-2], len(self.elements), channels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -334,6 +335,24 @@ def named(name: str) -> Group:
             "or D4."
         )
     return Group(int(found[2]), found[1] == "D")
+
+
+def as_group(group: Group | str) -> Group:
+    """The group itself, or that of its name, such as "C8", "D4" or "d4".
+
+    Every layer and metric that takes a group passes it through this function.
+
+    Raises:
+      ValueError: for anything else.
+    """
+    if isinstance(group, Group):
+        return group
+    if isinstance(group, str):
+        return named(group.upper())
+    raise ValueError(
+        f"group={group!r}: expected a group such as symjax.groups.C4, or its name, "
+        "such as 'C4'."
+    )
 
 
 C1, C2, C4, C8, D4 = C(1), C(2), C(4), C(8), D(4)
