@@ -45,8 +45,7 @@ def check(basis: str, group: Group, size: Pair) -> None:
         other = f"use {(side, side)}"
         if basis == "full" and not group.is_on_grid:
             other = (
-                "use 'steerable' or 'interpolated', or its subgroup "
-                f"{group.grid.group}"
+                f"use 'steerable' or 'interpolated', or its subgroup {group.grid.group}"
             )
         raise ValueError(f"{reason}; {other}.")
 

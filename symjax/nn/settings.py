@@ -38,7 +38,7 @@ def whole(layer: str, name: str, value: Any, least: int = 1) -> int:
 
 def two(layer: str, name: str, value: Any, least: int = 1) -> Pair:
     """One integer for both axes, or two, as `(height, width)`. Else as in `whole`."""
-    parts = _parts(value) or [value, value]
+    parts: list[Any] = _parts(value) or [value, value]
     if len(parts) == 2 and all(_is_whole(part, least) for part in parts):
         return operator.index(parts[0]), operator.index(parts[1])
     raise ValueError(
@@ -56,7 +56,7 @@ def padding(layer: str, value: Any) -> Padding:
     if isinstance(value, str) and value in PADDINGS:
         return value
     if _is_whole(value, 0):
-        return operator.index(value)
+        return int(value)
     axes = [_parts(axis) for axis in _parts(value)]
     whole_sides = all(_is_whole(side, 0) for axis in axes for side in axis)
     if [len(axis) for axis in axes] == [2, 2] and whole_sides:
@@ -76,10 +76,18 @@ def one_of(layer: str, name: str, value: Any, known: Collection[str]) -> None:
 
 def number(layer: str, name: str, value: Any, most: float = math.inf) -> None:
     """Raises a ValueError unless a setting is a finite number from 0 to `most`."""
-    if not (np.ndim(value) == 0 and 0 <= value <= most and value < math.inf):
+    if not (_is_real(value) and 0 <= value <= most and value < math.inf):
         upper = "more" if most == math.inf else f"up to {most:g}"
         raise ValueError(
             f"{layer}: {name}={value!r}: expected a finite number of 0 or {upper}."
+        )
+
+
+def factor(layer: str, name: str, value: Any) -> None:
+    """Raises a ValueError unless a setting is a finite factor above 0."""
+    if not (_is_real(value) and 0 < value < math.inf):
+        raise ValueError(
+            f"{layer}: {name}={value!r}: expected a factor above 0, a finite number."
         )
 
 
@@ -102,7 +110,7 @@ def floating(layer: str, x: Any) -> Array:
     Raises:
       ValueError: for any other dtype. Integers would overflow or be cut in sums.
     """
-    x = jnp.asarray(x)
+    x = _as_array(x)
     if jnp.issubdtype(x.dtype, jnp.floating):
         return x
     raise ValueError(
@@ -122,7 +130,7 @@ def maps(layer: str, x: Any, *ranks: int) -> Array:
     Raises:
       ValueError: for another rank or dtype, or an axis of length 0 other than B.
     """
-    x = jnp.asarray(x)
+    x = _as_array(x)
     kinds = {4: "images [B, H, W, C]", 5: "a field [B, H, W, G, C]"}
     if x.ndim not in ranks:
         wanted = " or ".join(kinds[rank] for rank in ranks)
@@ -135,12 +143,21 @@ def maps(layer: str, x: Any, *ranks: int) -> Array:
     return floating(layer, x)
 
 
+def _as_array(x: Any) -> Array:
+    return x if isinstance(x, np.ndarray | Array) else jnp.asarray(x)  # pyright: ignore
+
+
 def _parts(value: Any) -> list:
     """The entries of a sequence or array; empty for anything else."""
     if isinstance(value, np.ndarray | Array):
         value = value.tolist()
     is_sequence = isinstance(value, Sequence) and not isinstance(value, str)
     return list(value) if is_sequence else []
+
+
+def _is_real(value: Any) -> bool:
+    is_bool = isinstance(value, bool | np.bool_)
+    return isinstance(value, int | float | np.number) and not is_bool
 
 
 def _is_whole(value: Any, least: int) -> bool:
