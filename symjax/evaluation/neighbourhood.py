@@ -117,7 +117,7 @@ def _orbit(samples: int) -> Statement:
         )
         return {
             "ratio": found.ratio.mean(axis=0),
-            "turned_back": (found.turned_back / found.gradient).mean(axis=0),
+            "turned_back": (found.turned_back / found.gradient[None]).mean(axis=0),
         }
 
     return statement

@@ -97,7 +97,7 @@ def _turning(of) -> Statement:
         return {
             "error": found.difference[others].mean(axis=0),
             "cosine": found.cosine[others].mean(axis=0),
-            "length_ratio": (found.length[others] / found.length[0]).mean(axis=0),
+            "length_ratio": (found.length[others] / found.length[:1]).mean(axis=0),
         }
 
     return statement
