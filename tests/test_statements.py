@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from symjax.evaluation import figure, orbit, results, symmetry, table
+from symjax.evaluation import Run, figure, orbit, results, symmetry, table
 from symjax.evaluation.figure import Subject
 from symjax.evaluation.results import cell_id
 from symjax.groups import C2, C4, C8, D4, C, D
@@ -104,6 +104,18 @@ def test_rows_of_before_the_group_was_named_are_found_again():
                 assert cell_id(says) == row["cell_id"]
                 found.add(each.says["metric"])
     assert len(found) >= 8
+
+
+def test_a_row_names_its_group(trained, tmp_path):
+    run, store = Run.open(trained.folder), results.Results(tmp_path)
+    figures = [x for x in symmetry.figures() if x.says["metric"] == "lemma 2"]
+    for row in figure.measure(run, store, figures, n=2):
+        says = figure.identity_of(run.identity(), figures[0], 2, row["seed"])
+        assert row["cell_id"] == cell_id(says) and "orbit" not in says
+        assert {name: row[name] for name in ("orbit", "orbit_reason")} == orbit.facts(
+            run.identity()
+        )
+        assert row["orbit"] == "C4" and row["settings"] == ["images", "metric"]
 
 
 def test_every_statement_on_orbits_holds_for_a_net_of_half_turns():
