@@ -19,6 +19,7 @@ image once.
 import dataclasses
 import functools
 import math
+import operator
 import re
 
 import jax.numpy as jnp
@@ -44,12 +45,13 @@ class Group:
     reflections: bool = False
 
     def __post_init__(self):
-        whole = isinstance(self.rotations, (int, np.integer))
-        if not whole or isinstance(self.rotations, bool) or self.rotations < 1:
+        if not _is_whole(self.rotations) or self.rotations < 1:
             raise ValueError(
                 f"a group of {self.rotations!r} rotations: expected an integer of 1 or "
                 "more, as in C(8) or D(4)."
             )
+        if not isinstance(self.reflections, bool | np.bool_):
+            raise ValueError(f"reflections={self.reflections!r}: expected a bool.")
         object.__setattr__(self, "rotations", int(self.rotations))
 
     def __str__(self) -> str:
@@ -84,8 +86,12 @@ class Group:
         return np.array(rows).transpose(2, 0, 1)
 
     def name(self, g: int) -> str:
-        """What element g does, as in "45°", "mirror" or "mirror, 45°"."""
-        mirror, turn = divmod(g, self.rotations)
+        """What element g does, as in "45°", "mirror" or "mirror, 45°".
+
+        Raises:
+          ValueError: if g is no element.
+        """
+        mirror, turn = divmod(self._element(g), self.rotations)
         angle = f"{360 * turn / self.rotations:g}°"
         return angle if not mirror else f"mirror, {angle}" if turn else "mirror"
 
@@ -114,8 +120,10 @@ class Group:
         """Acts on images `[..., H, W, C]`: `(g f)(x) = f(g^-1 x)`.
 
         Raises:
-          ValueError: if g does not move pixels onto pixels.
+          ValueError: if g is no element, or does not move pixels onto pixels, or if
+            the images are of another rank.
         """
+        _check_rank(images, 3, "images [..., H, W, C]")
         return self.act_on_grid(g, images, (-3, -2))
 
     def act_on_grid(self, g: int, array: Array, axes: tuple[int, int]) -> Array:
@@ -124,9 +132,8 @@ class Group:
         Raises:
           ValueError: if g is no element, or does not move pixels onto pixels.
         """
-        if not 0 <= g < self.order:
-            raise ValueError(f"g={g}: {self} has the elements 0 to {self.order - 1}.")
-        mirror, turn = divmod(int(g), self.rotations)
+        g = self._element(g)
+        mirror, turn = divmod(g, self.rotations)
         quarters, rest = divmod(4 * turn, self.rotations)
         if rest:
             raise ValueError(
@@ -145,11 +152,24 @@ class Group:
           over: the regular representation by default.
 
         Raises:
-          ValueError: if g does not move pixels onto pixels.
+          ValueError: as in `act`, or if the field's group axis is not over `over`.
         """
-        order = (over or self.regular).table[self.inverses[g]]
+        _check_rank(field, 4, "a field [..., H, W, A, C]")
+        order = (over or self.regular).table[self.inverses[self._element(g)]]
         _check_axis(field, len(order), over or self.regular)
         return jnp.take(self.act_on_grid(g, field, (-4, -3)), order, axis=-2)
+
+    def _element(self, g: int) -> int:
+        try:
+            element = operator.index(g)
+        except TypeError:
+            raise ValueError(
+                f"g={g!r}: expected an element of {self}, an integer from 0 to "
+                f"{self.order - 1}."
+            ) from None
+        if not 0 <= element < self.order:
+            raise ValueError(f"g={g}: {self} has the elements 0 to {self.order - 1}.")
+        return element
 
     def subgroup(self, rotations: int, reflections: bool = False) -> "Subgroup":
         """C_m or D_m in this group, its mirror being this group's.
@@ -187,8 +207,13 @@ class Group:
         """The cosets gK of a subgroup K.
 
         Raises:
-          ValueError: if it is a subgroup of another group.
+          ValueError: if it is a subgroup of another group, or none.
         """
+        if not isinstance(subgroup, Subgroup):
+            raise ValueError(
+                f"{subgroup!r} is no subgroup of {self}: expected one such as "
+                "group.subgroup(2)."
+            )
         if subgroup.parent != self:
             raise ValueError(f"{subgroup} is no subgroup of {self}.")
         return Cosets(subgroup)
@@ -211,10 +236,11 @@ class Subgroup:
     reflections: bool = False
 
     def __post_init__(self):
+        object.__setattr__(self, "parent", as_group(self.parent))
         parent, count = self.parent, self.rotations
-        if count < 1 or parent.rotations % count:
+        if not _is_whole(count) or count < 1 or parent.rotations % count:
             raise ValueError(
-                f"{count} rotations: a subgroup of {parent} has a divisor of "
+                f"{count!r} rotations: a subgroup of {parent} has a divisor of "
                 f"{parent.rotations} of them."
             )
         if self.reflections and not parent.reflections:
@@ -256,7 +282,8 @@ class Subgroup:
         """
         _check_axis(field, self.parent.order, self.parent)
         moved = jnp.take(field, self.translates.reshape(-1), axis=-2)
-        return moved.reshape(*field.shape[:-2], len(self.elements), -1)
+        channels = self.translates.shape[1] * field.shape[-1]
+        return moved.reshape(*field.shape[:-2], len(self.elements), channels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,7 +330,17 @@ class Cosets:
         return coset_of[self.group.table[:, self.members[:, 0]]]
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _check_rank(array: Array, least: int, expected: str) -> None:
+    if jnp.ndim(array) < least:
+        raise ValueError(f"an array {jnp.shape(array)}: expected {expected}.")
+
+
 def _check_axis(field: Array, length: int, over: object) -> None:
+    _check_rank(field, 2, "a field [..., A, C]")
     if jnp.shape(field)[-2] != length:
         raise ValueError(
             f"a field {jnp.shape(field)} is none over {over}: its last axis but one "
@@ -334,6 +371,24 @@ def named(name: str) -> Group:
             "or D4."
         )
     return Group(int(found[2]), found[1] == "D")
+
+
+def as_group(group: Group | str) -> Group:
+    """The group itself, or that of its name, such as "C8", "D4" or "d4".
+
+    Every layer and metric that takes a group passes it through this function.
+
+    Raises:
+      ValueError: for anything else.
+    """
+    if isinstance(group, Group):
+        return group
+    if isinstance(group, str):
+        return named(group.upper())
+    raise ValueError(
+        f"group={group!r}: expected a group such as symjax.groups.C4, or its name, "
+        "such as 'C4'."
+    )
 
 
 C1, C2, C4, C8, D4 = C(1), C(2), C(4), C(8), D(4)

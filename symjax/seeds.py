@@ -113,8 +113,11 @@ def stream(key: Array, purpose: Stream, index: int | Array = 0) -> Array:
 
     It depends on nothing that was drawn before, so that a resumed run draws what an
     uninterrupted one does.
+
+    Raises:
+      ValueError: if `key` is no random key, see `as_key`.
     """
-    return jax.random.fold_in(jax.random.fold_in(key, purpose), index)
+    return jax.random.fold_in(jax.random.fold_in(as_key(key), purpose), index)
 
 
 def keys_of_images(key: Array, count: int) -> Array:
@@ -126,8 +129,9 @@ def keys_of_images(key: Array, count: int) -> Array:
       count: B.
 
     Raises:
-      ValueError: for another number of keys.
+      ValueError: for another number of keys, or what is no key, see `as_key`.
     """
+    key = as_key(key)
     if key.ndim == 0:
         return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
     if key.shape != (count,):

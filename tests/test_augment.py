@@ -162,3 +162,21 @@ def test_turns_of_several_seeds_equal_those_one_by_one():
 def test_only_square_images_are_turned(shape):
     with pytest.raises(ValueError, match=r"quarter_turns.*expected \[B, H, W, C\]"):
         data.quarter_turns(KEY, np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("augment", [data.flip_and_crop, data.quarter_turns])
+def test_legacy_keys_draw_the_same_and_what_is_no_key_is_refused(augment):
+    images = np.random.default_rng(0).integers(0, 255, (8, 6, 6, 3)).astype(np.uint8)
+    legacy = augment(jax.random.PRNGKey(3), images)
+    np.testing.assert_array_equal(legacy, augment(jax.random.key(3), images))
+    assert augment(jax.random.PRNGKey(3), images[:0]).shape == (0, 6, 6, 3)
+    for wrong in (0, None, np.zeros(2)):
+        with pytest.raises(ValueError, match="key=.*expected a random key"):
+            augment(wrong, images)
+
+
+def test_values_between_0_and_1_need_a_floating_type():
+    with pytest.raises(TypeError, match="dtype=int32: expected a floating type"):
+        data.to_unit(np.zeros((1, 2, 2, 3), np.uint8), "int32")
+    with pytest.raises(ValueError, match="padding=1.5, expected 0 or more"):
+        data.flip_and_crop(KEY, np.zeros((1, 2, 2, 3), np.uint8), 1.5)

@@ -181,6 +181,12 @@ def test_streaks_go_where_the_angle_says(angle, row, column):
     assert np.count_nonzero(found) == 4  # the fifth weighs less than a grey level
 
 
+def test_legacy_keys_draw_the_same():
+    legacy = corruptions.corrupt(IMAGES[:2], "fog", 1, jax.random.PRNGKey(3))
+    found = corruptions.corrupt(IMAGES[:2], "fog", 1, jax.random.key(3))
+    np.testing.assert_array_equal(legacy, found)
+
+
 def test_frost_says_how_to_get_its_photographs(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     weather._photographs.cache_clear()
@@ -197,6 +203,11 @@ def test_frost_says_how_to_get_its_photographs(monkeypatch):
         ({"name": "rain"}, ValueError, "'rain': expected one of gaussian_noise"),
         ({"severity": 0}, ValueError, "severity=0: expected 1"),
         ({"severity": 6}, ValueError, "severity=6: expected 1"),
+        ({"severity": 2.0}, ValueError, "severity=2.0: expected 1"),
+        ({"severity": True}, ValueError, "severity=True: expected 1"),
+        ({"name": "fogg"}, ValueError, "Did you mean 'fog'"),
+        ({"images": IMAGES[:, :0]}, ValueError, "at least one pixel"),
+        ({"key": 0}, ValueError, "key=0: expected a random key"),
         ({"images": IMAGES / 255}, TypeError, r"float64, expected uint8.*np\.round"),
         ({"images": IMAGES[0]}, ValueError, r"\[32, 32, 3\], expected \[B, H, W, 3\]"),
         ({"images": IMAGES[..., :1]}, ValueError, r"np\.repeat"),

@@ -121,8 +121,16 @@ class TestDigits:
         assert small.sha256 != large.sha256
 
     def test_size_must_be_positive(self):
-        with pytest.raises(ValueError, match="size=0"):
-            data.load("digits", size=0)
+        for size in (0, 2.5, "8", None):
+            with pytest.raises(ValueError, match=f"size={size!r}: expected a positive"):
+                data.load("digits", size=size)
+
+    def test_numbers_of_images_are_integers(self):
+        for name in ("train_images", "validation_images"):
+            with pytest.raises(ValueError, match=f"{name}=1.5: expected an integer"):
+                data.load("digits", size=1, **{name: 1.5})
+        with pytest.raises(ValueError, match="No data set is named 3"):
+            data.load(3)
 
 
 @pytest.mark.parametrize("name, near", [("cifar-10", "cifar10"), ("digit", "digits")])

@@ -257,6 +257,44 @@ def test_rule_agrees_with_measured_errors_in_bfloat16(layer):
         assert within if exact else error > 0.1, (case, error)
 
 
+def test_audit_of_other_sizes(monkeypatch, capsys):
+    small = {
+        "KERNELS": (3,),
+        "STRIDES": (1,),
+        "PADDINGS": ("SAME",),
+        "DTYPES": ("float32",),
+    }
+    for name, value in small.items():
+        monkeypatch.setattr(audit, name, value)
+    monkeypatch.setenv("COLUMNS", "160")
+    audit.main(["--sizes", "4"])
+    assert re.search(
+        r"float32 │ +max_pool │ +1 │ +0.0e\+00 │ +0 │ +- │", capsys.readouterr().out
+    )
+    assert [case.size for case in audit.grid(sizes=[4])] == [4] * 4
+    assert all(case.fits for case in audit.grid(sizes=[1, 2]))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--sizes", "--sizes x", "--sizes 0", "--sizes 7,-1", "--workdir w", "--nope", "7"],
+)
+def test_audit_refuses_in_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        audit.main(arguments.split())
+    printed = capsys.readouterr()
+    assert ended.value.code == 2 and not printed.out
+    assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
+
+
+def test_audit_explains_itself(capsys):
+    with pytest.raises(SystemExit) as ended:
+        audit.main(["--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert "--sizes" in printed and "--config" in printed
+
+
 def test_audit_prints_its_table(monkeypatch, capsys):
     small = {
         "KERNELS": (3,),

@@ -311,3 +311,38 @@ def test_numpy_integers_make_groups_and_truth_values_do_not():
     assert groups.C(np.int64(4)) == groups.C4 and str(groups.C(np.int64(4))) == "C4"
     with pytest.raises(ValueError, match="a group of True rotations"):
         groups.C(True)
+
+
+@pytest.mark.parametrize("wrong", [1.5, "1", None, 4, -1])
+def test_what_is_no_element_is_a_sentence(wrong):
+    image, field = jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 4, 1))
+    for act in (
+        lambda: C4.act(wrong, image),
+        lambda: C4.act_on_field(wrong, field),
+        lambda: C4.name(wrong),
+    ):
+        with pytest.raises(ValueError, match="g=.*C4"):
+            act()
+
+
+def test_what_cannot_be_moved_is_a_sentence():
+    with pytest.raises(ValueError, match=r"\(2, 2\): expected images"):
+        C4.act(1, jnp.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"\(2, 2, 1\): expected a field"):
+        C4.act_on_field(1, jnp.zeros((2, 2, 1)))
+    with pytest.raises(ValueError, match=r"\(8,\): expected a field"):
+        C8.subgroup(4).restrict(jnp.zeros(8))
+    for wrong in (2.0, "2", None, True):
+        with pytest.raises(ValueError, match="rotations: a subgroup of C4"):
+            C4.subgroup(wrong)
+    for wrong in ("C2", C2, None):
+        with pytest.raises(ValueError, match="no subgroup of C4: expected"):
+            C4.quotient(wrong)
+    with pytest.raises(ValueError, match="reflections='x': expected a bool"):
+        groups.Group(4, "x")
+
+
+def test_no_images_are_moved_to_none():
+    assert C4.act(1, jnp.zeros((0, 2, 3, 1))).shape == (0, 3, 2, 1)
+    assert C4.act_on_field(1, jnp.zeros((0, 2, 3, 4, 1))).shape == (0, 3, 2, 4, 1)
+    assert C8.subgroup(4).restrict(jnp.zeros((0, 8, 3))).shape == (0, 4, 6)

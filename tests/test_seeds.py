@@ -8,11 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symjax.seeds import Stream, as_key, keys, of_seed, over_seeds, stream
+from symjax.seeds import (
+    Stream,
+    as_key,
+    keys,
+    keys_of_images,
+    of_seed,
+    over_seeds,
+    stream,
+)
 
 
 def bits(key):
-    return tuple(jax.random.key_data(key).tolist())
+    return tuple(jax.random.key_data(key).ravel().tolist())
 
 
 def one_seed(state, key, shared):
@@ -63,6 +71,18 @@ def test_legacy_keys_are_wrapped():
     typed = jax.random.key(3)
     assert as_key(typed) is typed
     assert jax.jit(as_key)(jax.random.PRNGKey(3)) == typed
+
+
+def test_streams_and_images_take_legacy_keys():
+    old, new = jax.random.PRNGKey(3), jax.random.key(3)
+    assert bits(stream(old, Stream.INIT, 1)) == bits(stream(new, Stream.INIT, 1))
+    assert bits(keys_of_images(old, 2)) == bits(keys_of_images(new, 2))
+    several = jax.random.split(old, 3)
+    assert bits(keys_of_images(several, 3)) == bits(jax.random.split(new, 3))
+    for wrong in (0, None):
+        for take in (lambda x: stream(x, Stream.INIT), lambda x: keys_of_images(x, 2)):
+            with pytest.raises(ValueError, match="expected a random key"):
+                take(wrong)
 
 
 @pytest.mark.parametrize("wrong", [0, None, np.zeros(3, np.uint32), np.zeros(2)])

@@ -9,11 +9,12 @@ References:
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from symjax.groups import C4
-from symjax.seeds import keys_of_images
+from symjax.seeds import as_key, keys_of_images
 
 
 def to_unit(images: ArrayLike, dtype: DTypeLike = jnp.float32) -> Array:
@@ -27,12 +28,18 @@ def to_unit(images: ArrayLike, dtype: DTypeLike = jnp.float32) -> Array:
       The images in [0, 1], of type `dtype`.
 
     Raises:
-      TypeError: if the images are not uint8, for they may be in [0, 1] already.
+      TypeError: if the images are not uint8, for they may be in [0, 1] already, or
+        `dtype` is no floating type.
     """
     images = jnp.asarray(images)
     if images.dtype != jnp.uint8:
         raise TypeError(
             f"to_unit: images are {images.dtype}, expected uint8 in 0..255."
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"to_unit: dtype={dtype}: expected a floating type, in which [0, 1] has "
+            "values between 0 and 1."
         )
     return (images.astype(jnp.float32) / 255).astype(dtype)
 
@@ -52,16 +59,17 @@ def flip_and_crop(key: Array, images: ArrayLike, padding: int = 4) -> Array:
       `[B, H, W, C]` of the same dtype.
 
     Raises:
-      ValueError: for another rank or a negative padding.
+      ValueError: for another rank, a padding that is no integer of 0 or more, or what
+        is no key.
     """
     images = jnp.asarray(images)
     if images.ndim != 4:
         raise ValueError(
             f"flip_and_crop: images are {list(images.shape)}, expected [B, H, W, C]."
         )
-    if padding < 0:
+    if not isinstance(padding, int | np.integer) or padding < 0:
         raise ValueError(
-            f"flip_and_crop: padding={padding}, expected 0 or more pixels."
+            f"flip_and_crop: padding={padding!r}, expected 0 or more whole pixels."
         )
 
     def one(key: Array, image: Array) -> Array:
@@ -71,7 +79,7 @@ def flip_and_crop(key: Array, images: ArrayLike, padding: int = 4) -> Array:
         row, column = jax.random.randint(crop_key, (2,), 0, 2 * padding + 1)
         return jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
 
-    return jax.vmap(one)(jax.random.split(key, len(images)), images)
+    return jax.vmap(one)(jax.random.split(as_key(key), len(images)), images)
 
 
 def quarter_turns(key: Array, images: ArrayLike) -> Array:

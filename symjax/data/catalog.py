@@ -55,7 +55,7 @@ def load(
         data = Path(data_dir).expanduser()
         whole = cifar.load(name, data, folder.expanduser(), progress)
     else:
-        close = difflib.get_close_matches(name, NAMES, n=1)
+        close = difflib.get_close_matches(str(name), NAMES, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
             f"No data set is named {name!r}.{hint} Known are {', '.join(NAMES)}."

@@ -141,6 +141,12 @@ def cut(dataset: Dataset, train_images: int = 0, validation_images: int = 0) -> 
       ValueError: for a negative number, or for more images than there are.
     """
     total = len(dataset.train.labels)
+    for name, number in (
+        ("train_images", train_images),
+        ("validation_images", validation_images),
+    ):
+        if not isinstance(number, int | np.integer):
+            raise ValueError(f"{name}={number!r}: expected an integer.")
     if not 0 <= validation_images < total:
         raise ValueError(
             f"validation_images={validation_images}: expected 0 to {total - 1}, as "

@@ -30,10 +30,12 @@ def load(size: int = 16) -> Dataset:
       The data set; every class has the same share of both splits, to one image.
 
     Raises:
-      ValueError: if `size` is not positive.
+      ValueError: if `size` is not a positive integer.
     """
-    if size < 1:
-        raise ValueError(f"size={size}: expected a positive number of pixels.")
+    if not isinstance(size, int | np.integer) or size < 1:
+        raise ValueError(
+            f"size={size!r}: expected a positive number of pixels, an integer."
+        )
     pixels, labels = _bundled()
     images = np.stack([_resize(image, size) for image in pixels])[..., None]
     whole = Split(images, labels)

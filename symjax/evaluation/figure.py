@@ -18,10 +18,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from symjax.data.augment import to_unit
+from symjax.evaluation import orbit
 from symjax.evaluation.attack import Attack
 from symjax.evaluation.measurement import UNCORRUPTED, first_images, origin
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
+from symjax.groups import Group
 from symjax.metrics.bootstrap import estimate
 from symjax.seeds import Stream, of_seed, stream
 
@@ -54,6 +56,12 @@ class Subject:
     run: Run
     index: int
 
+    @property
+    def orbit(self) -> Group:
+        """The group over whose orbits the net is measured, see `evaluation.orbit`."""
+        net = self.run.experiment
+        return orbit.of(net.config.model.name, net.model.group)[0]
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -77,10 +85,13 @@ class Figure:
     Attributes:
       says: its part of the row's identity: "metric", and every setting.
       find: measures it.
+      over_orbit: whether it is measured over the orbits of a group, which its rows then
+        name, see `evaluation.orbit`.
     """
 
     says: Mapping[str, Any]
     find: Callable[[Subject], Found]
+    over_orbit: bool = False
 
 
 def interval(values: np.ndarray) -> dict[str, float | None]:
@@ -171,6 +182,7 @@ def identity_of(
         "eps": 0.0,
         "protocol": "sound",
         **UNCORRUPTED,
+        **(orbit.identity(run) if figure.over_orbit else {}),
         **figure.says,
     }
 
@@ -182,6 +194,10 @@ def _write(
     found = figure.find(subject)
     seconds = round(time.perf_counter() - began, 3)
     facts = {**found.facts, "diverged": False, "seconds": seconds, **origin(run)}
-    facts["settings"] = sorted(figure.says)
+    named = {}
+    if figure.over_orbit:
+        facts |= orbit.facts(run.identity())
+        named = orbit.identity(run.identity())
+    facts["settings"] = sorted([*figure.says, *named])
     store.add(identity, found.value, found.outcomes, facts)
     store.finish([identity])

@@ -28,7 +28,7 @@ def figures(samples: int = SAMPLES) -> list[Figure]:
     """
     drawn = {"samples": samples}
     ball = {"norm": "l2", "radius": NEARBY * RADII["l2"], **drawn}
-    statements: list[tuple[dict, Statement]] = [
+    over_orbit: list[tuple[dict, Statement]] = [
         *(
             (
                 {
@@ -47,12 +47,17 @@ def figures(samples: int = SAMPLES) -> list[Figure]:
             for length in LENGTHS
         ),
         ({"metric": "theorem 2, orbit", **drawn}, _orbit(samples)),
+    ]
+    others: list[tuple[dict, Statement]] = [
         ({"metric": "tangent slope"}, _slope),
         ({"metric": "section 4.4, variance", **ball}, _variance(samples)),
         ({"metric": "section 4.5, scales averaged", **ball}, _over_scales(samples)),
         ({"metric": "section 4.5, frequency"}, _frequency),
     ]
-    return [figure(says, statement, noisy=True) for says, statement in statements]
+    return [
+        *(figure(*each, noisy=True, over_orbit=True) for each in over_orbit),
+        *(figure(*each, noisy=True) for each in others),
+    ]
 
 
 def _appendix(norm, samples: int) -> Statement:
@@ -60,7 +65,7 @@ def _appendix(norm, samples: int) -> Statement:
 
     def statement(subject, images, labels, keys) -> Values:
         found = lipschitz.ball_suprema(
-            subject.logits_fn, images, labels, keys, threat, samples
+            subject.logits_fn, images, labels, keys, threat, samples, subject.orbit
         )
         return {
             "ratio": found.ratio[0].mean(axis=-1),
@@ -73,7 +78,7 @@ def _appendix(norm, samples: int) -> Statement:
 def _lemma_5(length: float, samples: int) -> Statement:
     def statement(subject, images, labels, keys) -> Values:
         call = subject.logits_fn, images, labels
-        left = smoothness.orbit_average(*call)
+        left = smoothness.orbit_average(*call, group=subject.orbit)
         off = curvature.tangent_changes(*call, keys, length, samples, "logit")
         across = np.sqrt(np.square(off.across).mean(axis=1))
         return {
@@ -92,7 +97,7 @@ def _theorem_2(length: float, samples: int) -> Statement:
         alike = curvature.tangent_changes(subject.logits_fn, *options, noise="alike")
         white = curvature.tangent_changes(subject.logits_fn, *options)
         mean = curvature.tangent_changes(
-            averaged(subject.logits_fn), *options, noise="alike"
+            averaged(subject.logits_fn, subject.orbit), *options, noise="alike"
         )
         return {
             "ratio_alike": alike.ratio,
@@ -108,11 +113,11 @@ def _theorem_2(length: float, samples: int) -> Statement:
 def _orbit(samples: int) -> Statement:
     def statement(subject, images, labels, keys) -> Values:
         found = curvature.orbit_changes(
-            subject.logits_fn, images, labels, keys, samples
+            subject.logits_fn, images, labels, keys, samples, group=subject.orbit
         )
         return {
             "ratio": found.ratio.mean(axis=0),
-            "turned_back": (found.turned_back / found.gradient).mean(axis=0),
+            "turned_back": (found.turned_back / found.gradient[None]).mean(axis=0),
         }
 
     return statement

@@ -22,7 +22,12 @@ Values = Mapping[str, Any]
 Statement = Callable[[Subject, Any, Any, Any], Values]  # images, labels, keys
 
 
-def figure(says: Mapping[str, Any], statement: Statement, noisy: bool) -> Figure:
+def figure(
+    says: Mapping[str, Any],
+    statement: Statement,
+    noisy: bool,
+    over_orbit: bool = False,
+) -> Figure:
     """A figure of a statement, measured on `CHUNK` images at a time.
 
     The value is the mean of the first of the statement's values, over the images where
@@ -36,6 +41,7 @@ def figure(says: Mapping[str, Any], statement: Statement, noisy: bool) -> Figure
         in [0, 1) (Theis et al. 2016). Equal pixels, as of a saturated sky, make ties in
         pools. There a net has no gradient, and which one comes out depends on where the
         image is turned to.
+      over_orbit: whether the statement is on the orbits of the net's group.
     """
 
     def find(subject: Subject) -> Found:
@@ -56,7 +62,8 @@ def figure(says: Mapping[str, Any], statement: Statement, noisy: bool) -> Figure
             facts["exact"] = float(np.mean(values < EXACT))
         return Found(facts.pop("mean"), whole, facts)
 
-    return Figure({**says, "images": "dequantised" if noisy else "clean"}, find)
+    images = "dequantised" if noisy else "clean"
+    return Figure({**says, "images": images}, find, over_orbit)
 
 
 @compilation.quick

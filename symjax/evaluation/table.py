@@ -99,6 +99,8 @@ def figure_name(row: Row) -> str:
     """A row's metric, and those of its settings that tell it from others."""
     keys = ("norm", "length", "method", "sigma")
     settings = [str(row[key]) for key in keys if row.get(key) is not None]
+    if row.get("orbit", "C4") != "C4":
+        settings.append(f"under {row['orbit']}")
     return ", ".join([row["metric"], *settings])
 
 

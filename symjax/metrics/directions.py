@@ -4,6 +4,7 @@ draw = orthogonal(tangent(images)[None])
 delta = draw(keys, tangent(images), "alike")               # [B, H, W, C], length 1
 """
 
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from symjax.metrics.jacobian import lengths
+from symjax.seeds import as_key
 
 Noise = Literal["white", "alike"]
 NOISES = ("white", "alike")
@@ -33,7 +35,8 @@ def orthogonal(directions: Array) -> Callable[[Array, Array, Noise], Array]:
     basis = jnp.linalg.qr(flat)[0]  # [B, H W C, T]
 
     def draw(keys: Array, like: Array, noise: Noise) -> Array:
-        values = jax.vmap(lambda key: jax.random.normal(key, like.shape[1:]))(keys)
+        one = functools.partial(jax.random.normal, shape=like.shape[1:])
+        values = jax.vmap(one)(as_key(keys, "keys"))
         if noise == "alike":
             values = _with_spectrum(like, values)
         elif noise != "white":

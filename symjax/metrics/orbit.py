@@ -18,12 +18,12 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from symjax.attacks.result import LogitsFn
-from symjax.groups import C4, Group
+from symjax.groups import C4, Group, as_group
 from symjax.metrics.program import check_turns
 from symjax.nets import as_partial
 
 
-def orbit(images: Array, group: Group = C4) -> Array:
+def orbit(images: Array, group: Group | str = C4) -> Array:
     """The orbit `[x]_G = {g x}` of each image (Definition 7).
 
     Args:
@@ -34,16 +34,18 @@ def orbit(images: Array, group: Group = C4) -> Array:
     Returns:
       `[G, ..., H, W, C]`; entry 0 is what was given.
     """
+    group = as_group(group)
     return jnp.stack([group.act(g, images) for g in range(group.order)])
 
 
-def turn_back(images: Array, group: Group = C4) -> Array:
+def turn_back(images: Array, group: Group | str = C4) -> Array:
     """Entry g of `[G, ..., H, W, C]`, turned by the inverse of g."""
+    group = as_group(group)
     back = group.inverses
     return jnp.stack([group.act(int(back[g]), images[g]) for g in range(group.order)])
 
 
-def turned(logits_fn: LogitsFn, g: int, group: Group = C4) -> Partial:
+def turned(logits_fn: LogitsFn, g: int, group: Group | str = C4) -> Partial:
     """The net looking at turned images, `x -> f(g x)`.
 
     Its gradient is that of f at g x, turned back: `g^-1 grad f(g x)`. So any measure of
@@ -61,6 +63,7 @@ def turned(logits_fn: LogitsFn, g: int, group: Group = C4) -> Partial:
     Raises:
       ValueError: if the group has no such element.
     """
+    group = as_group(group)
     if not 0 <= g < group.order:
         raise ValueError(
             f"g={g}: expected 0 to {group.order - 1}, an element of {group}."
@@ -68,7 +71,7 @@ def turned(logits_fn: LogitsFn, g: int, group: Group = C4) -> Partial:
     return Partial(_Turned(group), as_partial(logits_fn), jnp.int32(g))
 
 
-def averaged(logits_fn: LogitsFn, group: Group = C4) -> Partial:
+def averaged(logits_fn: LogitsFn, group: Group | str = C4) -> Partial:
     """The net averaged over the orbit, `x -> mean_g f(g x)`; invariant, whatever f is.
 
     Its gradient is the average of Definition 13, each term turned back. Theorem 2
@@ -81,7 +84,7 @@ def averaged(logits_fn: LogitsFn, group: Group = C4) -> Partial:
     Returns:
       A callable like `logits_fn`.
     """
-    return Partial(_Averaged(group), as_partial(logits_fn))
+    return Partial(_Averaged(as_group(group)), as_partial(logits_fn))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,8 @@ from jax import Array
 from jax.scipy.ndimage import map_coordinates
 from jax.typing import ArrayLike
 
+from symjax.seeds import as_key
+
 ON_GRID = 1e-4  # pixels; coordinates of images up to a hundred pixels wide err by less
 
 
@@ -67,7 +69,8 @@ class Removal:
     def __call__(self, image, key, draw, level):
         shape = (*image.shape[:2], 1) if self.whole_pixels else image.shape
         count = image.size * shape[-1] // image.shape[-1]
-        order = jnp.argsort(jax.random.uniform(jax.random.fold_in(key, draw), (count,)))
+        key = jax.random.fold_in(as_key(key), draw)
+        order = jnp.argsort(jax.random.uniform(key, (count,)))
         removed = jnp.arange(count) < jnp.round(level * count)
         gone = jnp.zeros(count, bool).at[order].set(removed)
         return jnp.where(gone.reshape(shape), 0.0, image)
@@ -81,7 +84,8 @@ class Noise:
     mildest: ClassVar[float] = 0.0
 
     def __call__(self, image, key, draw, level):
-        pattern = jax.random.normal(jax.random.fold_in(key, draw), image.shape)
+        key = jax.random.fold_in(as_key(key), draw)
+        pattern = jax.random.normal(key, image.shape)
         return jnp.clip(image + level * pattern, 0.0, 1.0)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 
 from symjax.attacks.threat import ThreatModel
+from symjax.seeds import as_key
 from symjax.seeds import keys_of_images as keys_of_images
 
 
@@ -73,5 +74,6 @@ def draw(threat: ThreatModel, images: Array, keys: Array, numbers: Array) -> Arr
     def one(number, image, key):
         return threat.start(jax.random.fold_in(key, number), image[None])[0]
 
+    keys = as_key(keys, "keys")
     of_images = jax.vmap(one, (None, 0, 0))
     return jax.vmap(of_images, (0, None, None))(numbers, images, keys)

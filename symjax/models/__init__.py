@@ -8,7 +8,7 @@ logits = models.logits_fn(model, variables)(images)      # [B, H, W, C] to [B, K
 import dataclasses
 import difflib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,7 +29,7 @@ from symjax.models.reference import (
     ReferenceParallelScales,
     ReferenceWeighted,
 )
-from symjax.nn import kernels
+from symjax.nn import kernels, settings
 from symjax.nn.convolution import LOWERINGS, Lowering, default_lowering
 from symjax.nn.kernels import BASES, default_basis
 
@@ -104,7 +104,7 @@ def build(
     classes: int,
     trunk: str = "matched",
     width: float = 1.0,
-    group: str = "",
+    group: groups.Group | str = "",
     basis: str = "",
     readout: str = "",
     order: tuple[str, ...] = (),
@@ -123,9 +123,9 @@ def build(
         first layer alone. "reference": each net as published; its 4-layer nets are not
         published and take the matched trunk.
       width: factor on every number of channels.
-      group: of the rotation layers, as in "C8" or "D4"; empty takes C4, or on the
-        reference trunk that of the published net, which is C8 for `parallel_rs` and
-        `equivariant`.
+      group: of the rotation layers, as in groups.C8, "C8" or "D4"; empty takes C4, or
+        on the reference trunk that of the published net, which is C8 for `parallel_rs`
+        and `equivariant`.
       basis: of their kernels, one of `symjax.nn.kernels.BASES`; empty takes the group's
         default, or on the reference trunk the published one, "steerable".
       readout: of `equivariant` alone: "invariant" or "flatten"; empty takes that of the
@@ -148,15 +148,21 @@ def build(
     _expect("depth", depth, DEPTHS)
     published = trunk == "reference"
     group = group or (PUBLISHED_GROUP.get(name, "C4") if published else "C4")
-    chosen = groups.named(group)
+    chosen = groups.as_group(group)
     basis = basis or (PUBLISHED_BASIS if published else default_basis(chosen))
     _expect("basis", basis, BASES)
     kernels.check(basis, chosen, (3, 3))
     _expect("dtype", dtype, ("float32", "bfloat16"))
     lowering = lowering or default_lowering()
     _expect("lowering", lowering, LOWERINGS)
-    if width <= 0:
-        raise ValueError(f"width={width}: expected a factor above 0.")
+    settings.whole("build", "classes", classes)
+    settings.factor("build", "width", width)
+    for values in (mean, std):
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise ValueError(
+                f"mean={mean!r}, std={std!r}: expected one value, or one a channel, in "
+                "a tuple such as (0.5,)."
+            )
     make, layout = TRUNKS[trunk][name]
     options: dict[str, Any] = {}
     if name == "equivariant":
@@ -165,6 +171,7 @@ def build(
     elif readout:
         raise ValueError(f"readout={readout!r} is for the equivariant net, not {name}.")
     if order:
+        order = (order,) if isinstance(order, str) else tuple(order)
         if (name, trunk) != ("cascaded", "matched"):
             raise ValueError(
                 f"order={order} is for the matched cascaded net, not {trunk} {name}."
@@ -173,7 +180,7 @@ def build(
             raise ValueError(f"order={tuple(order)}: a layer stands in it twice.")
         for layer in order:
             _expect("layer", layer, BRANCHES)
-        options["order"] = tuple(order)
+        options["order"] = order
     return make(
         trunk=layout[depth],
         classes=classes,

@@ -1,5 +1,6 @@
 """The fully equivariant net: every convolution on the group (paper, Appendix D)."""
 
+import math
 from typing import Literal
 
 import jax.numpy as jnp
@@ -40,9 +41,11 @@ class Equivariant(Net):
 
     def _read_out(self, field: Array) -> Array:
         if self.readout == "invariant":
-            return nn.largest(field.reshape(len(field), -1, field.shape[-1]), axis=1)
+            places = math.prod(field.shape[1:4])
+            values = field.reshape(len(field), places, field.shape[4])
+            return nn.largest(values, axis=1)
         if self.readout == "flatten":
             wide = jnp.promote_types(field.dtype, jnp.float32)
             pooled = jnp.mean(field.astype(wide), axis=(1, 2))
-            return pooled.reshape(len(pooled), -1)
+            return pooled.reshape(len(pooled), math.prod(pooled.shape[1:]))
         raise ValueError(f"readout={self.readout!r}: expected one of {READOUTS}.")

@@ -14,7 +14,8 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from symjax import nn
-from symjax.groups import C4, Group
+from symjax.groups import C4, Group, as_group
+from symjax.nn import settings
 from symjax.nn.convolution import Lowering
 from symjax.nn.kernels import Basis
 
@@ -111,7 +112,7 @@ class Net(linen.Module):
       classes: number of classes, K.
       width: factor on every number of channels.
       mean, std: per-channel normalisation of [0, 1] images.
-      group: of the rotation layers.
+      group: of the rotation layers, or its name.
       basis: of their kernels.
       dtype: of the computation; parameters, statistics and logits are float32.
       lowering: of every convolution.
@@ -127,6 +128,15 @@ class Net(linen.Module):
     dtype: Any = jnp.float32
     lowering: Lowering = "patches"
 
+    def __post_init__(self):
+        name = type(self).__name__
+        self.group = as_group(self.group)
+        settings.whole(name, "classes", self.classes)
+        settings.factor(name, "width", self.width)
+        for std in self.std:
+            settings.factor(name, "a value of std", std)
+        super().__post_init__()
+
     @linen.compact
     def __call__(self, images: Array, train: bool = False) -> Array:
         """Images `[B, H, W, C]` in [0, 1] to logits `[B, K]`, float32.
@@ -140,7 +150,8 @@ class Net(linen.Module):
                 x = halve(x)
             else:
                 x = self.block(f"block_{index}", int(item))(x, train)
-        return self.dense(nn.largest(x.reshape(len(x), -1, x.shape[-1]), axis=1))
+        pixels = x.reshape(len(x), x.shape[1] * x.shape[2], x.shape[3])
+        return self.dense(nn.largest(pixels, axis=1))
 
     def first_layer(self, x: Array, train: bool) -> Array:
         """Normalised images `[B, H, W, C]` to the trunk's input, `[B, H, W, C']`."""

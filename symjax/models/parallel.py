@@ -28,7 +28,7 @@ def branch_layer(net: Net, branch: str):
 
 def as_channels(x: Array) -> Array:
     """A field `[B, H, W, G, C]` as `[B, H, W, G * C]`; images stay as they are."""
-    return x.reshape(*x.shape[:3], -1)
+    return nn.concatenate([x])
 
 
 class Parallel(Net):

@@ -1,18 +1,12 @@
 """Symmetry-aware Flax layers, usable without the rest of symjax."""
 
 from symjax.nn.batch_norm import BatchNorm
+from symjax.nn.blurring import antialiased_max_pool, blur_pool
 from symjax.nn.convolution import Conv, convolve
 from symjax.nn.exactness import ExactnessError
 from symjax.nn.fusion import WeightedSum, concatenate
 from symjax.nn.norm import InstanceNorm, LayerNorm
-from symjax.nn.pooling import (
-    GroupPool,
-    antialiased_max_pool,
-    avg_pool,
-    blur_pool,
-    largest,
-    max_pool,
-)
+from symjax.nn.pooling import GroupPool, avg_pool, largest, max_pool
 from symjax.nn.rotation import GroupConv, LiftingConv
 from symjax.nn.scale import ScaleConv, at_scales, resize
 

@@ -1,19 +1,23 @@
 """Measures how far each layer is from exact equivariance, over a grid of settings.
 
     python -m symjax.nn.audit
+    python -m symjax.nn.audit --sizes 15,16                     # sides of the images
     python -m symjax.nn.audit --config configs/equivariant.py   # of a whole net
 
-The second is `symjax.evaluation.equivariance`, which trains that net.
+The last is `symjax.evaluation.equivariance`, which trains that net.
 
 The error of a layer f is `max |f(g x) - g f(x)| / max |f(x)|` over all group elements:
 a few roundings where the layer is exact, of the order of 1 where it is not.
 """
 
+import argparse
 import dataclasses
 import functools
 import itertools
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +29,7 @@ from rich.table import Table
 
 from symjax import nn
 from symjax.groups import C4, Group
-from symjax.nn import exactness
+from symjax.nn import exactness, settings
 from symjax.nn.exactness import is_exact, pair, resolve_padding
 
 SIZES = (7, 8)
@@ -66,19 +70,27 @@ class Case:
         return sizes, kernel, strides, padding
 
     @property
+    def fits(self) -> bool:
+        """Whether there is such a layer: its windows fit, and none is all padding."""
+        sizes, kernel, _, padding = self.geometry
+        axes = zip(sizes, kernel, padding, strict=True)
+        fit = all(size + sum(pads) >= k for size, k, pads in axes)
+        return fit and ("pool" not in self.layer or max(padding[0]) < self.kernel)
+
+    @property
     def exact(self) -> bool:
         """Whether the rule says that the layer is exact."""
         return is_exact(self.group, *self.geometry)
 
 
-def grid(group: Group = C4) -> Iterator[Case]:
-    """All layers over even and odd sizes, kernels, strides and paddings that fit."""
+def grid(group: Group = C4, sizes: Sequence[int] = SIZES) -> Iterator[Case]:
+    """All layers over sizes (even and odd), kernels, strides and paddings that fit."""
     layers = ("LiftingConv", "GroupConv", "max_pool", "avg_pool")
-    geometries = itertools.product(SIZES, KERNELS, STRIDES, PADDINGS)
+    geometries = itertools.product(sizes, KERNELS, STRIDES, PADDINGS)
     for layer, (size, kernel, stride, padding) in itertools.product(layers, geometries):
-        pools_empty_windows = "pool" in layer and padding == 1 and kernel < 2
-        if not pools_empty_windows:
-            yield Case(layer, group, size, kernel, stride, padding)
+        case = Case(layer, group, size, kernel, stride, padding)
+        if case.fits:
+            yield case
 
 
 def equivariance_errors(
@@ -174,36 +186,87 @@ def summarise(cases: Iterable[Case], dtype: str) -> dict[str, Summary]:
     return summaries
 
 
-def main() -> None:
-    """Prints a row a dtype and layer: the largest error, and the least refused one."""
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [settings.whole("", "", int(part)) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected numbers of pixels of 1 or more, as in 15,16"
+        ) from None
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        "python -m symjax.nn.audit",
+        description="Measures how far each layer, or each layer of a net, is from "
+        "exact equivariance.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--sizes",
+        type=_sizes,
+        help="sides of the square images in pixels, as in 15,16; without it "
+        f"{SIZES[0]},{SIZES[1]} for layers and 15,16,31,32 for a net",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="train the net of this experiment and audit its layers; then there are "
+        "also --config.KEY=VALUE, --workdir FOLDER and --traceback",
+    )
+    options, others = parser.parse_known_args(arguments)
+    if others:
+        parser.error(
+            f"{others[0]}: the audit of layers takes --sizes alone; for that of a net "
+            "add --config configs/NAME.py."
+        )
+    return options
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Prints a row a dtype and layer: the largest error, and the least refused one.
+
+    Args:
+      arguments: of the command line.
+    """
+    sizes = _parsed(arguments).sizes or SIZES
     table = Table(title="Equivariance error over C4, relative to the largest output")
     for column in ("dtype", "layer", "settings", "largest", "refused", "smallest"):
         table.add_column(column, justify="right")
     for dtype in DTYPES:
-        cases = track(list(grid()), f"measuring {dtype}", transient=True)
+        cases = track(list(grid(sizes=sizes)), f"measuring {dtype}", transient=True)
         for layer, summary in summarise(cases, dtype).items():
             table.add_row(
                 dtype,
                 layer,
                 str(summary.exact),
-                f"{summary.largest_error:.1e}",
+                f"{summary.largest_error:.1e}" if summary.exact else "-",
                 str(summary.refused),
-                f"{summary.smallest_refused_error:.1e}",
+                f"{summary.smallest_refused_error:.1e}" if summary.refused else "-",
             )
     console = Console()
     console.print(table)
     limits = ", ".join(f"{TOLERANCES[dtype]:.0e} in {dtype}" for dtype in DTYPES)
     console.print(
         f"settings: those that are exact, {exactness.RULE}; their error stays below "
-        f"{limits}. refused: all others, whose error is never small.",
+        f"{limits}. refused: all others, and the smallest of their errors.",
         highlight=False,
     )
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    given = sys.argv[1:]
+    of_a_net = any(re.match("--?config[.=]|--?config$", each) for each in given)
+    if of_a_net and not {"--help", "-h"} & set(given):
         from symjax import cli  # only this door leads from a layer to a trained net
 
         cli.audit_net()
     else:
-        main()
+        main(given)

@@ -9,6 +9,7 @@ XLA's CPU backend runs at the speed of memory, in both directions of differentia
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,8 @@ from flax import linen
 from jax import Array
 from jax.typing import DTypeLike
 
-from symjax.nn.convolution import Lowering
+from symjax.nn import settings
+from symjax.nn.convolution import LOWERINGS, Lowering
 
 
 class BatchNorm(linen.Module):
@@ -40,15 +42,21 @@ class BatchNorm(linen.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         """`[B, ..., C]` to the same shape.
 
-        `train` uses the statistics of the batch and updates the running averages.
+        `train` uses the statistics of the batch and updates the running averages. B may
+        be 0 otherwise.
+
+        Raises:
+          ValueError: for a setting or an input that cannot be, and in training if there
+            is nothing to take statistics of.
         """
+        x = self._checked(x, train)
         shape = x.shape[-1:]
         averages = (
             self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32),
             self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32),
         )
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        rows = x.reshape(len(x), -1, *shape).astype(wide)
+        rows = x.reshape(len(x), math.prod(x.shape[1:-1]), *shape).astype(wide)
         if train:
             statistics = self._moments(rows)
             if not self.is_initializing():
@@ -64,6 +72,19 @@ class BatchNorm(linen.Module):
         rows = (rows - self._spread(mean, rows)) * self._spread(factor, rows)
         rows = rows + self._spread(bias, rows)
         return rows.astype(self.dtype).reshape(x.shape)
+
+    def _checked(self, x: Array, train: bool) -> Array:
+        settings.number("BatchNorm", "momentum", self.momentum, most=1)
+        settings.number("BatchNorm", "epsilon", self.epsilon)
+        settings.dtype("BatchNorm", "dtype", self.dtype)
+        settings.one_of("BatchNorm", "lowering", self.lowering, LOWERINGS)
+        x = settings.floating("BatchNorm", x)
+        if x.ndim < 2 or 0 in (x.shape if train else x.shape[1:]):
+            raise ValueError(
+                f"BatchNorm: the input is {x.shape}: expected [B, ..., C], with at "
+                "least one image where train=True, and no other axis of length 0."
+            )
+        return x
 
     def _moments(self, rows: Array) -> tuple[Array, Array]:
         """Mean and variance over the batch and the places, `[C]` each."""

@@ -31,7 +31,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-from symjax.nn import winograd
+from symjax.nn import settings, winograd
 from symjax.nn.exactness import Padding, Pair, pair, resolve_padding
 
 Params = Mapping[str, Array]
@@ -87,7 +87,7 @@ def convolve(
     """Cross-correlation, as deep learning's convolution is.
 
     Args:
-      images: `[B, H, W, C_in]`.
+      images: `[B, H, W, C_in]`, floating point; B may be 0.
       kernel: `[kh, kw, C_in, C_out]`, of the same dtype.
       strides, padding: as in `windows`.
       lowering: one of `LOWERINGS`; the same result up to rounding.
@@ -96,9 +96,17 @@ def convolve(
       `[B, H', W', C_out]`.
 
     Raises:
-      ValueError: if the window does not fit, channels disagree, or the lowering is
-        unknown.
+      ValueError: if the window does not fit, channels disagree, the lowering is
+        unknown, or an argument is of another rank or dtype.
     """
+    images = settings.maps("convolve", images, 4)
+    if jnp.ndim(kernel) != 4:
+        raise ValueError(
+            f"convolve: the kernel is {jnp.shape(kernel)}: expected [height, width, "
+            "C_in, C_out]."
+        )
+    strides = settings.two("convolve", "strides", strides)
+    settings.one_of("convolve", "lowering", lowering, LOWERINGS)
     check(images.shape, kernel.shape, padding)
     if lowering == "mixed":
         lowering = _fastest_on_a_cpu(images, kernel)
@@ -109,8 +117,6 @@ def convolve(
         lowering = "conv"
     if lowering == "conv":
         return _lax_conv(images, kernel, strides, padding)
-    if lowering != "patches":
-        raise ValueError(f"lowering={lowering!r}: expected one of {LOWERINGS}.")
     places = windows(images, pair(kernel.shape[:2]), strides, padding)
     return product(jnp.concatenate(places, axis=-1), kernel)
 
@@ -122,7 +128,7 @@ def product(patches: Array, kernel: Array) -> Array:
     """
     matrix = kernel.reshape(-1, kernel.shape[-1])
     rows = patches.reshape(-1, len(matrix)) @ matrix
-    return rows.reshape(*patches.shape[:-1], -1)
+    return rows.reshape(*patches.shape[:-1], kernel.shape[-1])
 
 
 def _fastest_on_a_cpu(images: Array, kernel: Array) -> Lowering:
@@ -203,6 +209,10 @@ class Conv(nn.Module):
       dtype: of the computation; None takes that of inputs and parameters.
       param_dtype: of the parameters.
       lowering: one of `LOWERINGS`, see the top of this module.
+
+    Raises:
+      ValueError: when it is made, for a setting that cannot be; when it is called, for
+        inputs of another rank or dtype, or images that the kernel does not fit into.
     """
 
     features: int
@@ -216,9 +226,21 @@ class Conv(nn.Module):
     param_dtype: DTypeLike = jnp.float32
     lowering: Lowering = "patches"
 
+    def __post_init__(self):
+        name = type(self).__name__
+        settings.whole(name, "features", self.features)
+        settings.two(name, "kernel_size", self.kernel_size)
+        settings.two(name, "strides", self.strides)
+        settings.padding(name, self.padding)
+        settings.one_of(name, "lowering", self.lowering, LOWERINGS)
+        settings.dtype(name, "dtype", self.dtype)
+        settings.dtype(name, "param_dtype", self.param_dtype)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, images: Array) -> Array:
-        """`[B, H, W, C_in]` to `[B, H', W', features]`."""
+        """`[B, H, W, C_in]` to `[B, H', W', features]`; B may be 0."""
+        images = settings.maps(type(self).__name__, images, 4)
         shape = (*pair(self.kernel_size), images.shape[-1], self.features)
         return self._convolve(images, self._parameters(shape))
 

@@ -11,16 +11,16 @@ concerns the elements that do not (C4); the others are never exact.
     exactness.check("GroupConv", group, (32, 32), (3, 3), (2, 2), ((0, 1), (0, 1)))
 """
 
-import itertools
-import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from symjax.groups import Group
-
-Pair = tuple[int, int]
-Padding = str | int | Sequence[Pair]
+from symjax.nn import settings
+from symjax.nn.settings import Padding as Padding
+from symjax.nn.settings import Pair as Pair
 
 RULE = "symmetric padding p and (size + 2 p - kernel) mod stride = 0 on both axes"
+ALWAYS = "Stride 1 with a square odd kernel and 'SAME' padding is always exact."
+Takes = Callable[[Pair], bool]
 
 
 class ExactnessError(ValueError):
@@ -28,10 +28,12 @@ class ExactnessError(ValueError):
 
 
 def pair(value: int | Sequence[int]) -> Pair:
-    """`3` or `(3, 3)` as `(3, 3)`."""
-    if isinstance(value, Sequence):
-        return value[0], value[1]
-    return operator.index(value), operator.index(value)
+    """`3` or `(3, 3)` as `(3, 3)`.
+
+    Raises:
+      ValueError: for anything but an integer or two of them.
+    """
+    return settings.two("pair", "value", value, least=0)
 
 
 def resolve_padding(
@@ -45,21 +47,17 @@ def resolve_padding(
       sizes, kernel, strides: `(height, width)` each.
 
     Raises:
-      ValueError: for another string.
+      ValueError: for another string, or numbers that are no padding.
     """
+    padding = settings.padding("resolve_padding", padding)
     if isinstance(padding, int):
         return (padding, padding), (padding, padding)
     if not isinstance(padding, str):
-        top_bottom, left_right = padding
-        return pair(top_bottom), pair(left_right)
+        return padding[0], padding[1]
     if padding == "VALID":
         return (0, 0), (0, 0)
-    if padding == "SAME":
-        return _same(sizes[0], kernel[0], strides[0]), _same(
-            sizes[1], kernel[1], strides[1]
-        )
-    raise ValueError(
-        f"padding={padding!r}: expected 'SAME', 'VALID', an integer or two pairs."
+    return _same(sizes[0], kernel[0], strides[0]), _same(
+        sizes[1], kernel[1], strides[1]
     )
 
 
@@ -89,6 +87,12 @@ def is_exact(
     return fits and square and sizes[0] == sizes[1] and padding[0][0] == padding[1][0]
 
 
+def any_kernel(kernel: Pair) -> bool:
+    """Of layers that have kernels of every size."""
+    del kernel
+    return True
+
+
 def check(
     layer: str,
     group: Group,
@@ -96,6 +100,7 @@ def check(
     kernel: Pair,
     strides: Pair,
     padding: tuple[Pair, Pair],
+    takes: Takes = any_kernel,
 ) -> None:
     """Raises ExactnessError, with a way out, where the layer would not be exact.
 
@@ -104,36 +109,67 @@ def check(
       group: the group it should commute with.
       sizes, kernel, strides: `(height, width)` each, in pixels.
       padding: ((top, bottom), (left, right)) pixels.
+      takes: whether the layer has kernels of a size at all.
     """
     if is_exact(group, sizes, kernel, strides, padding):
         return
+    resize = ""
+    if group.swaps_axes and sizes[0] != sizes[1]:
+        resize = f"Pad or resize the images to {max(sizes)}x{max(sizes)} first. "
+    found = setting(group, sizes, kernel, strides, takes)
     raise ExactnessError(
         f"{layer} on {sizes[0]}x{sizes[1]} pixels with kernel {kernel}, strides "
         f"{strides} and padding {padding} does not commute with {group}: it needs "
-        f"{RULE}, and for quarter turns square images, kernels and strides. "
-        f"{_way_out(group, sizes, kernel, strides)} Or pass exact=False to accept the "
-        "error."
+        f"{RULE}, and for quarter turns square images, kernels and strides. {resize}"
+        f"{f'For example kernel {found} is exact.' if found else ALWAYS} Or pass "
+        "exact=False to accept the error."
     )
 
 
-def _way_out(group: Group, sizes: Pair, kernel: Pair, strides: Pair) -> str:
-    """The nearest setting that works: padding first, then kernel, then image size."""
-    if group.swaps_axes and sizes[0] != sizes[1]:
-        side = max(sizes)
-        rest = _way_out(group, (side, side), kernel, strides)
-        return f"Pad or resize the images to {side}x{side} first. {rest}"
-    stride = strides[0]
-    near = (0, 1, -1, 2, -2)
-    for change, grow in itertools.product(near, near):
-        k, size = kernel[0] + grow, (sizes[0] + change, sizes[1] + change)
-        if k < 1 or min(size) < k:
-            continue
-        for p in sorted(range(k), key=lambda p, k=k: abs(p - (k - 1) // 2)):
-            window, steps, pads = (k, k), (stride, stride), ((p, p), (p, p))
-            if is_exact(group, size, window, steps, pads):
-                where = f" on {size[0]}x{size[1]} pixels" if change else ""
-                return (
-                    f"For example kernel {window}, strides {steps} and padding={p}"
-                    f"{where} is exact."
-                )
-    return "Stride 1 with a square odd kernel and 'SAME' padding is always exact."
+def setting(
+    group: Group, sizes: Pair, kernel: Pair, strides: Pair, takes: Takes = any_kernel
+) -> str:
+    """The nearest setting that `check` accepts, as "(3, 3), strides (1, 1) and ...".
+
+    Args: as of `check`.
+
+    Returns:
+      Kernel, strides, padding and, if none is exact on images of these sizes, other
+      sizes. Empty if there is none with these strides.
+    """
+    square = (max(sizes), max(sizes)) if group.swaps_axes else sizes
+
+    def paddings(k: int) -> Iterable[int]:
+        return sorted(range(k), key=lambda p: abs(p - (k - 1) // 2))
+
+    found = nearest(group, square, kernel[0], strides[0], takes, paddings)
+    if found is None:
+        return ""
+    size, k, p = found
+    where = f" on {size[0]}x{size[1]} pixels" if size != sizes else ""
+    return f"{(k, k)}, strides {(strides[0],) * 2} and padding={p}{where}"
+
+
+def nearest(
+    group: Group,
+    sizes: Pair,
+    kernel: int,
+    stride: int,
+    takes: Takes,
+    paddings: Callable[[int], Iterable[int]],
+) -> tuple[Pair, int, int] | None:
+    """The sizes, square kernel and padding next to these that are exact, if any.
+
+    Args:
+      group, sizes: as of `check`.
+      kernel, stride: of both axes.
+      takes: as of `check`.
+      paddings: those that go with a kernel, the best first.
+    """
+    for change in (0, 1, -1, 2, -2):
+        size = sizes[0] + change, sizes[1] + change
+        for k in sorted(range(1, min(size) + 1), key=lambda k: abs(k - kernel)):
+            for p in paddings(k) if takes((k, k)) else ():
+                if is_exact(group, size, (k, k), (stride, stride), ((p, p), (p, p))):
+                    return size, k, p
+    return None

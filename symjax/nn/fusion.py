@@ -4,6 +4,7 @@ y = nn.concatenate([standard, rotation, scale])         # channels side by side
 y = nn.WeightedSum()([standard, rotation, scale])       # learned softmax weights
 """
 
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -11,21 +12,28 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
+from symjax.nn import settings
+
 
 def concatenate(branches: Sequence[Array]) -> Array:
     """Channels side by side; fields `[B, H, W, G, C]` bring `G * C` of them.
 
     Args:
-      branches: arrays `[B, H, W, C_i]` or `[B, H, W, G_i, C_i]`.
+      branches: arrays `[B, H, W, C_i]` or `[B, H, W, G_i, C_i]`; B may be 0.
 
     Returns:
       `[B, H, W, sum of channels]`.
 
     Raises:
-      ValueError: if batch or pixels differ between the branches.
+      ValueError: if batch or pixels differ between the branches, or one is of another
+        rank or dtype.
     """
+    branches = [settings.maps("concatenate", branch, 4, 5) for branch in branches]
     _check([branch.shape[:3] for branch in branches])
-    flat = [branch.reshape(*branch.shape[:3], -1) for branch in branches]
+    flat = [
+        branch.reshape(*branch.shape[:3], math.prod(branch.shape[3:]))
+        for branch in branches
+    ]
     return jnp.concatenate(flat, axis=-1)
 
 
@@ -35,7 +43,7 @@ class WeightedSum(nn.Module):
     Parameters: `logits` `[branches]`.
 
     Raises:
-      ValueError: if the shapes of the branches differ.
+      ValueError: if the shapes of the branches differ, or one is not floating point.
     """
 
     param_dtype: DTypeLike = jnp.float32
@@ -43,6 +51,7 @@ class WeightedSum(nn.Module):
     @nn.compact
     def __call__(self, branches: Sequence[Array]) -> Array:
         """Arrays of one shape to one of that shape."""
+        branches = [settings.floating("WeightedSum", branch) for branch in branches]
         _check([branch.shape for branch in branches])
         shape = (len(branches),)
         logits = self.param("logits", nn.initializers.zeros, shape, self.param_dtype)

@@ -40,26 +40,33 @@ def default_basis(group: Group) -> Basis:
 
 def check(basis: str, group: Group, size: Pair) -> None:
     """Raises a ValueError unless the basis has kernels of that size for the group."""
+    if reason := refusal(basis, group, size):
+        side = max(size) if basis == "full" else max(size) | 1
+        other = f"use {(side, side)}"
+        if basis == "full" and not group.is_on_grid:
+            other = (
+                f"use 'steerable' or 'interpolated', or its subgroup {group.grid.group}"
+            )
+        raise ValueError(f"{reason}; {other}.")
+
+
+def refusal(basis: str, group: Group, size: Pair) -> str:
+    """Why the basis has no kernels of that size for the group; empty if it has.
+
+    Raises:
+      ValueError: for a basis that there is not.
+    """
     if basis not in BASES:
         raise ValueError(f"basis={basis!r}: expected one of {BASES}.")
+    square = size[0] == size[1]
     if basis == "full":
         if not group.is_on_grid:
-            raise ValueError(
-                f"basis='full': {group} turns pixels between pixels; use 'steerable' "
-                f"or 'interpolated', or its subgroup {group.grid.group}."
-            )
-        if group.swaps_axes and size[0] != size[1]:
-            side = max(size)
-            raise ValueError(
-                f"a kernel of {size} is not square, so {group} cannot turn it; use "
-                f"{(side, side)}."
-            )
-    elif size[0] != size[1] or size[0] % 2 == 0:
-        side = max(size) | 1
-        raise ValueError(
-            f"basis={basis!r} has square kernels of odd size, not {size}; use "
-            f"{(side, side)}."
-        )
+            return f"basis='full': {group} turns pixels between pixels"
+        if group.swaps_axes and not square:
+            return f"a kernel of {size} is not square, so {group} cannot turn it"
+    elif not square or size[0] % 2 == 0:
+        return f"basis={basis!r} has square kernels of odd size, not {size}"
+    return ""
 
 
 def shape(basis: Basis, size: Pair, inputs: Cosets, outputs: Cosets) -> tuple[int, ...]:

@@ -11,6 +11,8 @@ from flax import linen
 from jax import Array
 from jax.typing import DTypeLike
 
+from symjax.nn import settings
+
 
 class LayerNorm(linen.Module):
     """Norm over the channels, and the group, of each pixel (Ba et al. 2016).
@@ -28,7 +30,8 @@ class LayerNorm(linen.Module):
     @linen.compact
     def __call__(self, x: Array) -> Array:
         """`[B, H, W, C]` or `[B, H, W, G, C]` to the same shape."""
-        axes = tuple(range(3, _checked_rank(x)))
+        x = _checked("LayerNorm", x, self)
+        axes = tuple(range(3, x.ndim))
         return linen.LayerNorm(
             self.epsilon, self.dtype, reduction_axes=axes, name="norm"
         )(x)
@@ -49,15 +52,13 @@ class InstanceNorm(linen.Module):
     @linen.compact
     def __call__(self, x: Array) -> Array:
         """`[B, H, W, C]` or `[B, H, W, G, C]` to the same shape."""
-        _checked_rank(x)
+        x = _checked("InstanceNorm", x, self)
         return linen.InstanceNorm(epsilon=self.epsilon, dtype=self.dtype, name="norm")(
             x
         )
 
 
-def _checked_rank(x: Array) -> int:
-    if x.ndim not in (4, 5):
-        raise ValueError(
-            f"expected images [B, H, W, C] or a field [B, H, W, G, C], got {x.shape}."
-        )
-    return x.ndim
+def _checked(name: str, x: Array, norm: LayerNorm | InstanceNorm) -> Array:
+    settings.number(name, "epsilon", norm.epsilon)
+    settings.dtype(name, "dtype", norm.dtype)
+    return settings.maps(name, x, 4, 5)

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from symjax.groups import Cosets, Group, Subgroup
-from symjax.nn import exactness
+from symjax.groups import Cosets, Group, Subgroup, as_group
+from symjax.nn import exactness, settings
 from symjax.nn.convolution import windows
 from symjax.nn.exactness import Padding, Pair, pair, resolve_padding
 
@@ -32,16 +32,17 @@ def max_pool(
     window: int | Sequence[int] = 2,
     strides: int | Sequence[int] = 2,
     padding: Padding = 0,
-    group: Group | None = None,
+    group: Group | str | None = None,
     exact: bool = True,
 ) -> Array:
     """Largest value under each window; padded pixels never win.
 
     Args:
-      images: `[B, H, W, C]`, or a field `[B, H, W, G, C]`.
+      images: `[B, H, W, C]`, or a field `[B, H, W, G, C]`, floating point; B may be 0.
       window, strides: one integer or `(height, width)`.
-      padding: "SAME", "VALID", one integer, or ((top, bottom), (left, right)).
-      group: the group to commute with; a field cannot do without.
+      padding: "SAME", "VALID", one integer, or ((top, bottom), (left, right)), less
+        than the window, so that no window holds padding alone.
+      group: the group to commute with, or its name; a field cannot do without.
       exact: raise where pooling would not commute with `group`.
 
     Returns:
@@ -49,9 +50,10 @@ def max_pool(
 
     Raises:
       ExactnessError: with the sizes, the rule and a way out.
-      ValueError: if a field comes without its group, or the window does not fit.
+      ValueError: if a field comes without its group, the window does not fit, or an
+        argument cannot be.
     """
-    pads = _checked_padding("max_pool", images, window, strides, padding, group, exact)
+    images, pads = checked("max_pool", images, window, strides, padding, group, exact)
     if _is_tiled(images, pair(window), pair(strides), pads):
         return _largest_of_tiles(images, pair(window))
     places = windows(images, pair(window), pair(strides), pads, fill=-jnp.inf)
@@ -63,85 +65,13 @@ def avg_pool(
     window: int | Sequence[int] = 2,
     strides: int | Sequence[int] = 2,
     padding: Padding = 0,
-    group: Group | None = None,
+    group: Group | str | None = None,
     exact: bool = True,
 ) -> Array:
     """Mean under each window, padded zeros counted. All else as in `max_pool`."""
-    pads = _checked_padding("avg_pool", images, window, strides, padding, group, exact)
+    images, pads = checked("avg_pool", images, window, strides, padding, group, exact)
     places = windows(images, pair(window), pair(strides), pads)
     return functools.reduce(jnp.add, places) / len(places)
-
-
-def blur_pool(
-    images: Array,
-    window: int = 3,
-    strides: int | Sequence[int] = 2,
-    group: Group | None = None,
-    exact: bool = True,
-) -> Array:
-    """Every other pixel of the blurred images; what they would alias is taken out.
-
-    The weights are binomial, `(1, 1) * (1, 1) * ...` on each axis; beyond the edge goes
-    on the last pixel, `(window - 1) // 2` times on each side.
-
-    Args:
-      images: `[B, H, W, C]`, or a field `[B, H, W, G, C]`.
-      window: pixels on each axis that are blurred into one: with strides 2, an even
-        number for images of even sizes, an odd one for odd sizes.
-      strides: one integer or `(height, width)`.
-      group: the group to commute with; a field cannot do without.
-      exact: raise where it would not commute with `group`, as far as that is on the
-        grid.
-
-    Returns:
-      The array without the pixels in between, of the same rank.
-
-    Raises:
-      ExactnessError: with the sizes, the rule and a way out.
-      ValueError: if a field comes without its group, or the window does not fit.
-
-    References:
-      Zhang, Making Convolutional Networks Shift-Invariant Again, ICML 2019.
-    """
-    pads = _blurred_padding("blur_pool", images, window, strides, group, exact)
-    rest = ((0, 0),) * (images.ndim - 3)
-    padded = jnp.pad(images, ((0, 0), *pads, *rest), mode="edge")
-    for axis, stride in enumerate(pair(strides)):
-        size, step = [1, 1], [1, 1]
-        size[axis], step[axis] = window, stride
-        places = windows(padded, pair(size), pair(step), NO_PADDING)
-        weights = [math.comb(window - 1, i) / 2 ** (window - 1) for i in range(window)]
-        padded = functools.reduce(
-            jnp.add, (w * x for w, x in zip(weights, places, strict=True))
-        )
-    return padded
-
-
-def antialiased_max_pool(
-    images: Array,
-    window: int = 2,
-    strides: int | Sequence[int] = 2,
-    blur: int = 3,
-    group: Group | None = None,
-    exact: bool = True,
-) -> Array:
-    """The largest value under each window, one pixel apart, then a `blur_pool`.
-
-    A window of 2 makes the images one pixel smaller, so that a blur of 3 suits even
-    sizes; a window of 3 keeps their sizes, for odd ones.
-
-    Args:
-      images, strides, group, exact: as in `blur_pool`.
-      window: of the maximum; an odd one is padded, by pixels that never win.
-      blur: window of the blur.
-
-    Returns, Raises, References: as in `blur_pool`.
-    """
-    name, padding = "antialiased_max_pool", (window - 1) // 2 if window % 2 else 0
-    _checked_padding(name, images, window, 1, padding, group, exact)
-    largest_near = max_pool(images, window, 1, padding, group, exact)
-    _blurred_padding(name, largest_near, blur, strides, group, exact)
-    return blur_pool(largest_near, blur, strides, group, exact)
 
 
 def largest(x: Array, axis: int) -> Array:
@@ -190,38 +120,50 @@ def _wins(a: Array, b: Array) -> Array:
     return (b > a) | jnp.isnan(b)
 
 
-def _blurred_padding(name, images, window, strides, group, exact):
-    pads = (((window - 1) // 2,) * 2,) * 2
-    try:
-        return _checked_padding(name, images, window, strides, pads, group, exact)
-    except exactness.ExactnessError as error:
-        sizes = images.shape[1:3]
-        raise exactness.ExactnessError(
-            f"{name} on {sizes[0]}x{sizes[1]} pixels with a blur of {window} and "
-            f"strides {pair(strides)} does not commute with {group}. With strides 2 an "
-            "even blur suits even sizes and an odd one odd sizes, on square images for "
-            "quarter turns. Or pass exact=False to accept the error."
-        ) from error
+def checked(
+    name: str,
+    images: Array,
+    window: int | Sequence[int],
+    strides: int | Sequence[int],
+    padding: Padding,
+    group: Group | str | None,
+    exact: bool,
+) -> tuple[Array, tuple[Pair, Pair]]:
+    """The images of a pool and its padding in pixels.
 
+    Args:
+      name: of the pool, for errors.
+      images, window, strides, padding, group, exact: as of `max_pool`.
 
-def _checked_padding(name, images, window, strides, padding, group, exact):
-    sizes, window, strides = images.shape[1:3], pair(window), pair(strides)
-    pads = resolve_padding(padding, sizes, window, strides)
+    Raises:
+      ExactnessError, ValueError: as of `max_pool`.
+    """
+    images = settings.maps(name, images, 4, 5)
+    window = settings.two(name, "window", window)
+    strides = settings.two(name, "strides", strides)
+    sizes = pair(images.shape[1:3])
+    pads = resolve_padding(settings.padding(name, padding), sizes, window, strides)
     if images.ndim == 5 and group is None:
         raise ValueError(
             f"{name}: the field {images.shape} needs its group, as in "
             f"{name}(field, group=groups.C4), so that exactness can be checked."
         )
-    if any(
-        size + sum(pad) < k for size, pad, k in zip(sizes, pads, window, strict=True)
-    ):
-        raise ValueError(
-            f"{name}: a window of {window} does not fit into {sizes} pixels with "
-            f"padding {pads}; use larger images or fewer pools."
-        )
-    if group is not None and exact:
-        exactness.check(name, group, sizes, window, strides, pads)
-    return pads
+    for size, pad, k in zip(sizes, pads, window, strict=True):
+        if size + sum(pad) < k:
+            raise ValueError(
+                f"{name}: a window of {window} does not fit into {sizes} pixels with "
+                f"padding {pads}; use larger images or fewer pools."
+            )
+        if max(pad) >= k:
+            raise ValueError(
+                f"{name}: padding {pads} of a window of {window} pixels: expected less "
+                "than the window, or some windows would hold padding alone."
+            )
+    if group is not None:
+        group = as_group(group)
+        if exact:
+            exactness.check(name, group, sizes, window, strides, pads)
+    return images, pads
 
 
 class GroupPool(nn.Module):
@@ -249,9 +191,12 @@ class GroupPool(nn.Module):
             raise ValueError(
                 f"GroupPool: kind={self.kind!r}: expected 'max' or 'mean'."
             )
-        if field.ndim != 5:
+        field = settings.maps("GroupPool", field, 5)
+        if not isinstance(self.to, Cosets | Subgroup | None):
             raise ValueError(
-                f"GroupPool: expected a field [B, H, W, G, C], got {field.shape}."
+                f"GroupPool: to={self.to!r}: expected cosets such as "
+                "groups.D4.by_reflection, a subgroup such as groups.C8.subgroup(4), or "
+                "None for all of the group."
             )
         reduce = reductions[self.kind]
         if self.to is None:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from symjax.nn import settings
 from symjax.nn.exactness import Pair
 
 Method = Literal["bicubic", "bilinear", "area"]
@@ -29,7 +30,7 @@ def resize(
     """Resizes images to `sizes`; symmetric, so it commutes with quarter turns.
 
     Args:
-      images: `[B, H, W, C]`.
+      images: `[B, H, W, C]`, floating point; B may be 0.
       sizes: `(height, width)` in pixels, never a factor.
       method: "bicubic" (Keys, a = -0.5), "bilinear", or "area" (the mean over the area
         that an output pixel covers).
@@ -39,10 +40,12 @@ def resize(
       `[B, *sizes, C]`.
 
     Raises:
-      ValueError: for another method.
+      ValueError: for another method, rank or dtype, or sizes that cannot be.
     """
-    if tuple(sizes) == images.shape[1:3]:
-        _check(method)
+    _check(method)
+    images = settings.maps("resize", images, 4)
+    sizes = settings.two("resize", "sizes", sizes)
+    if sizes == images.shape[1:3]:
         return images
     batch, height, width, channels = images.shape
     rows = weights(height, sizes[0], method, antialias)
@@ -93,7 +96,8 @@ def rescaled_patches(
     rows, columns = matrices  # [S, window, new size, size]
     tall = jnp.einsum("siyh,bhwc->bsiywc", rows, images, precision="highest")
     seen = jnp.einsum("sjxw,bsiywc->byxsijc", columns, tall, precision="highest")
-    return seen.reshape(len(images), *sizes, len(readings), -1)
+    patch = window[0] * window[1] * images.shape[-1]
+    return seen.reshape(len(images), *sizes, len(readings), patch)
 
 
 @functools.cache

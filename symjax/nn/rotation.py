@@ -8,6 +8,7 @@ says how), and the layer is a single plain convolution with the result. Batch no
 `[B, H, W, G, C]`, ours or Flax's, shares its statistics over the group.
 """
 
+import functools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -15,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from symjax.groups import C4, Cosets, Group
-from symjax.nn import exactness, kernels
+from symjax.groups import C4, Cosets, Group, as_group
+from symjax.nn import exactness, kernels, settings
 from symjax.nn.convolution import Conv, Params
 from symjax.nn.exactness import Pair, pair
 from symjax.nn.kernels import Basis
@@ -25,10 +26,18 @@ from symjax.nn.kernels import Basis
 class _RotationConv(Conv):
     """What the two layers share: the group, its kernels, and the guard of exactness."""
 
-    group: Group = C4
+    group: Group | str = C4
     basis: Basis | Literal[""] = ""
     outputs: Cosets | None = None
     exact: bool = True
+
+    def __post_init__(self):
+        self.group = as_group(self.group)
+        super().__post_init__()
+
+    @property
+    def _group(self) -> Group:
+        return as_group(self.group)
 
     @property
     def _from(self) -> Cosets:
@@ -36,15 +45,20 @@ class _RotationConv(Conv):
 
     @property
     def _to(self) -> Cosets:
-        return self._on_group(self.outputs or self.group.regular)
+        return self._on_group(self.outputs or self._group.regular)
 
     @property
     def _kernel(self) -> tuple[Basis, Pair, Cosets, Cosets]:
         """What `symjax.nn.kernels` needs to know."""
-        basis = self.basis or kernels.default_basis(self.group)
+        basis = self.basis or kernels.default_basis(self._group)
         return basis, pair(self.kernel_size), self._from, self._to
 
     def _on_group(self, cosets: Cosets) -> Cosets:
+        if not isinstance(cosets, Cosets):
+            raise ValueError(
+                f"{type(self).__name__}: a group axis over {cosets!r}: expected cosets "
+                f"of {self.group}, such as group.regular or group.trivial."
+            )
         if cosets.group != self.group:
             raise ValueError(
                 f"{type(self).__name__}: fields over {cosets} do not fit "
@@ -56,11 +70,13 @@ class _RotationConv(Conv):
     def _apply_to(self, flat: Array) -> Array:
         """Convolves `[B, H, W, A_in * C_in]`."""
         name, (basis, size, inputs, outputs) = type(self).__name__, self._kernel
-        sizes = pair(flat.shape[1:3])
-        kernels.check(basis, self.group, size)
+        sizes, strides = pair(flat.shape[1:3]), pair(self.strides)
+        if reason := kernels.refusal(basis, self._group, size):
+            raise ValueError(f"{name}: {reason}; use {self._way_out(sizes)}.")
         if self.exact:
-            strides, padding = pair(self.strides), self._pixels_of_padding(sizes)
-            exactness.check(name, self.group, sizes, size, strides, padding)
+            padding = self._pixels_of_padding(sizes)
+            takes = functools.partial(_has_kernels, basis, self._group)
+            exactness.check(name, self._group, sizes, size, strides, padding, takes)
         axes = kernels.shape(basis, size, inputs, outputs)
         channels = flat.shape[-1] // len(inputs)
         params = self._parameters((*axes, channels, self.features))
@@ -68,6 +84,28 @@ class _RotationConv(Conv):
         if outputs.is_trivial and not outputs.is_regular:  # of C1 it is both
             return result
         return result.reshape(*result.shape[:-1], len(outputs), self.features)
+
+    @nn.nowrap
+    def _way_out(self, sizes: Pair) -> str:
+        """What to take in place of a kernel that the basis does not have."""
+        group, basis = self._group, self._kernel[0]
+        size, strides = pair(self.kernel_size), pair(self.strides)
+        if basis == "full" and not group.is_on_grid:
+            choices = {
+                "basis 'steerable' or 'interpolated' with kernel": (group, "steerable"),
+                f"its subgroup {group.grid.group} with kernel": (group.grid.group, ""),
+            }
+        else:
+            side = max(size) if basis == "full" else max(size) | 1
+            size, choices = (side, side), {"": (group, basis)}
+        found = {
+            what: exactness.setting(
+                of, sizes, size, strides, functools.partial(_has_kernels, kind, of)
+            )
+            or "(1, 1), strides (1, 1) and padding=0"
+            for what, (of, kind) in choices.items()
+        }
+        return ", or ".join(f"{what} {text}".strip() for what, text in found.items())
 
     @nn.nowrap
     def expand(self, params: Params) -> Params:
@@ -122,6 +160,10 @@ class _RotationConv(Conv):
         return params
 
 
+def _has_kernels(basis: str, group: Group, size: Pair) -> bool:
+    return not kernels.refusal(basis or kernels.default_basis(group), group, size)
+
+
 class LiftingConv(_RotationConv):
     """Lifts an image to a field on the group: element g sees it through g's turn.
 
@@ -129,7 +171,7 @@ class LiftingConv(_RotationConv):
 
     Attributes: those of `Conv`, and
 
-      group: the finite group, C4 by default.
+      group: the finite group, or its name such as "C8" or "D4"; C4 by default.
       basis: of the kernels, one of `symjax.nn.kernels.BASES`; empty takes "full" where
         the group moves pixels onto pixels, "steerable" elsewhere.
       outputs: what the group axis A of the output runs over; None is the regular
@@ -151,16 +193,12 @@ class LiftingConv(_RotationConv):
 
     @property
     def _from(self) -> Cosets:
-        return self.group.trivial
+        return self._group.trivial
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
-        """`[B, H, W, C_in]` to `[B, H', W', A, features]`."""
-        if images.ndim != 4:
-            raise ValueError(
-                f"LiftingConv: expected images [B, H, W, C], got {images.shape}."
-            )
-        return self._apply_to(images)
+        """`[B, H, W, C_in]` to `[B, H', W', A, features]`; B may be 0."""
+        return self._apply_to(settings.maps("LiftingConv", images, 4))
 
 
 class GroupConv(_RotationConv):
@@ -192,15 +230,16 @@ class GroupConv(_RotationConv):
 
     @property
     def _from(self) -> Cosets:
-        return self._on_group(self.inputs or self.group.regular)
+        return self._on_group(self.inputs or self._group.regular)
 
     @nn.compact
     def __call__(self, field: Array) -> Array:
-        """`[B, H, W, A_in, C_in]` to `[B, H', W', A, features]`."""
+        """`[B, H, W, A_in, C_in]` to `[B, H', W', A, features]`; B may be 0."""
         size = len(self._from)
-        if field.ndim != 5 or field.shape[3] != size:
+        if jnp.ndim(field) != 5 or field.shape[3] != size:
             raise ValueError(
                 f"GroupConv: expected a field [B, H, W, {size}, C] on {self.group}, "
-                f"got {field.shape}; lift images with LiftingConv first."
+                f"got {jnp.shape(field)}; lift images with LiftingConv first."
             )
-        return self._apply_to(field.reshape(*field.shape[:3], -1))
+        field = settings.maps("GroupConv", field, 5)
+        return self._apply_to(field.reshape(*field.shape[:3], size * field.shape[4]))

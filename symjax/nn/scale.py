@@ -7,14 +7,17 @@ Equations 9 to 11 of the paper (Appendix C.1.2); `shared=False` with
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jax import Array
 
+from symjax.nn import settings
 from symjax.nn.convolution import FEW_CHANNELS, Conv, Params, check, product
 from symjax.nn.exactness import Pair, pair
 from symjax.nn.pooling import largest
@@ -62,11 +65,19 @@ def rescaled_sizes(sizes: Pair, scales: Sequence[float]) -> list[Pair]:
     Raises:
       ValueError: if there is no scale, or one is not positive.
     """
-    if not scales or min(scales) <= 0:
-        raise ValueError(f"scales={tuple(scales)}: expected one or more factors > 0.")
+    given = scales if isinstance(scales, Sequence) else ()
+    if not given or not all(_is_factor(scale) for scale in given):
+        raise ValueError(
+            f"scales={tuple(given) or scales}: expected one or more factors > 0, in a "
+            "tuple such as (0.5, 1.0, 2.0)."
+        )
     return [
         pair([max(1, int(size * scale + 0.5)) for size in sizes]) for scale in scales
     ]
+
+
+def _is_factor(scale: float) -> bool:
+    return isinstance(scale, int | float | np.number) and 0 < scale < math.inf
 
 
 class ScaleConv(Conv):
@@ -96,6 +107,9 @@ class ScaleConv(Conv):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """`[B, H, W, C_in]` to `[B, H', W', features]`; "concat": times the scales."""
+        images = settings.maps("ScaleConv", images, 4)
+        rescaled_sizes(pair(images.shape[1:3]), self.scales)  # checks the scales
+        settings.one_of("ScaleConv", "aggregate", self.aggregate, AGGREGATES)
         count, channels = len(self.scales), images.shape[-1]
         if self.shared:
             params = [self._weights("conv")(channels)] * count
@@ -162,17 +176,16 @@ class ScaleConv(Conv):
 
     def _aggregated(self, outputs: Array) -> Array:
         if self.aggregate == "concat":
-            return outputs.reshape(*outputs.shape[:3], -1)
+            channels = outputs.shape[3] * outputs.shape[4]
+            return outputs.reshape(*outputs.shape[:3], channels)
         if self.aggregate == "mean":
             return jnp.mean(outputs, axis=3)
         if self.aggregate == "max":
             return largest(outputs, axis=3)
-        if self.aggregate == "weighted":
-            count = len(self.scales)
-            start = nn.initializers.constant(1 / count)
-            weights = self.param("weights", start, (count,), self.param_dtype)
-            return jnp.einsum("s,bhwsc->bhwc", weights.astype(outputs.dtype), outputs)
-        raise ValueError(f"aggregate={self.aggregate!r}: expected one of {AGGREGATES}.")
+        count = len(self.scales)
+        start = nn.initializers.constant(1 / count)
+        weights = self.param("weights", start, (count,), self.param_dtype)
+        return jnp.einsum("s,bhwsc->bhwc", weights.astype(outputs.dtype), outputs)
 
 
 class _Weights(Conv):

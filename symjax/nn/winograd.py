@@ -85,11 +85,11 @@ def _products(tiles: Grid, kernel: Array) -> Array:
         for rows in zip(tiles, points, strict=True)
     ]
     outputs = [
-        [rows.reshape(batch, height, width, -1) for rows in of_row]
+        [rows.reshape(batch, height, width, kernel.shape[-1]) for rows in of_row]
         for of_row in _both_axes(OF_OUTPUTS, products)
     ]
     stacked = jnp.stack([jnp.stack(of_row, axis=3) for of_row in outputs], axis=2)
-    return stacked.reshape(batch, 2 * height, 2 * width, -1)
+    return stacked.reshape(batch, 2 * height, 2 * width, kernel.shape[-1])
 
 
 def _tiles(images: Array, padding: tuple[Pair, Pair]) -> Grid:

@@ -12,6 +12,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from symjax import models
+from symjax.seeds import as_key
 
 STILL_FINITE = -1
 
@@ -53,7 +54,7 @@ def create(
 ) -> TrainState:
     """A fresh state, its parameters drawn from `key`, for images `(H, W, C)`."""
     images = jnp.zeros((1, *image_shape))
-    variables = model.init(key, images, train=False)
+    variables = model.init(as_key(key), images, train=False)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],

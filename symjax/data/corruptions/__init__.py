@@ -10,6 +10,8 @@ References:
   and Perturbations, 2019. https://arxiv.org/abs/1903.12261
 """
 
+import difflib
+
 import jax
 import numpy as np
 from jax import Array
@@ -85,8 +87,13 @@ def corrupt(images: ArrayLike, name: str, severity: int, key: Array) -> np.ndarr
       Hendrycks and Dietterich, 2019, Section 3.
     """
     if name not in NAMES:
-        raise ValueError(f"corruption {name!r}: expected one of {', '.join(NAMES)}.")
-    if severity not in SEVERITIES:
+        near = difflib.get_close_matches(str(name), NAMES, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"corruption {name!r}: expected one of {', '.join(NAMES)}.{hint}"
+        )
+    is_whole = isinstance(severity, int | np.integer) and not isinstance(severity, bool)
+    if not is_whole or severity not in SEVERITIES:
         raise ValueError(f"severity={severity!r}: expected 1, 2, 3, 4 or 5.")
     images = np.asarray(images)
     if images.dtype != np.uint8:
@@ -98,6 +105,11 @@ def corrupt(images: ArrayLike, name: str, severity: int, key: Array) -> np.ndarr
         raise ValueError(
             f"corrupt: images are {list(images.shape)}, expected [B, H, W, 3]; of grey "
             "ones take np.repeat(images, 3, axis=-1)."
+        )
+    if 0 in images.shape[1:]:
+        raise ValueError(
+            f"corrupt: images are {list(images.shape)}: expected at least one pixel. "
+            "Only the number of images may be 0."
         )
     keys = keys_of_images(key, len(images))
     number = NAMES.index(name) * len(SEVERITIES) + severity
