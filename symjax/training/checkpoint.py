@@ -1,8 +1,11 @@
 """Checkpoints of a run: the state of all seeds, its configuration, its data's hash.
 
-with Checkpoints(workdir, keep=1) as store:
-    store.save(epoch, state, meta)
-    epoch, state, meta = store.restore(like=fresh_state)
+    with Checkpoints(workdir, keep=1) as store:
+        store.save(epoch, state, meta)
+        epoch, state, meta = store.restore(like=fresh_state)
+
+A run that is stopped within an epoch leaves a checkpoint of another kind: state and
+sums after some steps, in a folder of its own. Only training reads it.
 """
 
 from pathlib import Path
@@ -12,7 +15,10 @@ import jax
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
-from symjax.training.state import TrainState
+from symjax.folders import expand
+
+WHOLE, PARTIAL = "checkpoints", "interrupted"
+"""Folders of what was saved after whole epochs, and within one."""
 
 
 class Checkpoints:
@@ -22,11 +28,18 @@ class Checkpoints:
       workdir: the run folder.
       keep: how many of the newest checkpoints stay.
       read_only: never write, not even the folder.
+      name: of the folder; in `PARTIAL` an entry is numbered by its step.
     """
 
-    def __init__(self, workdir: Path, keep: int = 1, read_only: bool = False):
+    def __init__(
+        self,
+        workdir: Path,
+        keep: int = 1,
+        read_only: bool = False,
+        name: str = WHOLE,
+    ):
         self._manager = ocp.CheckpointManager(
-            Path(workdir).absolute() / "checkpoints",
+            expand(workdir).absolute() / name,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=None if read_only else keep,
                 create=not read_only,
@@ -47,15 +60,26 @@ class Checkpoints:
         """The newest epoch that is whole, or None."""
         return self._manager.latest_step()
 
-    def save(self, epoch: int, state: TrainState, meta: dict[str, Any]) -> None:
-        """Saves after `epoch` epochs; `meta` is any JSON."""
+    def save(self, epoch: int, state: Any, meta: dict[str, Any]) -> None:
+        """Saves after `epoch` epochs; `meta` is any JSON.
+
+        Raises:
+          OSError: if it cannot be written.
+        """
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
         )
-        self._manager.save(epoch, args=items)
-        self._manager.wait_until_finished()
+        try:
+            self._manager.save(epoch, args=items)
+            self._manager.wait_until_finished()
+        except Exception as error:  # Orbax and TensorStore have many kinds
+            reason = str(error).strip().split("\n")[0]
+            raise OSError(
+                f"no checkpoint could be written to {self._manager.directory} "
+                f"({reason}): make room there, and start the same command again."
+            ) from error
 
-    def restore(self, like: TrainState) -> tuple[int, TrainState, dict[str, Any]]:
+    def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]]:
         """The newest checkpoint, bit for bit.
 
         Args:
