@@ -66,7 +66,7 @@ def _flag(name: str) -> str:
     default = (flag.default_as_str or "").strip("'")
     if flag.boolean and flag.default:
         text += f" It is on; --no{name} is its opposite."
-    elif default and not flag.boolean:
+    elif default not in ("", "None") and not flag.boolean:
         text += f" The default is {default}."
     indent = 6 * " "
     lines = textwrap.wrap(head, WIDTH, subsequent_indent=indent)

@@ -146,6 +146,8 @@ def check(config: Config) -> None:
     Raises:
       ValueError: for a value that is not there or cannot be used.
     """
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"the configuration is {config!r}: expected a ConfigDict.")
     validation.check(config.to_dict())
     model(config, classes=2)
 
@@ -160,8 +162,8 @@ def _check_channels(config: Config, channels: int) -> None:
     for name in ("mean", "std"):
         if len(config.model[name]) not in (1, channels):
             raise ValueError(
-                f"model.{name}={tuple(config.model[name])}: expected one number, or "
-                f"{channels}, as many as the images have channels."
+                f"model.{name}={tuple(config.model[name])}: expected one number, or as "
+                f"many as the images have channels, which is {channels}."
             )
 
 

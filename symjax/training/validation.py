@@ -126,7 +126,7 @@ def check(config: Mapping[str, Any]) -> None:
     values = dict(flat(config))
     for key, rule in RULES.items():
         if key not in values:
-            raise ValueError(f"there is no {key}: expected {rule.text}.")
+            raise ValueError(f"{key} is missing: expected {rule.text}.")
         value = values[key]
         if not rule.accepts(value):
             near = difflib.get_close_matches(str(value), map(str, rule.names), 1)
