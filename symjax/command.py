@@ -74,7 +74,7 @@ def _guarded(main: Callable[[], int]) -> int:
 
 
 def _fail(error: object) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"error: {error}", file=sys.stderr)
     return 2
 
 
@@ -87,7 +87,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except Exception as error:  # a configuration is a program, and may raise anything
         if "--traceback" in argv:
             raise
-        sys.exit(_fail(_reason(error)))
+        sys.exit(_fail(" ".join(_reason(error).split())))
 
 
 def _find_config(argv: Sequence[str]) -> None:
@@ -136,9 +136,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, flags.Error):
         return str(error)
     config = _config_path(sys.argv)
-    text = re.sub(
-        r"Other fields present: .*(?=Did you mean|$)", "", str(error), 0, re.S
-    )
+    others = r"Other fields present: .*?(?=Did you mean|$)"
+    text = re.sub(others, "", str(error), flags=re.DOTALL)
     text = text.strip("'\" ").replace("\\'", "'").replace("\\n", ". ")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if config and Path(frame.filename).name == config.name:

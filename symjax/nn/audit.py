@@ -25,6 +25,7 @@ from rich.table import Table
 
 from symjax import nn
 from symjax.groups import C4, Group
+from symjax.interruption import interruptible
 from symjax.nn import exactness
 from symjax.nn.exactness import is_exact, pair, resolve_padding
 
@@ -174,6 +175,7 @@ def summarise(cases: Iterable[Case], dtype: str) -> dict[str, Summary]:
     return summaries
 
 
+@interruptible()
 def main() -> None:
     """Prints a row a dtype and layer: the largest error, and the least refused one."""
     table = Table(title="Equivariance error over C4, relative to the largest output")

@@ -12,6 +12,8 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from symjax.folders import expand
+
 
 class Journal:
     """One JSON object a line in `metrics.jsonl`, and the same as TensorBoard scalars.
@@ -29,14 +31,13 @@ class Journal:
         self._write = write
         if not write:
             return
-        self._path = Path(workdir) / "metrics.jsonl"
+        workdir = expand(workdir)
+        self._path = workdir / "metrics.jsonl"
         kept = [row for row in read(self._path) if row["epoch"] <= epoch]
         partial = self._path.with_suffix(".partial")
         partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
         os.replace(partial, self._path)
-        self._events = SummaryWriter(
-            str(Path(workdir) / "tensorboard"), purge_step=epoch + 1
-        )
+        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=epoch + 1)
 
     def __enter__(self) -> "Journal":
         return self
@@ -65,6 +66,7 @@ def _plots(value: float | None) -> bool:
 
 def read(path: Path) -> list[dict[str, Any]]:
     """The rows of a `metrics.jsonl`; a last line that was cut off is left out."""
+    path = expand(path)
     if not path.exists():
         return []
     lines = path.read_text().split("\n")
