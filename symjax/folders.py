@@ -53,7 +53,7 @@ def new(parent: Path, name: str) -> Path:
             "with --workdir."
         )
     time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    with _writing(parent):
+    with writing(parent):
         parent.mkdir(parents=True, exist_ok=True)
         for suffix in itertools.chain([""], (f"-{i}" for i in itertools.count(2))):
             folder = parent / f"{name}-{time}{suffix}"
@@ -79,12 +79,12 @@ def hold(folder: Path) -> Iterator[None]:
       OSError: if the folder cannot be written to.
     """
     path = folder / LOCK
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = _locked(path)
     with file:
         try:
-            with _writing(folder):
+            with writing(folder):
                 file.truncate(0)
                 file.write(json.dumps(_this_process()))
                 file.flush()
@@ -94,7 +94,8 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
+    """Names the folder in errors of writing to it, as on a full disk."""
     try:
         yield
     except FolderInUseError:
@@ -102,7 +103,7 @@ def _writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise OSError(
             f"{folder} cannot be written to ({error.strerror or error}): choose "
-            "another folder."
+            "another folder, or mend this one."
         ) from error
 
 

@@ -4,19 +4,19 @@ What needs no real net uses `Linear` or `Recorder`, which compile in no time.
 """
 
 import dataclasses
+import errno
 import functools
 import io
 import itertools
 import json
 import os
-import shutil
-import types
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 from flax import linen
 from jax.tree_util import Partial
@@ -417,11 +417,26 @@ def test_a_folder_that_is_in_use_is_refused(use, tiny, train_run, tmp_path):
 def test_a_full_disk_is_noticed_before_training(
     use, tiny, train_run, tmp_path, monkeypatch
 ):
-    usage = types.SimpleNamespace(free=1000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(OSError, match="0.0 MB free, and two checkpoints of this run"):
+    def allocate(file, start, size):
+        assert size > 2 * 4 * 5120  # twice the parameters, of two seeds
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    text = "no checkpoint can be written to .* .No space left on device.: make room"
+    with pytest.raises(OSError, match=text):
         train_run(tiny(SHORT), tmp_path)
-    assert not rows(tmp_path)
+    assert not rows(tmp_path) and not (tmp_path / "config.json").exists()
+
+
+def test_a_disk_that_fills_up_is_one_error(use, tiny, train_run, tmp_path, monkeypatch):
+    def save(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: disk quota\nat many places")
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", save)
+    with pytest.raises(
+        OSError, match="no checkpoint can be .*: disk quota.: make room"
+    ):
+        train_run(tiny(SHORT), tmp_path)
 
 
 def test_the_home_folder_is_where_it_says(use, tiny, tmp_path, monkeypatch):

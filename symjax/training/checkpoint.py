@@ -8,6 +8,8 @@ A run that is stopped within an epoch leaves a checkpoint of another kind: state
 sums after some steps, in a folder of its own. Only training reads it.
 """
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from symjax.folders import expand
 
 WHOLE, PARTIAL = "checkpoints", "interrupted"
 """Folders of what was saved after whole epochs, and within one."""
+
+LEAST_ROOM = 10**6  # bytes, of what is written beside the arrays
 
 
 class Checkpoints:
@@ -66,18 +70,16 @@ class Checkpoints:
         Raises:
           OSError: if it cannot be written.
         """
+        folder = Path(self._manager.directory)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
         )
+        check_room(folder, state)
         try:
             self._manager.save(epoch, args=items)
             self._manager.wait_until_finished()
         except Exception as error:  # Orbax and TensorStore have many kinds
-            reason = str(error).strip().split("\n")[0]
-            raise OSError(
-                f"no checkpoint could be written to {self._manager.directory} "
-                f"({reason}): make room there, and start the same command again."
-            ) from error
+            raise _cannot_write(folder, str(error).strip().split("\n")[0]) from error
 
     def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]]:
         """The newest checkpoint, bit for bit.
@@ -98,6 +100,35 @@ class Checkpoints:
             raise FileNotFoundError(f"no checkpoint in {self._manager.directory}.")
         restored: Any = self._manager.restore(epoch, args=items)
         return epoch, restored.state, restored.meta
+
+
+def check_room(folder: Path, state: Any) -> None:
+    """Makes sure that a state fits on the disk twice: what is saved, and its parts.
+
+    Orbax would leave it to threads, which print what they raise.
+
+    Args:
+      folder: of the disk; it is there.
+      state: any tree of arrays.
+
+    Raises:
+      OSError: if there is no room for it.
+    """
+    if not hasattr(os, "posix_fallocate") or jax.process_index():
+        return
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".room-") as file:
+            os.posix_fallocate(file.fileno(), 0, 2 * size + LEAST_ROOM)
+    except OSError as error:
+        raise _cannot_write(folder, error.strerror or str(error)) from error
+
+
+def _cannot_write(folder: Path, reason: str) -> OSError:
+    return OSError(
+        f"no checkpoint can be written to {folder} ({reason}): make room there, and "
+        "start the same command again."
+    )
 
 
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -18,7 +18,7 @@ from rich.console import Console
 from symjax import folders
 from symjax.training import experiment as experiments
 from symjax.training import mesh, position, run_folder
-from symjax.training.checkpoint import Checkpoints
+from symjax.training.checkpoint import Checkpoints, check_room
 from symjax.training.experiment import Config, Experiment
 from symjax.training.journal import Journal
 from symjax.training.mesh import is_writer, to_host
@@ -69,8 +69,7 @@ def train(
         experiment = Experiment.build(config)
         with Checkpoints(workdir, config.checkpoint.keep) as store:
             start = position.restore(experiment, store, workdir)
-            size = sum(leaf.nbytes for leaf in jax.tree.leaves(start.state))
-            run_folder.check_room(workdir, size)
+            check_room(workdir, start.state)
             headline = _headline(experiment, start.state, workdir)
             console.print(headline, soft_wrap=True, highlight=False)
             if start.epoch or start.step:

@@ -5,10 +5,10 @@ run_folder.check(config, workdir, resume=True)
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
+from symjax import folders
 from symjax.training import experiment, validation
 from symjax.training.experiment import Config
 
@@ -51,29 +51,10 @@ def check(config: Config, workdir: Path, resume: bool) -> None:
 
 def write_config(config: Config, workdir: Path) -> None:
     """Writes `config.json`, whole or not at all."""
-    workdir.mkdir(parents=True, exist_ok=True)
     partial = workdir / "config.json.partial"
-    partial.write_text(experiment.to_json(config))
-    os.replace(partial, workdir / "config.json")
-
-
-def check_room(workdir: Path, size: int) -> None:
-    """Makes sure that a checkpoint fits on the disk, beside the one that it replaces.
-
-    Args:
-      workdir: the run folder, which is there.
-      size: of the state, in bytes.
-
-    Raises:
-      OSError: if there is less room.
-    """
-    free = shutil.disk_usage(workdir).free
-    if free < 2 * size:
-        raise OSError(
-            f"{workdir} is on a disk with {free / 1e6:.1f} MB free, and two "
-            f"checkpoints of this run take {2 * size / 1e6:.1f} MB: make room, or "
-            "choose another --workdir."
-        )
+    with folders.writing(workdir):
+        partial.write_text(experiment.to_json(config))
+        os.replace(partial, workdir / "config.json")
 
 
 def _as_json(config: Config) -> dict[str, Any]:
