@@ -1,18 +1,16 @@
-"""The flags of `train.py`, `evaluate.py` and the audit of a net, and nothing else.
+"""The flags of `train.py`, `evaluate.py` and the audit of a net, and nothing else."""
 
-What a user can put right (a value, a missing folder) is one line; `--traceback` shows
-where it came from.
-"""
-
-import datetime
+import contextlib
 import fractions
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
+
+from symjax import command, command_help, folders
 
 RUNS = "runs"
 DEFAULT_EPS = {"linf": "1/255,2/255,4/255,8/255", "l2": "0.25,0.5,1", "l1": "4,8,12"}
@@ -34,24 +32,77 @@ FLAGS = flags.FLAGS
 
 def train() -> None:
     """`python train.py --config configs/x.py [--config.key=value] [--workdir W]`."""
-    config = config_flags.DEFINE_config_file("config", None, "An experiment's file.")
-    flags.DEFINE_string("workdir", None, f"Run folder; default {RUNS}/<name>-<time>.")
-    flags.DEFINE_bool("resume", True, "Go on where a run in the workdir was cut off.")
-    flags.mark_flag_as_required("config")
+    config = config_flags.DEFINE_config_file(
+        "config", None, "The file of the experiment. --config.KEY=VALUE changes a key."
+    )
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "The run folder, in which a run that was stopped goes on. Without it a new one "
+        f"is made, {RUNS}/NAME-DATE-TIME.",
+    )
+    flags.DEFINE_bool(
+        "resume", True, "Go on with the run in the run folder, if there is one."
+    )
 
     def main() -> int:
+        from symjax.training import experiment
+
+        experiment.check(config.value)
+        if FLAGS.workdir:
+            return _train(config.value, folders.expand(FLAGS.workdir))
         import jax
 
-        from symjax.training import loop
-
-        if not FLAGS.workdir and jax.process_count() > 1:
+        if jax.process_count() > 1:
             raise ValueError("--workdir: several processes need one named, and shared.")
-        time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        workdir = FLAGS.workdir or f"{RUNS}/{config.value.name}-{time}"
-        state = loop.train(config.value, Path(workdir), FLAGS.resume)
-        return 1 if loop.is_frozen(state).all() else 0
+        workdir = folders.new(Path(RUNS), config.value.name)
+        try:
+            return _train(config.value, workdir)
+        finally:
+            with contextlib.suppress(OSError):
+                workdir.rmdir()  # it is empty if nothing could be trained
 
-    _run(main)
+    command.run(main, _train_help)
+
+
+def _train_help() -> str:
+    groups = {
+        "The experiment": ["config"],
+        "The run": ["workdir", "resume"],
+        "Several processes, and errors": command.SHARED,
+    }
+    examples = [
+        "python train.py --config configs/quickstart.py",
+        "python train.py --config configs/weighted.py --config.seeds=3 --noresume",
+    ]
+    summary = """
+    Trains a net of the paper, all seeds at once, and writes a run folder. The keys of a
+    configuration are in configs/base.py. Ctrl-C saves a checkpoint.
+    """
+    text = command_help.show_help(summary, examples, groups)
+    return f"{text}\n{command.configurations()}"
+
+
+def _train(config: Any, workdir: Path) -> int:
+    """Trains, and prints what comes next; 1 if every seed diverged."""
+    from symjax.training import journal, loop
+    from symjax.training.mesh import is_writer
+    from symjax.training.progress import closing
+
+    signals = command.signals()
+    go_on = [] if FLAGS.workdir else ["--workdir", str(workdir)]
+    signals.keeps(f"what was saved is in {workdir}", go_on)
+    with signals.stopping() as stop:
+        state = loop.train(config, workdir, FLAGS.resume, stop=stop)
+    frozen = bool(loop.is_frozen(state).all())
+    rows = journal.read(workdir / "metrics.jsonl")
+    if not frozen and (not rows or rows[-1]["epoch"] < config.epochs):
+        signals.keeps(f"a checkpoint of what was trained is in {workdir}", go_on)
+        signals.leave_if_stopped()
+    if rows and is_writer():
+        console = Console()
+        console.print(closing(rows, workdir), soft_wrap=True, highlight=False)
+    return 1 if frozen else 0
 
 
 def evaluate() -> None:
@@ -89,24 +140,60 @@ def evaluate() -> None:
     flags.DEFINE_integer("target_classes", 9, "Of the targeted attacks of AutoAttack.")
     flags.DEFINE_integer("batch_size", 250, "Most images at a time, a seed.")
     flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of computation.")
-    _run(_evaluate)
+    command.run(_evaluate)
 
 
 def audit_net() -> None:
     """`python -m symjax.nn.audit --config configs/x.py [--config.key=value] [...]`."""
-    config = config_flags.DEFINE_config_file("config", None, "An experiment's file.")
-    flags.DEFINE_string("workdir", None, f"Run folder; default {RUNS}/<name>-audit.")
+    config = config_flags.DEFINE_config_file(
+        "config", None, "The file of the experiment. --config.KEY=VALUE changes a key."
+    )
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        f"The run folder of the training; without it {RUNS}/NAME-audit.",
+    )
     flags.DEFINE_list("sizes", ["15", "16", "31", "32"], "Sides of images, in pixels.")
 
     def main() -> int:
         from symjax.evaluation import equivariance
 
-        workdir = Path(FLAGS.workdir or f"{RUNS}/{config.value.name}-audit")
-        sizes = [int(size) for size in FLAGS.sizes]
-        equivariance.run(config.value, workdir, sizes, Console())
+        workdir = folders.expand(FLAGS.workdir or f"{RUNS}/{config.value.name}-audit")
+        sizes = _sizes(FLAGS.sizes)
+        signals = command.signals()
+        signals.keeps(f"what was saved is in {workdir}")
+        with signals.stopping() as stop:
+            equivariance.run(config.value, workdir, sizes, Console(), stop)
+        signals.leave_if_stopped()
         return 0
 
-    _run(main)
+    command.run(main, _audit_help)
+
+
+def _audit_help() -> str:
+    groups = {
+        "The net": ["config", "workdir"],
+        "The images": ["sizes"],
+        "Several processes, and errors": command.SHARED,
+    }
+    example = "python -m symjax.nn.audit --config configs/parallel_rot.py"
+    summary = """
+    Trains a net, and measures by how much each of its layers fails to commute with each
+    element of its group, before and after. Without any flag the layers of the library
+    are measured by themselves.
+    """
+    examples = [example, f"{example} --config.model.group=C8 --sizes 31,32"]
+    text = command_help.show_help(summary, examples, groups)
+    return f"{text}\n{command.configurations()}"
+
+
+def _sizes(words: Sequence[str]) -> list[int]:
+    if not words or not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise ValueError(
+            f"--sizes={','.join(words)!r}: expected sides of images in pixels, with "
+            "commas between them, as in 31,32."
+        )
+    return [int(word) for word in words]
 
 
 def _evaluate() -> int:
@@ -121,7 +208,11 @@ def _evaluate() -> int:
     published, corrupted = FLAGS.protocol == "reference", FLAGS.metric == CORRUPTION
     default = PUBLISHED_EPS if published else DEFAULT_EPS[FLAGS.norm]
     numbers = parse_eps(FLAGS.eps or default)
-    folder = Path(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
+    folder = folders.expand(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
+    command.signals().keeps(
+        f"the rows measured so far are in {folder}/results.jsonl",
+        [] if FLAGS.run else ["--run", str(folder)],
+    )
     run = evaluation.Run.open(folder, FLAGS.dtype)
     if FLAGS.untrained:
         run = run.untrained()
@@ -305,45 +396,3 @@ def parse_eps(text: str) -> list[float]:
     if min(numbers) < 0:
         raise ValueError(f"--eps={text!r}: a radius cannot be negative.")
     return numbers
-
-
-def _run(main: Callable[[], int]) -> None:
-    flags.DEFINE_bool("distributed", False, "One of several processes (SLURM, ...).")
-    flags.DEFINE_string("coordinator", None, "host:port of process 0, where unknown.")
-    flags.DEFINE_integer("processes", None, "How many processes there are.")
-    flags.DEFINE_integer("process", None, "Which one this is, from 0.")
-    flags.DEFINE_bool("traceback", False, "Show where an error came from.")
-
-    def guarded(argv: Sequence[str]) -> int:
-        from symjax import compilation
-        from symjax.data import cache
-        from symjax.training import mesh
-
-        if len(argv) > 1:
-            raise app.UsageError(
-                f"unexpected arguments {argv[1:]}: flags begin with --"
-            )
-        logging.set_verbosity(logging.ERROR)
-        compilation.keep_programs(cache.default_folder() / "programs")
-        try:
-            if FLAGS.distributed or FLAGS.coordinator:
-                mesh.connect(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
-            return main()
-        except (OSError, ValueError) as error:
-            if FLAGS.traceback:
-                raise
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-
-    app.run(guarded, flags_parser=_parse)
-
-
-def _parse(argv: Sequence[str]) -> list[str]:
-    """Parses the flags; an unknown configuration key is one line, not a stack trace."""
-    try:
-        return FLAGS(argv)
-    except AttributeError as error:  # from ml_collections, with the nearest key
-        reason = str(error).strip("'\"").replace("\\'", "'").replace("\\n", ". ")
-        sys.exit(f"error: there is no such configuration key: {reason}")
-    except flags.Error as error:
-        sys.exit(f"error: {error}")

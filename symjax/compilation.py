@@ -14,6 +14,8 @@ from typing import Any
 import jax
 from jax.core import Tracer
 
+from symjax.folders import expand
+
 NO_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """XLA's YNNPACK takes convolutions and products from Eigen, and is slower at them."""
 
@@ -82,5 +84,5 @@ def keep_programs(folder: Path) -> None:
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_dir", str(expand(folder)))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

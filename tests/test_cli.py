@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import types
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from symjax import cli, evaluation
+from symjax import cli, command, evaluation
 from symjax.attacks import sanity
 from symjax.cli import parse_eps
 
@@ -56,6 +57,10 @@ def test_train_resume_and_evaluate(tmp_path):
     trained = call("train.py", *TINY, workdir, "--config.epochs=1")
     assert trained.returncode == 0, trained.stderr
     assert "epoch 1:" in trained.stdout
+    *_, closing, following = trained.stdout.splitlines()
+    assert re.match(r"trained 1 epochs of 2 seeds: test accuracy \d+\.\d%", closing)
+    run = tmp_path / "run"
+    assert following.split() == f"python evaluate.py --attack pgd --run {run}".split()
     resumed = call("train.py", *TINY, workdir, "--config.epochs=2")
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming after epoch 1 of 2" in resumed.stdout
@@ -92,7 +97,13 @@ def test_train_resume_and_evaluate(tmp_path):
     [
         ("train.py", [*TINY, "--config.seedz=3"], 'Did you mean "seeds"'),
         ("train.py", [*TINY, "--config.model.depth=5"], "depth 5: expected one of"),
-        ("train.py", ["--config=configs/nothing.py"], "configs/nothing.py"),
+        (
+            "train.py",
+            ["--config=configs/quikstart.py", "--config.seeds=2"],
+            "quikstart.py: there is no such file. Did you mean configs/quickstart.py?",
+        ),
+        ("train.py", [*TINY, "--config.seeds=x"], "--config.seeds=x: invalid literal"),
+        ("train.py", [*TINY, "here"], "unexpected arguments ['here']"),
         ("evaluate.py", ["--attack=pgd", "--eps=x"], "--eps='x'"),
         (
             "evaluate.py",
@@ -103,8 +114,75 @@ def test_train_resume_and_evaluate(tmp_path):
 )
 def test_what_a_user_can_put_right_is_no_stack_trace(script, arguments, text):
     result = call(script, *arguments)
-    assert result.returncode != 0
-    assert text in result.stderr and "Traceback" not in result.stderr
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert text in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("x = ", "{path}, line 1: invalid syntax"),
+        ("import nothing", "{path}, line 1: ModuleNotFoundError: No module named"),
+        (
+            "\ndef get_config():\n  return 1 / 0",
+            "{path}, line 3: ZeroDivisionError: div",
+        ),
+        ("x = 1", "{path} defines no function get_config."),
+        (
+            "from configs import base\nconfig = base.get_config()\nconfig.epoch = 3",
+            'line 3: AttributeError: Key "epoch" .* Did you mean "epochs" instead',
+        ),
+        ("def get_config(): return 3", "the configuration is 3: expected a ConfigDict"),
+    ],
+)
+def test_a_configuration_that_is_wrong_is_one_line(tmp_path, code, text):
+    path = tmp_path / "mine.py"
+    path.write_text(code)
+    override = [] if "return 3" in code else ["--config.seeds=2"]
+    result = call("train.py", f"--config={path}", *override)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert re.match("error: .*" + text.format(path=path), result.stderr), result.stderr
+
+
+def test_train_help_lists_flags_and_configurations():
+    result = call("train.py", "--help")
+    assert result.returncode == 0 and not result.stderr
+    heads = re.findall(r"^  --(?:\[no\])?(\w+)", result.stdout, re.MULTILINE)
+    assert heads == ["config", "workdir", "resume", *command.SHARED]
+    assert result.stdout.count("  python train.py --config configs/") == 2
+    assert "\n  configs/quickstart.py  A parallel rot & scale net" in result.stdout
+    assert "configs/base.py  " not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_train_without_a_configuration_lists_them():
+    result = call("train.py", "--workdir=x")
+    assert result.returncode == 2 and not result.stdout
+    lines = result.stderr.splitlines()
+    assert lines[0] == "error: --config has to name a configuration."
+    assert sum(line.startswith("  configs/") for line in lines) == len(FILES)
+
+
+FILES = [
+    path
+    for path in (ROOT / "configs").glob("*.py")
+    if path.stem not in ("__init__", "base")
+]
+
+
+def test_a_run_that_cannot_start_leaves_no_folder(tmp_path):
+    config = f"--config={ROOT / 'configs/quickstart.py'}"
+    result = call("train.py", config, "--config.batch_size=5000", cwd=tmp_path)
+    assert result.returncode == 2 and "batch_size=5000 is more than" in result.stderr
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_workdir_that_cannot_be_written_to_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    result = call("train.py", *TINY, f"--workdir={tmp_path / 'file' / 'run'}")
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert "run cannot be written to (Not a directory)" in result.stderr
 
 
 @pytest.mark.parametrize(("passed", "code"), [(True, 0), (None, 0), (False, 1)])

@@ -59,6 +59,22 @@ def test_lines_after_the_last_checkpoint_are_dropped(tmp_path):
     assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
+def test_a_resumed_run_tells_tensorboard_what_to_drop(tmp_path):
+    write(tmp_path, ROWS)
+    write(tmp_path, ROWS[2:], done=2)
+    starts = [e.step for e in events(tmp_path) if e.HasField("session_log")]
+    assert sorted(starts) == [1, 3]
+
+
+def test_a_full_disk_is_one_error_that_names_the_folder(tmp_path):
+    with Journal(tmp_path, 0) as journal:
+        journal._path.unlink()
+        journal._path.symlink_to("/dev/full")
+        text = f"{tmp_path} cannot be written to .No space left on device.: choose"
+        with pytest.raises(OSError, match=text):
+            journal.write(ROWS[0])
+
+
 def test_there_is_nothing_in_a_new_folder(tmp_path):
     assert read(tmp_path / "metrics.jsonl") == []
     assert read(write(tmp_path, [])) == []

@@ -21,6 +21,7 @@ from symjax.study.measurements import Accuracy, Audit, Corrupted, Subject
 from symjax.study.size import Size
 from symjax.study.trainings import TRAININGS
 from symjax.study.work import Folders
+from symjax.training import loop
 
 BASELINE = "cifar10-10-baseline-reference"
 CHECKS = ("logits, not probabilities", "enough classes for the DLR loss")
@@ -83,6 +84,15 @@ def autoattack(nets, images, labels, keys, threat, **asked):
     )
 
 
+class WholeEpochs:
+    """A pace of one call an epoch."""
+
+    steps = 10**6
+
+    def took(self, steps, seconds):
+        pass
+
+
 class Stop:
     """A clock that is up once it has been asked so many times."""
 
@@ -130,9 +140,10 @@ def study(tmp_path_factory):
         patch.setattr(attacks, "autoattack", autoattack)
         for module in (works, listing):
             patch.setattr(module, "of_training", few)
+        patch.setattr(loop, "Pace", WholeEpochs)
         for times in (1, 5, 1000):
             with patch.context() as clock:
-                clock.setattr(works, "Clock", lambda minutes, left=times: Stop(left))
+                clock.setattr(works, "Clock", lambda *_, left=times: Stop(left))
                 stage = made.work()
                 eps = [row["eps"] for row in made.rows.values()]
                 made.stages.append((*stage, eps))

@@ -4,22 +4,36 @@ What needs no real net uses `Linear` or `Recorder`, which compile in no time.
 """
 
 import dataclasses
+import errno
 import functools
+import io
+import itertools
 import json
+import os
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 from flax import linen
 from jax.tree_util import Partial
+from rich.console import Console
 
-from symjax import attacks, training
+from symjax import attacks, evaluation, folders, training
+from symjax.folders import FolderInUseError
 from symjax.groups import C4
 from symjax.seeds import keys, of_seed, over_seeds
-from symjax.training import Experiment, RunExistsError, adversarial, journal
+from symjax.training import (
+    Experiment,
+    RunExistsError,
+    adversarial,
+    journal,
+    loop,
+    position,
+)
 from symjax.training import experiment as experiments
 from symjax.training import state as states
 from symjax.training.checkpoint import Checkpoints
@@ -262,6 +276,16 @@ def test_a_configuration_from_before_there_were_quarter_turns_has_none(tiny):
     assert experiment.recipe.quarter_turns is False
 
 
+class OfSteps:
+    """A pace that no clock has a say in: calls of so many steps."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def took(self, steps, seconds):
+        assert seconds > 0 and 1 <= steps <= self.steps
+
+
 @pytest.mark.parametrize("every", [10, 2])
 def test_a_run_that_is_told_to_stop_goes_on_bit_for_bit(
     use, tiny, train_run, tmp_path, monkeypatch, every
@@ -276,6 +300,7 @@ def test_a_run_that_is_told_to_stop_goes_on_bit_for_bit(
         save(store, epoch, *args)
 
     monkeypatch.setattr(Checkpoints, "save", save_and_note)
+    monkeypatch.setattr(loop, "Pace", lambda: OfSteps(3))
     folder, answers = tmp_path / "run", iter([True, False, True])
     stopped = train_run(config, folder, stop=lambda: next(answers))
     assert (stopped.state.step == 3).all() and saved == [1]
@@ -287,6 +312,139 @@ def test_a_run_that_is_told_to_stop_goes_on_bit_for_bit(
     assert rows(folder) == rows(whole.folder)
     kept = {path.name for path in (folder / "checkpoints").glob("[0-9]*")}
     assert kept == {"3"}
+
+
+def test_so_does_one_that_is_stopped_within_epochs(
+    use, tiny, train_run, tmp_path, monkeypatch
+):
+    """After steps 1, 5, 7 and 8 of nine; after step 7 the run is killed instead."""
+    config = tiny(SHORT | {"dataset.augment": True, "checkpoint.every_epochs": 2})
+    whole = train_run(config, tmp_path / "whole")
+    monkeypatch.setattr(loop, "Pace", lambda: OfSteps(1))
+    folder, log = tmp_path / "run", []
+    for calls in (1, 4, 3, 2):
+        left = iter([False] * (calls - 1) + [True])
+        run = train_run(config, folder, stop=lambda left=left: next(left))
+        log.append(run.log)
+        assert (run.state.step == [1, 5, 8, 9][len(log) - 1]).all()
+    assert "resuming" not in log[0]
+    assert "resuming after epoch 0 of 3 and 1 of 3 steps" in log[1]
+    assert "resuming after epoch 1 of 3 and 2 of 3 steps" in log[2]
+    assert "resuming after epoch 2 of 3 and 2 of 3 steps" in log[3]
+    chex.assert_trees_all_equal(run.state, whole.state)
+    assert rows(folder) == rows(whole.folder)
+    assert not (folder / "interrupted").exists()
+
+
+def test_what_a_killed_run_had_saved_within_an_epoch_is_where_it_goes_on(
+    use, tiny, train_run, tmp_path, monkeypatch
+):
+    config = tiny(SHORT | {"checkpoint.every_epochs": 2})
+    monkeypatch.setattr(loop, "Pace", lambda: OfSteps(1))
+    train_run(config, tmp_path, stop=lambda: True)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        kill_in_epoch(patch, 2)
+        train_run(config, tmp_path)
+    whole = train_run(config, tmp_path)
+    assert "resuming after epoch 0 of 3 and 1 of 3 steps" in whole.log
+    assert (whole.state.step == 9).all() and not (tmp_path / "interrupted").exists()
+
+
+def test_parts_of_an_epoch_are_the_epoch_bit_for_bit(use, tiny):
+    experiment = Experiment.build(tiny(SHORT))
+    train_fn, _ = loop._programs(experiment)
+    split, keys = experiment.dataset.train, experiment.keys
+
+    def run(*bounds):
+        state, sums = experiment.fresh_state(), position.sums_of(experiment)
+        for first, last in itertools.pairwise(bounds):
+            state, sums = train_fn(state, sums, keys, 4, first, last, *split)
+        return state, sums
+
+    whole = run(0, 3)
+    chex.assert_trees_all_equal(run(0, 1, 2, 3), whole)
+    chex.assert_trees_all_equal(run(0, 2, 3), whole)
+    epoch = over_seeds(
+        functools.partial(train_epoch, experiment.recipe), (0, 0, None, None, None)
+    )
+    one_call = jax.jit(epoch)(experiment.fresh_state(), keys, 4, *split)
+    chex.assert_trees_all_close(one_call[1], whole[1], rtol=1e-5)
+
+
+def test_calls_take_about_a_second():
+    pace = loop.Pace()
+    assert pace.steps == 1
+    pace.took(1, 60.0)  # it was compiled
+    assert pace.steps == 1
+    pace.took(1, 0.01)
+    assert pace.steps == 8  # not 100 at once
+    pace.took(8, 0.08)
+    assert pace.steps == 64
+    pace.took(64, 0.64)
+    assert pace.steps == 100
+    pace.took(30, 0.6)  # the rest of an epoch, and the machine is busy
+    assert pace.steps == 50
+
+
+def test_fewer_epochs_than_are_begun_are_refused(
+    use, tiny, train_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "Pace", lambda: OfSteps(1))
+    train_run(tiny(SHORT | {"epochs": 2}), tmp_path)
+    before = (tmp_path / "config.json").read_text()
+    for epochs, begun in ((1, 2), (2, 3)):
+        text = f"epochs={epochs}: the run has begun epoch {begun} already"
+        with pytest.raises(RunExistsError, match=text):
+            train_run(tiny(SHORT | {"epochs": epochs}), tmp_path)
+        assert (tmp_path / "config.json").read_text() == before
+        if epochs == 1:
+            train_run(tiny(SHORT), tmp_path, stop=lambda: True)
+            before = (tmp_path / "config.json").read_text()
+    again = train_run(tiny(SHORT), tmp_path)
+    assert (again.state.step == 9).all()
+
+
+def test_a_folder_that_is_in_use_is_refused(use, tiny, train_run, tmp_path):
+    config = tiny(SHORT)
+    with folders.hold(tmp_path):
+        with pytest.raises(FolderInUseError, match=f"by process {os.getpid()} on"):
+            train_run(config, tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    train_run(config, tmp_path)
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_full_disk_is_noticed_before_training(
+    use, tiny, train_run, tmp_path, monkeypatch
+):
+    def allocate(file, start, size):
+        assert size > 2 * 4 * 5120  # twice the parameters, of two seeds
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    text = "no checkpoint can be written to .* .No space left on device.: make room"
+    with pytest.raises(OSError, match=text):
+        train_run(tiny(SHORT), tmp_path)
+    assert not rows(tmp_path) and not (tmp_path / "config.json").exists()
+
+
+def test_a_disk_that_fills_up_is_one_error(use, tiny, train_run, tmp_path, monkeypatch):
+    def save(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: disk quota\nat many places")
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", save)
+    with pytest.raises(
+        OSError, match="no checkpoint can be .*: disk quota.: make room"
+    ):
+        train_run(tiny(SHORT), tmp_path)
+
+
+def test_the_home_folder_is_where_it_says(use, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    console = Console(file=io.StringIO())
+    training.train(tiny(SHORT | {"epochs": 1}), "~/run", console=console)
+    assert rows(tmp_path / "run") and evaluation.Run.open("~/run").epoch == 1
+    assert evaluation.newest("~") == tmp_path / "run"
 
 
 def test_a_net_learns(trained):
@@ -428,7 +586,7 @@ def test_a_folder_takes_one_configuration(
 def test_a_cosine_schedule_fixes_the_epochs(use, tiny, train_run, tmp_path):
     cosine = SHORT | {"optimizer.schedule": "cosine"}
     train_run(tiny(cosine | {"epochs": 1}), tmp_path)
-    with pytest.raises(RunExistsError, match="epochs, which the cosine"):
+    with pytest.raises(RunExistsError, match=r"epochs .was 1, is 3., which the cosine"):
         train_run(tiny(cosine), tmp_path)
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from symjax.folders import expand
+
 SAME = 1e-3
 """Of the largest answer: another device rounds in another way, another net differs."""
 
@@ -36,6 +38,7 @@ class KeptBatches:
     def __init__(
         self, folder: Path | None, says: Mapping[str, Any], answers: np.ndarray
     ):
+        folder = None if folder is None else expand(folder)
         self._folder = folder
         if folder is None:
             return

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from symjax.data.dataset import Dataset, Split, make_dataset
+from symjax.folders import expand
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels", "class_names")
 HASH_KEY = "sha256"
@@ -25,9 +26,9 @@ HASH_KEY = "sha256"
 def default_folder() -> Path:
     """`$SYMJAX_CACHE`, or `symjax` in the user's cache folder."""
     if own := os.environ.get("SYMJAX_CACHE"):
-        return Path(own).expanduser()
+        return expand(own)
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "symjax"
+    return expand(base) / "symjax"
 
 
 def identity(*parts: object) -> str:

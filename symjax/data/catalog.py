@@ -8,10 +8,10 @@ Everything else about a data set is in `symjax.data.cifar` and `symjax.data.digi
 
 import difflib
 import os
-from pathlib import Path
 
 from symjax.data import cache, cifar, digits
 from symjax.data.dataset import Dataset, cut
+from symjax.folders import expand
 
 NAMES = ("digits", *cifar.CLASSES)
 
@@ -51,9 +51,8 @@ def load(
     if name == "digits":
         whole = digits.load(size)
     elif name in cifar.CLASSES:
-        folder = Path(cache_dir) if cache_dir else cache.default_folder()
-        data = Path(data_dir).expanduser()
-        whole = cifar.load(name, data, folder.expanduser(), progress)
+        folder = expand(cache_dir) if cache_dir else cache.default_folder()
+        whole = cifar.load(name, expand(data_dir), folder, progress)
     else:
         close = difflib.get_close_matches(str(name), NAMES, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

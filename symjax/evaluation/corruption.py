@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,6 +24,7 @@ from symjax.evaluation.measurement import Attacking, Tested, first_images
 from symjax.evaluation.measurement import measure as measure_images
 from symjax.evaluation.results import Results, Row
 from symjax.evaluation.run import Run
+from symjax.folders import expand
 
 SOURCES = ("auto", "published", "made")
 SEED = 0
@@ -96,7 +96,7 @@ def source(run: Run, kind: str = "auto", seed: int = SEED) -> Made | Published:
     if kind not in SOURCES:
         raise ValueError(f"corruptions {kind!r}: expected one of {list(SOURCES)}.")
     name = run.experiment.dataset.name
-    folder = Path(run.experiment.config.dataset.data_dir).expanduser()
+    folder = expand(run.experiment.config.dataset.data_dir)
     there = cifar_c.find(name, folder, run.experiment.dataset.test)
     if kind == "published" and there is None:
         raise ValueError(

@@ -10,7 +10,7 @@ upper bound, since it has the interpolation's own error, large on few pixels.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,13 @@ def _disc(side: int) -> np.ndarray:
     return (distance <= max(side / 2 - 1, 1)).astype(np.float32)
 
 
-def run(config: Config, workdir: Path, sizes: list[int], console: Console) -> None:
+def run(
+    config: Config,
+    workdir: Path,
+    sizes: list[int],
+    console: Console,
+    stop: Callable[[], bool] | None = None,
+) -> None:
     """Audits a configuration's net before and after training, and prints tables.
 
     Args:
@@ -117,9 +123,13 @@ def run(config: Config, workdir: Path, sizes: list[int], console: Console) -> No
       workdir: the run folder.
       sizes: of the images, in pixels; one that the net does not take is named.
       console: where the tables go.
+      stop: as of `loop.train`, which it ends; nothing is measured then.
     """
     experiment = Experiment.build(config)
-    states = {"before": experiment.fresh_state(), "after": loop.train(config, workdir)}
+    trained = loop.train(config, workdir, stop=stop)
+    if stop is not None and stop():
+        return
+    states = {"before": experiment.fresh_state(), "after": trained}
     nets = {when: seeds.of_seed(s.variables, 0) for when, s in states.items()}
     channels = experiment.dataset.image_shape[-1]
     for size in sizes:

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from symjax.folders import expand
+
 Row = dict[str, Any]
 
 
@@ -37,7 +39,7 @@ def read(paths: Iterable[Path]) -> list[Row]:
       ValueError: if a line is not JSON, but for a last one that was cut off.
     """
     rows = []
-    for path in paths:
+    for path in map(expand, paths):
         *lines, _cut_off = path.read_text().split("\n") if path.exists() else [""]
         for number, line in enumerate(lines, 1):
             try:
@@ -65,10 +67,11 @@ class Results:
     def __init__(
         self, folder: Path, write: bool = True, keep: Collection[str] | None = None
     ):
+        folder = expand(folder)
         self._write = write
         self._keep = keep
-        self.path = Path(folder) / "results.jsonl"
-        self._cells = Path(folder) / "cells"
+        self.path = folder / "results.jsonl"
+        self._cells = folder / "cells"
         self.rows = {row["cell_id"]: row for row in read([self.path])}
 
     def add(

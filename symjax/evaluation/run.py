@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax import models
+from symjax.folders import expand
 from symjax.models import Net
 from symjax.training import experiment as experiments
 from symjax.training.checkpoint import Checkpoints
@@ -29,19 +30,16 @@ class RunNotFoundError(FileNotFoundError):
 
 
 def newest(folder: Path) -> Path:
-    """The run in `folder` with the newest checkpoint.
+    """The run in `folder`, not in one below it, with the newest checkpoint.
 
     Raises:
       RunNotFoundError: if there is none.
     """
-    trained = {
-        path.stat().st_mtime: path.parents[1]
-        for path in sorted(Path(folder).glob("*/checkpoints/*"))
-        if path.name.isdigit()
-    }
+    folder = expand(folder)
+    trained = [path for path in folder.glob("*/checkpoints/*") if path.name.isdigit()]
     if not trained:
         raise RunNotFoundError(f"no trained run in {folder}/: {MAKE_ONE}.")
-    return trained[max(trained)]
+    return max(trained, key=lambda path: (path.stat().st_mtime, path)).parents[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,13 +68,14 @@ class Run:
 
         Raises:
           RunNotFoundError: if there is no checkpoint in `folder`.
-          ValueError: if the data set is not the one that the run was trained on.
+          ValueError: if its `config.json` cannot be read, or the data set is not the
+            one that the run was trained on.
         """
-        folder = Path(folder)
+        folder = expand(folder)
         path = folder / "config.json"
         if not path.exists() or not any(folder.glob("checkpoints/[0-9]*")):
             raise RunNotFoundError(f"no trained run in {folder}/: {MAKE_ONE}.")
-        experiment = Experiment.build(experiments.from_json(path.read_text()))
+        experiment = Experiment.build(experiments.read(path))
         model = experiment.model.clone(dtype=jnp.dtype(dtype))
         experiment = dataclasses.replace(experiment, model=model)
         with Checkpoints(folder, read_only=True) as store:

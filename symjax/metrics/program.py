@@ -16,7 +16,7 @@ from jax.tree_util import Partial
 from symjax import compilation, nets
 from symjax.attacks.entry import whole_number
 from symjax.attacks.inputs import as_images, prepare
-from symjax.groups import Group
+from symjax.groups import Group, as_group
 from symjax.seeds import as_key
 
 P = ParamSpec("P")
@@ -90,8 +90,8 @@ def _checked(name: str, values: dict[str, Any]) -> dict[str, Any]:
     else:
         images = values["images"] = as_images(values["images"])
         values[net] = nets.hoist(values[net], images)
-    group = values.get("group")
-    if isinstance(group, Group):
+    if "group" in values:
+        group = values["group"] = as_group(values["group"])
         check_turns(name, values["images"], group)
     for count in ("samples", "chunk", "steps", "restarts"):
         if values.get(count) is not None:

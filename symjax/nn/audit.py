@@ -29,6 +29,7 @@ from rich.table import Table
 
 from symjax import nn
 from symjax.groups import C4, Group
+from symjax.interruption import interruptible
 from symjax.nn import exactness, settings
 from symjax.nn.exactness import is_exact, pair, resolve_padding
 
@@ -230,6 +231,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+@interruptible()
 def main(arguments: Sequence[str] = ()) -> None:
     """Prints a row a dtype and layer: the largest error, and the least refused one.
 

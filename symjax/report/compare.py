@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from symjax.folders import expand
+from symjax.interruption import interruptible
 from symjax.metrics.bootstrap import Estimate, paired_difference
 from symjax.report.cells import Figure, read
 
@@ -130,11 +132,12 @@ def _line(baseline: Figure, other: Figure) -> list[str]:
     ]
 
 
+@interruptible()
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--metric", help="figures whose name begins so; default: all")
-    parser.add_argument("folders", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("folders", nargs="+", type=expand, metavar="RUN")
     options = parser.parse_args()
     try:
         print(table(options.folders, options.metric), end="")

@@ -22,6 +22,8 @@ from symjax.data import corruptions
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
 from symjax.evaluation.table import attack_name, format_eps, mean_and_sd
+from symjax.folders import expand
+from symjax.interruption import interruptible
 from symjax.metrics import corruption as errors
 
 GROUPS = {"15": corruptions.BENCHMARK, "19": corruptions.NAMES}
@@ -297,11 +299,12 @@ def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+@interruptible()
 def main() -> None:
     """Prints the tables, and writes the heat map if a file is named."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
-    parser.add_argument("--out", type=Path, help="an image file, of the heat map")
+    parser.add_argument("runs", nargs="+", type=expand, help="run folders")
+    parser.add_argument("--out", type=expand, help="an image file, of the heat map")
     protocols = ["sound", "reference"]
     parser.add_argument("--protocol", choices=protocols, default="sound")
     parser.add_argument("--attack", help='only this one: "none", "fgsm linf 1/255"')

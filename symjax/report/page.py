@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from symjax.folders import expand
+from symjax.interruption import interruptible
 from symjax.report.parts import VERDICTS, Cell, Page, Picture, Table, Verdict
 from symjax.report.run import of_run
 
@@ -245,11 +247,12 @@ def _clean(element, prefix: str, rename: Callable[[str], str]) -> None:
         element.text = f"#{prefix}svg {{ {rename(element.text or '')} }}"
 
 
+@interruptible()
 def main() -> None:
     """Writes the page of a run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("--out", type=Path, help="default: RUN/report.html")
+    parser.add_argument("run", type=expand, help="run folder")
+    parser.add_argument("--out", type=expand, help="default: RUN/report.html")
     options = parser.parse_args()
     out = options.out or options.run / "report.html"
     try:

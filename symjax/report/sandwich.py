@@ -18,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from symjax.folders import expand
+from symjax.interruption import interruptible
 from symjax.report import cells
 
 NORMS = ("linf", "l2", "l1")
@@ -164,11 +166,12 @@ def _draw(axis: Axes, found: Sandwich) -> None:
     )
 
 
+@interruptible()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Reads the flags, writes the figure; 2 where there is nothing to draw."""
     parser = argparse.ArgumentParser(prog="python -m symjax.report.sandwich")
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
-    parser.add_argument("--out", type=Path, required=True, help="png, pdf or svg")
+    parser.add_argument("runs", nargs="+", type=expand, help="run folders")
+    parser.add_argument("--out", type=expand, required=True, help="png, pdf or svg")
     flags = parser.parse_args(arguments)
     try:
         found = [sandwiches(folder) for folder in flags.runs]

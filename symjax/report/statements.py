@@ -8,7 +8,6 @@ which are over images. Of an error it also has the share of images where it is r
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,8 @@ import pandas as pd
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
 from symjax.evaluation.table import figure_name
+from symjax.folders import expand
+from symjax.interruption import interruptible
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -68,11 +69,12 @@ def _cell(rows: list[Row]) -> str:
     return text
 
 
+@interruptible()
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--metric", default="", help="figures whose name begins so")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.jsonl")
+    parser.add_argument("files", nargs="+", type=expand, metavar="FILE.jsonl")
     options = parser.parse_args()
     try:
         rows = results.read(options.files)

@@ -17,6 +17,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from symjax.folders import expand
+from symjax.interruption import interruptible
 from symjax.metrics.bootstrap import estimate
 from symjax.report import cells
 
@@ -146,11 +148,12 @@ def _show(axis: Axes, image: np.ndarray, title: str) -> None:
     axis.set_title(title, fontsize="small")
 
 
+@interruptible()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draws the figure that the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
-    parser.add_argument("--out", type=Path, required=True, help="an image file")
+    parser.add_argument("runs", nargs="+", type=expand, help="run folders")
+    parser.add_argument("--out", type=expand, required=True, help="an image file")
     asked: Any = parser.parse_args(arguments)
     try:
         figure = draw({run.name: read(run) for run in asked.runs})

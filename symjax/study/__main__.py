@@ -11,6 +11,8 @@ from absl import logging
 
 from symjax import compilation
 from symjax.data import cache
+from symjax.folders import expand
+from symjax.interruption import interruptible
 from symjax.study import listing
 from symjax.study.size import SIZES
 from symjax.study.work import Folders, share, work
@@ -20,7 +22,7 @@ RESULTS, RUNS = Path("results/study"), Path("runs/study")
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m symjax.study", description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="of the rows")
+    parser.add_argument("--results", type=expand, default=RESULTS, help="of the rows")
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("list", help="what is there and what is missing")
     run = commands.add_parser("run", help="do the next missing pieces")
@@ -30,12 +32,14 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--only", default="", metavar="i/n", help="one of n parts")
     show.add_argument("--commands", action="store_true", help="how each run is made")
     run.add_argument("--minutes", type=float, help="stop then; default: when done")
-    run.add_argument("--runs", type=Path, default=RUNS, help="of the run folders")
+    run.add_argument("--runs", type=expand, default=RUNS, help="of the run folders")
     run.add_argument("--together", type=int, default=0, help="seeds at once")
     run.add_argument("--data_dir", help="where the data sets lie")
     dtypes = ["float32", "bfloat16"]
     run.add_argument("--dtype", choices=dtypes, default="float32", help="of training")
-    build.add_argument("--out", type=Path, default=Path("docs"), help="of what is made")
+    build.add_argument(
+        "--out", type=expand, default=Path("docs"), help="of what is made"
+    )
     return parser
 
 
@@ -59,10 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if asked.data_dir:
             more["dataset.data_dir"] = asked.data_dir
         compilation.keep_programs(cache.default_folder() / "programs")
-        folders = Folders(results, asked.runs / asked.size)
-        work(trainings, size, folders, asked.minutes, asked.together, more)
+        _work(trainings, size, Folders(results, asked.runs / asked.size), more, asked)
     except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
+
+
+def _work(trainings, size, folders: Folders, more, asked: argparse.Namespace) -> None:
+    """Works until it is done, the time is up or a signal comes."""
+    with interruptible() as signals:
+        signals.keeps(f"what was done is in {folders.results} and {folders.runs}")
+        with signals.stopping() as stop:
+            minutes, together = asked.minutes, asked.together
+            work(trainings, size, folders, minutes, together, more, stop=stop)
+        signals.leave_if_stopped()
 
 
 if __name__ == "__main__":

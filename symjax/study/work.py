@@ -9,9 +9,8 @@ training that was cut off goes on from its checkpoint, where that is still there
 
 import contextlib
 import dataclasses
-import fcntl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from rich.console import Console
 
 from symjax import evaluation
 from symjax.evaluation.results import Results, cell_id
+from symjax.folders import FolderInUseError, hold
 from symjax.study.measurements import Measurement, Subject, of_training
 from symjax.study.size import Size
 from symjax.study.trainings import TRAININGS, Training
@@ -60,15 +60,13 @@ class Folders:
     @contextlib.contextmanager
     def alone(self, training: Training) -> Iterator[bool]:
         """Whether this process alone works on a run; it does until the end."""
-        folder = self.results / training.name
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as file:
+        with contextlib.ExitStack() as held:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+                held.enter_context(hold(self.results / training.name))
+                mine = True
+            except FolderInUseError:
+                mine = False
+            yield mine
 
 
 class Clock:
@@ -76,14 +74,17 @@ class Clock:
 
     Args:
       minutes: from now; None: no end.
+      stop: whether it is up all the same; None: never.
     """
 
-    def __init__(self, minutes: float | None):
+    def __init__(self, minutes: float | None, stop: Callable[[], bool] | None = None):
         self._end = None if minutes is None else time.monotonic() + 60 * minutes
+        self._stop = stop or (lambda: False)
 
     def is_up(self) -> bool:
         """Whether nothing more should be begun."""
-        return self._end is not None and time.monotonic() >= self._end
+        late = self._end is not None and time.monotonic() >= self._end
+        return late or self._stop()
 
 
 def missing(subject: Subject, store: Results, seed: int) -> list[Measurement]:
@@ -125,12 +126,13 @@ def work(
     together: int = 0,
     more: Mapping[str, Any] = {},  # noqa: B006 - never changed
     console: Console | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> bool:
     """Does what is missing, in order, until it is done or the time is up.
 
-    What has begun when the time is up is finished: an epoch of training; one epsilon of
-    one attack, or all where an attack moves the averages of batch norm; one corruption;
-    an audit. A run that another process works on is left to it.
+    What has begun when the time is up is finished: about a second of training, which is
+    saved; one epsilon of one attack, or all where an attack moves the averages of batch
+    norm; one corruption; an audit. A run that another process works on is left to it.
 
     Args:
       trainings: the runs.
@@ -141,11 +143,12 @@ def work(
         one on a CPU.
       more: changes of every configuration, as where the data are.
       console: where progress goes.
+      stop: where it says True, the time is up.
 
     Returns:
       Whether nothing is missing.
     """
-    console, clock = console or Console(), Clock(minutes)
+    console, clock = console or Console(), Clock(minutes, stop)
     at_once = together or (1 if jax.default_backend() == "cpu" else size.seeds)
     whole = True
     for training in trainings:
@@ -196,7 +199,10 @@ def _piece(subject: Subject, seeds, folders: Folders, more, clock, console) -> b
     changes |= {"first_seed": seeds[0], "seeds": len(seeds)}
     console.rule(f"{training.name}, seeds {seeds[0]} to {seeds[-1]}")
     train(training.config(changes), folder, console=console, stop=clock.is_up)
-    run = evaluation.Run.open(folder)
+    try:
+        run = evaluation.Run.open(folder)
+    except evaluation.RunNotFoundError:  # the time was up within the first epoch
+        return False
     if run.diverged.all():  # it ended early; rows say what they say of a frozen seed
         run = dataclasses.replace(run, epoch=subject.config.epochs)
     if run.epoch < subject.config.epochs:

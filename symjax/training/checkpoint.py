@@ -1,10 +1,15 @@
 """Checkpoints of a run: the state of all seeds, its configuration, its data's hash.
 
-with Checkpoints(workdir, keep=1) as store:
-    store.save(epoch, state, meta)
-    epoch, state, meta = store.restore(like=fresh_state)
+    with Checkpoints(workdir, keep=1) as store:
+        store.save(epoch, state, meta)
+        epoch, state, meta = store.restore(like=fresh_state)
+
+A run that is stopped within an epoch leaves a checkpoint of another kind: state and
+sums after some steps, in a folder of its own. Only training reads it.
 """
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +17,12 @@ import jax
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
-from symjax.training.state import TrainState
+from symjax.folders import expand
+
+WHOLE, PARTIAL = "checkpoints", "interrupted"
+"""Folders of what was saved after whole epochs, and within one."""
+
+LEAST_ROOM = 10**6  # bytes, of what is written beside the arrays
 
 
 class Checkpoints:
@@ -22,11 +32,18 @@ class Checkpoints:
       workdir: the run folder.
       keep: how many of the newest checkpoints stay.
       read_only: never write, not even the folder.
+      name: of the folder; in `PARTIAL` an entry is numbered by its step.
     """
 
-    def __init__(self, workdir: Path, keep: int = 1, read_only: bool = False):
+    def __init__(
+        self,
+        workdir: Path,
+        keep: int = 1,
+        read_only: bool = False,
+        name: str = WHOLE,
+    ):
         self._manager = ocp.CheckpointManager(
-            Path(workdir).absolute() / "checkpoints",
+            expand(workdir).absolute() / name,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=None if read_only else keep,
                 create=not read_only,
@@ -47,15 +64,24 @@ class Checkpoints:
         """The newest epoch that is whole, or None."""
         return self._manager.latest_step()
 
-    def save(self, epoch: int, state: TrainState, meta: dict[str, Any]) -> None:
-        """Saves after `epoch` epochs; `meta` is any JSON."""
+    def save(self, epoch: int, state: Any, meta: dict[str, Any]) -> None:
+        """Saves after `epoch` epochs; `meta` is any JSON.
+
+        Raises:
+          OSError: if it cannot be written.
+        """
+        folder = Path(self._manager.directory)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
         )
-        self._manager.save(epoch, args=items)
-        self._manager.wait_until_finished()
+        check_room(folder, state)
+        try:
+            self._manager.save(epoch, args=items)
+            self._manager.wait_until_finished()
+        except Exception as error:  # Orbax and TensorStore have many kinds
+            raise _cannot_write(folder, str(error).strip().split("\n")[0]) from error
 
-    def restore(self, like: TrainState) -> tuple[int, TrainState, dict[str, Any]]:
+    def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]]:
         """The newest checkpoint, bit for bit.
 
         Args:
@@ -74,6 +100,35 @@ class Checkpoints:
             raise FileNotFoundError(f"no checkpoint in {self._manager.directory}.")
         restored: Any = self._manager.restore(epoch, args=items)
         return epoch, restored.state, restored.meta
+
+
+def check_room(folder: Path, state: Any) -> None:
+    """Makes sure that a state fits on the disk twice: what is saved, and its parts.
+
+    Orbax would leave it to threads, which print what they raise.
+
+    Args:
+      folder: of the disk; it is there.
+      state: any tree of arrays.
+
+    Raises:
+      OSError: if there is no room for it.
+    """
+    if not hasattr(os, "posix_fallocate") or jax.process_index():
+        return
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".room-") as file:
+            os.posix_fallocate(file.fileno(), 0, 2 * size + LEAST_ROOM)
+    except OSError as error:
+        raise _cannot_write(folder, error.strerror or str(error)) from error
+
+
+def _cannot_write(folder: Path, reason: str) -> OSError:
+    return OSError(
+        f"no checkpoint can be written to {folder} ({reason}): make room there, and "
+        "start the same command again."
+    )
 
 
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ import optax
 from ml_collections import ConfigDict
 
 from symjax import data, models, seeds
-from symjax.training import adversarial, mesh, optimizer
+from symjax.training import adversarial, mesh, optimizer, validation
 from symjax.training import state as states
 from symjax.training.mesh import Layout
 from symjax.training.state import TrainState
@@ -52,8 +53,10 @@ class Experiment:
           DataNotFoundError: if the data set is nowhere to be had.
           ValueError: for a value that is not there, or data that do not fill a batch.
         """
+        check(config)
         dataset = _dataset(config)
         net = model(config, dataset.classes)
+        _check_channels(config, dataset.image_shape[-1])
         steps = len(dataset.train.images) // config.batch_size
         if steps == 0:
             raise ValueError(
@@ -74,6 +77,11 @@ class Experiment:
             layout=layout,
         )
         return cls(config, dataset, net, tx, recipe, layout)
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch: whole batches of the training images."""
+        return len(self.dataset.train.images) // self.recipe.batch_size
 
     @functools.cached_property
     def keys(self) -> jax.Array:
@@ -118,10 +126,45 @@ def from_json(text: str) -> Config:
     return ConfigDict(json.loads(text)).lock()
 
 
+def read(path: Path) -> Config:
+    """The configuration in a file of a run folder, checked and locked.
+
+    Raises:
+      ValueError: if the file holds none that can be used; the file is named.
+    """
+    try:
+        config = from_json(path.read_text())
+        check(config)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not the configuration of a run: {error}") from None
+    return config
+
+
+def check(config: Config) -> None:
+    """Refuses a configuration that cannot be trained, before anything is loaded.
+
+    Raises:
+      ValueError: for a value that is not there or cannot be used.
+    """
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"the configuration is {config!r}: expected a ConfigDict.")
+    validation.check(config.to_dict())
+    model(config, classes=2)
+
+
 def digest(config: Config) -> str:
     """Hash of a configuration's values, for the rows measured on it."""
     values = json.dumps(json.loads(to_json(config)), sort_keys=True)
     return hashlib.sha256(values.encode()).hexdigest()[:16]
+
+
+def _check_channels(config: Config, channels: int) -> None:
+    for name in ("mean", "std"):
+        if len(config.model[name]) not in (1, channels):
+            raise ValueError(
+                f"model.{name}={tuple(config.model[name])}: expected one number, or as "
+                f"many as the images have channels, which is {channels}."
+            )
 
 
 def _dataset(config: Config) -> data.Dataset:

@@ -7,10 +7,16 @@ with Journal(workdir, epoch=0) as journal:
 import json
 import math
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore
+from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore
+
+from symjax.folders import expand, writing
 
 
 class Journal:
@@ -29,34 +35,55 @@ class Journal:
         self._write = write
         if not write:
             return
-        self._path = Path(workdir) / "metrics.jsonl"
+        workdir = expand(workdir)
+        self._path = workdir / "metrics.jsonl"
         kept = [row for row in read(self._path) if row["epoch"] <= epoch]
         partial = self._path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        os.replace(partial, self._path)
-        self._events = SummaryWriter(
-            str(Path(workdir) / "tensorboard"), purge_step=epoch + 1
-        )
+        with writing(workdir):
+            partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+            os.replace(partial, self._path)
+            self._events = _events(workdir / "tensorboard", epoch)
 
     def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, *_) -> None:
         if self._write:
-            self._events.close()
+            with writing(self._path.parent):
+                self._events.close()
 
     def write(self, row: dict[str, Any]) -> None:
         """Appends a row; lists hold one value a seed, None where a seed is frozen."""
         if not self._write:
             return
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        for name, values in row.items():
-            if isinstance(values, list):
-                scalars = {f"seed_{i}": v for i, v in enumerate(values) if _plots(v)}
-                for seed, value in scalars.items():
-                    self._events.add_scalar(f"{name}/{seed}", value, row["epoch"])
-        self._events.flush()
+        with writing(self._path.parent):
+            with self._path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            for name, values in row.items():
+                if isinstance(values, list):
+                    self._events.write_event(_scalars(name, values, row["epoch"]))
+            self._events.flush()
+
+
+def _events(folder: Path, epoch: int) -> EventsWriter:
+    """A new file for TensorBoard, which drops what older ones have after `epoch`.
+
+    `SummaryWriter` would write from a thread, which prints what it raises.
+    """
+    folder.mkdir(exist_ok=True)
+    events = EventsWriter(str(folder / "events"), f".{os.getpid()}.{epoch}")
+    start = SessionLog(status=SessionLog.START)
+    events.write_event(Event(wall_time=time.time(), step=epoch + 1, session_log=start))
+    return events
+
+
+def _scalars(name: str, values: Sequence[float | None], epoch: int) -> Event:
+    points = [
+        Summary.Value(tag=f"{name}/seed_{i}", simple_value=value)
+        for i, value in enumerate(values)
+        if _plots(value)
+    ]
+    return Event(wall_time=time.time(), step=epoch, summary=Summary(value=points))
 
 
 def _plots(value: float | None) -> bool:
@@ -65,6 +92,7 @@ def _plots(value: float | None) -> bool:
 
 def read(path: Path) -> list[dict[str, Any]]:
     """The rows of a `metrics.jsonl`; a last line that was cut off is left out."""
+    path = expand(path)
     if not path.exists():
         return []
     lines = path.read_text().split("\n")

@@ -1,13 +1,13 @@
-"""The training loop: one jitted call an epoch, all seeds at once; the host only logs.
+"""The training loop: jitted calls of about a second, all seeds at once; the host logs.
 
 train(config, workdir)          # makes the run folder, or goes on with it
 """
 
+import contextlib
 import functools
-import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,20 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from symjax import folders
 from symjax.training import experiment as experiments
-from symjax.training import run_folder
-from symjax.training.checkpoint import Checkpoints
+from symjax.training import mesh, position, run_folder
+from symjax.training.checkpoint import Checkpoints, check_room
 from symjax.training.experiment import Config, Experiment
 from symjax.training.journal import Journal
 from symjax.training.mesh import is_writer, to_host
+from symjax.training.position import Position
 from symjax.training.progress import Progress
-from symjax.training.run_folder import RunExistsError
 from symjax.training.state import STILL_FINITE, TrainState
-from symjax.training.step import Sums, evaluate_epoch, train_epoch
+from symjax.training.step import Sums, evaluate_epoch, train_steps
+
+CALL_SECONDS = 1.0
+"""Of a call of the training program, about: the bar moves, and a stop is heard."""
 
 
 def train(
@@ -39,78 +43,151 @@ def train(
     Args:
       config: as `configs/base.py` declares it.
       workdir: the run folder: `config.json`, `metrics.jsonl`, `tensorboard/`,
-        `checkpoints/`.
+        `checkpoints/`; no other process may train in it.
       resume: go on from the newest checkpoint in `workdir`, if there is one.
       console: where progress goes.
-      stop: asked after every epoch. Where it says True, a checkpoint of what is done is
-        saved, if this epoch has none yet, and the run ends early. The same call goes on
-        later, and ends bit for bit as it would have without a stop. Of several
-        processes, all have to be told the same.
+      stop: asked about once a second of training, and after every epoch. Where it says
+        True, in any process, a checkpoint of what is done is saved and the run ends
+        early. The same call goes on later, and ends bit for bit as it would have
+        without a stop.
 
     Returns:
-      The state after the last epoch that was trained, leading axis S.
+      The state after the last step that was trained, leading axis S.
 
     Raises:
       RunExistsError: if `workdir` holds a run of another configuration or other data,
-        or any run where `resume` is False.
+        one of more epochs, or any run where `resume` is False.
+      FolderInUseError: if another process holds `workdir`.
       DataNotFoundError, ValueError: as `Experiment.build`.
+      OSError: if `workdir` cannot be written to.
     """
     console = console or Console(quiet=not is_writer())
-    workdir = Path(workdir)
-    run_folder.check(config, workdir, resume)
-    experiment = Experiment.build(config)
-    with Checkpoints(workdir, config.checkpoint.keep) as store:
-        epoch, state = _start(experiment, store)
-        headline = _headline(experiment, state, workdir)
-        console.print(headline, soft_wrap=True, highlight=False)
-        if epoch:
-            console.print(f"resuming after epoch {epoch} of {config.epochs}")
-        if is_writer():
-            run_folder.write_config(config, workdir)
-        with Journal(workdir, epoch, write=is_writer()) as journal:
-            stop = stop or (lambda: False)
-            return _run(experiment, store, journal, epoch, state, console, stop)
+    workdir = folders.expand(workdir)
+    experiments.check(config)
+    with _alone(workdir):
+        run_folder.check(config, workdir, resume)
+        experiment = Experiment.build(config)
+        with Checkpoints(workdir, config.checkpoint.keep) as store:
+            start = position.restore(experiment, store, workdir)
+            check_room(workdir, start.state)
+            headline = _headline(experiment, start.state, workdir)
+            console.print(headline, soft_wrap=True, highlight=False)
+            if start.epoch or start.step:
+                console.print(f"resuming after {start.text(experiment)}")
+            if is_writer():
+                run_folder.write_config(config, workdir)
+            with Journal(workdir, start.epoch, write=is_writer()) as journal:
+                stop = stop or (lambda: False)
+                run = _Run(experiment, store, journal, workdir, console, stop)
+                return run(start)
 
 
-def _run(
-    experiment: Experiment,
-    store: Checkpoints,
-    journal: Journal,
-    epoch: int,
-    state: TrainState,
-    console: Console,
-    stop: Callable[[], bool],
-) -> TrainState:
-    config = experiment.config
-    train_fn, evaluate_fn = _programs(experiment)
-    train_split, held_out = _on_device(experiment)
-    keys, frozen, stopped = experiment.keys, is_frozen(state), False
-    with Progress(config.epochs, epoch, console) as progress:
-        while epoch < config.epochs and not frozen.all() and not stopped:
-            began = time.perf_counter()
-            state, sums = train_fn(state, keys, epoch, *train_split)
-            row = _train_row(epoch + 1, state, sums, began)
-            epoch += 1
-            frozen = _announce_frozen(state, frozen, epoch, config, console)
-            last = epoch == config.epochs or bool(frozen.all())
-            if last or epoch % config.evaluation.every_epochs == 0:
-                for split, arrays in held_out.items():
-                    row |= _means(split, evaluate_fn(state, *arrays))
-            journal.write(row)
-            progress.update(row)
-            stopped = stop()
-            if last or stopped or epoch % config.checkpoint.every_epochs == 0:
-                store.save(epoch, state, _meta(experiment))
-    return state
+@contextlib.contextmanager
+def _alone(workdir: Path) -> Iterator[None]:
+    """Holds the run folder; of several processes the first one does, for all."""
+    with contextlib.ExitStack() as stack:
+        refused = None
+        try:
+            if is_writer():
+                stack.enter_context(folders.hold(workdir))
+        except OSError as error:
+            refused = error
+        if mesh.gather(refused is not None).any():
+            raise refused or OSError(f"process 0 cannot have {workdir}.")
+        yield
+
+
+class Pace:
+    """How many steps the next call takes, so that it lasts about `CALL_SECONDS`.
+
+    The first call takes one step, since it is compiled before; later ones take up to
+    eight times as many as the one before.
+    """
+
+    def __init__(self):
+        self.steps = 1
+
+    def took(self, steps: int, seconds: float) -> None:
+        """Notes what a call took."""
+        fit = int(steps * CALL_SECONDS / seconds)
+        self.steps = max(1, min(fit, 8 * steps))
+
+
+class _Run:
+    """A run that is under way."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: Checkpoints,
+        journal: Journal,
+        workdir: Path,
+        console: Console,
+        stop: Callable[[], bool],
+    ):
+        self.experiment, self.store, self.journal = experiment, store, journal
+        self.workdir, self.console, self.stop = workdir, console, stop
+        self.train_fn, self.evaluate_fn = _programs(experiment)
+        self.train_split, self.held_out = _on_device(experiment)
+        self.no_sums, self.pace = position.sums_of(experiment), Pace()
+
+    def __call__(self, now: Position) -> TrainState:
+        """Trains to the end, or until it is to stop."""
+        config, steps = self.experiment.config, self.experiment.steps
+        frozen, stopped = is_frozen(now.state), False
+        done = now.epoch + now.step / steps
+        with Progress(config.epochs, done, self.console) as progress:
+            while now.epoch < config.epochs and not frozen.all() and not stopped:
+                now = self._epoch(now, progress)
+                if now.step < steps:
+                    position.save(self.experiment, self.workdir, now)
+                    break
+                epoch, state = now.epoch + 1, now.state
+                frozen = _announce_frozen(state, frozen, epoch, config, self.console)
+                last = epoch == config.epochs or bool(frozen.all())
+                row = _train_row(epoch, now)
+                if last or epoch % config.evaluation.every_epochs == 0:
+                    for split, arrays in self.held_out.items():
+                        row |= _means(split, self.evaluate_fn(state, *arrays))
+                self.journal.write(row)
+                progress.update(row)
+                stopped = self._is_to_stop()
+                if last or stopped or epoch % config.checkpoint.every_epochs == 0:
+                    self.store.save(epoch, state, position.meta(self.experiment))
+                    position.forget(self.workdir)
+                now = Position(epoch, 0, 0.0, state, self.no_sums)
+        return now.state
+
+    def _epoch(self, now: Position, progress: Progress) -> Position:
+        """Trains to the end of the epoch, or until it is to stop."""
+        steps = self.experiment.steps
+        while now.step < steps:
+            began, last = time.perf_counter(), min(now.step + self.pace.steps, steps)
+            call = self.experiment.keys, now.epoch, now.step, last, *self.train_split
+            state, sums = self.train_fn(now.state, now.sums, *call)
+            accuracy = _accuracy(sums)  # waits until the steps are done
+            seconds = time.perf_counter() - began
+            self.pace.took(last - now.step, seconds)
+            now = Position(now.epoch, last, now.seconds + seconds, state, sums)
+            progress.advance(now.epoch + last / steps, accuracy)
+            if last < steps and self._is_to_stop():
+                break
+        return now
+
+    def _is_to_stop(self) -> bool:
+        """Whether one of the processes is to stop; they agree on the pace as well."""
+        agreed = mesh.gather(self.stop(), self.pace.steps)
+        self.pace.steps = int(agreed[0, 1])
+        return bool(agreed[:, 0].any())
 
 
 def _programs(experiment: Experiment) -> tuple[Callable, Callable]:
     """The two programs of a run; the state is donated, since nothing else holds it."""
     layout = experiment.layout
-    train = functools.partial(train_epoch, experiment.recipe)
+    train = functools.partial(train_steps, experiment.recipe)
     size = experiment.config.evaluation.batch_size
     evaluate = functools.partial(evaluate_epoch, experiment.model, size, layout=layout)
-    train_fn = layout.over_seeds(train, (0, 0, None, None, None))
+    train_fn = layout.over_seeds(train, (0, 0, 0, None, None, None, None, None))
     evaluate_fn = layout.over_seeds(evaluate, (0, None, None))
     outputs = layout.by_seed, layout.everywhere
     return (
@@ -130,26 +207,6 @@ def _on_device(experiment: Experiment) -> tuple[tuple, dict[str, tuple]]:
     return put((dataset.train.images, dataset.train.labels)), arrays
 
 
-def _start(experiment: Experiment, store: Checkpoints) -> tuple[int, TrainState]:
-    """Epochs done and the state after them."""
-    if store.latest is None:
-        return 0, experiment.fresh_state()
-    epoch, state, meta = store.restore(like=experiment.state_shapes())
-    if meta["data"] != experiment.dataset.sha256:
-        raise RunExistsError(
-            f"the run was trained on data with hash {meta['data']}, and "
-            f"{experiment.dataset.name} now has {experiment.dataset.sha256} (from "
-            f"{experiment.dataset.source}): bring the data back, or start another run "
-            "with another --workdir."
-        )
-    return epoch, state
-
-
-def _meta(experiment: Experiment) -> dict[str, Any]:
-    config = json.loads(experiments.to_json(experiment.config))
-    return {"config": config, "data": experiment.dataset.sha256}
-
-
 def _headline(experiment: Experiment, state: TrainState, workdir: Path) -> str:
     config, dataset = experiment.config, experiment.dataset
     net = config.model
@@ -162,19 +219,21 @@ def _headline(experiment: Experiment, state: TrainState, workdir: Path) -> str:
     )
 
 
-def _train_row(
-    epoch: int, state: TrainState, sums: Sums, began: float
-) -> dict[str, Any]:
-    means = _means("train", sums)
-    seconds = time.perf_counter() - began  # the sums are on the host: the epoch is done
-    images = int(np.sum(sums.count))
+def _train_row(epoch: int, done: Position) -> dict[str, Any]:
+    images = int(np.sum(done.sums.count))
     return {
         "epoch": epoch,
-        "step": int(np.max(to_host(state.step))),
-        **means,
-        "seconds": round(seconds, 3),
-        "images_per_second": round(images / seconds, 1),
+        "step": int(np.max(to_host(done.state.step))),
+        **_means("train", done.sums),
+        "seconds": round(done.seconds, 3),
+        "images_per_second": round(images / done.seconds, 1),
     }
+
+
+def _accuracy(sums: Sums) -> float | None:
+    """Of all seeds together; None where all are frozen."""
+    count = int(np.sum(sums.count))
+    return float(np.sum(sums.correct)) / count if count else None
 
 
 def _means(split: str, sums: Sums) -> dict[str, list[float | None]]:

@@ -1,37 +1,46 @@
-"""What a person sees while a run trains: one bar, or one line an epoch in a log.
+"""What a person sees while a run trains: a bar on a terminal, and a line an epoch.
 
 with Progress(epochs=200, done=0) as progress:
-    progress.update(row)
+    progress.advance(0.25, accuracy=0.4)        # a quarter of the first epoch
+    progress.update(row)                        # the first epoch is done
 """
 
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import rich.progress as bars
 from rich.console import Console
 
+LONGEST_CALL = 3600.0  # seconds between two movements from which the speed is estimated
+
 
 class Progress:
-    """Loss, accuracy, images per second and time left.
+    """Epochs, a bar, the time left and the accuracy on the training images.
 
     Args:
       epochs: of the whole run.
-      done: epochs that are done.
+      done: epochs that are done; a fraction where the last was begun.
       console: where to.
     """
 
-    def __init__(self, epochs: int, done: int, console: Console | None = None):
+    def __init__(self, epochs: int, done: float, console: Console | None = None):
         self.console = console or Console()
+        self._epochs = epochs
         self._bar = bars.Progress(
-            bars.TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
-            bars.BarColumn(),
-            bars.TextColumn("{task.description}"),
-            bars.TimeElapsedColumn(),
-            bars.TextColumn("left"),
+            bars.TextColumn("epoch {task.fields[epoch]}/{task.total:.0f}"),
+            bars.BarColumn(bar_width=24),
+            bars.TaskProgressColumn(),
             bars.TimeRemainingColumn(),
+            bars.TextColumn("left, {task.description}"),
             console=self.console,
+            speed_estimate_period=LONGEST_CALL,
             disable=not self.console.is_terminal,
         )
-        self._task = self._bar.add_task("compiling", total=epochs, completed=done)
+        epoch = min(int(done) + 1, epochs)
+        self._task = self._bar.add_task("compiling", total=epochs, epoch=epoch)
+        self._bar.update(self._task, completed=done)
 
     def __enter__(self) -> "Progress":
         self._bar.start()
@@ -40,24 +49,53 @@ class Progress:
     def __exit__(self, *_) -> None:
         self._bar.stop()
 
+    def advance(self, done: float, accuracy: float | None) -> None:
+        """Moves the bar within an epoch.
+
+        Args:
+          done: epochs that are done, the present one in part.
+          accuracy: on the images of this epoch so far; None where no seed is left.
+        """
+        text = "" if accuracy is None else f"train {accuracy:.1%}"
+        self._bar.update(self._task, completed=done, description=text)
+
     def update(self, row: dict[str, Any]) -> None:
         """Shows a row of the journal, each figure as its mean over the seeds."""
         parts = [
-            f"{name.replace('_', ' ')} {_mean(row[name]):{form}}"
-            for name, form in (
-                ("train_loss", ".3f"),
-                ("train_accuracy", ".1%"),
-                ("validation_accuracy", ".1%"),
-                ("test_accuracy", ".1%"),
+            f"{name} {mean(row[key]):{form}}"
+            for key, name, form in (
+                ("train_loss", "loss", ".3f"),
+                ("train_accuracy", "train", ".1%"),
+                ("validation_accuracy", "validation", ".1%"),
+                ("test_accuracy", "test", ".1%"),
             )
-            if name in row
+            if key in row
         ]
         text = ", ".join([*parts, f"{row['images_per_second']:,.0f} images/s"])
-        self._bar.update(self._task, completed=row["epoch"], description=text)
-        if not self.console.is_terminal:
-            self.console.print(f"epoch {row['epoch']}: {text}", soft_wrap=True)
+        epoch = row["epoch"]
+        self._bar.update(
+            self._task, completed=epoch, epoch=min(epoch + 1, self._epochs)
+        )
+        self.console.print(f"epoch {epoch}: {text}", soft_wrap=True, highlight=False)
 
 
-def _mean(values: list[float | None]) -> float:
+def closing(rows: Sequence[dict[str, Any]], workdir: Path) -> str:
+    """What a run that has ended says last: its accuracy, folder and next command.
+
+    Args:
+      rows: of its journal; there is one at least, and the last one is tested.
+      workdir: the run folder.
+    """
+    last = rows[-1]
+    accuracy = f"test accuracy {mean(last['test_accuracy']):.1%}"
+    return (
+        f"trained {last['epoch']} epochs of {len(last['test_accuracy'])} seeds: "
+        f"{accuracy} on average; the run is in {workdir}. Next:\n"
+        f"    python evaluate.py --attack pgd --run {shlex.quote(str(workdir))}"
+    )
+
+
+def mean(values: Sequence[float | None]) -> float:
+    """Over the seeds that are not frozen; NaN where there is none."""
     alive = [value for value in values if value is not None]
     return sum(alive) / len(alive) if alive else float("nan")

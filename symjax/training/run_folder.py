@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from symjax.training import experiment
+from symjax import folders
+from symjax.training import experiment, validation
 from symjax.training.experiment import Config
 
 MAY_CHANGE = (  # on resuming; all else would make another run
@@ -31,6 +32,7 @@ def check(config: Config, workdir: Path, resume: bool) -> None:
     Raises:
       RunExistsError: if it holds a run of another configuration, or any run where
         `resume` is False.
+      ValueError: if its `config.json` cannot be read.
     """
     path = workdir / "config.json"
     if not path.exists():
@@ -39,7 +41,7 @@ def check(config: Config, workdir: Path, resume: bool) -> None:
         raise RunExistsError(
             f"{workdir} holds a run already: choose another --workdir, or resume it."
         )
-    differing = _differing(json.loads(path.read_text()), _as_json(config))
+    differing = _differing(_as_json(experiment.read(path)), _as_json(config))
     if differing:
         raise RunExistsError(
             f"{workdir} holds a run of another configuration: {'; '.join(differing)}. "
@@ -49,10 +51,10 @@ def check(config: Config, workdir: Path, resume: bool) -> None:
 
 def write_config(config: Config, workdir: Path) -> None:
     """Writes `config.json`, whole or not at all."""
-    workdir.mkdir(parents=True, exist_ok=True)
     partial = workdir / "config.json.partial"
-    partial.write_text(experiment.to_json(config))
-    os.replace(partial, workdir / "config.json")
+    with folders.writing(workdir):
+        partial.write_text(experiment.to_json(config))
+        os.replace(partial, workdir / "config.json")
 
 
 def _as_json(config: Config) -> dict[str, Any]:
@@ -61,21 +63,15 @@ def _as_json(config: Config) -> dict[str, Any]:
 
 def _differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What keeps a run from going on, one text a key."""
-    old, new = _flat(old), _flat(new)
+    old, new = dict(validation.flat(old)), dict(validation.flat(new))
     differing = [
         f"{key} (was {old.get(key)!r}, is {new.get(key)!r})"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key) and not key.startswith(MAY_CHANGE)
     ]
     if old["optimizer.schedule"] == "cosine" and old["epochs"] != new["epochs"]:
-        differing.append("epochs, which the cosine schedule depends on")
+        differing.append(
+            f"epochs (was {old['epochs']}, is {new['epochs']}), which the cosine "
+            "schedule depends on"
+        )
     return differing
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots."""
-    flat = {}
-    for key, value in tree.items():
-        nested = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return flat

@@ -1,4 +1,4 @@
-"""One epoch of training and one pass of testing, for one seed.
+"""One epoch of training, whole or in parts, and one pass of testing, for one seed.
 
     state, sums = train_epoch(recipe, state, key, epoch, images, labels)
 
@@ -58,6 +58,11 @@ class Sums:
     count: Array
 
 
+def no_sums() -> Sums:
+    """Sums over no image."""
+    return Sums(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+
 def train_epoch(
     recipe: Recipe,
     state: TrainState,
@@ -83,18 +88,43 @@ def train_epoch(
       counts none.
     """
     steps = len(images) // recipe.batch_size
-    order = jax.random.permutation(stream(key, Stream.SHUFFLE, epoch), len(images))
-    batches = order[: steps * recipe.batch_size].reshape(steps, recipe.batch_size)
+    call = recipe, state, no_sums(), key, epoch, 0, steps, images, labels
+    return train_steps(*call)
 
-    def body(carry, indices):
+
+def train_steps(
+    recipe: Recipe,
+    state: TrainState,
+    sums: Sums,
+    key: Array,
+    epoch: Array,
+    first: int | Array,
+    last: int | Array,
+    images: Array,
+    labels: Array,
+) -> tuple[TrainState, Sums]:
+    """The steps `first` to `last - 1` of an epoch, as `train_epoch` takes them.
+
+    Args:
+      recipe, state, key, epoch, images, labels: as of `train_epoch`.
+      sums: over the steps of the epoch before `first`.
+      first, last: from 0 to the number of whole batches; traced numbers give one
+        program for all parts of an epoch.
+
+    Returns:
+      The new state, and the sums with these steps added.
+    """
+    order = jax.random.permutation(stream(key, Stream.SHUFFLE, epoch), len(images))
+
+    def body(step, carry):
         state, sums = carry
+        start = step * recipe.batch_size
+        indices = jax.lax.dynamic_slice_in_dim(order, start, recipe.batch_size)
         batch = jnp.take(images, indices, axis=0), jnp.take(labels, indices)
         state, added = _train_step(recipe, state, key, *batch)
-        return (state, jax.tree.map(jnp.add, sums, added)), None
+        return state, jax.tree.map(jnp.add, sums, added)
 
-    zeros = Sums(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
-    (state, sums), _ = jax.lax.scan(body, (state, zeros), batches)
-    return state, sums
+    return jax.lax.fori_loop(first, last, body, (state, sums))
 
 
 def _train_step(recipe, state, key, images, labels) -> tuple[TrainState, Sums]:

@@ -1,0 +1,151 @@
+"""How a command with absl's flags runs: its help, its errors as one line, its signals.
+
+    run(main, help_text)            # main() gives the exit code
+
+What a user can put right (a value, a missing folder) is one line and exit code 2;
+`--traceback` shows where it came from.
+"""
+
+import ast
+import difflib
+import re
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from symjax import command_help, interruption
+
+FLAGS = flags.FLAGS
+SHARED = ["distributed", "coordinator", "processes", "process", "traceback"]
+"""Flags of every command, for the last group of its help."""
+
+_SIGNALS = interruption.Signals()
+
+
+def signals() -> interruption.Signals:
+    """Those of the command that runs."""
+    return _SIGNALS
+
+
+def run(main: Callable[[], int], help_text: Callable[[], str] | None = None) -> None:
+    """Parses the flags, runs a command and exits with its code.
+
+    Args:
+      main: the command.
+      help_text: what `--help` prints; asked for once all flags are defined.
+    """
+    global _SIGNALS
+    flags.DEFINE_bool("distributed", False, "This is one of several processes (SLURM).")
+    flags.DEFINE_string("coordinator", None, "Process 0 as host:port, if not known.")
+    flags.DEFINE_integer("processes", None, "How many processes there are.")
+    flags.DEFINE_integer("process", None, "Which of them this one is, from 0.")
+    flags.DEFINE_bool("traceback", False, "Show where an error came from.")
+    if help_text is not None:
+        command_help.exit_if_asked(sys.argv, help_text())
+
+    def start(argv: Sequence[str]) -> int:
+        if len(argv) > 1:
+            return _fail(f"unexpected arguments {argv[1:]}: flags begin with --.")
+        return _guarded(main)
+
+    with interruption.interruptible() as _SIGNALS:
+        app.run(start, flags_parser=_parse)
+
+
+def _guarded(main: Callable[[], int]) -> int:
+    from symjax import compilation
+    from symjax.data import cache
+    from symjax.training import mesh
+
+    logging.set_verbosity(logging.ERROR)
+    compilation.keep_programs(cache.default_folder() / "programs")
+    try:
+        if FLAGS.distributed or FLAGS.coordinator:
+            mesh.connect(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
+        return main()
+    except (OSError, ValueError) as error:
+        if FLAGS.traceback:
+            raise
+        return _fail(error)
+
+
+def _fail(error: object) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parses the flags; what is wrong with them or a configuration is one line."""
+    try:
+        if "config" in FLAGS:
+            _find_config(argv)
+        return FLAGS(argv)
+    except Exception as error:  # a configuration is a program, and may raise anything
+        if "--traceback" in argv:
+            raise
+        sys.exit(_fail(" ".join(_reason(error).split())))
+
+
+def _find_config(argv: Sequence[str]) -> None:
+    """Makes sure that `--config` names a file, before errors hide what is wrong."""
+    path = _config_path(argv)
+    if path is None:
+        _fail("--config has to name a configuration.")
+        print(configurations(), end="", file=sys.stderr)
+        sys.exit(2)
+    if not path.is_file():
+        known = [str(path) for path in _files()]
+        near = difflib.get_close_matches(str(path), known, 1, cutoff=0.5)
+        hint = (
+            f" Did you mean {near[0]}?" if near else " Without --config all are listed."
+        )
+        raise flags.Error(f"--config={path}: there is no such file.{hint}")
+
+
+def _config_path(argv: Sequence[str]) -> Path | None:
+    for index, word in enumerate(argv):
+        name, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and name == "config":
+            value = value if equals else "".join(argv[index + 1 : index + 2])
+            return Path(value.split(":")[0])
+    return None
+
+
+def configurations() -> str:
+    """The files of `configs/`, each with the first line of its docstring."""
+    lines = ["Configurations:"]
+    for path in _files():
+        text = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
+        text = f"  {path}  {text}"
+        lines += textwrap.wrap(text, command_help.WIDTH, subsequent_indent=6 * " ")
+    return "\n".join(lines) + "\n" if _files() else ""
+
+
+def _files() -> list[Path]:
+    """The configurations of this checkout, but for the one that declares the keys."""
+    found = sorted(Path("configs").glob("*.py"))
+    return [path for path in found if path.stem not in ("__init__", "base")]
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, in one line."""
+    if isinstance(error, flags.Error):
+        return str(error)
+    config = _config_path(sys.argv)
+    others = r"Other fields present: .*?(?=Did you mean|$)"
+    text = re.sub(others, "", str(error), flags=re.DOTALL)
+    text = text.strip("'\" ").replace("\\'", "'").replace("\\n", ". ")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if config and Path(frame.filename).name == config.name:
+            return f"{config}, line {frame.lineno}: {type(error).__name__}: {text}"
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    if "get_config" in text:
+        return f"{config} defines no function get_config."
+    if isinstance(error, AttributeError):  # from ml_collections, with the nearest key
+        return f"there is no such configuration key: {text}"
+    return f"{config}: {type(error).__name__}: {text}"

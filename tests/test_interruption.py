@@ -1,0 +1,204 @@
+"""Ctrl-C and SIGTERM: what is printed, what is kept, the exit code."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from symjax.interruption import Signals, interruptible
+from symjax.study import __main__ as study
+
+ROOT = Path(__file__).parents[1]
+COMMON = """
+import ctypes, os, signal, sys
+from symjax import interruption
+interruption.PATIENCE = float(sys.argv[1])
+sys.orig_argv = ["python", "train.py", "--a b"]
+with interruption.interruptible() as signals:
+    signals.keeps("it is in x", ["--workdir", "x"])
+    print("ready", flush=True)
+"""
+WAITS = """
+    try:
+        while True:
+            signal.pause()
+    finally:
+        print("closed", flush=True)
+"""
+STOPS = """
+    with signals.stopping() as stop:
+        stop()
+        print("ready", flush=True)
+        while not stop():
+            pass
+        print("saved", flush=True)
+    signals.leave_if_stopped()
+    print("not reached")
+"""
+NEVER_STOPS = """
+    with signals.stopping() as stop:
+        stop()
+        print("ready", flush=True)
+        while True:
+            pass
+"""
+DEAF = """
+    lock, lib = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+    lib.pthread_mutex_lock(lock)
+    lib.pthread_mutex_lock(lock)  # waits for itself, whatever signal comes
+"""
+LINE = "interrupted by {}: it is in x. To go on: python train.py '--a b' --workdir x"
+NOTICE = "stopping after this step; a second signal exits at once."
+
+
+def start(*command):
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(process, text):
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"{text!r} was not printed, but {process.stderr.read()}")
+
+
+def end(process):
+    """Exit code, lines of stdout and of stderr."""
+    out, err = process.communicate(timeout=200)
+    return process.returncode, out.splitlines(), err.splitlines()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("work", "printed"), [(WAITS, ["closed"]), (STOPS, ["saved"])])
+def test_a_signal_is_one_line_and_an_exit_code(number, work, printed):
+    process = start("-c", COMMON + work, "100")
+    for _ in range(work.count("ready") + 1):
+        wait_for(process, "ready")
+    process.send_signal(number)
+    assert end(process) == (128 + number, printed, [LINE.format(number.name)])
+
+
+def test_a_second_signal_exits_at_once():
+    process = start("-c", COMMON + NEVER_STOPS, "100")
+    wait_for(process, "ready")
+    wait_for(process, "ready")
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    code, out, err = end(process)
+    assert code in (130, 143) and out == [] and len(err) == 1
+    assert err[0] == LINE.format(signal.Signals(code - 128).name)
+
+
+def test_a_signal_that_is_not_heard_is_answered_all_the_same():
+    process = start("-c", COMMON + DEAF, "0.01")
+    wait_for(process, "ready")
+    process.send_signal(signal.SIGTERM)
+    assert end(process) == (143, [], [LINE.format("SIGTERM")])
+
+
+def test_work_that_takes_long_to_stop_says_so():
+    process = start("-c", COMMON + NEVER_STOPS, "0.01")
+    wait_for(process, "ready")
+    wait_for(process, "ready")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == f"{NOTICE}\n"
+    process.send_signal(signal.SIGINT)
+    assert end(process) == (130, [], [LINE.format("SIGINT")])
+
+
+def test_handlers_are_what_they_were_before_and_work_goes_on():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with interruptible() as signals:
+        assert signal.getsignal(signal.SIGTERM) == signals._handle
+        signals.leave_if_stopped()
+    assert before == (
+        signal.getsignal(signal.SIGINT),
+        signal.getsignal(signal.SIGTERM),
+    )
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interruptible():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_the_line_names_what_was_started():
+    line = Signals().line(signal.SIGINT)
+    assert line.startswith("interrupted by SIGINT: no result was written. To go on: ")
+    assert line.count("\n") == 1 and sys.orig_argv[0] in line
+
+
+TINY = [
+    "train.py",
+    "--config=configs/quickstart.py",
+    "--config.model.name=baseline",
+    "--config.model.width=0.1",
+    "--config.batch_size=32",
+    "--config.dataset.train_images=430",
+    "--config.optimizer.rate=0.01",
+]
+
+
+def test_training_that_is_interrupted_goes_on(tmp_path):
+    process = start(*TINY, f"--workdir={tmp_path}", "--config.epochs=100000")
+    wait_for(process, "epoch 1:")
+    process.send_signal(signal.SIGTERM)
+    code, _, err = end(process)
+    assert code == 143 and len(err) == 1
+    assert f"a checkpoint of what was trained is in {tmp_path}. To go on: " in err[0]
+    assert f"train.py {TINY[1]}" in err[0] and f"--workdir={tmp_path}" in err[0]
+    assert not (tmp_path / ".lock").exists()
+
+
+EVALUATE = """
+import os, signal, sys
+sys.path.insert(0, os.getcwd())
+from symjax import cli, evaluation
+def measure(*call, **options):
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+evaluation.measure = measure
+cli.evaluate()
+"""
+
+
+def test_evaluation_that_is_interrupted_says_where_its_rows_are(trained, tmp_path):
+    script = tmp_path / "evaluate.py"
+    script.write_text(EVALUATE)
+    process = start(str(script), "--attack=pgd", f"--run={trained.folder}")
+    code, _, err = end(process)
+    assert code == 143 and len(err) == 1
+    assert f"rows measured so far are in {trained.folder}/results.jsonl. To" in err[0]
+    assert err[0].endswith(f"--attack=pgd --run={trained.folder}")
+
+
+def test_the_study_that_is_interrupted_says_where_its_pieces_are(
+    tmp_path, monkeypatch, capfd
+):
+    def work(*call, stop):
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+
+    monkeypatch.setattr(study, "work", work)
+    monkeypatch.setattr(study.compilation, "keep_programs", lambda folder: None)
+    folders = "--results", str(tmp_path / "rows"), "run", "--runs", str(tmp_path / "x")
+    with pytest.raises(SystemExit) as exit:
+        study.main(folders)
+    assert exit.value.code == 143
+    err = capfd.readouterr().err
+    assert f"what was done is in {tmp_path}/rows/whole and {tmp_path}/x/whole" in err
