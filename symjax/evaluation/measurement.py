@@ -12,13 +12,13 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
 
 from symjax import attacks
 from symjax.attacks import ThreatModel
 from symjax.data.augment import to_unit
 from symjax.evaluation import provenance
 from symjax.evaluation.attack import DRIVEN
+from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.table import format_eps
@@ -157,31 +157,39 @@ def measure(
     if tested is None:
         first = first_images(run, n)
         tested = Tested(UNCORRUPTED, lambda: first, len(first[0]))
-    rows = []
-    with Progress(console=console or Console(stderr=True), transient=True) as progress:
-        for radius in eps:
-            cells = [
-                identity(run.identity(), attack, norm, radius, tested.n, seed)
-                | dict(tested.says)
-                for seed in run.seeds
-            ]
-            if any(cell_id(cell) not in store.rows for cell in cells):
-                threat = ThreatModel(norm, np.asarray(radius, np.float32))
-                text = f"{attack.name}, eps {format_eps(radius)}"
-                task = progress.add_task(text, total=tested.n)
-                split = *tested.take(), batch_size
-                if attack.driven:
-                    unfinished = store.unfinished(cells)
-                    tell = functools.partial(_tell, progress, task, text)
-                    outcome = _drive(run, attack, threat, *split, unfinished, tell)
-                    write(store, run, cells, outcome)
-                    store.finish(cells)
-                else:
-                    step = functools.partial(progress.advance, task)
-                    outcome = _attack(run, attack, threat, *split, step)
-                    write(store, run, cells, outcome)
-            rows += [store.rows[cell_id(cell)] for cell in cells]
-    return rows
+    cells = [
+        [
+            identity(run.identity(), attack, norm, radius, tested.n, seed)
+            | dict(tested.says)
+            for seed in run.seeds
+        ]
+        for radius in eps
+    ]
+    missing = [any(cell_id(cell) not in store.rows for cell in of) for of in cells]
+    with Progress(console, sum(missing)) as progress:
+        for radius, of_radius, is_missing in zip(eps, cells, missing, strict=True):
+            if not is_missing:
+                continue
+            threat = ThreatModel(norm, np.asarray(radius, np.float32))
+            progress.begin(_title(attack, radius))
+            split = *tested.take(), batch_size
+            if attack.driven:
+                unfinished = store.unfinished(of_radius)
+                tell = functools.partial(_tell, progress)
+                outcome = _drive(run, attack, threat, *split, unfinished, tell)
+                write(store, run, of_radius, outcome)
+                store.finish(of_radius)
+            else:
+                outcome = _attack(run, attack, threat, *split, progress.part)
+                write(store, run, of_radius, outcome)
+    return [store.rows[cell_id(cell)] for of_radius in cells for cell in of_radius]
+
+
+def _title(attack: Attacking, radius: float | tuple[float, ...]) -> str:
+    """What is measured, for people."""
+    if attack.name == "none":
+        return "accuracy without an attack"
+    return f"{attack.name}, eps {format_eps(radius)}"
 
 
 def first_images(run: Run, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -225,7 +233,7 @@ def identity(
     }
 
 
-def _attack(run, attack, threat, images, labels, batch_size, advance) -> Outcome:
+def _attack(run, attack, threat, images, labels, batch_size, part) -> Outcome:
     """All images, batch by batch."""
     batches = -(-len(images) // batch_size)
     batch_size = -(-len(images) // batches)  # even batches: little to pad
@@ -236,7 +244,7 @@ def _attack(run, attack, threat, images, labels, batch_size, advance) -> Outcome
             run, attack, threat, images[batch], labels[batch], batch_size, index
         )
         collected.add(result, np.asarray(to_unit(images[batch])))
-        advance(len(labels[batch]))
+        part(batch.stop, len(images))
     return collected.outcome(batch_size)
 
 
@@ -271,10 +279,12 @@ def _drive(run, attack, threat, images, labels, batch_size, folder, tell) -> Out
     )
 
 
-def _tell(progress, task, text: str, now: attacks.Progress) -> None:
-    """What is left, and where the attack is, on the line of the progress bar."""
-    says = f"{text}: {now.attack} {now.attempt}, {now.robust:,} of {now.images:,} stand"
-    progress.update(task, description=says, completed=now.done, total=now.batches)
+def _tell(progress: Progress, now: attacks.Progress) -> None:
+    """How far the attack is, and which of its attempts runs."""
+    note = f"{now.attack} {now.attempt}, {now.robust:,} of {now.images:,} stand"
+    progress.part(now.work, now.total, note)
+    if now.done == now.batches:
+        progress.say(note)
 
 
 def _one_batch(run, attack, threat, images, labels, size, index) -> dict[str, Any]:

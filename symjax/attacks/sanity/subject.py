@@ -47,6 +47,7 @@ class Check:
       threshold: what it has to be, like "<= 0.01".
       source: whose check it is.
       detail: what the figure is, in words.
+      advice: what to do about it, one sentence; empty unless the check failed.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Check:
     threshold: str
     source: str
     detail: str
+    advice: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
