@@ -52,10 +52,8 @@ def matched(kind: str, given: Any, names: Iterable[str]) -> str:
     if text in known:
         return known[text]
     near = difflib.get_close_matches(text, known, n=1)
-    proposal = f" did you mean {known[near[0]]!r}?" if near else ""
-    raise ValueError(
-        f"{kind} {given!r}:{proposal} Expected one of {', '.join(names)}."
-    )
+    proposal = f"; did you mean {known[near[0]]!r}?" if near else "."
+    raise ValueError(f"{kind} {given!r}: expected one of {', '.join(names)}{proposal}")
 
 
 def _plain(text: Any) -> str:

@@ -4,6 +4,7 @@ terminal.prepare()          # first thing in a command
 """
 
 import codecs
+import io
 import sys
 import unicodedata
 import warnings
@@ -19,7 +20,7 @@ def prepare() -> None:
     """
     codecs.register_error("symjax.nearest", _nearest)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="symjax.nearest")
     warnings.showwarning = _one_line
 

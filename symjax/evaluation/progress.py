@@ -1,8 +1,8 @@
-"""How far an evaluation is: one bar on a terminal, one line per finished item in a pipe.
+"""How far an evaluation is: a bar on a terminal, a line per finished item in a pipe.
 
-    with Progress(console, total=21) as progress:
-        progress.begin("clever, l2, seed 0")     # the item before this one is finished
-        progress.part(3, 10)                     # of this item
+with Progress(console, total=21) as progress:
+    progress.begin("clever, l2, seed 0")     # the item before this one is finished
+    progress.part(3, 10)                     # of this item
 """
 
 import time

@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 
 Row = dict[str, Any]
+NEEDED = ("cell_id", "metric", "attack", "protocol", "eps", "norm", "n", "seed")
+NEEDED += ("value",)
 
 
 class DuplicateCellError(ValueError):
@@ -62,6 +64,51 @@ def read(paths: Iterable[Path]) -> list[Row]:
             newest[row.get("cell_id", number)] = row
         rows += newest.values()
     return rows
+
+
+def read_existing(paths: Iterable[Path]) -> list[Row]:
+    """As `read`, of files or run folders that are there and have rows.
+
+    Raises:
+      ValueError: if one is not there, is empty, or holds other lines than
+        `evaluate.py` writes.
+    """
+    rows = []
+    for path in paths:
+        path = path / "results.jsonl" if path.is_dir() else path
+        if not path.exists():
+            raise ValueError(f"{path} is not there: expected a file of rows.")
+        of_file = read([path])
+        if not of_file:
+            raise ValueError(
+                f"{path} has no rows: measure some with `python evaluate.py --run "
+                f"{path.parent} --attack pgd`."
+            )
+        for number, row in enumerate(of_file, 1):
+            if missing := [name for name in NEEDED if name not in row]:
+                raise ValueError(
+                    f"{path}, row {number} has no {missing}: expected the rows that "
+                    "evaluate.py writes."
+                )
+        rows += of_file
+    return rows
+
+
+def kind(row: Row) -> str:
+    """What a row is of: "accuracy", "audit", or "metric" for every other metric.
+
+    Raises:
+      ValueError: if it does not say so.
+    """
+    metric = row.get("metric")
+    if not isinstance(metric, str):
+        raise ValueError(
+            f"a row has no 'metric': {str(row)[:60]}...; expected the rows that "
+            "evaluate.py writes."
+        )
+    if metric == "accuracy":
+        return "accuracy"
+    return "audit" if metric.startswith("audit") else "metric"
 
 
 class Results:
@@ -231,7 +278,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _lines(path: Path) -> list[Row]:
     """Every row of a file, superseded ones included; a last one may be cut off."""
-    *lines, last = path.read_text(encoding="utf-8").split("\n")
+    try:
+        *lines, last = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file ({error}).") from None
     if _is_row(last):  # whole, but for the end of its line
         lines.append(last)
     rows = []

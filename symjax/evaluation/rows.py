@@ -56,7 +56,7 @@ def remove(folder: Path, cells: Sequence[str]) -> None:
     Raises:
       ValueError: for an id that is not there; then nothing is removed.
     """
-    there = {row["cell_id"] for row in _read(folder)}
+    there = {row["cell_id"] for row in results.read_existing([folder])}
     if unknown := sorted(set(cells) - there):
         raise ValueError(
             f"{unknown} are no rows of {folder}: nothing was removed. List the rows "
@@ -80,7 +80,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def _line(row: Row) -> tuple[str, ...]:
     what = figure_name(row)
-    if row["metric"] == "accuracy":
+    if results.kind(row) == "accuracy":
         what = "clean" if row["attack"] == "none" else attack_name(row)
     if row.get("corruption") is not None:
         what += f" on {row['corruption']} {row['severity']}"
@@ -109,21 +109,6 @@ def _is(value: object, wanted: str) -> bool:
         return False
 
 
-def _read(folder: Path) -> list[Row]:
-    path = folder / "results.jsonl"
-    if not path.exists():
-        raise ValueError(f"{path} is not there: expected a run folder with rows.")
-    rows = results.read([path])
-    for number, row in enumerate(rows, 1):
-        lacking = {"cell_id", "metric", "attack", "value", "seed"} - set(row)
-        if lacking:
-            raise ValueError(
-                f"{path}, row {number} has no {sorted(lacking)}: expected the rows "
-                "that evaluate.py writes."
-            )
-    return rows
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Lists, and removes."""
     terminal.prepare()
@@ -144,11 +129,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--remove",
         nargs="*",
         metavar="CELL",
-        help="Remove the rows of these cells; without a cell, those that --match lists.",
+        help="Remove the rows of these cells, or those that --match lists.",
     )
     asked = parser.parse_args(arguments)
     try:
-        found = matching(_read(asked.run), asked.match)
+        found = matching(results.read_existing([asked.run]), asked.match)
         if asked.remove is None:
             print(table(found), end="")
             print(f"{len(found)} rows of {asked.run}")

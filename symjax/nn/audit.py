@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from symjax import nn
+from symjax import nn, terminal
 from symjax.groups import C4, Group
 from symjax.nn import exactness
 from symjax.nn.exactness import is_exact, pair, resolve_padding
@@ -176,6 +176,7 @@ def summarise(cases: Iterable[Case], dtype: str) -> dict[str, Summary]:
 
 def main() -> None:
     """Prints a row a dtype and layer: the largest error, and the least refused one."""
+    terminal.prepare()
     table = Table(title="Equivariance error over C4, relative to the largest output")
     for column in ("dtype", "layer", "settings", "largest", "refused", "smallest"):
         table.add_column(column, justify="right")

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from symjax import terminal
 from symjax.report.parts import VERDICTS, Cell, Page, Picture, Table, Verdict
 from symjax.report.run import of_run
 
@@ -247,6 +248,7 @@ def _clean(element, prefix: str, rename: Callable[[str], str]) -> None:
 
 def main() -> None:
     """Writes the page of a run."""
+    terminal.prepare()
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--out", type=Path, help="default: RUN/report.html")

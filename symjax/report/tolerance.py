@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from symjax import terminal
 from symjax.metrics.bootstrap import estimate
 from symjax.report import cells
 
@@ -148,6 +149,7 @@ def _show(axis: Axes, image: np.ndarray, title: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draws the figure that the command line asks for."""
+    terminal.prepare()
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--out", type=Path, required=True, help="an image file")

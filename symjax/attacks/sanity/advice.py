@@ -42,7 +42,7 @@ ADVICE: dict[str, str] = {
     ),
     "success grows with eps": (
         "Leave out --step_size, so that the step grows with eps, and rerun with "
-        "--restarts {restarts}, or use AutoAttack; if it persists, gradients are masked."
+        "--restarts {restarts}, or use AutoAttack, since gradients may be masked."
     ),
     "grey image at eps 0.5": (
         "Leave out --step_size and rerun with --steps {steps}; if images still stand "
