@@ -75,9 +75,9 @@ def read_existing(paths: Iterable[Path]) -> list[Row]:
     """
     rows = []
     for path in paths:
-        path = path / "results.jsonl" if path.is_dir() else path
-        if not path.exists():
+        if path.suffix == ".jsonl" and not path.exists():
             raise ValueError(f"{path} is not there: expected a file of rows.")
+        path = path if path.is_file() else path / "results.jsonl"
         of_file = read([path])
         if not of_file:
             raise ValueError(

@@ -141,9 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if bool(asked.remove) == bool(asked.match):
             raise ValueError("--remove: give the cells, or --match and no cell.")
         cells = asked.remove or [row["cell_id"] for row in found]
+        listed = table([row for row in found if row["cell_id"] in cells])
         remove(asked.run, cells)
-        print(table([row for row in found if row["cell_id"] in cells]), end="")
-        print(f"removed {len(set(cells))} rows of {asked.run}")
+        print(f"{listed}removed {len(set(cells))} rows of {asked.run}")
     except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
 
