@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import jax
 import numpy as np
@@ -22,6 +22,7 @@ from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.table import format_eps
+from symjax.names import matched
 from symjax.seeds import Stream, stream
 from symjax.training import experiment as experiments
 from symjax.training.mesh import Layout
@@ -138,7 +139,7 @@ def measure(
       run: the trained run.
       store: where the rows go.
       attack: the attack; a published one, which may leave the ball, says so in rows.
-      norm: "linf", "l2" or "l1".
+      norm: "linf", "l2" or "l1", or as peers spell them.
       eps: radii in pixel units, each a number or one a channel.
       n: the first n test images; 0: all.
       batch_size: images at a time, for each seed.
@@ -152,6 +153,7 @@ def measure(
       ValueError: if the test split has fewer than n images, or the batch size is not
         positive.
     """
+    norm = cast(attacks.Norm, matched("norm", norm, attacks.NORMS))
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
     if tested is None:

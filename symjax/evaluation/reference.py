@@ -27,6 +27,7 @@ from symjax.attacks.losses import largest_margin
 from symjax.attacks.result import LogitsFn, larger, select
 from symjax.data.augment import to_unit
 from symjax.evaluation import measurement
+from symjax.evaluation.attack import NAMES as ATTACKS
 from symjax.evaluation.measurement import OUTCOMES, UNCORRUPTED, Outcome, Tested
 from symjax.evaluation.progress import Progress
 from symjax.evaluation.protocol import (
@@ -38,6 +39,7 @@ from symjax.evaluation.protocol import (
 )
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
+from symjax.names import matched
 from symjax.seeds import Stream, stream
 from symjax.training.experiment import Config
 from symjax.training.mesh import Layout
@@ -68,6 +70,7 @@ class Reference:
     steps: int = 40
 
     def __post_init__(self):
+        object.__setattr__(self, "name", matched("attack", self.name, ATTACKS))
         if self.name not in NAMES:
             raise ValueError(
                 f"attack {self.name!r}: the reference protocol has {list(NAMES)}."
