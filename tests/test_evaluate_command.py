@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import re
+import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from symjax.evaluation import metrics, results
 from symjax.evaluation.figure import Figure, Found
 
 FLAGS = flags.FLAGS
+ROOT = Path(__file__).parents[1]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
 
 
 @pytest.fixture
@@ -127,6 +131,26 @@ def test_flags_that_do_not_go_together(parse, given, message, monkeypatch):
     parse(*given)
     with pytest.raises(ValueError, match=message):
         evaluate_command.main()
+
+
+def commands():
+    """What the documents tell to call, without what is optional."""
+    for path in (ROOT / "README.md", ROOT / "results/README.md", *DOCS):
+        text = path.read_text().replace("\\\n", " ")
+        for line in re.findall(r"python evaluate\.py([^`\n]*)", text):
+            yield shlex.split(re.sub(r"\[.*?\]", "", line), comments=True)
+
+
+def test_the_documents_name_flags_that_are_taken(parse):
+    found = [given for given in commands() if given != ["--help"]]
+    assert len(found) > 30 and ["--audit", "--eps", "8/255"] in found
+    for given in found:
+        for name in FLAGS:
+            FLAGS[name].unparse()
+            FLAGS[name].present = 0
+        assert parse(*given) == ["evaluate.py"], given
+        evaluate_flags.check()
+        evaluate_flags.radii()
 
 
 def test_more_seeds_than_the_run_has(parse, folder, monkeypatch):

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import rich.progress as bars
 from rich.console import Console
-from rich.table import Column
+
+BAR = 6  # characters, at least
 
 
 class Progress:
@@ -33,15 +34,12 @@ class Progress:
         self._console = console or Console(stderr=True)
         self._total, self._clock = total, clock
         self._done, self._name, self._began = 0, "", clock()
+        self._share = 0.0  # of all items, that is done
         self._bar = bars.Progress(
-            bars.TextColumn(
-                "{task.description}",
-                table_column=Column(no_wrap=True, overflow="ellipsis"),
-                markup=False,
-            ),
+            bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(bar_width=None),
-            bars.TextColumn("{task.fields[count]}", table_column=_unbroken()),
-            bars.TextColumn("{task.fields[left]}", table_column=_unbroken()),
+            bars.TextColumn("{task.fields[count]}"),
+            bars.TextColumn("{task.fields[left]}"),
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
@@ -68,19 +66,23 @@ class Progress:
         """How much of the running item is done, and what else to show of it."""
         fraction = done / total if total else 0.0
         share = (self._done + min(fraction, 1.0)) / max(self._total, 1)
+        self._share = share
         several = f"{self._done} of {self._total}"
+        count = several if self._total > 1 else f"{int(100 * share)}%"
+        text, left = f"{self._name}: {note}" if note else self._name, self._left(share)
+        room = self._console.width - len(count) - len(left) - BAR - 3
         self._bar.update(
             self._task,
             completed=share * max(self._total, 1),
-            description=f"{self._name}: {note}" if note else self._name,
-            count=several if self._total > 1 else f"{int(100 * share)}%",
-            left=self._left(share),
+            description=text if len(text) <= room else f"{text[: room - 1]}…",
+            count=count,
+            left=left,
         )
 
     def say(self, text: str) -> None:
-        """A line about the running item, in a pipe alone."""
+        """A line about the running item and the time that is left, in a pipe alone."""
         if not self._console.is_terminal:
-            line = f"{self._name}: {text}"
+            line = f"{self._name}: {text}, {self._left(self._share)}"
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _finish(self) -> None:
@@ -88,15 +90,14 @@ class Progress:
             return
         self._done += 1
         self.part(0, 1)
-        share = self._done / max(self._total, 1)
-        left = self._left(share) if self._done < self._total else "done"
-        count = f"{self._done} of {self._total}, {left}"
-        self.say(count)
+        self.say(f"{self._done} of {self._total}")
         self._name = ""
 
     def _left(self, share: float) -> str:
         if not share:
             return ""
+        if share == 1:
+            return f"done in {duration(self._clock() - self._began)}"
         seconds = (self._clock() - self._began) * (1 - share) / share
         return f"{duration(seconds)} left"
 
@@ -106,7 +107,3 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _unbroken() -> Column:
-    return Column(no_wrap=True, justify="right")
