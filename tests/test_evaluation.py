@@ -211,7 +211,7 @@ def test_a_killed_attack_from_the_host_goes_on_to_the_same_rows(
     expected = measure(run, other, DRIVEN, "linf", [0.03], n=N, batch_size=10)
     calls = []
 
-    def kill(progress, task, text, now):
+    def kill(progress, now):
         calls.append(now)
         if len(calls) == 4:
             raise KeyboardInterrupt
