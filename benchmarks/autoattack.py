@@ -20,7 +20,8 @@ import jax
 import numpy as np
 
 from benchmarks import report, setting
-from symjax import attacks, cli, models, seeds
+from symjax import attacks, models, seeds
+from symjax.evaluate_flags import parse_eps
 from symjax.evaluation import Run
 
 PEER = "pyautoattack"
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     asked = parser.parse_args(argv)
     if not asked.smoke and asked.run is None:
         parser.error("--run: name a trained run, or say --smoke")
-    (eps,) = cli.parse_eps(asked.eps)
+    (eps,) = parse_eps(asked.eps)
     model, variables, images, labels = _untrained() if asked.smoke else _trained(asked)
     call = model, variables, images, labels, eps
     options = SMOKE if asked.smoke else {}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from symjax import command_help, interruption
+from symjax import command_help, interruption, terminal
 
 FLAGS = flags.FLAGS
 SHARED = ["distributed", "coordinator", "processes", "process", "traceback"]
@@ -39,6 +39,7 @@ def run(main: Callable[[], int], help_text: Callable[[], str] | None = None) -> 
       help_text: what `--help` prints; asked for once all flags are defined.
     """
     global _SIGNALS
+    terminal.prepare()
     flags.DEFINE_bool("distributed", False, "This is one of several processes (SLURM).")
     flags.DEFINE_string("coordinator", None, "Process 0 as host:port, if not known.")
     flags.DEFINE_integer("processes", None, "How many processes there are.")

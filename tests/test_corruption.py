@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from symjax import cli, evaluation
+from symjax import evaluate_command, evaluation
 from symjax.data import cifar_c, corruptions
 from symjax.data.augment import to_unit
 from symjax.data.dataset import Split
@@ -213,14 +213,14 @@ def test_the_command_attacks_corrupted_images_and_prints_table_1(
         "only": "bright",
         "norm": "l2",
     }
-    monkeypatch.setattr(cli, "FLAGS", types.SimpleNamespace(**asked))
+    monkeypatch.setattr(evaluate_command, "FLAGS", types.SimpleNamespace(**asked))
     said = io.StringIO()
     console = Console(file=said, width=200)
     options = {"n": N, "batch_size": 250, "console": console}
     store = Results(tmp_path)
     clean = evaluation.measure(run, store, NONE, "l2", [0.0], **options)
-    call = run, store, Attack("fgsm"), [0.5], clean, options
-    assert cli._corruption(*call) == 0
+    call = run, store, Attack("fgsm"), [0.5], clean, corruption.Made(), options
+    assert evaluate_command._corruption(*call) == 0
     shown = said.getvalue()
     assert "fgsm l2 0.5" in shown and "| brightness | " in shown
     assert "of 1 of the 19" in shown and "MISSING: gaussian_noise" in shown

@@ -118,27 +118,6 @@ def test_readme_shows_the_committed_rows():
         assert summary(results.read([path])) in readme
 
 
-def test_summary_is_mean_and_sample_deviation():
-    common = {"model": "baseline", "depth": 4, "trunk": "matched", "epoch": 3, "n": 10}
-    rows = [
-        {**common, "seed": 0, "attack": "none", "value": 0.5, "diverged": False},
-        {**common, "seed": 1, "attack": "none", "value": 0.7, "diverged": False},
-        {**common, "seed": 2, "attack": "none", "value": 0.1, "diverged": True},
-    ]
-    *_, line = summary(rows).splitlines()
-    assert line == "| baseline | 4 | matched | 3 | 2 | 60.00 ± 14.14 |"
-
-
-def test_summary_leaves_what_was_not_measured_empty():
-    row = {"depth": 4, "trunk": "matched", "epoch": 1, "seed": 0, "n": 100}
-    row |= {"norm": "linf", "attack": "none", "diverged": False, "value": 0.5}
-    fgsm = {"attack": "fgsm", "eps": 2 / 255, "steps": 1}
-    rows = [row | {"model": "a"}, row | fgsm | {"model": "a"}, row | {"model": "b"}]
-    *_, a, b = summary(rows).splitlines()
-    assert a == "| a | 4 | matched | 1 | 1 | 50.00 | 50.00 |"
-    assert b == "| b | 4 | matched | 1 | 1 | 50.00 |  |"
-
-
 def test_the_papers_verdicts_are_those_of_the_rows(monkeypatch):
     monkeypatch.setattr(figures, "pictures", lambda evidence: [])
     folder = ROOT / "results/study"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from symjax import attacks, cli
+from symjax import attacks, evaluate_flags
 from symjax.evaluation import (
     Attack,
     Results,
@@ -211,7 +211,7 @@ def test_a_killed_attack_from_the_host_goes_on_to_the_same_rows(
     expected = measure(run, other, DRIVEN, "linf", [0.03], n=N, batch_size=10)
     calls = []
 
-    def kill(progress, task, text, now):
+    def kill(progress, now):
         calls.append(now)
         if len(calls) == 4:
             raise KeyboardInterrupt
@@ -235,7 +235,7 @@ def test_a_killed_attack_from_the_host_goes_on_to_the_same_rows(
 
 
 def test_the_command_knows_every_attack():
-    assert set(cli.ATTACKS) == set(attack_names)
+    assert set(evaluate_flags.ATTACKS) == set(attack_names)
 
 
 def test_an_unknown_attack_is_an_error():

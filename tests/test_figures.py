@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from symjax import cli, evaluation
+from symjax import evaluation
+from symjax.evaluate_flags import CORRUPTION, METRICS
 from symjax.evaluation import clever, metrics, statement, table
 from symjax.evaluation.figure import Figure, Found, Subject
 from symjax.metrics import clever_images
@@ -118,7 +119,7 @@ def test_the_first_seeds_alone_and_nets_before_training(run, tmp_path):
 
 
 def test_the_command_takes_every_metric():
-    assert cli.METRICS == sorted([*metrics.METRICS, cli.CORRUPTION])
+    assert METRICS == sorted([*metrics.METRICS, CORRUPTION])
     with pytest.raises(ValueError, match="metric 'nothing': expected one of"):
         metrics.figures("nothing")
     with pytest.raises(ValueError, match="takes .*'radius'.*, not .'sigma'"):

@@ -6,6 +6,7 @@ program that compiles in a moment.
 
 import functools
 import io
+import types
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from rich.console import Console
 from symjax import attacks, models
 from symjax.attacks import NORMS, Linf, ThreatModel, sanity
 from symjax.attacks.sanity import program, subject
+from symjax.attacks.sanity.subject import Finding
 from symjax.data import digits
 from symjax.groups import C1, C4
 from tests.linear_models import problem, waves
@@ -412,3 +414,25 @@ def test_the_table_shows_every_check_and_what_passing_means():
     text = out.getvalue()
     for word in ("pass", "FAIL", "n/a", "0.0123", ">= 1", "[0, 1]", "not sufficient"):
         assert word in text
+
+
+def test_every_check_has_advice_and_a_failed_one_gives_it(monkeypatch):
+    assert list(sanity.ADVICE) == list(sanity.CHECKS)
+    given = {"steps": 80, "restarts": 4}
+    for advice in sanity.ADVICE.values():
+        said = advice.format(**given)
+        assert said[0].isupper() and said.endswith(".") and "{" not in said
+        assert said.count(". ") == 0  # one sentence
+    assert "--restarts 4" in sanity.ADVICE["doubling restarts"].format(**given)
+    answers = {True: "", False: "Rerun with --restarts 8", None: ""}
+    audited = types.SimpleNamespace(steps=40, restarts=2)
+    for passed, advice in answers.items():
+        found = Finding(passed, 0.5, "<= 0.1", "share [of] images")
+        check = lambda _, found=found: found  # noqa: E731
+        monkeypatch.setitem(sanity.CHECKS, "doubling restarts", (check, "source"))
+        made = sanity._run("doubling restarts", audited)
+        assert made.advice.startswith(advice) and bool(made.advice) == bool(advice)
+        text = io.StringIO()
+        Console(file=text, width=160).print(sanity.table([made]))
+        assert "share [of] images" in text.getvalue()
+        assert ("AutoAttack." in text.getvalue()) == (passed is False)

@@ -59,7 +59,9 @@ class AutoAttackResult:
 class Progress:
     """Where an evaluation is: `attack` and its attempt, batches done of those that it
     has, and how many are still `robust` of the `images` of the seeds that run together:
-    all on an accelerator, one on a CPU."""
+    all on an accelerator, one on a CPU. `work` counts attempts x images that are done,
+    of all seeds, and `total` adds those that are left if no other image is broken; the
+    fraction `work / total` never falls, and is 1 at the end alone."""
 
     attack: str
     attempt: int
@@ -67,6 +69,8 @@ class Progress:
     batches: int
     robust: int
     images: int
+    work: int
+    total: int
 
 
 def autoattack(
@@ -151,7 +155,8 @@ def autoattack(
     lanes = [slice(0, len(key))]  # of seeds that run together
     if jax.default_backend() == "cpu":
         lanes = [slice(seed, seed + 1) for seed in range(len(key))]
-    parts = []
+    parts, done = [], 0
+    attempts = sum(len(stage.ranks) for stage in plan)
     for lane in lanes:
         where = folder and Path(folder) / f"seeds-{lane.start}-{lane.stop - 1}"
         of_lane = jax.tree.map(lambda x, lane=lane: x[lane], nets)
@@ -160,7 +165,10 @@ def autoattack(
         )
         evaluation.check_finite()
         kept = KeptBatches(where, evaluation.says(plan), evaluation.answers())
-        parts.append(evaluation.run(plan, kept, report))
+        later = attempts * len(images) * (len(key) - lane.stop)
+        work = _Work(done, later, attempts)
+        parts.append(evaluation.run(plan, kept, report, work))
+        done = work.done
     whole = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in dataclasses.fields(AutoAttackResult)
@@ -168,6 +176,16 @@ def autoattack(
     if not several:
         whole = {name: array[0] for name, array in whole.items()}
     return AutoAttackResult(**whole)
+
+
+@dataclasses.dataclass
+class _Work:
+    """Attempts x images: those `done`, those of seeds that come `later`; and how many
+    `attempts` the seeds that run now have left."""
+
+    done: int
+    later: int
+    attempts: int
 
 
 class _Evaluation:
@@ -220,12 +238,13 @@ class _Evaluation:
                 programs.run(nothing, self.nets, problem, index >= 0).margin
             )
 
-    def run(self, plan, kept: KeptBatches, report) -> AutoAttackResult:
+    def run(self, plan, kept: KeptBatches, report, work: _Work) -> AutoAttackResult:
         """All stages, each on what the ones before left."""
         with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
             for number, stage in enumerate(plan):
                 for rank in stage.ranks:
-                    self._meet(number, stage, rank, kept, report)
+                    work.attempts -= 1
+                    self._meet(number, stage, rank, kept, report, work)
         start = np.asarray(self.images, np.float64)
         length = [host_lengths(found - start, self.threat.norm) for found in self.found]
         return AutoAttackResult(
@@ -238,7 +257,9 @@ class _Evaluation:
             rejected=self.rejected,
         )
 
-    def _meet(self, number, stage: Stage, rank, kept: KeptBatches, report) -> None:
+    def _meet(
+        self, number, stage: Stage, rank, kept: KeptBatches, report, work: _Work
+    ) -> None:
         """One attempt of one attack with every image that is left, batch by batch."""
         left = [np.flatnonzero(row == ROBUST) for row in self.broken_by]
         batches = -(-max(map(len, left)) // self.size)
@@ -251,10 +272,14 @@ class _Evaluation:
                 outcome = self._attack(number, stage, rank, batch, chosen)
                 kept.add(name, outcome)
             self._record(stage.name, chosen, outcome)
+            work.done += sum(map(len, chosen))
             if report:
                 robust = int(np.sum(self.broken_by == ROBUST))
-                total = self.broken_by.size
-                report(Progress(stage.name, rank, batch + 1, batches, robust, total))
+                now = sum(len(row[part.stop :]) for row in left)
+                total = work.done + now + work.attempts * robust + work.later
+                place = stage.name, rank, batch + 1, batches
+                of_images = robust, self.broken_by.size
+                report(Progress(*place, *of_images, work.done, total))
 
     def _attack(self, number, stage, rank, batch, chosen) -> dict[str, np.ndarray]:
         """One batch `[S, B]`; each seed's images are repeated to fill it."""

@@ -4,12 +4,15 @@
     outcome = kept.recall("01-apgd-ce-0-0003")      # None: to be done
     kept.add("01-apgd-ce-0-0003", outcome)
 
-A batch is written aside and moved into place, so that none is ever half there.
+A batch is written aside and moved into place, so that none is ever half there. Where
+the folder cannot be written, as on a full disk, there is one warning, and the
+evaluation goes on without it.
 """
 
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,8 +43,14 @@ class KeptBatches:
     ):
         folder = None if folder is None else expand(folder)
         self._folder = folder
-        if folder is None:
-            return
+        if folder is not None:
+            try:
+                self._open(folder, says, answers)
+            except OSError as error:
+                self._give_up(error)
+
+    def _open(self, folder: Path, says: Mapping[str, Any], answers: np.ndarray) -> None:
+        """Makes the folder, or checks that it holds the batches of this call."""
         folder.mkdir(parents=True, exist_ok=True)
         now = json.loads(json.dumps({**says, "arrays": _digest(says["arrays"])}))
         call = folder / "call.json"
@@ -70,7 +79,18 @@ class KeptBatches:
         """Writes the outcome of a batch."""
         if self._folder is not None:
             path = self._folder / f"{name}.npz"
-            _write(path, lambda file: np.savez_compressed(file, **outcome))
+            try:
+                _write(path, lambda file: np.savez_compressed(file, **outcome))
+            except OSError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        warnings.warn(
+            f"{self._folder} cannot be written ({error}): finished batches are not "
+            "kept, and an evaluation that is killed starts over.",
+            stacklevel=4,
+        )
+        self._folder = None
 
 
 def _digest(arrays: Sequence[Any]) -> str:

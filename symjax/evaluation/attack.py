@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from symjax import attacks
 from symjax.attacks import AttackResult
 from symjax.attacks.entry import unchecked
+from symjax.names import matched
 
 FGSM, PGD = unchecked(attacks.fgsm), unchecked(attacks.pgd)
 MINIMUM_NORM = {
@@ -44,7 +45,7 @@ class Attack:
     """An attack by name and what it is set to; static in the program.
 
     Attributes:
-      name: one of `NAMES`.
+      name: one of `NAMES`, or as peers spell it: "PGD", "Auto-Attack", "C&W".
       steps: 0: as the attack's paper has it; 40 of PGD.
       step_size_pixels, restarts, random_start, keep: of PGD, see `attacks.pgd`.
       loss: that FGSM and PGD ascend.
@@ -62,8 +63,7 @@ class Attack:
     target_classes: int = 9
 
     def __post_init__(self):
-        if self.name not in NAMES:
-            raise ValueError(f"attack {self.name!r}: expected one of {list(NAMES)}.")
+        object.__setattr__(self, "name", matched("attack", self.name, NAMES))
         if self.steps == 0:
             steps = STEPS.get(self.name, DRIVEN_STEPS)
             object.__setattr__(self, "steps", steps)

@@ -60,6 +60,10 @@ def audit(
 
 
 UNIT = "epsilon in pixel units"
+UNIT_ADVICE = (
+    "Report the radius in pixel units, or measure with --protocol sound: the published "
+    "epsilon is one of normalized images, and pixels move by less than it names."
+)
 NOTHING = "no image is classified correctly"  # as `sanity.audit` says it
 
 
@@ -162,7 +166,9 @@ def _unit(eps: float, radius: float | tuple[float, ...]) -> sanity.Check:
     """The ball in pixels is the one that the number names."""
     share = float(np.min(radius)) / eps
     detail = f"of the epsilon that is said, {eps:g}, the part that pixels can move"
-    return sanity.Check(UNIT, share >= 1, share, ">= 1", "symjax", detail)
+    passed = share >= 1
+    advice = "" if passed else UNIT_ADVICE
+    return sanity.Check(UNIT, passed, share, ">= 1", "symjax", detail, advice)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,13 +15,13 @@ from typing import Any
 import jax
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
 
 from symjax import attacks
 from symjax.data import cifar_c, corruptions
 from symjax.data.dataset import Split
 from symjax.evaluation.measurement import Attacking, Tested, first_images
 from symjax.evaluation.measurement import measure as measure_images
+from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results, Row
 from symjax.evaluation.run import Run
 from symjax.folders import expand
@@ -158,13 +158,11 @@ def measure(
     first = Split(*first_images(run, n))
     wanted = list(itertools.product(names or corruptions.available(), severities))
     quiet, rows = Console(quiet=True), []
-    with Progress(console=console or Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=len(wanted))
+    with Progress(console, len(wanted)) as progress:
         for name, severity in wanted:
-            progress.update(task, description=f"{name} {severity}")
+            progress.begin(f"{name} {severity}")
             take = functools.cache(functools.partial(images, first, name, severity))
             tested = Tested(says(name, severity, images), take, len(first.labels))
             call = run, store, attack, norm, eps, 0, batch_size, quiet
             rows += measure_images(*call, tested=tested)
-            progress.advance(task)
     return rows

@@ -15,14 +15,15 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 from rich.console import Console
-from rich.progress import Progress
 
 from symjax.data.augment import to_unit
 from symjax.evaluation import orbit
 from symjax.evaluation.attack import Attack
 from symjax.evaluation.measurement import UNCORRUPTED, first_images, origin
+from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
+from symjax.evaluation.table import figure_name
 from symjax.groups import Group
 from symjax.metrics.bootstrap import estimate
 from symjax.seeds import Stream, of_seed, stream
@@ -129,38 +130,36 @@ def measure(
       ValueError: if the test split has fewer than n images, or the run fewer seeds.
     """
     images, labels = first_images(run, n)
-    pixels, rows = np.asarray(to_unit(images)), []
+    pixels = np.asarray(to_unit(images))
     if not 0 <= seeds <= len(run.seeds):
         raise ValueError(
             f"seeds={seeds}: expected 0 (all) to {len(run.seeds)}, those of the run."
         )
     asked = range(seeds or len(run.seeds))
     alive = [index for index in asked if not run.diverged[index]]
-    with Progress(console=console or Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None)
-        for figure in figures:
-            for index in alive:
-                says = run.identity(), figure, len(images), run.seeds[index]
-                identity = identity_of(*says)
-                if cell_id(identity) not in store.rows:
-                    subject = Subject(
-                        of_seed(run.logits_fns, index),
-                        of_seed(run.layers_fns, index),
-                        pixels,
-                        labels,
-                        stream(of_seed(run.experiment.keys, index), Stream.METRIC),
-                        store.unfinished([identity]),
-                        lambda done, total: progress.update(
-                            task, completed=done, total=total
-                        ),
-                        run,
-                        index,
-                    )
-                    name = f"{figure.says['metric']}, seed {run.seeds[index]}"
-                    progress.update(task, description=name, completed=0, total=None)
-                    _write(run, store, identity, figure, subject)
-                rows.append(store.rows[cell_id(identity)])
-    return rows
+    asked_cells = [
+        (figure, index, identity_of(run.identity(), figure, len(images), seed))
+        for figure in figures
+        for index, seed in enumerate(run.seeds)
+        if index in alive
+    ]
+    missing = [x for x in asked_cells if cell_id(x[2]) not in store.rows]
+    with Progress(console, len(missing)) as progress:
+        for figure, index, identity in missing:
+            subject = Subject(
+                of_seed(run.logits_fns, index),
+                of_seed(run.layers_fns, index),
+                pixels,
+                labels,
+                stream(of_seed(run.experiment.keys, index), Stream.METRIC),
+                store.unfinished([identity]),
+                progress.part,
+                run,
+                index,
+            )
+            progress.begin(f"{figure_name(figure.says)}, seed {run.seeds[index]}")
+            _write(run, store, identity, figure, subject)
+    return [store.rows[cell_id(identity)] for *_, identity in asked_cells]
 
 
 def identity_of(

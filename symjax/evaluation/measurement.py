@@ -7,21 +7,22 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import jax
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
 
 from symjax import attacks
 from symjax.attacks import ThreatModel
 from symjax.data.augment import to_unit
 from symjax.evaluation import provenance
 from symjax.evaluation.attack import DRIVEN
+from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.table import format_eps
+from symjax.names import matched
 from symjax.seeds import Stream, stream
 from symjax.training import experiment as experiments
 from symjax.training.mesh import Layout
@@ -138,7 +139,7 @@ def measure(
       run: the trained run.
       store: where the rows go.
       attack: the attack; a published one, which may leave the ball, says so in rows.
-      norm: "linf", "l2" or "l1".
+      norm: "linf", "l2" or "l1", or as peers spell them.
       eps: radii in pixel units, each a number or one a channel.
       n: the first n test images; 0: all.
       batch_size: images at a time, for each seed.
@@ -152,36 +153,45 @@ def measure(
       ValueError: if the test split has fewer than n images, or the batch size is not
         positive.
     """
+    norm = cast(attacks.Norm, matched("norm", norm, attacks.NORMS))
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
     if tested is None:
         first = first_images(run, n)
         tested = Tested(UNCORRUPTED, lambda: first, len(first[0]))
-    rows = []
-    with Progress(console=console or Console(stderr=True), transient=True) as progress:
-        for radius in eps:
-            cells = [
-                identity(run.identity(), attack, norm, radius, tested.n, seed)
-                | dict(tested.says)
-                for seed in run.seeds
-            ]
-            if any(cell_id(cell) not in store.rows for cell in cells):
-                threat = ThreatModel(norm, np.asarray(radius, np.float32))
-                text = f"{attack.name}, eps {format_eps(radius)}"
-                task = progress.add_task(text, total=tested.n)
-                split = *tested.take(), batch_size
-                if attack.driven:
-                    unfinished = store.unfinished(cells)
-                    tell = functools.partial(_tell, progress, task, text)
-                    outcome = _drive(run, attack, threat, *split, unfinished, tell)
-                    write(store, run, cells, outcome)
-                    store.finish(cells)
-                else:
-                    step = functools.partial(progress.advance, task)
-                    outcome = _attack(run, attack, threat, *split, step)
-                    write(store, run, cells, outcome)
-            rows += [store.rows[cell_id(cell)] for cell in cells]
-    return rows
+    cells = [
+        [
+            identity(run.identity(), attack, norm, radius, tested.n, seed)
+            | dict(tested.says)
+            for seed in run.seeds
+        ]
+        for radius in eps
+    ]
+    missing = [any(cell_id(cell) not in store.rows for cell in of) for of in cells]
+    with Progress(console, sum(missing)) as progress:
+        for radius, of_radius, is_missing in zip(eps, cells, missing, strict=True):
+            if not is_missing:
+                continue
+            threat = ThreatModel(norm, np.asarray(radius, np.float32))
+            progress.begin(_title(attack, radius))
+            split = *tested.take(), batch_size
+            if attack.driven:
+                unfinished = store.unfinished(of_radius)
+                tell = functools.partial(_tell, progress)
+                outcome = _drive(run, attack, threat, *split, unfinished, tell)
+                write(store, run, of_radius, outcome)
+                store.finish(of_radius)
+            else:
+                outcome = _attack(run, attack, threat, *split, progress.part)
+                write(store, run, of_radius, outcome)
+    return [store.rows[cell_id(cell)] for of_radius in cells for cell in of_radius]
+
+
+def _title(attack: Attacking, radius: float | tuple[float, ...]) -> str:
+    """What is measured, for people."""
+    if attack.name == "none":
+        return "accuracy without an attack"
+    return f"{attack.name}, eps {format_eps(radius)}"
 
 
 def first_images(run: Run, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -225,7 +235,7 @@ def identity(
     }
 
 
-def _attack(run, attack, threat, images, labels, batch_size, advance) -> Outcome:
+def _attack(run, attack, threat, images, labels, batch_size, part) -> Outcome:
     """All images, batch by batch."""
     batches = -(-len(images) // batch_size)
     batch_size = -(-len(images) // batches)  # even batches: little to pad
@@ -236,7 +246,7 @@ def _attack(run, attack, threat, images, labels, batch_size, advance) -> Outcome
             run, attack, threat, images[batch], labels[batch], batch_size, index
         )
         collected.add(result, np.asarray(to_unit(images[batch])))
-        advance(len(labels[batch]))
+        part(batch.stop, len(images))
     return collected.outcome(batch_size)
 
 
@@ -271,10 +281,12 @@ def _drive(run, attack, threat, images, labels, batch_size, folder, tell) -> Out
     )
 
 
-def _tell(progress, task, text: str, now: attacks.Progress) -> None:
-    """What is left, and where the attack is, on the line of the progress bar."""
-    says = f"{text}: {now.attack} {now.attempt}, {now.robust:,} of {now.images:,} stand"
-    progress.update(task, description=says, completed=now.done, total=now.batches)
+def _tell(progress: Progress, now: attacks.Progress) -> None:
+    """How far the attack is, and which of its attempts runs."""
+    note = f"{now.attack} {now.attempt}, {now.robust:,} of {now.images:,} stand"
+    progress.part(now.work, now.total, note)
+    if now.done == now.batches:
+        progress.say(note)
 
 
 def _one_batch(run, attack, threat, images, labels, size, index) -> dict[str, Any]:

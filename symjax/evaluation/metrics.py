@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from symjax import attacks
 from symjax.evaluation import (
     clever,
     cost,
@@ -17,6 +18,7 @@ from symjax.evaluation import (
     tolerance,
 )
 from symjax.evaluation.figure import Figure, measure
+from symjax.names import matched
 
 __all__ = ["METRICS", "figures", "measure"]
 
@@ -46,8 +48,9 @@ def figures(name: str, only: str = "", **options: Any) -> list[Figure]:
     Raises:
       ValueError: for another metric or option, or if no figure has such a name.
     """
-    if name not in METRICS:
-        raise ValueError(f"metric {name!r}: expected one of {list(METRICS)}.")
+    name = matched("metric", name, METRICS)
+    if "norms" in options:
+        options["norms"] = [matched("norm", x, attacks.NORMS) for x in options["norms"]]
     known = inspect.signature(METRICS[name]).parameters
     if other := [option for option in options if option not in known]:
         raise ValueError(

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from rich.console import Console
-from rich.progress import Progress
 
 from symjax import attacks, models
 from symjax.attacks import AttackResult, ThreatModel
@@ -28,7 +27,9 @@ from symjax.attacks.losses import largest_margin
 from symjax.attacks.result import LogitsFn, larger, select
 from symjax.data.augment import to_unit
 from symjax.evaluation import measurement
+from symjax.evaluation.attack import NAMES as ATTACKS
 from symjax.evaluation.measurement import OUTCOMES, UNCORRUPTED, Outcome, Tested
+from symjax.evaluation.progress import Progress
 from symjax.evaluation.protocol import (
     SOUND,
     TEST_BATCH,
@@ -38,6 +39,7 @@ from symjax.evaluation.protocol import (
 )
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
+from symjax.names import matched
 from symjax.seeds import Stream, stream
 from symjax.training.experiment import Config
 from symjax.training.mesh import Layout
@@ -68,6 +70,7 @@ class Reference:
     steps: int = 40
 
     def __post_init__(self):
+        object.__setattr__(self, "name", matched("attack", self.name, ATTACKS))
         if self.name not in NAMES:
             raise ValueError(
                 f"attack {self.name!r}: the reference protocol has {list(NAMES)}."
@@ -323,14 +326,16 @@ def measure(
     missing = [any(cell_id(cell) not in store.rows for cell in of) for of in cells]
     carries = attack.protocol.batch_norm == "moved"
     stats = run.state.batch_stats
-    with Progress(console=console or Console(stderr=True), transient=True) as progress:
+    if carries and any(missing):  # those before the last missing one come before it
+        last = max(index for index, lacks in enumerate(missing) if lacks)
+        missing = [index <= last for index in range(len(eps))]
+    with Progress(console, sum(missing)) as progress:
         for index, radius in enumerate(eps):
-            if not (any(missing[index:]) if carries else missing[index]):
+            if not missing[index]:
                 continue
-            text = f"{attack.name}, eps {measurement.format_eps(radius)}"
-            task = progress.add_task(text, total=tested.n)
-            step = functools.partial(progress.advance, task)
-            outcome, after = _all_batches(run, attack, radius, stats, tested, step)
+            progress.begin(f"{attack.name}, eps {measurement.format_eps(radius)}")
+            call = run, attack, radius, stats, tested, progress.part
+            outcome, after = _all_batches(*call)
             stats = after if carries else stats
             measurement.write(store, run, cells[index], outcome)
     return [store.rows[cell_id(cell)] for of in cells for cell in of]
@@ -361,7 +366,7 @@ def with_series(identity: dict[str, Any], attack: Reference, eps) -> dict[str, A
 
 
 def _all_batches(
-    run, attack, radius, stats, tested: Tested, advance
+    run, attack, radius, stats, tested: Tested, part
 ) -> tuple[Outcome, Any]:
     """Outcomes of all images in order, and the averages after the last batch."""
     images, labels = tested.take()
@@ -378,7 +383,7 @@ def _all_batches(
         names = ("images", *OUTCOMES)
         fields = {name: np.asarray(getattr(result, name)) for name in names}
         collected.add(fields, np.asarray(to_unit(images[batch])))
-        advance(len(images[batch]))
+        part(batch.stop, len(images))
     return collected.outcome(TEST_BATCH), stats
 
 

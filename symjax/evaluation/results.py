@@ -3,15 +3,21 @@
     store = Results(run_folder)
     store.add(identity, value=0.41, outcomes={"robust": robust}, provenance=...)
 
-A row's identity says what was measured, and its hash, `cell_id`, never appears twice in
-a file. Values are fractions. Tables are made from rows alone.
+A row's identity says what was measured, and its hash is the row's `cell_id`. Rows are
+only appended. A row that was measured anew has the cell id of the row that it
+supersedes; readers see the newest row of a cell alone. Values are fractions. Tables are
+made from rows alone. `python -m symjax.evaluation.rows RUN` lists and removes rows.
 """
 
+import contextlib
+import fcntl
 import hashlib
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +26,8 @@ import numpy as np
 from symjax.folders import expand
 
 Row = dict[str, Any]
+NEEDED = ("cell_id", "metric", "attack", "protocol", "eps", "norm", "n", "seed")
+NEEDED += ("value",)
 
 
 class DuplicateCellError(ValueError):
@@ -32,47 +40,118 @@ def cell_id(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def identity_of(row: Row, without: Collection[str] = ()) -> dict[str, Any]:
+    """The part of a row that says what was measured: what stands before its cell id.
+
+    Args:
+      row: as in a file.
+      without: names that are left out.
+    """
+    names = itertools.takewhile(lambda name: name != "cell_id", row)
+    return {name: row[name] for name in names if name not in without}
+
+
 def read(paths: Iterable[Path]) -> list[Row]:
-    """All rows of some `results.jsonl` files, in order.
+    """The rows of some `results.jsonl` files, in order; of each cell the newest row.
+
+    A row that supersedes an older one in its file stands in the older one's place.
 
     Raises:
-      ValueError: if a line is not JSON, but for a last one that was cut off.
+      ValueError: if a line is not a row, but for a last one that was cut off.
     """
     rows = []
     for path in map(expand, paths):
-        *lines, _cut_off = path.read_text().split("\n") if path.exists() else [""]
-        for number, line in enumerate(lines, 1):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{path}, line {number} is not JSON ({error}): mend or remove it."
-                ) from None
+        newest: dict[Any, Row] = {}
+        for number, row in enumerate(_lines(path) if path.exists() else []):
+            newest[row.get("cell_id", number)] = row
+        rows += newest.values()
     return rows
+
+
+def read_existing(paths: Iterable[Path]) -> list[Row]:
+    """As `read`, of files or run folders that are there and have rows.
+
+    Raises:
+      ValueError: if one is not there, is empty, or holds other lines than
+        `evaluate.py` writes.
+    """
+    rows = []
+    for path in paths:
+        if path.suffix == ".jsonl" and not path.exists():
+            raise ValueError(f"{path} is not there: expected a file of rows.")
+        path = path if path.is_file() else path / "results.jsonl"
+        of_file = read([path])
+        if not of_file:
+            raise ValueError(
+                f"{path} has no rows: measure some with `python evaluate.py --run "
+                f"{path.parent} --attack pgd`."
+            )
+        for number, row in enumerate(of_file, 1):
+            if missing := [name for name in NEEDED if name not in row]:
+                raise ValueError(
+                    f"{path}, row {number} has no {missing}: expected the rows that "
+                    "evaluate.py writes."
+                )
+        rows += of_file
+    return rows
+
+
+def kind(row: Row) -> str:
+    """What a row is of: "accuracy", "audit", or "metric" for every other metric.
+
+    Raises:
+      ValueError: if it does not say so.
+    """
+    metric = row.get("metric")
+    if not isinstance(metric, str):
+        raise ValueError(
+            f"a row has no 'metric': {str(row)[:60]}...; expected the rows that "
+            "evaluate.py writes."
+        )
+    if metric == "accuracy":
+        return "accuracy"
+    return "audit" if metric.startswith("audit") else "metric"
 
 
 class Results:
     """The rows of a run: `results.jsonl`, and `cells/<cell_id>.npz` with the outcomes.
+
+    Where the folder cannot be read or written, as on a full disk, nothing that was
+    measured is lost: rows stay in `rows`, there is one warning, and `failure` is the
+    error.
 
     Args:
       folder: the run folder.
       write: False for a process that is to leave the folder alone.
       keep: names of the outcomes that are saved beside the rows; None: all. A cell need
         not have them all. `("robust",)` is enough to compare nets image by image.
+      anew: measure every cell again. A row of a cell that is in the file already is
+        then written with `"supersedes"`, the time at which the older one was measured.
 
     Attributes:
-      rows: by cell id.
+      rows: by cell id; with `anew`, those that were added since.
+      failure: the first error of the file system; None if all rows are in the file.
     """
 
     def __init__(
-        self, folder: Path, write: bool = True, keep: Collection[str] | None = None
+        self,
+        folder: Path,
+        write: bool = True,
+        keep: Collection[str] | None = None,
+        anew: bool = False,
     ):
         folder = expand(folder)
         self._write = write
         self._keep = keep
+        self.failure: OSError | None = None
         self.path = folder / "results.jsonl"
         self._cells = folder / "cells"
-        self.rows = {row["cell_id"]: row for row in read([self.path])}
+        self._older: dict[str, Row] = {}
+        try:
+            self._older = {row["cell_id"]: row for row in read([self.path])}
+        except OSError as error:
+            self._fail(error)
+        self.rows: dict[str, Row] = {} if anew else dict(self._older)
 
     def add(
         self,
@@ -91,14 +170,19 @@ class Results:
           provenance: how it was measured.
 
         Raises:
-          DuplicateCellError: if the cell is there already.
+          DuplicateCellError: if the cell is there already, unless it is measured anew.
         """
         cell = cell_id(identity)
         if cell in self.rows:
             raise DuplicateCellError(f"cell {cell} is in {self.path} already.")
         row = {**identity, "cell_id": cell, "value": value, **provenance}
+        if cell in self._older:
+            row["supersedes"] = self._older[cell].get("utc", "an older row")
         if self._write:
-            self._save(cell, row, outcomes)
+            try:
+                self._save(cell, row, outcomes)
+            except OSError as error:
+                self._fail(error)
         self.rows[cell] = row
         return row
 
@@ -109,10 +193,19 @@ class Results:
         return self.path.parent / "unfinished" / cell_id({"cells": list(identities)})
 
     def finish(self, identities: Sequence[Mapping[str, Any]]) -> None:
-        """Removes what was kept of a measurement whose rows are written."""
+        """Removes what was kept of a measurement, if its rows are in the file."""
         folder = self.unfinished(identities)
-        if folder is not None:
+        if folder is not None and self.failure is None:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _fail(self, error: OSError) -> None:
+        if self.failure is None:
+            self.failure = error
+            warnings.warn(
+                f"{self.path.parent} cannot be read or written ({error}): what is "
+                "measured is returned, and is not kept.",
+                stacklevel=3,
+            )
 
     def _save(self, cell: str, row: Row, outcomes: Mapping[str, np.ndarray]) -> None:
         kept = {
@@ -122,18 +215,98 @@ class Results:
         }
         if kept or self._keep is None:
             self._cells.mkdir(parents=True, exist_ok=True)
-            partial = self._cells / f"{cell}.partial.npz"
-            np.savez_compressed(partial, **kept)  # pyright: ignore[reportArgumentType]
-            os.replace(partial, self._cells / f"{cell}.npz")
+            with aside(self._cells / f"{cell}.npz") as partial:
+                np.savez_compressed(partial, **kept)  # pyright: ignore[reportArgumentType]
         self._append(json.dumps(row) + "\n")
 
     def _append(self, line: str) -> None:
         """Appends a line, in place of one that was cut off."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
+        with locked(self.path.parent), self.path.open("ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
                     file.seek(0)
-                    file.truncate(file.read().rfind(b"\n") + 1)
+                    *_, last = file.read().rpartition(b"\n")
+                    if _is_row(last):
+                        file.write(b"\n")
+                    else:
+                        file.truncate(file.tell() - len(last))
             file.write(line.encode())
+
+
+def rewrite(folder: Path, wanted: Callable[[Row], bool]) -> None:
+    """Keeps the wanted rows of a folder, and the cells that have a row; in one step.
+
+    Args:
+      folder: with `results.jsonl`.
+      wanted: of a row, the older ones of a cell included.
+    """
+    path = Path(folder) / "results.jsonl"
+    with locked(Path(folder)):
+        rows = _lines(path)
+        kept = [row for row in rows if wanted(row)]
+        with aside(path) as partial:
+            text = "".join(json.dumps(row) + "\n" for row in kept)
+            partial.write_text(text, encoding="utf-8")
+    left = {row["cell_id"] for row in kept}
+    for cell in {row["cell_id"] for row in rows} - left:
+        (Path(folder) / "cells" / f"{cell}.npz").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """A path to write to, moved to `path` at the end, or removed after an error."""
+    partial = path.with_suffix(f".partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """No other process appends to the folder's rows, or rewrites them, meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system that has no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lines(path: Path) -> list[Row]:
+    """Every row of a file, superseded ones included; a last one may be cut off."""
+    try:
+        *lines, last = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file ({error}).") from None
+    if _is_row(last):  # whole, but for the end of its line
+        lines.append(last)
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{path}, line {number} is not JSON ({error}): mend or remove it."
+            ) from None
+        if not isinstance(row, dict):
+            raise ValueError(
+                f"{path}, line {number} is {line[:40]!r}: expected one JSON object a "
+                "line; mend or remove it."
+            )
+        rows.append(row)
+    return rows
+
+
+def _is_row(line: str | bytes) -> bool:
+    """Whether a line is a whole JSON object; one that was cut off is not."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

@@ -1,53 +1,143 @@
-"""All nets of some rows in one table.
+"""All nets of some rows in one table: accuracy on clean images, attacked or not.
 
 python -m symjax.evaluation.summary results/NAME.jsonl     # Markdown
 """
 
-import sys
+import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from symjax import terminal
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
 from symjax.evaluation.table import attack_name, format_eps, mean_and_sd
 
-NET = ["model", "depth", "trunk", "epoch"]
+NET = ("model", "depth", "trunk", "epoch")
+HIDDEN = ("width", "group", "basis", "training", "dataset", "dtype")
+"""Of a net; a column only where nets that are equal in `NET` differ in it."""
 
 
 def summary(rows: Sequence[Row]) -> str:
     """Nets against attacks, as a Markdown table in percent: mean ± sd over seeds.
 
     Args:
-      rows: accuracy rows, of one data set and training mode.
+      rows: of one run or of several; only those of accuracy on clean test images count.
 
     Returns:
-      One line a net, empty where it was not measured. Diverged seeds are left out;
-      `seeds` counts those that are left.
+      One line a net, empty where it was not measured; one column an attack, radius,
+      protocol and number of images. Diverged seeds are left out; `seeds` counts those
+      that are left.
+
+    Raises:
+      ValueError: if no such rows are left, or a seed has two rows of the same.
     """
-    frame = pd.DataFrame([row for row in rows if not row["diverged"]])
-    frame["percent"] = 100 * frame["value"]
-    frame["cell"] = [_column(row) for row in rows if not row["diverged"]]
-    texts = frame.groupby([*NET, "cell"], sort=False)["percent"].agg(mean_and_sd)
+    clean = [
+        row
+        for row in rows
+        if results.kind(row) == "accuracy" and row["corruption"] is None
+    ]
+    alive = [row for row in clean if not row["diverged"]]
+    if not alive:
+        reason = "all of them are of seeds that diverged" if clean else "there are none"
+        raise ValueError(
+            f"no rows of accuracy on clean images ({reason}): measure some with "
+            "`python evaluate.py --attack NAME`."
+        )
+    keys = [*NET, *(key for key in HIDDEN if _distinguishes(key, alive))]
+    frame = pd.DataFrame([{key: row.get(key) for key in keys} for row in alive])
+    frame["seed"] = [row["seed"] for row in alive]
+    frame["percent"] = [100 * row["value"] for row in alive]
+    frame["cell"] = _columns(alive)
+    _refuse_several(frame, [*keys, "cell", "seed"], alive)
+    texts = frame.groupby([*keys, "cell"], sort=False)["percent"].agg(mean_and_sd)
     columns = list(dict.fromkeys(frame["cell"]))
     table: Any = texts.unstack("cell")[columns]
-    table.insert(0, "seeds", frame.groupby(NET, sort=False)["seed"].nunique())
+    table.insert(0, "seeds", frame.groupby(keys, sort=False)["seed"].nunique())
     table = table.loc[
-        list(dict.fromkeys(zip(*(frame[key] for key in NET), strict=True)))
+        list(dict.fromkeys(zip(*(frame[key] for key in keys), strict=True)))
     ]
     flat = table.reset_index().astype(object).fillna("").astype(str)
     lines = [list(flat.columns), ["---"] * len(flat.columns), *flat.to_numpy().tolist()]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    if any(r["protocol"] == "sound" and not r.get("in_ball", True) for r in alive):
+        text += "\nWRONG: some images left the ball or the valid range.\n"
+    return text
+
+
+def _distinguishes(key: str, rows: Sequence[Row]) -> bool:
+    """Whether nets that are equal in `NET` differ in it."""
+    found: dict[tuple, set[str]] = {}
+    for row in rows:
+        net = tuple(row[name] for name in NET)
+        found.setdefault(net, set()).add(str(row.get(key)))
+    return any(len(values) > 1 for values in found.values())
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """The column of each row; what is measured with other settings has another one."""
+    of_net = {*NET, *HIDDEN, "run", "seed"}
+    measured = [results.identity_of(row, without=of_net) for row in rows]
+    distinct: dict[str, dict[str, dict]] = {}
+    for row, settings in zip(rows, measured, strict=True):
+        same_name = distinct.setdefault(_column(row), {})
+        same_name[json.dumps(settings, sort_keys=True)] = settings
+    return [
+        _column(row) + _difference(settings, list(distinct[_column(row)].values()))
+        for row, settings in zip(rows, measured, strict=True)
+    ]
+
+
+def _difference(settings: dict, others: Sequence[dict]) -> str:
+    """Those of the settings that tell them from others, for a heading."""
+    names = [
+        name for name in settings if len({str(other.get(name)) for other in others}) > 1
+    ]
+    return "".join(f", {name} {settings[name]}" for name in names)
 
 
 def _column(row: Row) -> str:
+    end = f"n={row['n']:,}"
+    if row["protocol"] != "sound":
+        end += f", {row['protocol']} protocol"
     if row["attack"] == "none":
-        return f"clean, n={row['n']:,}"
-    eps = format_eps(row["eps"])
-    return f"{attack_name(row)}, {row['norm']} {eps}, n={row['n']:,}"
+        return f"clean, {end}"
+    return f"{attack_name(row)}, {row['norm']} {format_eps(row['eps'])}, {end}"
+
+
+def _refuse_several(frame: pd.DataFrame, keys: list[str], rows: Sequence[Row]) -> None:
+    """Two rows of one seed are no two seeds."""
+    again = frame.duplicated(keys)
+    if again.any():
+        place = int(again.to_numpy().argmax())
+        same = (frame[keys] == frame.loc[place, keys]).all(axis=1).to_numpy()
+        runs = sorted({str(rows[i]["run"]) for i in same.nonzero()[0]})
+        raise ValueError(
+            f"seed {frame.loc[place, 'seed']} has several rows of "
+            f"{frame.loc[place, 'cell']!r}, {frame.loc[place, 'model']}, of the runs "
+            f"{runs}: summarize these runs apart."
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    terminal.prepare()
+    parser = argparse.ArgumentParser(
+        prog="python -m symjax.evaluation.summary",
+        description="Prints the accuracies of some rows as a Markdown table.",
+    )
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="rows, or a run folder"
+    )
+    asked = parser.parse_args(arguments)
+    try:
+        print(summary(results.read_existing(asked.files)), end="")
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"error: {error}\n")
 
 
 if __name__ == "__main__":
-    print(summary(results.read(Path(path) for path in sys.argv[1:])), end="")
+    main()

@@ -6,9 +6,10 @@ What is measured is in the rows; this is how it is shown.
 """
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.table import Table
 
@@ -64,10 +65,9 @@ def _by_eps(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def mean_and_sd(values: pd.Series) -> str:
-    """Mean and sample standard deviation; of a single value, the value."""
-    if len(values) == 1:
-        return f"{values.mean():.2f}"
-    return f"{values.mean():.2f} ± {values.std():.2f}"
+    """Mean and sample standard deviation; of a single value, the value; NaN of NaN."""
+    mean, spread = values.mean(skipna=False), values.std(skipna=False)
+    return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} ± {spread:.2f}"
 
 
 def figures(rows: Sequence[Row]) -> Table:
@@ -77,7 +77,8 @@ def figures(rows: Sequence[Row]) -> Table:
       rows: of a metric, one a seed and figure.
 
     Returns:
-      A table. `undefined` counts images that have no figure, of all seeds.
+      A table. `undefined` counts images that have no figure, of all seeds; a mean of
+      fewer seeds than were measured, as others have no finite value, says of how many.
     """
     seeds = len({row["seed"] for row in rows})
     caption = f"means of {rows[0]['n']:,} {rows[0]['split']} images, {seeds} seeds"
@@ -88,14 +89,23 @@ def figures(rows: Sequence[Row]) -> Table:
     for row in rows:
         of_figure.setdefault(figure_name(row), []).append(row)
     for name, of_seeds in of_figure.items():
-        values = pd.Series([row["value"] for row in of_seeds])
-        undefined = sum(row.get("undefined", 0) for row in of_seeds)
+        finite = [row["value"] for row in of_seeds if np.isfinite(row["value"])]
+        values = pd.Series(finite, dtype=float)
         spread = f"{values.std():.3g}" if len(values) > 1 else ""
-        table.add_row(name, f"{values.mean():.4g}", spread, str(undefined or ""))
+        mean = f"{values.mean():.4g}" if len(values) else "-"
+        if len(values) < len(of_seeds):
+            mean += f" ({len(values)} of {len(of_seeds)} seeds)"
+        undefined = sum(map(undefined_images, of_seeds))
+        table.add_row(name, mean, spread, str(undefined or ""))
     return table
 
 
-def figure_name(row: Row) -> str:
+def undefined_images(row: Row) -> int:
+    """How many images of a metric's row have no value, and are not in its mean."""
+    return (row.get("undefined") or 0) + (row.get("no_error_found") or 0)
+
+
+def figure_name(row: Mapping[str, Any]) -> str:
     """A row's metric, and those of its settings that tell it from others."""
     keys = ("norm", "length", "method", "sigma")
     settings = [str(row[key]) for key in keys if row.get(key) is not None]
@@ -140,9 +150,13 @@ def note(clean: Sequence[Row], attacked: Sequence[Row]) -> str:
         f"accuracy in %, {first['n']:,} {first['split']} images, {len(clean)} seeds, "
         "mean ± sd over seeds"
     ]
-    lost = [str(row["seed"]) for row in clean if row["diverged"]]
-    if lost:
-        parts.append(f"seeds left out because they diverged: {', '.join(lost)}")
+    if lost := [row["seed"] for row in clean if row["diverged"]]:
+        parts.append(left_out(lost))
     if not all(row["in_ball"] for row in [*clean, *attacked]):
         parts.append("WRONG: some images left the ball or the valid range")
     return "; ".join(parts)
+
+
+def left_out(seeds: Sequence[int]) -> str:
+    """Says which seeds a table leaves out."""
+    return f"seeds left out because they diverged: {', '.join(map(str, seeds))}"

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from symjax import models
+from symjax import models, terminal
 
 IMAGE_SHAPE, CLASSES = (32, 32, 3), 10
 
@@ -58,4 +58,5 @@ def _kernel_shapes(tree: Mapping[str, Any]) -> Iterator[tuple[int, ...]]:
 
 
 if __name__ == "__main__":
+    terminal.prepare()
     print(markdown(), end="")

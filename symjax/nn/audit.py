@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from symjax import nn
+from symjax import nn, terminal
 from symjax.groups import C4, Group
 from symjax.interruption import interruptible
 from symjax.nn import exactness, settings
@@ -238,6 +238,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     Args:
       arguments: of the command line.
     """
+    terminal.prepare()
     sizes = _parsed(arguments).sizes or SIZES
     table = Table(title="Equivariance error over C4, relative to the largest output")
     for column in ("dtype", "layer", "settings", "largest", "refused", "smallest"):

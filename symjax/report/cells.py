@@ -68,7 +68,8 @@ def read(folder: Path, flag: str = "...", **wanted: Any) -> list[Figure]:
     """
     of_figure: dict[str, list[Row]] = {}
     for row in results.read([folder / "results.jsonl"]):
-        if "settings" in row and all(row[key] == wanted[key] for key in wanted):
+        is_wanted = all(row[key] == wanted[key] for key in wanted)
+        if results.kind(row) == "metric" and is_wanted:
             of_figure.setdefault(_key(row), []).append(row)
     if not of_figure:
         raise ValueError(
@@ -91,8 +92,8 @@ def _figure(folder: Path, rows: list[Row]) -> Figure:
         if not path.exists():
             raise ValueError(
                 f"{path} is not there, but its row is: keep a run's cells with its "
-                f"rows, or remove the row of cell {row['cell_id']} from "
-                f"{folder / 'results.jsonl'} and measure it again."
+                "rows, or remove the row with `python -m symjax.evaluation.rows "
+                f"{folder} --remove {row['cell_id']}` and measure it again."
             )
         with np.load(path) as kept:
             cells.append({name: kept[name] for name in kept.files})

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from symjax import terminal
 from symjax.folders import expand
 from symjax.interruption import interruptible
 from symjax.metrics.bootstrap import Estimate, paired_difference
@@ -135,6 +136,7 @@ def _line(baseline: Figure, other: Figure) -> list[str]:
 @interruptible()
 def main() -> None:
     """Prints the table."""
+    terminal.prepare()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--metric", help="figures whose name begins so; default: all")
     parser.add_argument("folders", nargs="+", type=expand, metavar="RUN")

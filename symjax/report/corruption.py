@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from symjax import terminal
 from symjax.data import corruptions
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
@@ -64,7 +65,7 @@ def frame(rows: Mapping[Path, Sequence[Row]], protocol: str = "sound") -> pd.Dat
         alive = [
             row
             for row in of_run
-            if (row["metric"], row["protocol"]) == ("accuracy", protocol)
+            if (results.kind(row), row["protocol"]) == ("accuracy", protocol)
             and not row["diverged"]
         ]
         corrupted = [row for row in alive if row["corruption"] is not None]
@@ -191,7 +192,7 @@ def mean_errors(found: pd.DataFrame) -> str:
       over the seeds. Normalised errors compare nets under the same attack.
     """
     clean = {
-        net: part.set_index("seed")["value"].sort_index().to_numpy()
+        net: _clean(part)
         for net, part in found[found["corruption"] == ""].groupby("net", sort=False)
     }
     names = measured(found)
@@ -274,7 +275,8 @@ def _line(folder: Path, row: Row) -> dict:
 def _radius(row: Row) -> str:
     """In pixel units; of a published attack, in units of what the net is fed."""
     if row["protocol"] == "reference":
-        return f"{row['eps'] / row['input_std']:.4g}"
+        eps, std = (np.ravel(row[name])[0] for name in ("eps", "input_std"))
+        return f"{eps / std:.4g}"  # one number, after the channels' own std
     return format_eps(row["eps"])
 
 
@@ -286,6 +288,16 @@ def _corrupted(found: pd.DataFrame) -> list[tuple[tuple[str, str], Any]]:
         (key, lines[(lines["net"] == key[0]) & (lines["attack"] == key[1])])
         for key in keys
     ]
+
+
+def _clean(part: Any) -> np.ndarray:
+    """One net's accuracies on clean images, `[S]`, in the order of the seeds."""
+    if part["seed"].duplicated().any():
+        raise ValueError(
+            f"{part['net'].iloc[0]} has several rows of clean accuracy of one seed: of "
+            "several epochs or settings. Give a run folder with one of them."
+        )
+    return part.set_index("seed")["value"].sort_index().to_numpy()
 
 
 def _label(group: str, there: Sequence, wanted: Sequence) -> str:
@@ -302,6 +314,7 @@ def _markdown(lines: Sequence[Sequence[str]]) -> str:
 @interruptible()
 def main() -> None:
     """Prints the tables, and writes the heat map if a file is named."""
+    terminal.prepare()
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("runs", nargs="+", type=expand, help="run folders")
     parser.add_argument("--out", type=expand, help="an image file, of the heat map")

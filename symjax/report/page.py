@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from symjax import terminal
 from symjax.folders import expand
 from symjax.interruption import interruptible
 from symjax.report.parts import VERDICTS, Cell, Page, Picture, Table, Verdict
@@ -250,6 +251,7 @@ def _clean(element, prefix: str, rename: Callable[[str], str]) -> None:
 @interruptible()
 def main() -> None:
     """Writes the page of a run."""
+    terminal.prepare()
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("run", type=expand, help="run folder")
     parser.add_argument("--out", type=expand, help="default: RUN/report.html")

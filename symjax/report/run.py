@@ -13,22 +13,16 @@ from typing import Any
 
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
-from symjax.evaluation.table import attack_name, figure_name, format_eps
-from symjax.report.commands import AUDIT, command
+from symjax.evaluation.table import (
+    attack_name,
+    figure_name,
+    format_eps,
+    undefined_images,
+)
+from symjax.report.commands import command
 from symjax.report.curves import curves
 from symjax.report.parts import Cell, Page, Table
 
-NEEDED = (
-    "cell_id",
-    "metric",
-    "attack",
-    "protocol",
-    "eps",
-    "norm",
-    "n",
-    "seed",
-    "value",
-)
 RUN = (  # what a row says of the run that it is of
     *("run", "model", "depth", "width", "trunk", "group", "basis", "training", "epoch"),
     *("dataset", "dtype", "split"),
@@ -54,13 +48,13 @@ def of_run(folder: Path) -> Page:
     Raises:
       ValueError: if there are no rows, or a file is not as runs have it.
     """
-    rows = _read(folder)
+    rows = results.read_existing([folder])
     groups = _groups(rows, ("seed",))
-    accuracy = [kind for kind in groups if kind[0]["metric"] == "accuracy"]
+    accuracy = [kind for kind in groups if results.kind(kind[0]) == "accuracy"]
     plain = [kind for kind in accuracy if kind[0].get("corruption") is None]
     corrupted = [kind for kind in accuracy if kind[0].get("corruption") is not None]
-    audit = [kind for kind in groups if kind[0]["metric"].startswith(AUDIT)]
-    metrics = [kind for kind in groups if kind not in accuracy and kind not in audit]
+    audit = [kind for kind in groups if results.kind(kind[0]) == "audit"]
+    metrics = [kind for kind in groups if results.kind(kind[0]) == "metric"]
     tables = []
     if plain:
         tables.append(_accuracy(folder, "Accuracy", plain, rows))
@@ -80,35 +74,11 @@ def of_run(folder: Path) -> Page:
     )
 
 
-def _read(folder: Path) -> list[Row]:
-    path = folder / "results.jsonl"
-    rows = results.read([path])
-    if not rows:
-        raise ValueError(
-            f"{path} has no rows: measure some with `python evaluate.py --run {folder} "
-            "--attack pgd`."
-        )
-    for number, row in enumerate(rows, 1):
-        missing = [name for name in NEEDED if name not in row]
-        if missing:
-            raise ValueError(
-                f"{path}, row {number} has no {missing}: expected the rows that "
-                "evaluate.py writes."
-            )
-    return rows
-
-
-def _identity(row: Row, without: Sequence[str] = ()) -> dict[str, Any]:
-    """What was measured, which stands before the row's cell id."""
-    names = itertools.takewhile(lambda name: name != "cell_id", row)
-    return {name: row[name] for name in names if name not in without}
-
-
 def _groups(rows: Sequence[Row], without: Sequence[str]) -> list[Kind]:
     """Rows whose identity differs in these names at most, in their order."""
     found: dict[str, Kind] = {}
     for row in rows:
-        key = json.dumps(_identity(row, without), sort_keys=True)
+        key = json.dumps(results.identity_of(row, without), sort_keys=True)
         found.setdefault(key, []).append(row)
     return list(found.values())
 
@@ -151,7 +121,7 @@ def _metrics(kinds: list[Kind], rows: Kind) -> Table:
         high = [row["high"] for row in alive if row.get("high") is not None]
         numbers = [mean, spread, min(low, default=None), max(high, default=None)]
         texts = [None if value is None else f"{value:.4g}" for value in numbers]
-        undefined = sum(row.get("undefined") or 0 for row in alive)
+        undefined = sum(map(undefined_images, alive))
         first = kind[0]
         line = [figure_name(first), *texts, first["n"], len(alive), undefined]
         lines.append([*line, _settings(first, constant)])
@@ -166,13 +136,13 @@ def _metrics(kinds: list[Kind], rows: Kind) -> Table:
 def _audit(folder: Path, kinds: list[Kind]) -> Table:
     """Whatever the audit's rows say, but for what all rows say."""
     every = [row for kind in kinds for row in kind]
-    common = {*RUN, *NEEDED, "corruption", "severity", "settings", "diverged"}
+    common = {*RUN, *results.NEEDED, "corruption", "severity", "settings", "diverged"}
     common |= {"config", "data", "commit", "versions", "device", "platform", "utc"}
     keys = dict.fromkeys(key for row in every for key in row)
     extra = [
         key
         for key in keys
-        if key not in common and any(row.get(key) is not None for row in every)
+        if key not in common and any(row.get(key) not in (None, "") for row in every)
     ]
     lines: list[list[Cell]] = []
     for row in every:
@@ -269,7 +239,7 @@ def _settings(row: Row, constant: set[str]) -> str:
         hidden -= {"images"}
     if row["attack"] == "pgd":
         hidden |= {"steps"}
-    said = _identity(row, tuple(hidden))
+    said = results.identity_of(row, tuple(hidden))
     return ", ".join(f"{k} {_text(v)}" for k, v in said.items() if v is not None)
 
 

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from symjax import terminal
 from symjax.folders import expand
 from symjax.interruption import interruptible
 from symjax.report import cells
@@ -169,6 +170,7 @@ def _draw(axis: Axes, found: Sandwich) -> None:
 @interruptible()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Reads the flags, writes the figure; 2 where there is nothing to draw."""
+    terminal.prepare()
     parser = argparse.ArgumentParser(prog="python -m symjax.report.sandwich")
     parser.add_argument("runs", nargs="+", type=expand, help="run folders")
     parser.add_argument("--out", type=expand, required=True, help="png, pdf or svg")

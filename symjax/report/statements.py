@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from symjax import terminal
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
 from symjax.evaluation.table import figure_name
@@ -25,10 +26,14 @@ def table(rows: Sequence[Row]) -> str:
     Args:
       rows: of metrics, of one data set.
 
+    Returns:
+      One line a figure and number of images.
+
     Raises:
-      ValueError: if there are none.
+      ValueError: if there are none, or two rows of a net and seed belong in one cell.
     """
-    alive = [row for row in rows if "settings" in row and not row["diverged"]]
+    metrics = [row for row in rows if results.kind(row) == "metric"]
+    alive = [row for row in metrics if not row["diverged"]]
     if not alive:
         raise ValueError(
             "no rows of a metric: measure some with `evaluate.py --metric`."
@@ -37,19 +42,18 @@ def table(rows: Sequence[Row]) -> str:
         {
             "figure": [figure_name(row) for row in alive],
             "net": [_net(row) for row in alive],
+            "n": [row["n"] for row in alive],
             "row": alive,
         }
     )
     nets = list(dict.fromkeys(frame["net"]))
     lines = [["figure", "n", "seeds", *nets], ["---"] * (len(nets) + 3)]
-    for figure, of_figure in frame.groupby("figure", sort=False):
+    for _, of_figure in frame.groupby(["figure", "n"], sort=False):
+        figure, n = of_figure[["figure", "n"]].iloc[0]
         by_net = dict(iter(of_figure.groupby("net")["row"]))
-        counts = [
-            sorted({row[key] for row in of_figure["row"]}) for key in ("n", "seed")
-        ]
-        images = ", ".join(str(count) for count in counts[0])
+        seeds = {row["seed"] for row in of_figure["row"]}
         cells = [_cell(list(by_net[net])) if net in by_net else "" for net in nets]
-        lines.append([str(figure), images, str(len(counts[1])), *cells])
+        lines.append([str(figure), str(n), str(len(seeds)), *cells])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -58,6 +62,16 @@ def _net(row: Row) -> str:
 
 
 def _cell(rows: list[Row]) -> str:
+    """Of one net; two rows of one seed are no two seeds."""
+    seeds = [row["seed"] for row in rows]
+    if again := [seed for seed in seeds if seeds.count(seed) > 1]:
+        pair = [results.identity_of(row) for row in rows if row["seed"] == again[0]]
+        differing = [name for name in pair[0] if pair[0][name] != pair[1].get(name)]
+        raise ValueError(
+            f"seed {again[0]} of {rows[0]['model']} has several rows of "
+            f"{figure_name(rows[0])!r}, which differ in {differing}: give files with "
+            "one of them, or remove the others by `python -m symjax.evaluation.rows`."
+        )
     mean = np.mean([row["value"] for row in rows])
     text = f"{mean:.3g}"
     if all(row.get("low") is not None for row in rows):
@@ -72,19 +86,20 @@ def _cell(rows: list[Row]) -> str:
 @interruptible()
 def main() -> None:
     """Prints the table."""
+    terminal.prepare()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--metric", default="", help="figures whose name begins so")
     parser.add_argument("files", nargs="+", type=expand, metavar="FILE.jsonl")
     options = parser.parse_args()
     try:
-        rows = results.read(options.files)
+        rows = results.read_existing(options.files)
         print(table([row for row in rows if _wanted(row, options.metric)]), end="")
     except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
 
 
 def _wanted(row: Row, metric: str) -> bool:
-    return row.get("metric", "").startswith(metric)
+    return row["metric"].startswith(metric)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from symjax import terminal
 from symjax.folders import expand
 from symjax.interruption import interruptible
 from symjax.metrics.bootstrap import estimate
@@ -151,6 +152,7 @@ def _show(axis: Axes, image: np.ndarray, title: str) -> None:
 @interruptible()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draws the figure that the command line asks for."""
+    terminal.prepare()
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("runs", nargs="+", type=expand, help="run folders")
     parser.add_argument("--out", type=expand, required=True, help="an image file")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import logging
 
-from symjax import compilation
+from symjax import compilation, terminal
 from symjax.data import cache
 from symjax.folders import expand
 from symjax.interruption import interruptible
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Does what the command line asks for."""
+    terminal.prepare()
     parser = _parser()
     asked = parser.parse_args(arguments)
     logging.set_verbosity(logging.ERROR)

@@ -218,6 +218,8 @@ def _piece(subject: Subject, seeds, folders: Folders, more, clock, console) -> b
         for _ in measurement.take(run, store, subject, console):
             if clock.is_up():
                 break
+        if store.failure is not None:  # nothing else would be kept either
+            raise store.failure
         seconds = time.perf_counter() - began
         name = f"{type(measurement).__name__.lower()}, {measurement.protocol}"
         console.print(f"{name}, {measurement.attack}: {seconds:.0f} s", highlight=False)

@@ -20,11 +20,12 @@ from rich.table import Table
 from symjax.attacks.gradient import Keep, pgd
 from symjax.attacks.result import AttackResult, LogitsFn
 from symjax.attacks.sanity import black_box, net, planted, program, strength, symmetry
+from symjax.attacks.sanity.advice import ADVICE
 from symjax.attacks.sanity.subject import Check, DoesNotApply, Finding, Subject
 from symjax.attacks.threat import ThreatModel
 from symjax.groups import C4, Group
 
-__all__ = ["CHECKS", "NOTE", "Check", "audit", "table"]
+__all__ = ["ADVICE", "CHECKS", "NOTE", "Check", "audit", "table"]
 
 NOTE = "Passing every check is necessary for a robustness number, not sufficient."
 
@@ -157,18 +158,21 @@ def _run(name: str, subject: Subject) -> Check:
         found = function(subject)
     except DoesNotApply as reason:
         found = Finding(None, None, "", str(reason))
+    more = {"steps": 2 * subject.steps, "restarts": 4 * subject.restarts}
+    advice = ADVICE[name].format(**more) if found.passed is False else ""
     return Check(
-        name, found.passed, found.figure, found.threshold, source, found.detail
+        name, found.passed, found.figure, found.threshold, source, found.detail, advice
     )
 
 
 def table(checks: Sequence[Check]) -> Table:
-    """The checks for people, a row each, and what passing means."""
+    """The checks for people, a row each; what to do about those that fail."""
     words = {True: "[green]pass", False: "[bold red]FAIL", None: "[dim]n/a"}
     printed = Table(caption=NOTE)
     for column in ("check", "", "figure", "threshold", "source", "detail"):
         printed.add_column(column, justify="right" if column == "figure" else "left")
     for check in checks:
+        advice = check.advice
         figure = "-" if check.figure is None else f"{check.figure:.3g}"
         printed.add_row(
             check.name,
@@ -176,6 +180,10 @@ def table(checks: Sequence[Check]) -> Table:
             figure,
             check.threshold or "-",
             check.source,
-            check.detail.replace("[", r"\["),
+            _escaped(check.detail) + (advice and f"\n[bold]{_escaped(advice)}"),
         )
     return printed
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")

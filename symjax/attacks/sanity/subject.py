@@ -49,6 +49,7 @@ class Check:
       threshold: what it has to be, like "<= 0.01".
       source: whose check it is.
       detail: what the figure is, in words.
+      advice: what to do about it, one sentence; empty unless the check failed.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Check:
     threshold: str
     source: str
     detail: str
+    advice: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,284 @@
+"""What `evaluate.py` does, after its flags are parsed.
+
+code = main()          # 0; 1 if the audit fails or rows could not be written
+"""
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+
+from symjax import command, folders, names, terminal
+from symjax.evaluate_flags import CORRUPTION, OPTIONS, RUNS, check, radii
+
+AUDIT_IMAGES, METRIC_IMAGES = 200, 100
+FLAGS = flags.FLAGS
+
+
+def main() -> int:
+    """Measures what the flags ask for, and prints it."""
+    check()
+    numbers = radii()
+    from symjax import evaluation
+    from symjax.evaluation import corruption, metrics, protocol
+    from symjax.training.mesh import is_writer
+
+    console = Console(quiet=not is_writer())
+    corrupted = FLAGS.metric == CORRUPTION
+    figures = []
+    if corrupted:
+        corruption.named(FLAGS.only)
+    elif FLAGS.metric:
+        given = {x: FLAGS[x].value for x in OPTIONS if FLAGS[x].present}
+        given = {name: value for name, value in given.items() if value}
+        if "norm" in given:
+            given["norms"] = [given.pop("norm")]
+        figures = metrics.figures(FLAGS.metric, only=FLAGS.only, **given)
+    for name in FLAGS.switches or ():
+        names.matched("switch", name, protocol.SWITCHES)
+    folder = _folder()
+    _check_seeds(folder)
+    run = evaluation.Run.open(folder, FLAGS.dtype)
+    if FLAGS.untrained:
+        run = run.untrained()
+    if FLAGS.audit:
+        return _audit(run, numbers[0], console)
+    store = evaluation.Results(folder, write=is_writer(), anew=FLAGS.force)
+    if figures:
+        return _metric(run, store, figures, console)
+    return _accuracy(run, store, numbers, console)
+
+
+def _folder() -> Path:
+    from symjax import evaluation
+
+    folder = folders.expand(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
+    command.signals().keeps(
+        f"the rows measured so far are in {folder}/results.jsonl",
+        [] if FLAGS.run else ["--run", str(folder)],
+    )
+    return folder
+
+
+def _check_seeds(folder: Path) -> None:
+    """Refuses more seeds than the run has, before it is loaded."""
+    path = folder / "config.json"
+    if not FLAGS.seeds or not path.exists():
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))["seeds"]
+    if FLAGS.seeds > there:
+        raise ValueError(
+            f"--seeds {FLAGS.seeds}: {folder} has {there} seeds; give at most that, or "
+            "0 for all of them."
+        )
+
+
+def _accuracy(run, store, numbers: Sequence[float], console: Console) -> int:
+    """Measures accuracy, attacked or not, on clean or on corrupted images."""
+    from symjax import evaluation
+    from symjax.evaluation import corruption, table
+
+    none, attack, eps = _attacks(run, numbers)
+    if FLAGS.attack != "none":
+        _warn_if_wide(run, numbers, eps)
+    n = _count(run, FLAGS.n)
+    options = {"n": n, "batch_size": FLAGS.batch_size, "console": console}
+    images = None
+    if FLAGS.metric == CORRUPTION:
+        _refuse_if_diverged(run)
+        images = corruption.source(run, FLAGS.corruptions, FLAGS.corruption_seed)
+    measure = evaluation.measure
+    if FLAGS.protocol == "reference" and not images:
+        measure = _measure_published
+    clean = measure(run, store, none, FLAGS.norm, [0.0], **options)
+    if images:
+        return _corruption(run, store, attack, eps, clean, images, options)
+    attacked = []
+    if FLAGS.attack != "none":
+        attacked = measure(run, store, attack, FLAGS.norm, eps, **options)
+    _print(console, table.heading(clean))
+    console.print(table.accuracy(clean, attacked))
+    _print(console, table.note(clean, attacked), *table.broken_by(attacked))
+    return _close(store, console)
+
+
+def _attacks(run, numbers: Sequence[float]):
+    """No attack, the attack, and its radii in pixel units."""
+    from symjax import evaluation
+    from symjax.attacks import in_pixels
+    from symjax.evaluation.reference import Reference
+
+    if FLAGS.protocol == "reference":
+        corrupted = FLAGS.metric == CORRUPTION
+        none, attack = (
+            Reference.of(run, name, corrupted, FLAGS.switches, FLAGS.steps or 40)
+            for name in ("none", FLAGS.attack)
+        )
+        return none, attack, [attack.in_pixels(number) for number in numbers]
+    attack = evaluation.Attack(
+        FLAGS.attack,
+        steps=FLAGS.steps,
+        step_size_pixels=FLAGS.step_size,
+        restarts=FLAGS.restarts,
+        random_start=FLAGS.random_start,
+        keep=FLAGS.keep,
+        loss=FLAGS.loss,
+        queries=FLAGS.queries,
+        target_classes=FLAGS.target_classes,
+    )
+    std = run.experiment.model.std
+    eps = [in_pixels(number, FLAGS.eps_unit, std) for number in numbers]
+    return evaluation.Attack("none"), attack, eps
+
+
+def _measure_published(run, store, attack, norm, eps, n, batch_size, console) -> list:
+    """As `evaluation.measure`; the norm is linf, test batches are as published."""
+    from symjax.evaluation import reference
+
+    del norm, batch_size
+    return reference.measure(run, store, attack, eps, n, console)
+
+
+def _metric(run, store, figures, console: Console) -> int:
+    """Measures a metric of every seed, and prints a line a figure."""
+    from symjax.evaluation import metrics, table
+
+    _refuse_if_diverged(run)
+    n = _count(run, FLAGS.n or METRIC_IMAGES)
+    rows = metrics.measure(run, store, figures, n, console, FLAGS.seeds)
+    _print(console, table.heading(rows))
+    console.print(table.figures(rows))
+    asked = zip(run.seeds[: FLAGS.seeds or None], run.diverged, strict=False)
+    if lost := [seed for seed, diverged in asked if diverged]:
+        _print(console, table.left_out(lost))
+    return _close(store, console)
+
+
+def _corruption(run, store, attack, eps, clean, images, options) -> int:
+    """Measures an attack, or none, on corrupted images, and prints the tables."""
+    from symjax.evaluation import corruption, table
+    from symjax.report import corruption as report
+
+    console = options["console"]
+    rows = corruption.measure(
+        run,
+        store,
+        attack,
+        FLAGS.norm,
+        [0.0] if attack.name == "none" else eps,
+        images,
+        names=corruption.named(FLAGS.only),
+        **options,
+    )
+    found = report.frame({run.folder: [*rows, *clean]}, rows[0]["protocol"])
+    _print(console, table.heading(clean))
+    _print(console, report.table_1(found), report.mean_errors(found))
+    _print(console, table.note(clean, rows))
+    return _close(store, console)
+
+
+def _audit(run, eps: float, console: Console) -> int:
+    """Puts PGD as it is set, and the first seed's net, to the audit; 1 if one fails."""
+    import numpy as np
+
+    from symjax import evaluation
+    from symjax.attacks import ThreatModel, in_pixels, sanity
+    from symjax.evaluation.progress import Progress
+    from symjax.evaluation.reference import Reference
+
+    n = _count(run, FLAGS.n or AUDIT_IMAGES)
+    published = FLAGS.protocol == "reference"
+    if published:
+        radius = Reference.of(run, "pgd").in_pixels(eps)
+    else:
+        radius = in_pixels(eps, FLAGS.eps_unit, run.experiment.model.std)
+    _warn_if_wide(run, [eps], [radius])
+    with Progress(console, len(sanity.CHECKS)) as progress:
+        shared = {"n": n, "square_queries": FLAGS.queries, "report": progress.begin}
+        if published:
+            more = {"steps": FLAGS.steps} if FLAGS.steps else {}
+            checks = evaluation.audit_published(run, "pgd", eps, **shared, **more)
+        else:
+            checks = evaluation.audit(
+                run,
+                ThreatModel(FLAGS.norm, np.asarray(radius, np.float32)),
+                steps=FLAGS.steps or 40,
+                restarts=FLAGS.restarts,
+                step_size=FLAGS.step_size,
+                keep=FLAGS.keep,
+                loss=FLAGS.loss,
+                **shared,
+            )
+    console.print(sanity.table(checks))
+    failed = [check.name for check in checks if check.passed is False]
+    verdict = (
+        f"FAILED: {', '.join(failed)}" if failed else "every check that applies passed"
+    )
+    _print(console, f"audit of {run.folder.name}, seed {run.seeds[0]}: {verdict}")
+    return 1 if failed else 0
+
+
+def _warn_if_wide(run, numbers: Sequence[float], eps: Sequence) -> None:
+    """Warns of radii that no two valid images are apart, as 8 in place of 8/255."""
+    import numpy as np
+
+    pixels = run.experiment.dataset.test.images[0].size
+    longest = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels)}[FLAGS.norm]
+    for number, radius in zip(numbers, eps, strict=True):
+        if np.max(radius) <= longest:
+            continue
+        own = FLAGS.protocol == "reference" or FLAGS.eps_unit != "pixel"
+        pixel = f", {np.max(radius):g} in pixel units," if own else ""
+        more = ""
+        if not FLAGS.audit:
+            match = f"eps={json.dumps(radius, separators=(',', ':'))}"
+            more = (
+                " Its rows are removed by `python -m symjax.evaluation.rows "
+                f"{run.folder} --match {match} --remove`."
+            )
+        terminal.warn(
+            f"--eps {number:g}{pixel} is more than any two images differ by in "
+            f"{FLAGS.norm}, {longest:g}; did you mean {number:g}/255?{more}"
+        )
+    # The attacks themselves warn of the same.
+    warnings.filterwarnings("ignore", message="(?is).*did you mean .*/255")
+
+
+def _count(run, n: int) -> int:
+    """How many test images are measured: n, or all of them if there are fewer."""
+    there = len(run.experiment.dataset.test.images)
+    if n <= there:
+        return n
+    if FLAGS.n:
+        terminal.warn(
+            f"--n {n}: {run.experiment.dataset.name} has {there} test images; all of "
+            "them are measured."
+        )
+    return there
+
+
+def _refuse_if_diverged(run) -> None:
+    if run.diverged[: FLAGS.seeds or None].all():
+        raise ValueError(
+            f"every seed of {run.folder} diverged: there is nothing to measure."
+        )
+
+
+def _print(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _close(store, console: Console) -> int:
+    """The last line: where the rows are, or that they are nowhere; the exit code."""
+    if store.failure is None:
+        _print(console, f"rows in {store.path}")
+        return 0
+    _print(
+        console,
+        f"NOT KEPT: the rows above are not all in {store.path} ({store.failure}).",
+    )
+    return 1

@@ -1,0 +1,65 @@
+"""Names as people spell them."""
+
+import numpy as np
+import pytest
+
+from symjax import names
+from symjax.evaluation import Attack, metrics
+from symjax.evaluation.attack import NAMES
+from symjax.evaluation.reference import Reference
+from symjax.names import matched
+
+NORMS = ("linf", "l2", "l1")
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        *[("PGD", "pgd"), ("Auto-Attack", "autoattack"), ("auto_attack", "autoattack")],
+        *[("AutoAttack+", "autoattack-plus"), ("AA", "autoattack"), ("C&W", "cw")],
+        *[("DeepFool", "deepfool"), ("APGD-CE", "apgd-ce"), ("apgdt", "apgd-t")],
+        *[("FAB-T", "fab-t"), ("Square Attack", "square"), ("Carlini-Wagner", "cw")],
+        *[(name, name) for name in NAMES],
+    ],
+)
+def test_attacks_as_peers_spell_them(given, name):
+    assert matched("attack", given, NAMES) == name
+
+
+@pytest.mark.parametrize("given", ["Linf", "LINF", "L-inf", "inf", np.inf, "np.inf"])
+def test_the_maximum_norm_as_peers_spell_it(given):
+    assert matched("norm", given, NORMS) == "linf"
+
+
+@pytest.mark.parametrize(("given", "name"), [("L2", "l2"), (2, "l2"), (1, "l1")])
+def test_other_norms_as_peers_spell_them(given, name):
+    assert matched("norm", given, NORMS) == name
+
+
+def test_a_typo_is_an_error_with_the_nearest_name():
+    with pytest.raises(
+        ValueError, match="'pdg': expected one of .*mean 'pgd'"
+    ) as error:
+        matched("attack", "pdg", NAMES)
+    assert "\n" not in str(error.value)
+    with pytest.raises(
+        ValueError, match=r"norm 'xyz': expected one of linf, l2, l1\.$"
+    ):
+        matched("norm", "xyz", NORMS)
+    with pytest.raises(ValueError, match="'cw': expected one of pgd, fgsm"):
+        matched("attack", "cw", ("pgd", "fgsm"))  # spelled right, and not there
+
+
+def test_spellings_are_of_names_that_there_are():
+    assert set(names.SPELLINGS["attack"].values()) <= set(NAMES)
+    assert set(names.SPELLINGS["metric"].values()) <= {*metrics.METRICS, "corruption"}
+
+
+def test_python_takes_them_too():
+    assert Attack("PGD") == Attack("pgd")
+    assert Attack("Auto-Attack").identity() == Attack("autoattack").identity()
+    assert Reference("PGD", None) == Reference("pgd", None)  # pyright: ignore
+    one, other = (metrics.figures("CLEVER", norms=(x,)) for x in ("L2", "l2"))
+    assert [figure.says for figure in one] == [figure.says for figure in other]
+    with pytest.raises(ValueError, match="did you mean 'clever'"):
+        metrics.figures("clevr")

@@ -1,0 +1,171 @@
+"""Rows: newest of a cell, listing and removing, and folders that cannot be written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from symjax.attacks.batches import KeptBatches
+from symjax.evaluation import results, rows
+from symjax.evaluation.results import Results, cell_id, read
+
+CELL = {"metric": "accuracy", "attack": "pgd", "protocol": "sound", "norm": "linf"}
+CELL |= {"eps": 8.0, "n": 3, "seed": 0, "steps": 40}
+ROBUST = {"robust": np.array([True, False, True])}
+
+
+def filled(folder, seeds=(0, 1, 2), **options):
+    store = Results(folder, **options)
+    for seed in seeds:
+        utc = {"utc": f"2030-01-0{seed + 1}"}
+        store.add(CELL | {"seed": seed}, seed / 10, ROBUST, utc)
+    return store
+
+
+def test_a_cell_measured_anew_supersedes_its_row_in_its_place(tmp_path):
+    filled(tmp_path)
+    before = (tmp_path / "results.jsonl").read_text()
+    store = Results(tmp_path, anew=True)
+    assert not store.rows
+    store.add(CELL, 0.9, {"robust": np.zeros(3)}, {"utc": "2030-02-01"})
+    path = tmp_path / "results.jsonl"
+    assert path.read_text().startswith(before)  # rows are only appended
+    found = read([path])
+    assert [(row["seed"], row["value"]) for row in found] == [
+        (0, 0.9),
+        (1, 0.1),
+        (2, 0.2),
+    ]
+    assert found[0]["supersedes"] == "2030-01-01" and "supersedes" not in found[1]
+    assert list(Results(tmp_path).rows.values()) == found
+    with np.load(tmp_path / "cells" / f"{cell_id(CELL)}.npz") as cell:
+        assert not cell["robust"].any()
+
+
+def test_a_last_line_without_an_end_is_a_row_if_it_is_whole(tmp_path):
+    path = filled(tmp_path).path
+    path.write_text(path.read_text().rstrip("\n"))
+    assert [row["seed"] for row in read([path])] == [0, 1, 2]
+    filled(tmp_path, [3])
+    assert [row["seed"] for row in read([path])] == [0, 1, 2, 3]
+
+
+def command(capsys, *arguments):
+    code = 0
+    try:
+        rows.main([str(argument) for argument in arguments])
+    except SystemExit as exit:
+        code = exit.code
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_rows_are_listed_and_nothing_is_changed(tmp_path, capsys):
+    path = filled(tmp_path).path
+    text = path.read_text()
+    code, out, _ = command(capsys, tmp_path)
+    assert code == 0 and "3 rows of" in out and out.count("pgd-40  linf  8 ") == 3
+    code, out, _ = command(capsys, tmp_path, "--match", "eps=8", "seed=1")
+    assert code == 0 and out.splitlines()[1].startswith(cell_id(CELL | {"seed": 1}))
+    assert "1 rows of" in out and path.read_text() == text
+
+
+def test_a_removed_row_goes_with_its_cell_and_its_older_rows_and_no_other(
+    tmp_path, capsys
+):
+    filled(tmp_path)
+    filled(tmp_path, [0], anew=True)
+    code, out, _ = command(capsys, tmp_path, "--remove", cell_id(CELL))
+    assert code == 0 and "removed 1 rows" in out
+    kept = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["seed"] for line in kept] == [1, 2]
+    cells = {path.stem for path in (tmp_path / "cells").iterdir()}
+    assert cells == {cell_id(CELL | {"seed": seed}) for seed in (1, 2)}
+    code, out, _ = command(capsys, tmp_path, "--match", "seed=2", "--remove")
+    assert code == 0 and [
+        row["seed"] for row in read([tmp_path / "results.jsonl"])
+    ] == [1]
+    assert {path.name for path in tmp_path.iterdir()} == {"results.jsonl", "cells"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--remove", "0" * 16], "nothing was removed"),
+        (["--remove"], "give the cells, or --match and no cell"),
+        (["--match", "seed"], "expected NAME=VALUE"),
+        (["--match", "colour=red"], "no row has 'colour'"),
+    ],
+)
+def test_what_cannot_be_removed_is_one_line(tmp_path, capsys, arguments, message):
+    path = filled(tmp_path).path
+    text = path.read_text()
+    code, out, err = command(capsys, tmp_path, *arguments)
+    assert code == 2 and not out and err.count("\n") == 1 and message in err
+    assert path.read_text() == text and len(list((tmp_path / "cells").iterdir())) == 3
+    code, _, err = command(capsys, tmp_path / "nothing", *arguments)
+    assert code == 2 and err.count("\n") == 1
+
+
+def test_a_rewrite_that_fails_leaves_every_row(tmp_path, monkeypatch):
+    path = filled(tmp_path).path
+    text = path.read_text()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results.os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        rows.remove(tmp_path, [cell_id(CELL)])
+    assert path.read_text() == text and len(list((tmp_path / "cells").iterdir())) == 3
+    assert {entry.name for entry in tmp_path.iterdir()} == {"results.jsonl", "cells"}
+
+
+@pytest.mark.parametrize("blocked", ["results.jsonl", "cells"])
+def test_rows_of_a_folder_that_cannot_be_written_are_not_lost(tmp_path, blocked):
+    if blocked == "cells":
+        (tmp_path / blocked).write_text("")
+    else:
+        (tmp_path / blocked).mkdir()
+    with pytest.warns(UserWarning, match="what is measured is returned") as warned:
+        store = filled(tmp_path)
+    assert len(warned) == 1 and isinstance(store.failure, OSError)
+    assert [row["value"] for row in store.rows.values()] == [0.0, 0.1, 0.2]
+    kept = tmp_path / "unfinished" / cell_id({"cells": [CELL]})
+    kept.mkdir(parents=True)
+    store.finish([CELL])
+    assert kept.exists()  # what was done is not thrown away with its rows unwritten
+
+
+def test_a_full_disk_leaves_no_half_cell(tmp_path, monkeypatch):
+    def full(path, **arrays):
+        Path(path).write_bytes(b"PK")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results.np, "savez_compressed", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        store = filled(tmp_path, [0])
+    assert store.failure is not None and not list((tmp_path / "cells").iterdir())
+    assert not read([tmp_path / "results.jsonl"])
+    monkeypatch.undo()
+    filled(tmp_path, [1])  # there is room again
+    assert [row["seed"] for row in read([tmp_path / "results.jsonl"])] == [1]
+
+
+def test_batches_that_cannot_be_kept_are_a_warning(tmp_path, monkeypatch):
+    says, answers = {"steps": 3, "arrays": [np.arange(3)]}, np.arange(2.0)
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match="finished batches are not kept"):
+        kept = KeptBatches(tmp_path / "file" / "folder", says, answers)
+    kept.add("one", {"x": np.arange(3)})
+    assert kept.recall("one") is None
+    kept = KeptBatches(tmp_path / "folder", says, answers)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("symjax.attacks.batches.os.replace", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        kept.add("one", {"x": np.arange(3)})
+    assert kept.recall("one") is None

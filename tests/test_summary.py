@@ -1,0 +1,135 @@
+"""The Markdown table of accuracies: which rows count, and none is averaged unseen."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from symjax.evaluation import summary as command
+from symjax.evaluation.results import cell_id
+from symjax.evaluation.summary import summary
+
+ROOT = Path(__file__).parents[1]
+NET = {"run": "a", "model": "baseline", "depth": 4, "trunk": "matched", "epoch": 3}
+CLEAN = {"attack": "none", "norm": None, "eps": 0.0, "steps": None, "restarts": None}
+PGD = {"attack": "pgd", "norm": "linf", "eps": 2 / 255, "steps": 40, "restarts": 1}
+
+
+def row(value, seed=0, diverged=False, in_ball=True, **changes):
+    identity = {**NET, "dataset": "digits", "protocol": "sound", **CLEAN, "n": 10}
+    identity |= {"corruption": None, "metric": "accuracy", "seed": seed, **changes}
+    facts = {"cell_id": cell_id(identity), "value": value, "diverged": diverged}
+    return {**identity, **facts, "in_ball": in_ball}
+
+
+def test_it_is_mean_and_sample_deviation_over_the_seeds_that_did_not_diverge():
+    rows = [row(0.5, 0), row(0.7, 1), row(0.1, 2, diverged=True)]
+    head, _, line = summary(rows).splitlines()
+    assert head == "| model | depth | trunk | epoch | seeds | clean, n=10 |"
+    assert line == "| baseline | 4 | matched | 3 | 2 | 60.00 ± 14.14 |"
+
+
+def test_what_was_not_measured_is_empty():
+    rows = [row(0.5, model="a"), row(0.25, model="a", **PGD), row(0.5, model="b")]
+    *_, a, b = summary(rows).splitlines()
+    assert a == "| a | 4 | matched | 3 | 1 | 50.00 | 25.00 |"
+    assert b == "| b | 4 | matched | 3 | 1 | 50.00 |  |"
+
+
+def test_only_accuracy_on_clean_images_counts():
+    others = [
+        row(812.5, metric="cost"),
+        row(0.1, corruption="fog", severity=3, images="made, seed 0"),
+        row(1.0, metric="audit, doubling steps"),
+        row(0.3, metric="distance", attack="fab", settings=["metric"]),
+    ]
+    assert summary([row(0.5), *others]) == summary([row(0.5)])
+    with pytest.raises(ValueError, match="no rows of accuracy on clean images"):
+        summary(others)
+    with pytest.raises(ValueError, match="all of them are of seeds that diverged"):
+        summary([row(0.1, diverged=True)])
+
+
+@pytest.mark.parametrize(
+    ("change", "columns"),
+    [
+        ({"protocol": "reference"}, ["n=10 |", "n=10, reference protocol |"]),
+        ({"restarts": 4}, ["n=10, restarts 1 |", "n=10, restarts 4 |"]),
+        ({"n": 20}, ["n=10 |", "n=20 |"]),
+    ],
+)
+def test_other_settings_are_another_column(change, columns):
+    head, _, line = summary([row(0.5, **PGD), row(0.1, **PGD | change)]).splitlines()
+    assert line.endswith("| 1 | 50.00 | 10.00 |")
+    for column in columns:
+        assert f"pgd-40, linf 2/255, {column}" in head
+
+
+def test_other_nets_are_other_lines():
+    head, _, first, second = summary(
+        [row(0.5), row(0.1, dataset="cifar10")]
+    ).splitlines()
+    assert head.startswith("| model | depth | trunk | epoch | dataset | seeds |")
+    assert first.endswith("| digits | 1 | 50.00 |")
+    assert second.endswith("| cifar10 | 1 | 10.00 |")
+
+
+def test_two_runs_of_one_seed_are_not_two_seeds():
+    assert "| 2 | 60.00" in summary([row(0.5), row(0.7, 1, run="b")])
+    with pytest.raises(ValueError, match=r"seed 0 .* of the runs \['a', 'b'\]"):
+        summary([row(0.5), row(0.7, run="b")])
+
+
+def test_images_outside_the_ball_are_not_passed_over():
+    assert "WRONG" in summary([row(0.5), row(0.1, in_ball=False, **PGD)])
+    outside = row(0.1, in_ball=False, **PGD | {"protocol": "reference"})
+    assert "WRONG" not in summary([row(0.5), outside])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "is not there"),
+        ("", "has no rows: measure some"),
+        ("nonsense\n", "line 1 is not JSON"),
+        ("[1]\n", "expected one JSON object a line"),
+        ('{"device": "cpu"}\n', "row 1 has no ['cell_id'"),
+        (b"\xff\xfe\n", "is not a text file"),
+    ],
+)
+def test_a_file_that_is_no_rows_is_one_line(tmp_path, capsys, text, message):
+    path = tmp_path / "rows.jsonl"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SystemExit) as exit:
+        command.main([str(path)])
+    said = capsys.readouterr()
+    assert exit.value.code == 2 and not said.out
+    assert said.err.startswith("error: ") and said.err.count("\n") == 1
+    assert message in said.err
+
+
+def test_a_run_folder_will_do(tmp_path, capsys):
+    (tmp_path / "results.jsonl").write_text(json.dumps(row(0.5)) + "\n")
+    command.main([str(tmp_path)])
+    assert "| 50.00 |" in capsys.readouterr().out
+
+
+def test_help_is_no_error_and_no_file_is_one():
+    for arguments, code in ((["--help"], 0), ([], 2)):
+        with pytest.raises(SystemExit) as exit:
+            command.main(arguments)
+        assert exit.value.code == code
+
+
+def test_an_ascii_terminal_gets_the_nearest_text(monkeypatch):
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    command.main([str(ROOT / "results/cifar10_4_layers.jsonl")])
+    print("≤ é 中 ━")
+    stream.flush()
+    table, characters, _ = written.getvalue().decode("ascii").rsplit("\n", 2)
+    assert " +- " in table and characters == "<= e ? -"
