@@ -120,8 +120,9 @@ def build(
       depth: 4 or 10 convolutional layers, the fusion's 1x1 not counted.
       classes: number of classes, K.
       trunk: "matched": the six nets that are not fully equivariant differ in their
-        first layer alone. "reference": each net as published; its 4-layer nets are not
-        published and take the matched trunk.
+        first layer alone. "reference": each net as published, with the initialization
+        and the scale of steerable kernels of PyTorch and e2cnn; its 4-layer nets are
+        not published and take the matched trunk.
       width: factor on every number of channels.
       group: of the rotation layers, as in "C8" or "D4"; empty takes C4, or on the
         reference trunk that of the published net, which is C8 for `parallel_rs` and
@@ -184,6 +185,7 @@ def build(
         basis=basis,
         dtype=jnp.dtype(dtype),
         lowering=lowering,
+        published=published,
         **options,
     )
 

@@ -234,8 +234,11 @@ class Conv(nn.Module):
         """
         return params
 
-    def _parameters(self, kernel_shape: tuple[int, ...]) -> Params:
-        kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
+    def _parameters(
+        self, kernel_shape: tuple[int, ...], kernel_init: Initializer | None = None
+    ) -> Params:
+        init = kernel_init or self.kernel_init
+        kernel = self.param("kernel", init, kernel_shape, self.param_dtype)
         if not self.use_bias:
             return {"kernel": kernel}
         shape = (self.features,)
