@@ -134,6 +134,7 @@ def test_published_nets_are_trained_as_published():
         config = training.config()
         net = config.model.name
         assert config.model.trunk == "reference" and config.seeds == 5
+        assert not config.training.drop_last
         assert config.optimizer.rate == 1e-3 and not config.dataset.augment
         alone = net == "equivariant"
         assert (config.epochs, config.batch_size) == ((50, 64) if alone else (200, 128))
@@ -142,11 +143,12 @@ def test_published_nets_are_trained_as_published():
         adversarial = training.name.endswith("-pgd")
         mode = "pgd" if adversarial else "clean"
         if net == "parallel_rot":
-            mode = "fgsm_augmented"
+            mode = "fgsm_published"
             assert config.training.eps_pixels == 0.005
             assert tuple(config.training.bounds) == (0.5, 1.0)
         assert config.training.mode == mode
         says = Subject.of(training, WHOLE).says
+        assert says["trunk_version"] == 2  # rows of another version are others
         turned = net in ("parallel_rs", "equivariant")
         assert says["group"] == ("C8" if turned else "C4")
     c4 = [x for x in TRAININGS.values() if x.name.endswith("reference-c4")]
@@ -197,6 +199,7 @@ def test_matched_nets_are_as_large_and_trained_alike():
         wanted = changed.get(last, {"model.name"} if training != base else set())
         assert differing(training, base) == wanted
         model = experiments.model(training.config(), 10)
+        assert "trunk_version" not in Subject.of(training, WHOLE).says
         sizes[training.name] = models.parameter_count(model, (32, 32, 3))
     ratios = np.array(list(sizes.values())) / sizes[base.name]
     assert np.abs(ratios - 1).max() < 0.05, sizes

@@ -92,6 +92,9 @@ REFERENCE: dict[str, Recipe] = {
 }
 
 TRUNKS = {"matched": MATCHED, "reference": REFERENCE}
+TRUNK_VERSIONS = {"matched": 1, "reference": 2}
+"""One more whenever parameters of before would be another net; runs record it. 2: the
+kernels have e2cnn's scale, and `weighted` has a batch norm in its standard branch."""
 PUBLISHED_GROUP = {"parallel_rs": "C8", "equivariant": "C8"}  # C4 of the others
 PUBLISHED_BASIS = "steerable"
 MODELS = tuple(MATCHED)

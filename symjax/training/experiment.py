@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -54,12 +55,17 @@ class Experiment:
         """
         dataset = _dataset(config)
         net = model(config, dataset.classes)
-        steps = len(dataset.train.images) // config.batch_size
-        if steps == 0:
+        count = len(dataset.train.images)
+        if count < config.batch_size:
             raise ValueError(
-                f"batch_size={config.batch_size} is more than the "
-                f"{len(dataset.train.images)} training images: choose a smaller one."
+                f"batch_size={config.batch_size} is more than the {count} training "
+                "images: choose a smaller one."
             )
+        # Run folders from before there was this key are opened as well.
+        drop_last = config.training.get("drop_last", True)
+        steps = count // config.batch_size
+        if not drop_last:
+            steps = -(-count // config.batch_size)
         tx = _optimizer(config, steps)
         layout = mesh.build(config.seeds, config.batch_size, **config.mesh.to_dict())
         recipe = Recipe(
@@ -68,10 +74,11 @@ class Experiment:
             make_batch=_batch_maker(config),
             batch_size=config.batch_size,
             augment=config.dataset.augment,
-            # Run folders from before there was this key are opened as well.
+            # The same of this key.
             quarter_turns=config.dataset.get("quarter_turns", False),
             label_smoothing=config.optimizer.label_smoothing,
             layout=layout,
+            drop_last=drop_last,
         )
         return cls(config, dataset, net, tx, recipe, layout)
 
@@ -116,6 +123,27 @@ def to_json(config: Config) -> str:
 def from_json(text: str) -> Config:
     """The configuration of a run folder, locked."""
     return ConfigDict(json.loads(text)).lock()
+
+
+def check_trunk(config: Config, meta: Mapping[str, Any]) -> None:
+    """Checks that a checkpoint is of the trunk as this version of symjax builds it.
+
+    Args:
+      config: of the run.
+      meta: of its checkpoint.
+
+    Raises:
+      ValueError: if its parameters would be another net here.
+    """
+    trunk = config.model.trunk
+    before, now = meta.get("trunk_version", 1), models.TRUNK_VERSIONS[trunk]
+    if before != now:
+        raise ValueError(
+            f"the checkpoint is of version {before} of the {trunk} trunk, and this "
+            f"symjax has version {now}, in which the same parameters are another net "
+            "(CHANGELOG.md): train the run again with another --workdir, or open it "
+            "with the symjax that trained it."
+        )
 
 
 def digest(config: Config) -> str:

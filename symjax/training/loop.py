@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from symjax import models
 from symjax.training import experiment as experiments
 from symjax.training import run_folder
 from symjax.training.checkpoint import Checkpoints
@@ -134,6 +135,7 @@ def _start(experiment: Experiment, store: Checkpoints) -> tuple[int, TrainState]
     """Epochs done and the state after them."""
     if store.latest is None:
         return 0, experiment.fresh_state()
+    experiments.check_trunk(experiment.config, store.meta)
     epoch, state, meta = store.restore(like=experiment.state_shapes())
     if meta["data"] != experiment.dataset.sha256:
         raise RunExistsError(
@@ -147,7 +149,9 @@ def _start(experiment: Experiment, store: Checkpoints) -> tuple[int, TrainState]
 
 def _meta(experiment: Experiment) -> dict[str, Any]:
     config = json.loads(experiments.to_json(experiment.config))
-    return {"config": config, "data": experiment.dataset.sha256}
+    version = models.TRUNK_VERSIONS[experiment.config.model.trunk]
+    data = experiment.dataset.sha256
+    return {"config": config, "data": data, "trunk_version": version}
 
 
 def _headline(experiment: Experiment, state: TrainState, workdir: Path) -> str:

@@ -37,6 +37,8 @@ class Recipe:
       quarter_turns: random turns by elements of C4, after them.
       label_smoothing: share of the label's mass spread over all classes, [0, 1).
       layout: the devices that a batch is divided among.
+      drop_last: leave out the images of an epoch that do not fill a batch; otherwise
+        they are a smaller batch at its end.
     """
 
     model: linen.Module
@@ -47,6 +49,7 @@ class Recipe:
     quarter_turns: bool
     label_smoothing: float
     layout: Layout = ONE_DEVICE
+    drop_last: bool = True
 
 
 @struct.dataclass
@@ -68,7 +71,8 @@ def train_epoch(
 ) -> tuple[TrainState, Sums]:
     """One pass over a fresh permutation of the images.
 
-    Images that do not fill the last batch sit out this epoch.
+    Images that do not fill the last batch sit out this epoch, or are a smaller batch of
+    their own, see `Recipe.drop_last`.
 
     Args:
       recipe: static.
@@ -84,7 +88,8 @@ def train_epoch(
     """
     steps = len(images) // recipe.batch_size
     order = jax.random.permutation(stream(key, Stream.SHUFFLE, epoch), len(images))
-    batches = order[: steps * recipe.batch_size].reshape(steps, recipe.batch_size)
+    whole, rest = jnp.split(order, [steps * recipe.batch_size])
+    batches = whole.reshape(steps, recipe.batch_size)
 
     def body(carry, indices):
         state, sums = carry
@@ -93,17 +98,19 @@ def train_epoch(
         return (state, jax.tree.map(jnp.add, sums, added)), None
 
     zeros = Sums(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
-    (state, sums), _ = jax.lax.scan(body, (state, zeros), batches)
-    return state, sums
+    carry, _ = jax.lax.scan(body, (state, zeros), batches)
+    if len(rest) and not recipe.drop_last:
+        carry, _ = body(carry, rest)
+    return carry
 
 
 def _train_step(recipe, state, key, images, labels) -> tuple[TrainState, Sums]:
     batch = recipe.layout.spread((images, labels))
-    images, labels = _training_batch(recipe, state, key, *batch)
+    images, labels, before = _training_batch(recipe, state, key, *batch)
 
     def loss_fn(params):
         logits, updated = recipe.model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
+            {"params": params, "batch_stats": before},
             images,
             train=True,
             mutable=["batch_stats"],
@@ -132,15 +139,14 @@ def _train_step(recipe, state, key, images, labels) -> tuple[TrainState, Sums]:
     )
 
 
-def _training_batch(recipe, state, key, images, labels) -> tuple[Array, Array]:
+def _training_batch(recipe, state, key, images, labels) -> tuple[Array, Array, Any]:
     if recipe.augment:
         images = flip_and_crop(stream(key, Stream.AUGMENT, state.step), images)
     if recipe.quarter_turns:
         images = quarter_turns(stream(key, Stream.QUARTER_TURNS, state.step), images)
-    logits_fn = state.logits_fn(recipe.model)
     attack_key = stream(key, Stream.TRAINING_ATTACK, state.step)
-    images, labels = recipe.make_batch(logits_fn, to_unit(images), labels, attack_key)
-    return jax.lax.stop_gradient(images), labels
+    made = recipe.make_batch(recipe.model, state, to_unit(images), labels, attack_key)
+    return jax.lax.stop_gradient(made)
 
 
 def _loss(logits: Array, labels: Array, smoothing: float) -> Array:
