@@ -14,7 +14,7 @@ import pytest
 import scipy.stats
 
 from symjax import models, nn
-from symjax.groups import C4
+from symjax.groups import C4, C
 
 KEY = jax.random.key(0)
 CLASSES = 10
@@ -250,6 +250,28 @@ def test_equivariant_logits_do_not_change_when_the_image_turns(size, dtype):
 )
 def test_other_logits_change_when_the_image_turns(name, options):
     assert change(logits_of_turns(small(name, **options), 16)) > 1e-2
+
+
+def test_all_ten_blocks_of_the_published_equivariant_net_commute_with_p4():
+    """It is on C8, which contains P4; its logits are not invariant."""
+    model = models.build("equivariant", 10, CLASSES, "reference", width=1 / 8)
+    variables = jax.tree.map(
+        lambda leaf: 3 * leaf if leaf.ndim > 2 else leaf, trained_like(model)
+    )  # kernels that do not let ten layers fade
+    layers_fn = models.layers_fn(model, variables)
+    images = random_images()
+    found = jax.jit(lambda f, x: f(x))(layers_fn, turns(images))
+    blocks = {name: x for name, x in found.items() if name.startswith("block_")}
+    assert len(blocks) == 10 and model.group == C(8)
+    for name, field in blocks.items():
+        field = np.asarray(field).reshape(4, len(images), *field.shape[1:])
+        for quarters in range(4):
+            expected = model.group.act_on_field(2 * quarters, field[0])
+            error = np.abs(field[quarters] - expected).max() / np.abs(field).max()
+            assert error < 1e-5, name
+        assert np.ptp(field, axis=4).max() > 0.1 * field.max()  # elements differ
+    logits = np.asarray(found["head"]).reshape(4, len(images), -1)
+    assert change(logits) > 1e-2
 
 
 def test_flatten_is_the_readout_of_the_reference_trunk():
