@@ -3,8 +3,8 @@
     python -m benchmarks.e2cnn_scale --out tests/data/e2cnn_scale.npz
 
 Of every layer the file holds the squared lengths of the basis elements that map one
-input field to one output field; and the covariance, under e2cnn's default initialization,
-of the kernel of the identity from the first of two input fields.
+input field to one output field; and the covariance, under e2cnn's default
+initialization, of the kernel of the identity from the first of two input fields.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The scale and the initialization of e2cnn's kernels, against numbers of e2cnn 0.2.3."""
+"""The scale and the initialization of e2cnn's kernels, against e2cnn 0.2.3."""
 
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def test_initial_coefficients_are_drawn_with_their_covariance():
 
 @pytest.mark.parametrize("name", ["C1", "C2", "C3", "C6", "D1", "D4", "D5", "D8"])
 def test_representations_are_those_of_a_group(name):
-    """Projections that are orthogonal and add up to the identity; as many dimensions."""
+    """Orthogonal projections that add up to the identity, of as many dimensions."""
     group = groups.named(name)
     actions = np.eye(group.order)[:, group.table].transpose(1, 0, 2)  # [G, G, G]
     found = [

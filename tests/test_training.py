@@ -197,10 +197,10 @@ def test_the_published_fgsm_pass_sees_the_batch_and_moves_the_averages_too():
     assert np.abs(slope).min() > 1e-3 * np.abs(slope).max()  # no sign by rounding
     attacked = np.clip(images + 0.1 * np.sign(slope), 0.2, 1)
     both = np.concatenate([images, attacked])
-    averages = np.zeros(4), np.ones(4)
-    once = [0.9 * a + 0.1 * b for a, b in zip(averages, normed(params, images)[1])]
+    averages = np.array([np.zeros(4), np.ones(4)])  # means and variances
+    once = 0.9 * averages + 0.1 * np.array(normed(params, images)[1])
     logits, statistics = normed(params, both)
-    twice = [0.9 * a + 0.1 * b for a, b in zip(once, statistics)]
+    twice = 0.9 * once + 0.1 * np.array(statistics)
 
     call = Normed(), state, jnp.asarray(images, jnp.float32), labels, None
     out, answers, stats = jax.jit(make, static_argnums=0)(*call)

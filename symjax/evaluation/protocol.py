@@ -21,7 +21,7 @@ Fed = Literal["normalised", "raw"]
 
 STEP, TEST_BATCH = 0.01, 128
 SERIES = tuple(count / 100 for count in range(1, 11))
-"""Epsilons at which the published code attacks the equivariant net, one after another."""
+"""Epsilons at which the published code attacks the equivariant net, in order."""
 GREY_CLIP, RANGE_CLIP = (0.0, 1.0), (-1.0, 1.0)
 
 

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 from jax import Array
-from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from symjax import nn
@@ -24,7 +23,7 @@ from symjax.nn.kernels import Basis
 BATCH_NORM_MOMENTUM = 0.9  # Flax's default, 0.99, is too slow for runs of a few epochs
 
 
-def uniform(fan_in: int) -> Initializer:
+def uniform(fan_in: int) -> Callable[..., Array]:
     """PyTorch's default for kernels and biases: uniform in +-1 / sqrt(fan_in).
 
     Args:
@@ -141,8 +140,8 @@ class Net(linen.Module):
       basis: of their kernels.
       dtype: of the computation; parameters, statistics and logits are float32.
       lowering: of every convolution.
-      published: initialize the net, scale its steerable kernels and average variances as
-        PyTorch and e2cnn do, with which the published nets were trained.
+      published: initialize the net, scale its steerable kernels and average variances
+        as PyTorch and e2cnn do, with which the published nets were trained.
     """
 
     trunk: str

@@ -3,11 +3,12 @@
     e2cnn.factor(size, inputs, outputs)                 # sqrt(3) for 3x3, lifting to C4
     e2cnn.initial(key, size, inputs, outputs, 3, 16)    # coefficients, [..., 3, 16]
 
-An R2Conv of e2cnn has the same kernels as a steerable layer of ours, and as many numbers,
-but other basis elements. Each of its elements maps to one real irreducible representation
-sigma of the group and is divided by its length over all pixels, inputs and outputs, times
-1 / sqrt(dimension of sigma); an element of ours has length sqrt(G) on average. That matters
-for Adam, whose steps have the same size for every coefficient.
+An R2Conv of e2cnn has the same kernels as a steerable layer of ours, and as many
+numbers, but other basis elements. Each of its elements maps to one real irreducible
+representation of the group, and its length over all pixels, inputs and outputs is the
+square root of the dimension of that representation; an element of ours has length
+sqrt(G) on average. That matters for Adam, whose steps have the same size for every
+coefficient.
 
 References:
   Weiler & Cesa, General E(2)-Equivariant Steerable CNNs, NeurIPS 2019, Appendices E, G.
@@ -33,7 +34,7 @@ def check(basis: str, outputs: Cosets) -> None:
     """Raises a ValueError unless e2cnn's scale is defined for the kernels."""
     if basis != "steerable" or not outputs.is_regular:
         raise ValueError(
-            f"as_e2cnn=True, basis={basis!r}, outputs over {outputs}: the scale of e2cnn "
+            f"as_e2cnn=True, basis={basis!r}, outputs over {outputs}: e2cnn's scale "
             "is defined for basis='steerable' and regular outputs; use as_e2cnn=False."
         )
 

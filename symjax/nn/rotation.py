@@ -60,7 +60,8 @@ class _RotationConv(Conv):
 
     @nn.nowrap
     def _initial(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        return e2cnn.initial(key, *self._steerable, *shape[-2:], dtype)
+        channels, features = shape[-2:]
+        return e2cnn.initial(key, *self._steerable, channels, features, dtype)
 
     def _on_group(self, cosets: Cosets) -> Cosets:
         if cosets.group != self.group:
@@ -158,7 +159,8 @@ class LiftingConv(_RotationConv):
       as_e2cnn: divide the basis elements by `symjax.nn.e2cnn.factor` and initialize the
         coefficients as e2cnn does, in place of `kernel_init`. The layer has the same
         kernels; optimizers whose steps do not depend on the size of a gradient change
-        them about as fast as in e2cnn. Of the steerable basis and regular outputs alone.
+        them about as fast as in e2cnn. Of the steerable basis and regular outputs
+        alone.
 
     Parameters: kernel `[k, k, C_in, features]` in the full basis, `[J, C_in, features]`
     in the others, J numbers in place of k * k; bias `[features]`.

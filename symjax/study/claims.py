@@ -5,7 +5,8 @@
 
 Of the abstract, the contributions, Sections 6, D, E and F, and the checklist. The
 statements of Sections 3 and 4 are in docs/theory.md, and its verdicts are taken from
-there. A claim that the published code itself contradicts or bears out is settled by that.
+there. A claim that the published code itself contradicts or bears out is settled by
+that.
 """
 
 import dataclasses
