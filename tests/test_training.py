@@ -326,6 +326,13 @@ def test_so_does_one_with_augmentation_and_attacks(use, tiny, train_run, tmp_pat
     assert_resumes(whole, config, tmp_path / "cut", train_run)
 
 
+def test_an_epoch_has_a_step_more_with_its_last_batch(use, tiny, train_run, tmp_path):
+    config = tiny(SHORT | {"epochs": 1, "training.drop_last": False})
+    trained = train_run(config, tmp_path)
+    assert (np.asarray(trained.state.step) == 4).all()  # 100 images, 32 a batch
+    assert rows(tmp_path)[0]["step"] == 4
+
+
 def test_a_checkpoint_of_the_published_trunk_of_before_is_refused(
     use, tiny, train_run, tmp_path
 ):
