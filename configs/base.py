@@ -50,11 +50,12 @@ def get_config() -> Any:
     config.optimizer.label_smoothing = 0.0
 
     config.training = ConfigDict()
-    config.training.mode = "clean"  # or "pgd", "fgsm_augmented"
+    config.training.mode = "clean"  # or "pgd", "fgsm_augmented", "fgsm_published"
     config.training.eps_pixels = 8 / 255
     config.training.steps = 7
     config.training.step_size_pixels = 2 / 255
-    config.training.bounds = (0.0, 1.0)  # that "fgsm_augmented" clips to
+    config.training.bounds = (0.0, 1.0)  # to which FGSM's images are clipped
+    config.training.drop_last = True  # of the images that do not fill a batch
 
     config.mesh = ConfigDict()  # of devices; 0: seeds first, then each seed's batch
     config.mesh.seed = 0

@@ -100,3 +100,20 @@ def test_statistics_of_bfloat16_are_float32():
     assert updated["batch_stats"]["mean"].dtype == jnp.float32
     np.testing.assert_allclose(updated["batch_stats"]["mean"], [1.0], rtol=1e-6)
     np.testing.assert_allclose(updated["batch_stats"]["var"], [0.0], atol=1e-6)
+
+
+def test_unbiased_running_variance_is_that_of_pytorch():
+    x = np.random.default_rng(0).normal(size=(2, 3, 1, 4, 5)).astype(np.float32)
+    found = {}
+    for unbiased in (False, True):
+        layer = nn.BatchNorm(0.9, unbiased=unbiased)
+        variables = layer.init(jax.random.key(0), x, False)
+        outputs, moved = layer.apply(variables, x, True, mutable=["batch_stats"])
+        found[unbiased] = outputs, moved["batch_stats"]
+    count = 2 * 3 * 1 * 4
+    for unbiased, (outputs, stats) in found.items():
+        variance = x.astype(float).var(axis=(0, 1, 2, 3), ddof=int(unbiased))
+        np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * variance, rtol=1e-5)
+        np.testing.assert_array_equal(outputs, found[False][0])
+    ratio = (found[True][1]["var"] - 0.9) / (found[False][1]["var"] - 0.9)
+    np.testing.assert_allclose(ratio, count / (count - 1), rtol=1e-4)

@@ -153,6 +153,8 @@ def test_pgd_is_competitive_unless_it_is_below(tmp_path):
 def test_facts_do_not_wait_for_rows(tmp_path):
     found = verdict_of(Evidence(tmp_path), "without requiring adversarial training")
     assert found.verdict == "does not stand" and "FGSM examples" in found.evidence
+    found = verdict_of(Evidence(tmp_path), "enforce rotation equivariance")
+    assert found.verdict == "stands" and "logits are not invariant" in found.evidence
     found = verdict_of(known(tmp_path, parallel_rs=90), "remained the most robust")
     assert found.verdict == "does not stand"  # by the paper's own figure
 
@@ -166,7 +168,7 @@ def test_what_the_paper_prints_is_read_as_it_is():
 
 def test_all_claims_have_a_verdict_without_a_row(tmp_path):
     kinds = {claim.judge(Evidence(tmp_path)).kind for claim in CLAIMS}
-    assert kinds == {"does not stand", "inconclusive"} <= set(VERDICTS)
+    assert kinds == {"stands", "does not stand", "inconclusive"} <= set(VERDICTS)
     assert len({(claim.where, claim.quote) for claim in CLAIMS}) == len(CLAIMS)
 
 
@@ -200,6 +202,28 @@ def test_a_published_number_is_met_within_four_points(tmp_path):
     assert all(row[5] is None for row in tables.met(Evidence(tmp_path)).rows)
 
 
+def test_table_1_is_compared_with_pgd(tmp_path, monkeypatch):
+    evidence = Evidence(tmp_path)
+    printed = published.numbers()["table1_cifar10c"]["rows"]
+    nets = published.TABLE_1_NETS
+
+    def corrupted(name, protocol, attack):
+        """PGD two points above the paper, FGSM far from it; NaN but for one net."""
+        values = np.full((5, 19, 5, 4), np.nan)
+        if name == BASE:
+            rows = [printed[x][nets[0]] for x in evidence.size.corruptions]
+            values[:] = np.array(rows)[None, :, None] + {"pgd": 2, "fgsm": 40}[attack]
+        return values
+
+    monkeypatch.setattr(evidence, "corrupted", corrupted)
+    rows = {row[0]: row[2:] for row in tables.met(evidence).rows}
+    cells, measured, near, worst = rows[f"{BASE}, CIFAR-10-C"]
+    assert cells == measured == near > 10 and worst == pytest.approx(2)
+    assert rows[BASE][1] == 0 and rows[f"{OURS}, CIFAR-10-C"][1] == 0
+    (means,) = [tables.table_1_means(evidence, nets[0], "reference")]
+    assert means is not None and means.shape == (19, 1, 4)  # PGD alone
+
+
 def test_table_1_prints_what_the_paper_prints(tmp_path):
     table = tables.table_1(Evidence(tmp_path))
     rows = {(row[0], row[1]): row[2:] for row in table.rows}
@@ -230,9 +254,8 @@ def test_build_writes_everything_from_nothing(tmp_path, monkeypatch):
     written = build.build(results, out)
     assert {path.name for path in written} >= {"paper.md", "report.html"}
     text = (out / "paper.md").read_text()
-    assert text.count("**inconclusive**") + text.count("**does not stand**") == len(
-        CLAIMS
-    )
+    verdicts = ("inconclusive", "does not stand", "stands")
+    assert sum(text.count(f"**{x}**") for x in verdicts) == len(CLAIMS)
     assert "| 10-layer equivariant | published | – | 73.01 | 64.96 |" in text
     page = (out / "report.html").read_text()
     assert all(name in page for name in TRAININGS)

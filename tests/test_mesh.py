@@ -19,12 +19,13 @@ CHANGES = {
     "epochs": 2,
     "batch_size": 32,
     "model.width": 0.1,
-    "dataset.train_images": 200,
+    "dataset.train_images": 205,
+    "training.drop_last": False,  # 13 images, which no two devices can share
     "optimizer.rate": 0.001,
     "checkpoint.every_epochs": 1,
 }
 LOSS = 2e-3
-"""Relative, after 12 steps of Adam: sums over a batch are taken in another order, and
+"""Relative, after 14 steps of Adam: sums over a batch are taken in another order, and
 Adam divides by gradients that are close to nothing."""
 ACCURACY = 2 / 360  # two test images
 

@@ -1,16 +1,20 @@
 """Nets: a contract table, parameter counts by hand, invariance, export."""
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import chex
+import flax
 import flax.linen as linen
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from symjax import models, nn
-from symjax.groups import C4
+from symjax.groups import C4, C
 
 KEY = jax.random.key(0)
 CLASSES = 10
@@ -169,7 +173,7 @@ BY_HAND = {
         + dense(512)
     ),
     ("weighted", "reference"): (
-        (9 * 3 * 16 + 16)
+        STANDARD
         + (LIFTED_WITHOUT_NORM + 64 * 16 + 16)
         + 2
         + plain(16, 32, 32, 64, 128, 256, 256, 512, 512)
@@ -194,7 +198,7 @@ STORED = {
     ("baseline", "reference"): 1770330,
     ("parallel_rot", "reference"): 2381962,
     ("parallel_rs", "reference"): 2338746,
-    ("weighted", "reference"): 4540172,
+    ("weighted", "reference"): 4540188,
     ("cascaded", "reference"): 4698586,
     ("equivariant", "reference"): 4126794,
 }
@@ -246,6 +250,28 @@ def test_equivariant_logits_do_not_change_when_the_image_turns(size, dtype):
 )
 def test_other_logits_change_when_the_image_turns(name, options):
     assert change(logits_of_turns(small(name, **options), 16)) > 1e-2
+
+
+def test_all_ten_blocks_of_the_published_equivariant_net_commute_with_p4():
+    """It is on C8, which contains P4; its logits are not invariant."""
+    model = models.build("equivariant", 10, CLASSES, "reference", width=1 / 8)
+    variables = jax.tree.map(
+        lambda leaf: 3 * leaf if leaf.ndim > 2 else leaf, trained_like(model)
+    )  # kernels that do not let ten layers fade
+    layers_fn = models.layers_fn(model, variables)
+    images = random_images()
+    found = jax.jit(lambda f, x: f(x))(layers_fn, turns(images))
+    blocks = {name: x for name, x in found.items() if name.startswith("block_")}
+    assert len(blocks) == 10 and model.group == C(8)
+    for name, field in blocks.items():
+        field = np.asarray(field).reshape(4, len(images), *field.shape[1:])
+        for quarters in range(4):
+            expected = model.group.act_on_field(2 * quarters, field[0])
+            error = np.abs(field[quarters] - expected).max() / np.abs(field).max()
+            assert error < 1e-5, name
+        assert np.ptp(field, axis=4).max() > 0.1 * field.max()  # elements differ
+    logits = np.asarray(found["head"]).reshape(4, len(images), -1)
+    assert change(logits) > 1e-2
 
 
 def test_flatten_is_the_readout_of_the_reference_trunk():
@@ -475,3 +501,85 @@ def test_option_errors_name_the_way_out(name, options, match):
 def test_images_must_have_rank_four():
     with pytest.raises(ValueError, match=r"\[B, H, W, C\], got \(16, 16, 3\)"):
         jax.eval_shape(small("baseline").init, KEY, jnp.zeros((16, 16, 3)))
+
+
+class Stock(linen.Module):
+    """Parameters of given shapes by given names, as Flax's own layers start them."""
+
+    tree: Any
+
+    @linen.compact
+    def __call__(self):
+        for name, leaf in sorted(self.tree.items(), reverse=True):  # kernels first
+            if isinstance(leaf, Mapping):
+                Stock(leaf, name=name)()
+                continue
+            kernel, ones = linen.initializers.lecun_normal(), linen.initializers.ones
+            init = {"kernel": kernel, "scale": ones}.get(name, linen.initializers.zeros)
+            self.param(name, init, leaf.shape)
+
+
+@pytest.mark.parametrize("options", [{}, {"group": "C8"}], ids=["C4", "C8"])
+def test_matched_nets_start_as_stock_layers_bit_for_bit(options):
+    for name in ("parallel_rs", "weighted", "equivariant"):
+        model = small(name, **options)
+        tree = flax.core.freeze(shapes(model)["params"])
+        expected = jax.jit(Stock(tree).init)(KEY)["params"]
+        found = jax.jit(model.init)(KEY, jnp.zeros((1, 32, 32, 3)))["params"]
+        chex.assert_trees_all_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_published_nets_start_as_those_of_pytorch_and_e2cnn(name):
+    """Standard layers uniform in +-1 / sqrt(fan_in); rotation layers are
+    `test_e2cnn.py`'s; no bias of theirs, norms 1 and 0."""
+    model = models.build(name, 4, CLASSES, "reference")
+    params = jax.jit(model.init)(KEY, jnp.zeros((1, 8, 8, 3)))["params"]
+    uniform = 0
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        names, values = [key.key for key in path], np.asarray(leaf).ravel()
+        if names[-1] == "scale" or "norm" in names or names[0] == "weights":
+            assert np.ptp(values) == 0
+        elif names[0] == "rotation" or (name == "equivariant" and names[0] != "head"):
+            layer = f"{model.group} 3 {'lifting' if leaf.ndim < 4 else 'group'}"
+            assert names[-1] == "kernel" or not values.any(), layer
+        else:
+            owner = params[names[0]] if names[0] == "head" else params[names[0]]["conv"]
+            bound = 1 / np.sqrt(np.prod(owner["kernel"].shape[:-1]))
+            assert np.abs(values).max() <= bound
+            kolmogorov = scipy.stats.kstest(values, "uniform", (-bound, 2 * bound))
+            assert kolmogorov.pvalue > 1e-4, names
+            uniform += 1
+    assert uniform >= (2 if name == "equivariant" else 6)
+
+
+def test_published_rotation_layers_have_the_scale_of_e2cnn():
+    layers = {
+        (name, trunk): models.build(name, 10, 10, trunk, basis="steerable", group="C8")
+        for name in ("parallel_rs", "equivariant", "cascaded")
+        for trunk in models.TRUNKS
+    }
+    for (_, trunk), model in layers.items():
+        for make in (nn.LiftingConv, nn.GroupConv):
+            assert model.rotating(make)(1).as_e2cnn == (trunk == "reference")
+    full = models.build("parallel_rot", 10, 10, "reference", basis="full")
+    assert not full.rotating(nn.LiftingConv)(1).as_e2cnn
+
+
+def test_published_batch_norm_moves_the_unbiased_variance():
+    found = {}
+    for trunk in models.TRUNKS:
+        model = small("baseline", trunk, mean=(0.0,), std=(1.0,))
+        variables = trained_like(model, size=8)
+        _, stats = jax.jit(lambda f, x: f(x))(
+            models.training_fn(model, variables), random_images(8)
+        )
+        kernel = variables["params"]["standard"]["conv"]["kernel"]
+        conv = linen.Conv(kernel.shape[-1], (3, 3), use_bias=False)
+        first = jax.jit(conv.apply)({"params": {"kernel": kernel}}, random_images(8))
+        variance = np.asarray(first, float).var(axis=(0, 1, 2))
+        old = variables["batch_stats"]["standard"]["norm"]["var"]
+        moved = stats["standard"]["norm"]["var"] - 0.9 * old
+        found[trunk] = np.mean(moved / (0.1 * variance))
+    assert found["matched"] == pytest.approx(1, abs=1e-5)
+    assert found["reference"] == pytest.approx(128 / 127, abs=1e-5)  # 2 x 8 x 8

@@ -171,22 +171,26 @@ def test_with_every_switch_sound_it_is_the_sound_attack(net, name):
     assert not bool(found.robust[0])  # a clean error counts
 
 
-@functools.partial(jax.jit, static_argnums=(0, 5))
-def by_hand(model, variables, images, labels, eps, batch_norm):
-    """FGSM as the protocol has it, written out; the moved statistics as well."""
+@functools.partial(jax.jit, static_argnums=(0, 5, 6))
+def by_hand(model, variables, images, labels, eps, batch_norm, name="fgsm"):
+    """An attack as the protocol has it, written out, PGD of two steps; the moved
+    statistics as well."""
     stats = variables["batch_stats"]
 
     def forward(fed, stats):
         pixels = fed * 0.5 + 0.5
         return models.training_fn(model, variables | {"batch_stats": stats})(pixels)
 
-    def loss(fed):
+    def loss(fed, stats):
         logits, moved = forward(fed, stats)
         return jnp.sum(attacks.cross_entropy(logits, labels)), moved
 
-    fed = (images - 0.5) / 0.5
-    slope, moved = jax.grad(loss, has_aux=True)(fed)
-    fed = jnp.clip(fed + eps * jnp.sign(slope), -1, 1)
+    start = fed = (images - 0.5) / 0.5
+    moved = stats
+    for step in [eps] if name == "fgsm" else [0.01, 0.01]:
+        slope, moved = jax.grad(loss, has_aux=True)(fed, moved)
+        fed = jnp.clip(fed + step * jnp.sign(slope), start - eps, start + eps)
+        fed = jnp.clip(fed, -1, 1)
     if batch_norm == "batch":
         return forward(fed, stats)[0], stats
     logits_fn = models.logits_fn(model, variables | {"batch_stats": moved})
@@ -195,10 +199,11 @@ def by_hand(model, variables, images, labels, eps, batch_norm):
 
 @pytest.mark.parametrize("net_name", ["parallel_rs", "equivariant"])
 def test_batch_norm_as_published(net, trained_like, net_name):
-    """Batch statistics; or averages that every pass moves, carried along."""
+    """Batch statistics; or averages that every pass moves, carried along: at each
+    epsilon FGSM first, then PGD, whichever is asked for."""
     model, variables, images, labels = net
     run = trained_like(model, variables, images, labels, net_name)
-    attack = Reference.of(run, "fgsm")
+    attack = Reference.of(run, "fgsm", steps=2)
     batch_norm = attack.protocol.batch_norm
     assert batch_norm == {"parallel_rs": "batch", "equivariant": "moved"}[net_name]
     store = types.SimpleNamespace(rows={}, add=None)
@@ -213,26 +218,44 @@ def test_batch_norm_as_published(net, trained_like, net_name):
     pixels = [attack.in_pixels(x) for x in eps]
     quiet = Console(file=io.StringIO())
     rows = reference.measure(run, store, attack, pixels, console=quiet)
-    assert [row["eps"] for row in rows] == [0.025, 0.05]
+    assert [(x["attack"], x["eps"]) for x in rows] == [("fgsm", 0.025), ("fgsm", 0.05)]
+    moves = batch_norm == "moved"
+    order = [(x, each) for x in eps for each in ("fgsm", "pgd")[: 1 + moves]]
     now = variables
-    for (cell, robust), radius in zip(written, eps, strict=True):
+    for (cell, robust), (radius, name) in zip(written, order, strict=True):
+        assert (cell["attack"], cell["eps"]) == (name, radius / 2)
         parts = []
         for first in range(0, 12, 8):  # batches of 8 and 4
             batch = slice(first, first + 8)
             x = np.rint(images[batch] * 255) / 255
-            found = by_hand(model, now, x, labels[batch], radius, batch_norm)
+            found = by_hand(model, now, x, labels[batch], radius, batch_norm, name)
             parts.append(np.asarray(attacks.is_correct(found[0], labels[batch])))
             now = now | {"batch_stats": found[1]}
         np.testing.assert_array_equal(robust, np.concatenate(parts))
         assert cell["batch_norm"] == batch_norm and cell["test_batch"] == 8
-    before = [cell.get("eps_series") for cell, _ in written]
-    assert before == ([[0.025], [0.025, 0.05]] if batch_norm == "moved" else [None] * 2)
+    before = [(x.get("eps_series"), x.get("attack_series")) for x, _ in written]
+    both = ["fgsm", "pgd"]
+    series = [([0.025], both)] * 2 + [([0.025, 0.05], both)] * 2
+    assert before == (series if moves else [(None, None)] * 2)
     first = jax.tree.leaves(variables["batch_stats"])[0]
     same = np.array_equal(first, jax.tree.leaves(now["batch_stats"])[0])
-    assert same == (batch_norm == "batch")
+    assert same != moves
     count = len(written)
     reference.measure(run, store, attack, pixels, console=quiet)
     assert len(written) == count  # measured once
+    if moves:
+        pgd = Reference.of(run, "pgd", steps=2)
+        rows = reference.measure(run, store, pgd, pixels, console=quiet)
+        assert len(written) == count and {row["attack"] for row in rows} == {"pgd"}
+
+
+@pytest.mark.parametrize("net_name", ["parallel_rs", "equivariant"])
+def test_clean_accuracy_is_published_in_evaluation_mode(net_name):
+    for switches in (None, ["batch norm"]):
+        clean = Reference.of(run_of(net_name), "none", switches=switches)
+        assert clean.protocol.batch_norm == "running"
+        attack = Reference.of(run_of(net_name), "fgsm", switches=switches)
+        assert attack.protocol.batch_norm != "running"
 
 
 @pytest.fixture

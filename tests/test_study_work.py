@@ -199,22 +199,25 @@ def test_rows_say_protocol_and_switches(study):
     assert last[0]["broken_by"] == {"none": 4, "square": 4}
 
 
-def test_an_attack_that_moves_the_averages_says_the_radii_before(again, monkeypatch):
+def test_attacks_that_move_the_averages_say_what_came_before(again, monkeypatch):
     """The equivariant net's protocol, on a net that is trained already."""
-    moved = Accuracy("reference", "fgsm", (0.01, 0.02))
+    moved = [Accuracy("reference", x, (0.01, 0.02)) for x in ("fgsm", "pgd")]
     monkeypatch.setitem(
         protocol.PUBLISHED, "baseline", protocol.published("equivariant")
     )
-    monkeypatch.setattr(works, "of_training", lambda training: [moved])
+    monkeypatch.setattr(works, "of_training", lambda training: moved)
     before = set(again.rows)
     known = [
         cell_id(cell)
+        for each in moved
         for seed in (0, 1)
-        for cell in moved.identities(subject_of(BASELINE), seed)
+        for cell in each.identities(subject_of(BASELINE), seed)
     ]
     assert again.work()[0] and set(again.rows) == before | set(known)
     rows = [again.rows[cell] for cell in known]
-    assert [x["eps_series"] for x in rows] == 2 * [[0.005], [0.005, 0.01]]
+    assert [x["eps_series"] for x in rows] == 4 * [[0.005], [0.005, 0.01]]
+    assert [x["attack"] for x in rows] == 4 * ["fgsm"] + 4 * ["pgd"]
+    assert all(x["attack_series"] == ["fgsm", "pgd"] for x in rows)
     assert {(x["batch_norm"], x["test_batch"]) for x in rows} == {("moved", 128)}
 
 

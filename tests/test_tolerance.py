@@ -139,12 +139,12 @@ def published_loop(net, images, labels, mean, std):
     found = []
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
         share, draw = 0.10, 1
-        while share < 1.025:
+        while True:
             order = np.argsort(scores(index, draw, image.size))
             values = image.reshape(-1).copy()
             values[order[: round(share * image.size)]] = 0
             fed = mean + std * values.reshape(1, *image.shape)
-            if logits_of(net, fed)[0].argmax() != label:
+            if logits_of(net, fed)[0].argmax() != label or share > 0.99:
                 break
             share, draw = share + 0.05, draw + 1
         found.append(share - 0.05)
@@ -178,7 +178,7 @@ def test_the_published_tolerance_has_no_regard_for_the_image_itself():
     images = np.full((3, 4, 5, 1), 0.9, np.float32)
     found = published_removal(empty, images, np.array([0, 0, 1]), KEY)
     np.testing.assert_array_equal(found.clean, [False, False, True])
-    np.testing.assert_allclose(found.largest[:, 0], [1, 1, 0.05])
+    np.testing.assert_allclose(found.largest[:, 0], [0.95, 0.95, 0.05])
 
 
 def test_perturbed_images_are_those_that_were_asked_about():

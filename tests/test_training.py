@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import os
+import types
 
 import chex
 import jax
@@ -22,7 +23,7 @@ from flax import linen
 from jax.tree_util import Partial
 from rich.console import Console
 
-from symjax import attacks, evaluation, folders, training
+from symjax import attacks, evaluation, folders, nn, training
 from symjax.folders import FolderInUseError
 from symjax.groups import C4
 from symjax.seeds import keys, of_seed, over_seeds
@@ -66,10 +67,11 @@ def numbered():
     return images, np.arange(IMAGES, dtype=np.int32) % CLASSES
 
 
-def record(epoch, seeds=2, smoothing=0.0):
+def record(epoch, seeds=2, smoothing=0.0, **options):
     tx = optax.sgd(0.0)
     make_batch = adversarial.batch_maker("clean", 0, 0, 0)
-    recipe = Recipe(Recorder(), tx, make_batch, BATCH, False, False, smoothing)
+    call = Recorder(), tx, make_batch, BATCH, False, False, smoothing
+    recipe = Recipe(*call, **options)
     states_ = over_seeds(lambda key: states.create(recipe.model, tx, key, (2, 2, 1)))(
         keys(0, seeds)
     )
@@ -86,6 +88,18 @@ def test_an_epoch_visits_every_image_once_but_for_what_fills_no_batch():
         batches = np.bincount(noted["when"][seed].astype(int), minlength=4)
         np.testing.assert_array_equal(batches, [2, 16, 16, 16])
     assert (sums.correct == 48).all()  # labels went with their images
+
+
+def test_the_images_that_fill_no_batch_can_be_a_smaller_one():
+    noted, sums = record(epoch=0, drop_last=False)
+    assert (sums.count == 50).all() and (noted["step"] == 4).all()
+    assert (noted["seen"] == 1).all()
+    for seed in range(2):
+        batches = np.bincount(noted["when"][seed].astype(int))
+        np.testing.assert_array_equal(batches, [0, 16, 16, 16, 2])
+    dropped, _ = record(epoch=0)
+    same = dropped["when"] > 0  # the batches before are those without it
+    np.testing.assert_array_equal(noted["when"][same], dropped["when"][same])
 
 
 def test_every_epoch_and_every_seed_has_a_permutation_of_its_own():
@@ -124,10 +138,18 @@ def linear_problem():
     return logits_fn, images, jnp.asarray(rng.integers(0, 3, 8))
 
 
-def test_the_published_batch_is_the_images_and_their_fgsm_in_the_published_range():
+def made(make, logits_fn, images, labels, key=None):
+    """A batch of a net without a state."""
+    state = types.SimpleNamespace(logits_fn=lambda model: logits_fn, batch_stats={})
+    *batch, batch_stats = make(None, state, images, labels, key)
+    assert batch_stats == {}
+    return batch
+
+
+def test_the_augmented_batch_is_the_images_and_their_fgsm_in_the_given_range():
     logits_fn, images, labels = linear_problem()
     make = adversarial.batch_maker("fgsm_augmented", 0.1, 0, 0, bounds=(0.5, 1.0))
-    out, answers = make(logits_fn, images, labels, None)
+    out, answers = made(make, logits_fn, images, labels)
     logits = np.asarray(logits_fn(images), np.float64)
     errors = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     errors -= np.eye(3)[labels]
@@ -137,11 +159,89 @@ def test_the_published_batch_is_the_images_and_their_fgsm_in_the_published_range
     np.testing.assert_array_equal(answers, np.concatenate([labels, labels]))
 
 
+class Normed(linen.Module):
+    """One 1x1 convolution, batch norm as published, the mean of the places."""
+
+    @linen.compact
+    def __call__(self, images, train):
+        x = linen.Conv(4, (1, 1), use_bias=False, name="conv")(images)
+        x = nn.BatchNorm(0.9, unbiased=True, name="norm")(x, train)
+        return jnp.mean(jnp.square(x), axis=(1, 2))
+
+
+def normed(params, images):
+    """The same with the statistics of the batch, and these, in NumPy."""
+    x = images @ params["conv"]["kernel"][0, 0]
+    mean, variance = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
+    scale, bias = params["norm"]["scale"], params["norm"]["bias"]
+    x = (x - mean) / np.sqrt(variance + 1e-5) * scale + bias
+    count = x.size / x.shape[-1]
+    return np.mean(x**2, axis=(1, 2)), (mean, variance * count / (count - 1))
+
+
+def slopes(params, images, labels, step=1e-5):
+    """Of the summed cross-entropy, by central differences."""
+
+    def loss(images):
+        logits = normed(params, images)[0]
+        of_label = logits[np.arange(len(labels)), labels]
+        return np.sum(np.log(np.sum(np.exp(logits), axis=1)) - of_label)
+
+    found = np.zeros_like(images)
+    for place in np.ndindex(images.shape):
+        moved = np.zeros_like(images)
+        moved[place] = step
+        found[place] = loss(images + moved) - loss(images - moved)
+    return found / (2 * step)
+
+
+def test_the_published_fgsm_pass_sees_the_batch_and_moves_the_averages_too():
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(0, 256, (6, 2, 2, 3), np.uint8)
+    labels = np.array([0, 1, 2, 3, 0, 1], np.int32)
+    images = pixels / 255.0
+    make = adversarial.batch_maker("fgsm_published", 0.1, 0, 0, bounds=(0.2, 1.0))
+    tx = optax.sgd(0.0)
+    recipe = Recipe(Normed(), tx, make, 6, False, False, 0.0)
+    key = jax.random.key(0)
+    state = states.create(recipe.model, tx, key, (2, 2, 3))
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, float), state.params)
+
+    slope = slopes(params, images, labels)
+    assert np.abs(slope).min() > 1e-3 * np.abs(slope).max()  # no sign by rounding
+    attacked = np.clip(images + 0.1 * np.sign(slope), 0.2, 1)
+    both = np.concatenate([images, attacked])
+    averages = np.array([np.zeros(4), np.ones(4)])  # means and variances
+    once = 0.9 * averages + 0.1 * np.array(normed(params, images)[1])
+    logits, statistics = normed(params, both)
+    twice = 0.9 * once + 0.1 * np.array(statistics)
+
+    call = Normed(), state, jnp.asarray(images, jnp.float32), labels, None
+    out, answers, stats = jax.jit(make, static_argnums=0)(*call)
+    np.testing.assert_allclose(out, both, atol=1e-6)
+    np.testing.assert_array_equal(answers, [*labels, *labels])
+    np.testing.assert_allclose(stats["norm"]["mean"], once[0], atol=1e-6)
+    np.testing.assert_allclose(stats["norm"]["var"], once[1], rtol=1e-6)
+
+    train = jax.jit(train_epoch, static_argnums=0)
+    after, sums = train(recipe, state, key, 0, pixels, labels)
+    np.testing.assert_allclose(after.batch_stats["norm"]["mean"], twice[0], atol=1e-6)
+    np.testing.assert_allclose(after.batch_stats["norm"]["var"], twice[1], rtol=1e-6)
+    of_label = logits[np.arange(12), [*labels, *labels]]
+    loss = np.sum(np.log(np.sum(np.exp(logits), axis=1)) - of_label)
+    np.testing.assert_allclose(sums.loss, loss, rtol=1e-5)
+
+    running = adversarial.batch_maker("fgsm_augmented", 0.1, 0, 0, bounds=(0.2, 1.0))
+    out, _, stats = jax.jit(running, static_argnums=0)(*call)
+    chex.assert_trees_all_equal(stats, state.batch_stats)
+    assert np.mean(np.abs(out - both) > 0.01) > 0.05  # another net, other signs
+
+
 def test_adversarial_training_replaces_images_by_the_last_iterate():
     logits_fn, images, labels = linear_problem()
     make = adversarial.batch_maker("pgd", 8 / 255, 7, 2 / 255)
     key = jax.random.key(0)
-    out, answers = make(logits_fn, images, labels, key)
+    out, answers = made(make, logits_fn, images, labels, key)
     chex.assert_trees_all_equal(answers, labels)
     threat = attacks.Linf(8 / 255)
     assert threat.contains(out, images).all()
@@ -238,6 +338,42 @@ def test_so_does_one_with_augmentation_and_attacks(use, tiny, train_run, tmp_pat
     config = tiny(SHORT | changes)
     whole = train_run(config, tmp_path / "whole")
     assert_resumes(whole, config, tmp_path / "cut", train_run)
+
+
+def test_an_epoch_has_a_step_more_with_its_last_batch(use, tiny, train_run, tmp_path):
+    config = tiny(SHORT | {"epochs": 1, "training.drop_last": False})
+    trained = train_run(config, tmp_path)
+    assert (np.asarray(trained.state.step) == 4).all()  # 100 images, 32 a batch
+    assert rows(tmp_path)[0]["step"] == 4
+
+
+def test_a_checkpoint_of_the_published_trunk_of_before_is_refused(
+    use, tiny, train_run, tmp_path
+):
+    config = tiny(SHORT | {"model.trunk": "reference", "epochs": 1})
+    train_run(config, tmp_path)
+    assert evaluation.Run.open(tmp_path).epoch == 1
+    (path,) = tmp_path.glob("checkpoints/1/meta/metadata")
+    meta = json.loads(path.read_text())
+    assert meta.pop("trunk_version") == 2
+    path.write_text(json.dumps(meta))  # as it was before there were versions
+    reason = "version 1 of the reference trunk.*has version 2.*another --workdir"
+    with pytest.raises(ValueError, match=reason):
+        evaluation.Run.open(tmp_path)
+    with pytest.raises(ValueError, match=reason):
+        train_run(tiny(SHORT | {"model.trunk": "reference", "epochs": 2}), tmp_path)
+
+
+def test_a_checkpoint_of_the_matched_trunk_of_before_is_opened(
+    use, tiny, train_run, tmp_path
+):
+    train_run(tiny(SHORT | {"epochs": 1}), tmp_path)
+    (path,) = tmp_path.glob("checkpoints/1/meta/metadata")
+    meta = json.loads(path.read_text())
+    assert meta.pop("trunk_version") == 1
+    path.write_text(json.dumps(meta))
+    assert evaluation.Run.open(tmp_path).epoch == 1
+    assert train_run(tiny(SHORT | {"epochs": 2}), tmp_path).state.step.max() == 6
 
 
 class Invariant(linen.Module):

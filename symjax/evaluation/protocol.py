@@ -20,6 +20,8 @@ BatchNorm = Literal["running", "batch", "moved"]
 Fed = Literal["normalised", "raw"]
 
 STEP, TEST_BATCH = 0.01, 128
+SERIES = tuple(count / 100 for count in range(1, 11))
+"""Epsilons at which the published code attacks the equivariant net, in order."""
 GREY_CLIP, RANGE_CLIP = (0.0, 1.0), (-1.0, 1.0)
 
 
@@ -31,10 +33,11 @@ class Protocol:
       eps_unit: an epsilon is of pixels in [0, 1], or of what the net is fed.
       clip: lowest and highest value that the net is fed after a step; None: what valid
         pixels give.
-      batch_norm: "running": averages of training. "batch": of the batch that is looked
-        at, while attacking and predicting. "moved": attacks run in training mode and
-        move the averages, which carry over from batch to batch and from one epsilon to
-        the next; predictions use them.
+      batch_norm: "running": averages of training, with which clean accuracy is always
+        measured. "batch": of the batch that is looked at, while attacking and
+        predicting. "moved": attacks run in training mode and move the averages, which
+        carry over from batch to batch and from one attack to the next; predictions use
+        them.
       fed: normalised images, as in training; or "raw" ones in [0, 1] all the same.
       start: PGD starts uniformly in the ball, or at the image.
       restarts: of PGD, where it starts at random.

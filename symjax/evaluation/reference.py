@@ -111,12 +111,12 @@ class Reference:
     ) -> "Reference":
         """As `of`, of a run that has this configuration."""
         net = config.model
-        whole = published(net.name, corrupted)
-        normalisation = tuple(net.mean), tuple(net.std)
-        if switches is None:
-            return cls(name, whole, *normalisation, steps=steps)
-        between = switched(SOUND, whole, switches)
-        return cls(name, between, *normalisation, "switched", steps)
+        protocol, label = published(net.name, corrupted), "reference"
+        if switches is not None:
+            protocol, label = switched(SOUND, protocol, switches), "switched"
+        if name == "none":  # clean accuracy is published in evaluation mode
+            protocol = dataclasses.replace(protocol, batch_norm="running")
+        return cls(name, protocol, tuple(net.mean), tuple(net.std), label, steps)
 
     @property
     def driven(self) -> bool:
@@ -129,6 +129,17 @@ class Reference:
         if self.protocol.fed == "raw":
             return (0.0,), (1.0,)
         return self.mean, self.std
+
+    @property
+    def in_order(self) -> "list[Reference]":
+        """The attacks that are made at each epsilon on one model, in their order.
+
+        The published code attacks the equivariant net by FGSM and then by PGD at each
+        epsilon, and both move the averages. Other attacks are by themselves.
+        """
+        if self.protocol.batch_norm != "moved" or self.label != "reference":
+            return [self]
+        return [dataclasses.replace(self, name=name) for name in ("fgsm", "pgd")]
 
     def in_pixels(self, eps: float) -> float | Values:
         """A radius of the protocol in pixel units, one a channel where they differ."""
@@ -306,7 +317,9 @@ def measure(
 
     Where an attack moves the averages, they are those of training before the first
     batch of the first epsilon, and a row says the epsilons that came before its own:
-    all are measured again if one is missing.
+    all are measured again if one is missing. Under the whole published protocol FGSM
+    and PGD are then both measured, in turn at each epsilon, whichever is asked for, and
+    the rows of both are written.
 
     Args:
       run, store, n, console, tested: as in `evaluation.measure`.
@@ -322,23 +335,29 @@ def measure(
     if tested is None:
         first = measurement.first_images(run, n)
         tested = Tested(UNCORRUPTED, lambda: first, len(first[0]))
-    cells = [cells_of(run, attack, eps[: i + 1], tested) for i in range(len(eps))]
-    missing = [any(cell_id(cell) not in store.rows for cell in of) for of in cells]
+    passes = [
+        (each, radius, cells_of(run, each, eps[: index + 1], tested))
+        for index, radius in enumerate(eps)
+        for each in attack.in_order
+    ]
+    asked = [cell for each, _, cells in passes if each == attack for cell in cells]
+    missing = {cell_id(cell) for cell in asked} - store.rows.keys()
     carries = attack.protocol.batch_norm == "moved"
     stats = run.state.batch_stats
-    if carries and any(missing):  # those before the last missing one come before it
-        last = max(index for index, lacks in enumerate(missing) if lacks)
-        missing = [index <= last for index in range(len(eps))]
-    with Progress(console, sum(missing)) as progress:
-        for index, radius in enumerate(eps):
-            if not missing[index]:
-                continue
-            progress.begin(f"{attack.name}, eps {measurement.format_eps(radius)}")
-            call = run, attack, radius, stats, tested, progress.part
+    done = missing.isdisjoint
+    due = [
+        (each, radius, cells)
+        for each, radius, cells in passes
+        if missing and (carries or not done(map(cell_id, cells)))
+    ]
+    with Progress(console, len(due)) as progress:
+        for each, radius, cells in due:
+            progress.begin(f"{each.name}, eps {measurement.format_eps(radius)}")
+            call = run, each, radius, stats, tested, progress.part
             outcome, after = _all_batches(*call)
             stats = after if carries else stats
-            measurement.write(store, run, cells[index], outcome)
-    return [store.rows[cell_id(cell)] for of in cells for cell in of]
+            measurement.write(store, run, cells, outcome)
+    return [store.rows[cell_id(cell)] for cell in asked]
 
 
 def cells_of(
@@ -359,10 +378,13 @@ def cells_of(
 
 
 def with_series(identity: dict[str, Any], attack: Reference, eps) -> dict[str, Any]:
-    """An identity that says the radii measured before, where they matter."""
-    if attack.protocol.batch_norm != "moved" or attack.name == "none":
+    """An identity that says what was measured before, where that matters."""
+    if attack.protocol.batch_norm != "moved":
         return identity
-    return identity | {"eps_series": [_plain(x) for x in eps]}
+    series: dict[str, Any] = {"eps_series": [_plain(x) for x in eps]}
+    if len(attack.in_order) > 1:
+        series["attack_series"] = [each.name for each in attack.in_order]
+    return identity | series
 
 
 def _all_batches(

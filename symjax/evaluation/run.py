@@ -68,8 +68,9 @@ class Run:
 
         Raises:
           RunNotFoundError: if there is no checkpoint in `folder`.
-          ValueError: if its `config.json` cannot be read, or the data set is not the
-            one that the run was trained on.
+          ValueError: if its `config.json` cannot be read, the data set is not the one
+            that the run was trained on, or the net is built otherwise than when the run
+            was trained.
         """
         folder = expand(folder)
         path = folder / "config.json"
@@ -79,6 +80,7 @@ class Run:
         model = experiment.model.clone(dtype=jnp.dtype(dtype))
         experiment = dataclasses.replace(experiment, model=model)
         with Checkpoints(folder, read_only=True) as store:
+            experiments.check_trunk(experiment.config, store.meta)
             epoch, state, meta = store.restore(like=experiment.state_shapes())
         if meta["data"] != experiment.dataset.sha256:
             raise ValueError(
@@ -129,12 +131,14 @@ def identity(name: str, config: Config, model: Net, epoch: int) -> dict[str, Any
       model: the net that it describes.
       epoch: epochs trained.
     """
+    version = models.TRUNK_VERSIONS[config.model.trunk]
     return {
         "run": name,
         "model": config.model.name,
         "depth": config.model.depth,
         "width": config.model.width,
         "trunk": config.model.trunk,
+        **({} if version == 1 else {"trunk_version": version}),
         "group": str(model.group),
         "basis": model.basis,
         "training": config.training.mode,

@@ -36,7 +36,7 @@ from symjax.seeds import as_key
 DRAWS = 4
 ON_CPU, ELSEWHERE = 50, 512  # images at a time
 PUBLISHED_STEP = 0.05
-PUBLISHED_LEVELS = np.arange(2, 21) / 20
+PUBLISHED_LEVELS = np.arange(2, 20) / 20  # at 1.00 the published loop ends in any case
 
 
 class Tolerance(NamedTuple):
@@ -130,8 +130,9 @@ def published_removal(
 
     A share of all values, drawn at random, is set to zero: 0.10, then 0.05 more, with a
     fresh draw each time, until the prediction is not the label. The tolerance is the
-    last share before that: 0.05, which is never tried, if it was wrong at the first;
-    and 1 where even the empty image is given the label. There is one draw a share, and
+    last share before that: 0.05, which is never tried, if it was wrong at the first.
+    At 1.00 the loop ends whatever the prediction, so that the largest tolerance is
+    0.95. There is one draw a share, and
     the image itself is not asked about: one that is misclassified can have a tolerance.
     The code feeds nets trained on normalised images with [0, 1] pixels: the net is
     asked about `mean + std x` in place of x, so that what is removed becomes the mean.

@@ -92,6 +92,9 @@ REFERENCE: dict[str, Recipe] = {
 }
 
 TRUNKS = {"matched": MATCHED, "reference": REFERENCE}
+TRUNK_VERSIONS = {"matched": 1, "reference": 2}
+"""One more whenever parameters of before would be another net; runs record it. 2: the
+kernels have e2cnn's scale, and `weighted` has a batch norm in its standard branch."""
 PUBLISHED_GROUP = {"parallel_rs": "C8", "equivariant": "C8"}  # C4 of the others
 PUBLISHED_BASIS = "steerable"
 MODELS = tuple(MATCHED)
@@ -120,8 +123,9 @@ def build(
       depth: 4 or 10 convolutional layers, the fusion's 1x1 not counted.
       classes: number of classes, K.
       trunk: "matched": the six nets that are not fully equivariant differ in their
-        first layer alone. "reference": each net as published; its 4-layer nets are not
-        published and take the matched trunk.
+        first layer alone. "reference": each net as published, with the initialization
+        and the scale of steerable kernels of PyTorch and e2cnn; its 4-layer nets are
+        not published and take the matched trunk.
       width: factor on every number of channels.
       group: of the rotation layers, as in groups.C8, "C8" or "D4"; empty takes C4, or
         on the reference trunk that of the published net, which is C8 for `parallel_rs`
@@ -191,6 +195,7 @@ def build(
         basis=basis,
         dtype=jnp.dtype(dtype),
         lowering=lowering,
+        published=published,
         **options,
     )
 

@@ -5,9 +5,11 @@ paper's tables are: "32 P 64 64" is a block of 32 channels, a pool, two blocks o
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen
 from jax import Array
@@ -20,6 +22,20 @@ from symjax.nn.convolution import Lowering
 from symjax.nn.kernels import Basis
 
 BATCH_NORM_MOMENTUM = 0.9  # Flax's default, 0.99, is too slow for runs of a few epochs
+
+
+def uniform(fan_in: int) -> Callable[..., Array]:
+    """PyTorch's default for kernels and biases: uniform in +-1 / sqrt(fan_in).
+
+    Args:
+      fan_in: number of inputs of one output of the layer.
+    """
+
+    def init(key, shape, dtype=jnp.float32):
+        bound = 1 / math.sqrt(fan_in)
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
 
 
 def normalise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
@@ -72,6 +88,8 @@ class Block(linen.Module):
       norm, relu: whether they follow. Without the norm, the convolution has a bias.
       dtype: of the computation; the statistics are float32.
       lowering: of the convolution.
+      published: initialize standard convolutions as PyTorch does, and move the running
+        variance by the unbiased one.
     """
 
     layer: Callable[..., linen.Module]
@@ -81,9 +99,14 @@ class Block(linen.Module):
     relu: bool = True
     dtype: DTypeLike = jnp.float32
     lowering: Lowering = "patches"
+    published: bool = False
 
     @linen.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        options: dict[str, Any] = {}
+        if self.published and self.layer is nn.Conv:
+            init = uniform(math.prod(self.kernel_size) * x.shape[-1])
+            options = {"kernel_init": init, "bias_init": init}
         x = self.layer(
             self.features,
             self.kernel_size,
@@ -91,12 +114,14 @@ class Block(linen.Module):
             dtype=self.dtype,
             lowering=self.lowering,
             name="conv",
+            **options,
         )(x)
         if self.norm:
             x = nn.BatchNorm(
                 BATCH_NORM_MOMENTUM,
                 dtype=self.dtype,
                 lowering=self.lowering,
+                unbiased=self.published,
                 name="norm",
             )(x, train)
         return linen.relu(x) if self.relu else x
@@ -116,6 +141,8 @@ class Net(linen.Module):
       basis: of their kernels.
       dtype: of the computation; parameters, statistics and logits are float32.
       lowering: of every convolution.
+      published: initialize the net, scale its steerable kernels and average variances
+        as PyTorch and e2cnn do, with which the published nets were trained.
     """
 
     trunk: str
@@ -127,6 +154,7 @@ class Net(linen.Module):
     basis: Basis = "full"
     dtype: Any = jnp.float32
     lowering: Lowering = "patches"
+    published: bool = False
 
     def __post_init__(self):
         name = type(self).__name__
@@ -163,7 +191,10 @@ class Net(linen.Module):
 
     def rotating(self, layer: type[linen.Module]) -> Callable[..., linen.Module]:
         """A rotation layer with this net's group and basis bound."""
-        return functools.partial(layer, group=self.group, basis=self.basis)
+        options: dict[str, Any] = {"group": self.group, "basis": self.basis}
+        if self.published and self.basis == "steerable":
+            options["as_e2cnn"] = True
+        return functools.partial(layer, **options)
 
     def block(
         self,
@@ -183,10 +214,15 @@ class Net(linen.Module):
             relu,
             self.dtype,
             self.lowering,
+            self.published,
             name=name,
         )
 
     def dense(self, x: Array) -> Array:
         """The last layer, in float32 or wider: `[B, C]` to `[B, K]`."""
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        return linen.Dense(self.classes, name="head")(x.astype(wide))
+        options: dict[str, Any] = {}
+        if self.published:
+            init = uniform(x.shape[-1])
+            options = {"kernel_init": init, "bias_init": init}
+        return linen.Dense(self.classes, name="head", **options)(x.astype(wide))

@@ -60,11 +60,12 @@ class ReferenceParallelScales(Net):
 class ReferenceWeighted(Net):
     """Two branches, not three: standard 16, and 16 fields through a 1x1 convolution.
 
-    Neither has a norm or ReLU; their softmax-weighted sum has a ReLU.
+    The standard branch has batch norm and a ReLU, the rotation branch has neither; the
+    softmax-weighted sum of the two has a ReLU.
     """
 
     def first_layer(self, x: Array, train: bool) -> Array:
-        standard = self.block("standard", 16, norm=False, relu=False)(x, train)
+        standard = self.block("standard", 16)(x, train)
         lifting = self.rotating(nn.LiftingConv)
         fields = self.block("rotation", 16, lifting, norm=False, relu=False)(x, train)
         project = self.block(

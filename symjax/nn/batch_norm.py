@@ -29,6 +29,8 @@ class BatchNorm(linen.Module):
       epsilon: added to the variance.
       dtype: of the outputs; statistics and parameters are float32.
       lowering: "mixed" adds up by halves, see the top of this module.
+      unbiased: move the running variance by the unbiased variance of the batch,
+        n / (n - 1) times larger for n values a channel, as PyTorch does; False is Flax.
 
     Variables: `scale` and `bias` in "params", `mean` and `var` in "batch_stats", `[C]`.
     """
@@ -37,6 +39,7 @@ class BatchNorm(linen.Module):
     epsilon: float = 1e-5
     dtype: DTypeLike = jnp.float32
     lowering: Lowering = "patches"
+    unbiased: bool = False
 
     @linen.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -60,7 +63,11 @@ class BatchNorm(linen.Module):
         if train:
             statistics = self._moments(rows)
             if not self.is_initializing():
-                for average, new in zip(averages, statistics, strict=True):
+                mean, variance = statistics
+                count = rows.shape[0] * rows.shape[1]
+                if self.unbiased:
+                    variance = variance * (count / max(count - 1, 1))
+                for average, new in zip(averages, (mean, variance), strict=True):
                     kept = self.momentum * average.value
                     average.value = kept + (1 - self.momentum) * new
         else:

@@ -19,7 +19,7 @@ measured choice for the backend in use (docs/performance.md).
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import flax.linen as nn
@@ -256,8 +256,11 @@ class Conv(nn.Module):
         """
         return params
 
-    def _parameters(self, kernel_shape: tuple[int, ...]) -> Params:
-        kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
+    def _parameters(
+        self, kernel_shape: tuple[int, ...], kernel_init: Callable | None = None
+    ) -> Params:
+        init = kernel_init or self.kernel_init
+        kernel = self.param("kernel", init, kernel_shape, self.param_dtype)
         if not self.use_bias:
             return {"kernel": kernel}
         shape = (self.features,)

@@ -270,7 +270,7 @@ def _invariant(basis: Basis, size: Pair, inputs: Cosets, outputs: Cosets) -> np.
     average: Any = 0
     for s in elements:
         moved = np.eye(len(inputs))[:, inputs.table[s]]  # b to s b
-        turned = _on_functions(basis, inputs.group, size, s)
+        turned = on_functions(basis, inputs.group, size, s)
         average = average + np.kron(turned, moved) / len(elements)
     found = np.zeros((0, len(average)))
     for column in average.T:
@@ -281,7 +281,7 @@ def _invariant(basis: Basis, size: Pair, inputs: Cosets, outputs: Cosets) -> np.
     return _constant(found.T)
 
 
-def _on_functions(basis: Basis, group: Group, size: Pair, s: int) -> np.ndarray:
+def on_functions(basis: Basis, group: Group, size: Pair, s: int) -> np.ndarray:
     """`[J, J]`: column j holds function j turned by s, as a sum of the functions."""
     check(basis, group, size)
     if basis == "steerable":

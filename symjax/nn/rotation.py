@@ -15,9 +15,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
 from symjax.groups import C4, Cosets, Group, as_group
-from symjax.nn import exactness, kernels, settings
+from symjax.nn import e2cnn, exactness, kernels, settings
 from symjax.nn.convolution import Conv, Params
 from symjax.nn.exactness import Pair, pair
 from symjax.nn.kernels import Basis
@@ -30,6 +31,7 @@ class _RotationConv(Conv):
     basis: Basis | Literal[""] = ""
     outputs: Cosets | None = None
     exact: bool = True
+    as_e2cnn: bool = False
 
     def __post_init__(self):
         self.group = as_group(self.group)
@@ -52,6 +54,23 @@ class _RotationConv(Conv):
         """What `symjax.nn.kernels` needs to know."""
         basis = self.basis or kernels.default_basis(self._group)
         return basis, pair(self.kernel_size), self._from, self._to
+
+    @property
+    def _factor(self) -> float:
+        """By which the basis elements are divided."""
+        return e2cnn.factor(*self._steerable) if self.as_e2cnn else 1.0
+
+    @property
+    def _steerable(self) -> tuple[Pair, Cosets, Cosets]:
+        """What `symjax.nn.e2cnn` needs to know."""
+        basis, size, inputs, outputs = self._kernel
+        e2cnn.check(basis, outputs)
+        return size, inputs, outputs
+
+    @nn.nowrap
+    def _initial(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        channels, features = shape[-2:]
+        return e2cnn.initial(key, *self._steerable, channels, features, dtype)
 
     def _on_group(self, cosets: Cosets) -> Cosets:
         if not isinstance(cosets, Cosets):
@@ -79,7 +98,8 @@ class _RotationConv(Conv):
             exactness.check(name, self._group, sizes, size, strides, padding, takes)
         axes = kernels.shape(basis, size, inputs, outputs)
         channels = flat.shape[-1] // len(inputs)
-        params = self._parameters((*axes, channels, self.features))
+        init = self._initial if self.as_e2cnn else None
+        params = self._parameters((*axes, channels, self.features), init)
         result = self._convolve(flat, params)
         if outputs.is_trivial and not outputs.is_regular:  # of C1 it is both
             return result
@@ -118,7 +138,7 @@ class _RotationConv(Conv):
           The parameters of a `flax.linen.Conv` of `A * C` features: kernel
           `[k, k, A_in * C_in, A * C]`, bias `[A * C]`, the group axes varying slowest.
         """
-        kernel = kernels.expand(params["kernel"], *self._kernel)
+        kernel = kernels.expand(params["kernel"] / self._factor, *self._kernel)
         height, width, axis, channels = kernel.shape[:4]
         plain = {"kernel": kernel.reshape(height, width, axis * channels, -1)}
         if "bias" in params:  # the same for each element
@@ -144,7 +164,7 @@ class _RotationConv(Conv):
         basis, size, inputs, outputs = self._kernel
         given = np.asarray(plain["kernel"], np.float64)
         axes = *size, len(inputs), -1, len(outputs), self.features
-        found = kernels.fit(given.reshape(axes), *self._kernel)
+        found = kernels.fit(given.reshape(axes), *self._kernel) * self._factor
         params: dict[str, Any] = {"kernel": found.astype(np.float32)}
         if "bias" in plain:
             bias = np.asarray(plain["bias"], np.float64)
@@ -178,6 +198,11 @@ class LiftingConv(_RotationConv):
         representation, the group itself.
       exact: raise where the layer would not commute with the group's elements on the
         grid (see `symjax.nn.exactness`); False accepts the error.
+      as_e2cnn: divide the basis elements by `symjax.nn.e2cnn.factor` and initialize the
+        coefficients as e2cnn does, in place of `kernel_init`. The layer has the same
+        kernels; optimizers whose steps do not depend on the size of a gradient change
+        them about as fast as in e2cnn. Of the steerable basis and regular outputs
+        alone.
 
     Parameters: kernel `[k, k, C_in, features]` in the full basis, `[J, C_in, features]`
     in the others, J numbers in place of k * k; bias `[features]`.

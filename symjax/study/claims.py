@@ -5,7 +5,8 @@
 
 Of the abstract, the contributions, Sections 6, D, E and F, and the checklist. The
 statements of Sections 3 and 4 are in docs/theory.md, and its verdicts are taken from
-there. A claim that the published code itself contradicts is settled by that.
+there. A claim that the published code itself contradicts or bears out is settled by
+that.
 """
 
 import dataclasses
@@ -107,9 +108,11 @@ UNITS = (
     "the equivariant net), so Table 4 compares balls of different size"
 )
 CODE_C8 = (
-    "does not stand",
-    "the published fully equivariant net turns its kernels under C8, eight rotations, "
-    "of which P4 is a part; what is exact on the pixel grid is P4 alone",
+    "stands",
+    "of the layers: the convolutions of the published fully equivariant net are on C8, "
+    "which contains the four rotations of P4, and all ten blocks commute with these to "
+    "rounding (tests/test_models.py). The logits are not invariant: the field is "
+    "flattened into the dense layer, not pooled over the group",
 )
 
 CLAIMS: tuple[Claim, ...] = (

@@ -27,7 +27,8 @@ class Cell:
     Attributes:
       artefact: "figure 2", "table 4".
       training: name of the run, see `trainings.TRAININGS`.
-      attack: "fgsm", "pgd"; of Table 1, which does not say, "fgsm or pgd".
+      attack: "fgsm" or "pgd". Table 1 does not name its attack; it is very probably PGD
+        (`docs/study.md`).
       eps: in the published unit.
       percent: accuracy; None where it cannot be read.
       corruption: of Table 1.
@@ -90,7 +91,7 @@ def _table_1() -> Iterator[Cell]:
         if corruption in ("mean", "std"):
             continue
         for net, values in of_net.items():
-            of_run = "table 1", run("cifar10", 10, net), "fgsm or pgd"
+            of_run = "table 1", run("cifar10", 10, net), "pgd"
             yield from _line(of_run, table["eps"], values, corruption)
 
 

@@ -20,7 +20,7 @@ FIVE = ("baseline", "parallel_rot", "parallel_rs", "cascaded", "weighted")
 
 STEP = {"optimizer.schedule": "step"}
 AUGMENTED = {
-    "training.mode": "fgsm_augmented",
+    "training.mode": "fgsm_published",
     "training.eps_pixels": 0.005,  # 0.01 of the input normalised to [-1, 1]
     "training.bounds": (0.5, 1.0),  # [0, 1] of it
 }
@@ -28,6 +28,7 @@ CIFAR_NORM = {
     "model.mean": (0.4914, 0.4822, 0.4465),
     "model.std": (0.2023, 0.1994, 0.2010),
 }
+LAST_BATCH = {"training.drop_last": False}  # which the published training keeps
 AS_PUBLISHED: dict[str, dict[str, Any]] = {
     "baseline": {},
     "parallel_rot": STEP | AUGMENTED,
@@ -109,7 +110,8 @@ def _published() -> Iterator[Training]:
 
 def _of_paper(dataset: str, depth: int, net: str) -> Training:
     where = {"dataset.name": dataset, "model.depth": depth}
-    changes = where | {"model.trunk": "reference"} | AS_PUBLISHED[net]
+    published = {"model.trunk": "reference"} | LAST_BATCH | AS_PUBLISHED[net]
+    changes = where | published
     return Training(f"{dataset}-{depth}-{net}-reference", net, changes, PUBLISHED)
 
 

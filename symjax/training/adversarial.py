@@ -1,22 +1,26 @@
 """What a training batch is made of: clean images, or attacked ones.
 
 make_batch = adversarial.batch_maker("pgd", eps=8 / 255, steps=7, step_size=2 / 255)
-images, labels = make_batch(logits_fn, images, labels, key)
+images, labels, batch_stats = make_batch(model, state, images, labels, key)
 """
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen
 from jax import Array
-from jax.tree_util import Partial
 
-from symjax import attacks
+from symjax import attacks, models
 from symjax.attacks.entry import unchecked
+from symjax.training.state import TrainState
 
-MODES = ("clean", "pgd", "fgsm_augmented")
-BatchMaker = Callable[[Partial, Array, Array, Array], tuple[Array, Array]]
+MODES = ("clean", "pgd", "fgsm_augmented", "fgsm_published")
+BatchMaker = Callable[
+    [linen.Module, TrainState, Array, Array, Array], tuple[Array, Array, Any]
+]
 
 
 def batch_maker(
@@ -28,20 +32,25 @@ def batch_maker(
 ) -> BatchMaker:
     """How a batch `[B, H, W, C]` in [0, 1] becomes the one that is trained on.
 
-    Attacks see the net as it is at this step, with running averages in batch norm.
+    Attacks use the net as it is at this step, with running averages in batch norm but
+    for "fgsm_published".
 
     Args:
       mode: "clean". "pgd": adversarial training (Madry et al. 2018), every image
         replaced by the last iterate of linf PGD with a random start. "fgsm_augmented":
-        the batch and its FGSM version, 2 B images, as the published parallel rot net.
+        the batch and its FGSM version, 2 B images. "fgsm_published": the same as in the
+        published training of the parallel rot net, whose FGSM pass runs in training
+        mode: its gradient is of the net with the statistics of the batch, and the pass
+        moves the running averages, which are thus moved twice a step.
       eps, step_size: pixel units.
       steps: of PGD.
-      bounds: "fgsm_augmented" clips to these pixel values. The published net clips
-        normalised images to [0, 1], in pixels (0.5, 1): darker pixels become mid-grey,
-        far outside the eps ball.
+      bounds: the FGSM versions are clipped to these pixel values. The published
+        training clips normalised images to [0, 1], in pixels (0.5, 1): darker pixels
+        become mid-grey, far outside the eps ball.
 
     Returns:
-      `(logits_fn, images, labels, key) -> (images, labels)`, pure.
+      `(model, state, images, labels, key) -> (images, labels, batch_stats)`, pure; the
+      last are the running averages from which the training pass goes on.
 
     Raises:
       ValueError: for another mode.
@@ -54,21 +63,35 @@ def batch_maker(
         )
         return functools.partial(_pgd, attack, attacks.Linf(eps))
     if mode == "fgsm_augmented":
-        return functools.partial(_fgsm_augmented, eps, bounds)
+        return functools.partial(_fgsm_augmented, _running, eps, bounds)
+    if mode == "fgsm_published":
+        return functools.partial(_fgsm_augmented, _training, eps, bounds)
     raise ValueError(f"training mode {mode!r}: expected one of {MODES}.")
 
 
-def _clean(logits_fn, images, labels, key):
-    return images, labels
+def _clean(model, state, images, labels, key):
+    return images, labels, state.batch_stats
 
 
-def _pgd(attack, threat, logits_fn, images, labels, key):
-    return attack(logits_fn, images, labels, key, threat).images, labels
+def _pgd(attack, threat, model, state, images, labels, key):
+    found = attack(state.logits_fn(model), images, labels, key, threat)
+    return found.images, labels, state.batch_stats
 
 
-def _fgsm_augmented(eps, bounds, logits_fn, images, labels, key):
+def _fgsm_augmented(forward, eps, bounds, model, state, images, labels, key):
     def total(images):
-        return jnp.sum(attacks.cross_entropy(logits_fn(images), labels))
+        logits, batch_stats = forward(model, state, images)
+        return jnp.sum(attacks.cross_entropy(logits, labels)), batch_stats
 
-    attacked = jnp.clip(images + eps * jnp.sign(jax.grad(total)(images)), *bounds)
-    return jnp.concatenate([images, attacked]), jnp.concatenate([labels, labels])
+    slope, batch_stats = jax.grad(total, has_aux=True)(images)
+    attacked = jnp.clip(images + eps * jnp.sign(slope), *bounds)
+    both = jnp.concatenate([images, attacked]), jnp.concatenate([labels, labels])
+    return *both, batch_stats
+
+
+def _running(model, state, images):
+    return state.logits_fn(model)(images), state.batch_stats
+
+
+def _training(model, state, images):
+    return models.training_fn(model, state.variables)(images)

@@ -64,6 +64,13 @@ class Checkpoints:
         """The newest epoch that is whole, or None."""
         return self._manager.latest_step()
 
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the newest checkpoint says of itself; its state is not read."""
+        items = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        restored: Any = self._manager.restore(self._newest(), args=items)
+        return restored.meta
+
     def save(self, epoch: int, state: Any, meta: dict[str, Any]) -> None:
         """Saves after `epoch` epochs; `meta` is any JSON.
 
@@ -95,11 +102,14 @@ class Checkpoints:
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore()
         )
-        epoch = self.latest
-        if epoch is None:
-            raise FileNotFoundError(f"no checkpoint in {self._manager.directory}.")
+        epoch = self._newest()
         restored: Any = self._manager.restore(epoch, args=items)
         return epoch, restored.state, restored.meta
+
+    def _newest(self) -> int:
+        if self.latest is None:
+            raise FileNotFoundError(f"no checkpoint in {self._manager.directory}.")
+        return self.latest
 
 
 def check_room(folder: Path, state: Any) -> None:

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from symjax.training import adversarial, mesh, optimizer, validation
 from symjax.training import state as states
 from symjax.training.mesh import Layout
 from symjax.training.state import TrainState
-from symjax.training.step import Recipe
+from symjax.training.step import Recipe, steps_of_epoch
 
 Config = Any  # a ConfigDict, whose keys no type checker knows
 
@@ -57,12 +58,15 @@ class Experiment:
         dataset = _dataset(config)
         net = model(config, dataset.classes)
         _check_channels(config, dataset.image_shape[-1])
-        steps = len(dataset.train.images) // config.batch_size
-        if steps == 0:
+        count = len(dataset.train.images)
+        if count < config.batch_size:
             raise ValueError(
-                f"batch_size={config.batch_size} is more than the "
-                f"{len(dataset.train.images)} training images: choose a smaller one."
+                f"batch_size={config.batch_size} is more than the {count} training "
+                "images: choose a smaller one."
             )
+        # Run folders from before there was this key are opened as well.
+        drop_last = config.training.get("drop_last", True)
+        steps = steps_of_epoch(count, config.batch_size, drop_last)
         tx = _optimizer(config, steps)
         layout = mesh.build(config.seeds, config.batch_size, **config.mesh.to_dict())
         recipe = Recipe(
@@ -71,17 +75,19 @@ class Experiment:
             make_batch=_batch_maker(config),
             batch_size=config.batch_size,
             augment=config.dataset.augment,
-            # Run folders from before there was this key are opened as well.
+            # The same of this key.
             quarter_turns=config.dataset.get("quarter_turns", False),
             label_smoothing=config.optimizer.label_smoothing,
             layout=layout,
+            drop_last=drop_last,
         )
         return cls(config, dataset, net, tx, recipe, layout)
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch: whole batches of the training images."""
-        return len(self.dataset.train.images) // self.recipe.batch_size
+        """Steps of an epoch."""
+        count, recipe = len(self.dataset.train.images), self.recipe
+        return steps_of_epoch(count, recipe.batch_size, recipe.drop_last)
 
     @functools.cached_property
     def keys(self) -> jax.Array:
@@ -150,6 +156,27 @@ def check(config: Config) -> None:
         raise ValueError(f"the configuration is {config!r}: expected a ConfigDict.")
     validation.check(config.to_dict())
     model(config, classes=2)
+
+
+def check_trunk(config: Config, meta: Mapping[str, Any]) -> None:
+    """Checks that a checkpoint is of the trunk as this version of symjax builds it.
+
+    Args:
+      config: of the run.
+      meta: of its checkpoint.
+
+    Raises:
+      ValueError: if its parameters would be another net here.
+    """
+    trunk = config.model.trunk
+    before, now = meta.get("trunk_version", 1), models.TRUNK_VERSIONS[trunk]
+    if before != now:
+        raise ValueError(
+            f"the checkpoint is of version {before} of the {trunk} trunk, and this "
+            f"symjax has version {now}, in which the same parameters are another net "
+            "(CHANGELOG.md): train the run again with another --workdir, or open it "
+            "with the symjax that trained it."
+        )
 
 
 def digest(config: Config) -> str:

@@ -64,8 +64,13 @@ class Layout:
         return -(-size // parts) * parts
 
     def spread(self, batch: Any) -> Any:
-        """Divides a batch of one seed among its devices, inside a program."""
-        if self.by_image is None:
+        """Divides a batch of one seed among its devices, inside a program.
+
+        A batch that the number of devices does not divide, as the last one of an epoch
+        may be, is left whole.
+        """
+        size = len(jax.tree.leaves(batch)[0])
+        if self.by_image is None or self.whole_batches(size) != size:
             return batch
         return jax.lax.with_sharding_constraint(batch, self.by_image)
 

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from symjax import models
 from symjax.training import experiment as experiments
 from symjax.training.checkpoint import PARTIAL, Checkpoints
 from symjax.training.experiment import Experiment
@@ -66,6 +67,7 @@ def restore(experiment: Experiment, store: Checkpoints, workdir: Path) -> Positi
     _check_epochs(experiment, whole)
     if not whole:
         return Position(0, 0, 0.0, experiment.fresh_state(), sums_of(experiment))
+    experiments.check_trunk(experiment.config, store.meta)
     _, state, meta = store.restore(like=experiment.state_shapes())
     _check_data(experiment, meta)
     return Position(whole, 0, 0.0, state, sums_of(experiment))
@@ -90,7 +92,9 @@ def forget(workdir: Path) -> None:
 def meta(experiment: Experiment) -> dict[str, Any]:
     """What a checkpoint holds beside arrays."""
     config = json.loads(experiments.to_json(experiment.config))
-    return {"config": config, "data": experiment.dataset.sha256}
+    version = models.TRUNK_VERSIONS[experiment.config.model.trunk]
+    data = experiment.dataset.sha256
+    return {"config": config, "data": data, "trunk_version": version}
 
 
 def sums_of(experiment: Experiment) -> Sums:
@@ -106,6 +110,7 @@ def sums_of(experiment: Experiment) -> Sums:
 def _within(
     experiment: Experiment, partial: Checkpoints, epoch: int, step: int
 ) -> Position:
+    experiments.check_trunk(experiment.config, partial.meta)
     like = {"state": experiment.state_shapes(), "sums": sums_of(experiment)}
     _, saved, meta = partial.restore(like)
     _check_data(experiment, meta)

@@ -8,6 +8,7 @@ and the epoch or the step, so that a resumed run equals an uninterrupted one.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -37,6 +38,8 @@ class Recipe:
       quarter_turns: random turns by elements of C4, after them.
       label_smoothing: share of the label's mass spread over all classes, [0, 1).
       layout: the devices that a batch is divided among.
+      drop_last: leave out the images of an epoch that do not fill a batch; otherwise
+        they are a smaller batch at its end.
     """
 
     model: linen.Module
@@ -47,6 +50,7 @@ class Recipe:
     quarter_turns: bool
     label_smoothing: float
     layout: Layout = ONE_DEVICE
+    drop_last: bool = True
 
 
 @struct.dataclass
@@ -56,6 +60,11 @@ class Sums:
     loss: Array
     correct: Array
     count: Array
+
+
+def steps_of_epoch(count: int, batch_size: int, drop_last: bool) -> int:
+    """Number of batches of an epoch of `count` images, see `Recipe.drop_last`."""
+    return count // batch_size if drop_last else -(-count // batch_size)
 
 
 def no_sums() -> Sums:
@@ -73,7 +82,8 @@ def train_epoch(
 ) -> tuple[TrainState, Sums]:
     """One pass over a fresh permutation of the images.
 
-    Images that do not fill the last batch sit out this epoch.
+    Images that do not fill the last batch sit out this epoch, or are a smaller batch of
+    their own, see `Recipe.drop_last`.
 
     Args:
       recipe: static.
@@ -87,7 +97,7 @@ def train_epoch(
       The new state, and sums over the images as they were trained on; a frozen seed
       counts none.
     """
-    steps = len(images) // recipe.batch_size
+    steps = steps_of_epoch(len(images), recipe.batch_size, recipe.drop_last)
     call = recipe, state, no_sums(), key, epoch, 0, steps, images, labels
     return train_steps(*call)
 
@@ -108,32 +118,41 @@ def train_steps(
     Args:
       recipe, state, key, epoch, images, labels: as of `train_epoch`.
       sums: over the steps of the epoch before `first`.
-      first, last: from 0 to the number of whole batches; traced numbers give one
-        program for all parts of an epoch.
+      first, last: from 0 to the number of batches; traced numbers give one program
+        for all parts of an epoch.
 
     Returns:
       The new state, and the sums with these steps added.
     """
     order = jax.random.permutation(stream(key, Stream.SHUFFLE, epoch), len(images))
 
-    def body(step, carry):
+    def train_on(indices, carry):
         state, sums = carry
-        start = step * recipe.batch_size
-        indices = jax.lax.dynamic_slice_in_dim(order, start, recipe.batch_size)
         batch = jnp.take(images, indices, axis=0), jnp.take(labels, indices)
         state, added = _train_step(recipe, state, key, *batch)
         return state, jax.tree.map(jnp.add, sums, added)
 
-    return jax.lax.fori_loop(first, last, body, (state, sums))
+    def body(step, carry):
+        start = step * recipe.batch_size
+        size = recipe.batch_size
+        return train_on(jax.lax.dynamic_slice_in_dim(order, start, size), carry)
+
+    whole = len(images) // recipe.batch_size
+    carry = jax.lax.fori_loop(first, jnp.minimum(last, whole), body, (state, sums))
+    rest = order[whole * recipe.batch_size :]
+    if len(rest) and not recipe.drop_last:
+        train_rest = functools.partial(train_on, rest)
+        carry = jax.lax.cond(last > whole, train_rest, lambda carry: carry, carry)
+    return carry
 
 
 def _train_step(recipe, state, key, images, labels) -> tuple[TrainState, Sums]:
     batch = recipe.layout.spread((images, labels))
-    images, labels = _training_batch(recipe, state, key, *batch)
+    images, labels, before = _training_batch(recipe, state, key, *batch)
 
     def loss_fn(params):
         logits, updated = recipe.model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
+            {"params": params, "batch_stats": before},
             images,
             train=True,
             mutable=["batch_stats"],
@@ -162,15 +181,14 @@ def _train_step(recipe, state, key, images, labels) -> tuple[TrainState, Sums]:
     )
 
 
-def _training_batch(recipe, state, key, images, labels) -> tuple[Array, Array]:
+def _training_batch(recipe, state, key, images, labels) -> tuple[Array, Array, Any]:
     if recipe.augment:
         images = flip_and_crop(stream(key, Stream.AUGMENT, state.step), images)
     if recipe.quarter_turns:
         images = quarter_turns(stream(key, Stream.QUARTER_TURNS, state.step), images)
-    logits_fn = state.logits_fn(recipe.model)
     attack_key = stream(key, Stream.TRAINING_ATTACK, state.step)
-    images, labels = recipe.make_batch(logits_fn, to_unit(images), labels, attack_key)
-    return jax.lax.stop_gradient(images), labels
+    made = recipe.make_batch(recipe.model, state, to_unit(images), labels, attack_key)
+    return jax.lax.stop_gradient(made)
 
 
 def _loss(logits: Array, labels: Array, smoothing: float) -> Array:
