@@ -205,7 +205,7 @@ def test_the_default_step_is_two_and_a_half_eps_over_the_steps():
 def test_starts_differ_between_keys_and_restarts():
     logits_fn, images, labels = problem()
     still = functools.partial(
-        pgd, logits_fn, images, labels, threat=attacks.Linf(EPS), steps=1, step_size=0.0
+        pgd, logits_fn, images, labels, threat=attacks.Linf(EPS), steps=1, step_size=1e-12
     )
     starts = [still(key=jax.random.key(seed), keep="last") for seed in (0, 0, 1)]
     chex.assert_trees_all_equal(starts[0], starts[1])
@@ -239,11 +239,15 @@ def test_a_nan_gradient_leaves_finite_images_in_the_ball(norm, attack):
 
 @ATTACKS
 def test_nan_logits_are_never_robust(attack):
-    _, images, labels = problem()
-    nan = np.full((12, 2), np.nan, np.float32)
-    nowhere = Partial(linear, nan, np.zeros((1, 2), np.float32))
+    """Logits that are NaN wherever an image is changed count as errors."""
+    logits_fn, images, labels = problem()
+
+    def nowhere(logits_fn, x):
+        changed = jnp.any(x != images, axis=(1, 2, 3))[:, None]
+        return jnp.where(changed, jnp.nan, logits_fn(x))
+
     threat = attacks.Linf(EPS)
-    result = attack(nowhere, images, labels, KEY, threat)
+    result = attack(Partial(nowhere, logits_fn), images, labels, KEY, threat)
     assert not result.robust.any()
     assert threat.contains(result.images, images).all()
 

@@ -187,9 +187,13 @@ def test_seeds_among_others_equal_seeds_alone(name):
 
 @every_attack
 def test_nan_logits_are_never_robust(attack):
-    _, images, labels = problem(4)
-    nan = np.full((12, 4), np.nan, np.float32)
-    nowhere = Partial(linear, nan, np.zeros((1, 4), np.float32))
+    """Logits that are NaN wherever an image is changed count as errors."""
+    logits_fn, images, labels = problem(4)
+
+    def nowhere(x):
+        changed = jnp.any(x != images, axis=(1, 2, 3))[:, None]
+        return jnp.where(changed, jnp.nan, logits_fn(x))
+
     threat = attacks.Linf(0.1)
     result = attack(nowhere, images, labels, KEY, threat)
     assert not result.robust.any()
@@ -399,7 +403,7 @@ def test_impossible_inputs_are_errors(attack):
         (((255 * images).astype(np.uint8), labels, threat), "dtype uint8"),
         ((images, labels[:3], threat), r"labels of shape \(3,\)"),
         ((images, labels * 1.0, threat), "dtype float64"),
-        ((images, labels - 5, threat), "labels begin at -5"),
+        ((images, labels - 5, threat), "labels from -5"),
         ((images, labels, attacks.Linf(-1.0)), "eps=-1.0"),
     ):
         with pytest.raises(ValueError, match=match):

@@ -162,10 +162,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch):
 
 
 def test_what_is_not_finite_or_tied_has_no_class():
-    def net(logit, images):
-        return jnp.stack([jnp.full(len(images), logit), jnp.zeros(len(images))], axis=1)
-
     image = np.full((1, *SHAPE), 0.5, np.float32)
+
+    def net(logit, images):
+        clean = jnp.all(images == image, axis=(1, 2, 3))
+        first = jnp.where(clean, 1.0, logit)
+        return jnp.stack([first, jnp.zeros(len(images))], axis=1)
+
     for logit in (np.nan, np.inf, -np.inf, 0.0):
         odd = Partial(net, np.float32(logit))
         found = certify(odd, image, KEY, SIGMA, 5, 20, 0.1)

@@ -154,13 +154,14 @@ def check_finite(finite: Any) -> None:
     Raises:
       ValueError: if those of one image are not.
     """
-    bad = np.argwhere(~np.asarray(finite))
+    finite = np.asarray(finite)
+    bad = np.argwhere(~finite)
     if len(bad):
         net = f" of net {bad[0][0]}" if bad.shape[1] > 1 else ""
         raise ValueError(
             f"logits_fn: the logits{net} of image {bad[0][-1]} are NaN or infinite "
-            f"({len(bad)} images in all): no robustness can be measured. Leave out a "
-            "net that diverged in training, or look for an overflow in its layers."
+            f"({len(bad)} of {finite.size} in all): no robustness can be measured. Leave "
+            "out a net that diverged in training, or look for an overflow in its layers."
         )
 
 

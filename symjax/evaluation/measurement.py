@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
 from symjax import attacks
 from symjax.attacks import ThreatModel
+from symjax.attacks.inputs import check_finite
 from symjax.data.augment import to_unit
 from symjax.evaluation import provenance
 from symjax.evaluation.attack import DRIVEN
@@ -76,7 +78,12 @@ class Collected:
         self._inside = np.ones(len(run.seeds), bool)
 
     def add(self, fields: Mapping[str, np.ndarray], clean: Any) -> None:
-        """A batch: "images" and `OUTCOMES`, `[S, B, ...]`; the images, `[B, ...]`."""
+        """A batch: "images" and `OUTCOMES`, `[S, B, ...]`; the images, `[B, ...]`.
+
+        Raises:
+          ValueError: if a distance is NaN: logits of that image were not finite.
+        """
+        check_finite(~np.isnan(fields["distance"]))
         contains = self._threat.contains
         self._inside &= [contains(x, clean).all() for x in fields["images"]]
         self._parts.append({name: fields[name] for name in OUTCOMES})
@@ -114,7 +121,9 @@ def _program(attack: Attacking, layout: Layout):
     def attack_one_seed(logits_fn, images, labels, key, index, threat):
         key = stream(key, Stream.EVALUATION_ATTACK, index)
         images, labels = layout.spread((to_unit(images), labels))
-        return attack(logits_fn, images, labels, key, threat)
+        result = attack(logits_fn, images, labels, key, threat)
+        finite = jnp.all(jnp.isfinite(logits_fn(images)), axis=1)
+        return result.replace(distance=jnp.where(finite, result.distance, jnp.nan))
 
     attacked = layout.over_seeds(attack_one_seed, (0, None, None, 0, None, None))
     return layout.jit(attacked, layout.everywhere)
