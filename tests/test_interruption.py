@@ -23,6 +23,7 @@ with interruption.interruptible() as signals:
 """
 WAITS = """
     try:
+        print("ready", flush=True)
         while True:
             signal.pause()
     finally:
