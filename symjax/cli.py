@@ -76,6 +76,7 @@ def _train(config: Any, workdir: Path) -> int:
 
     signals = command.signals()
     go_on = [] if FLAGS.workdir else ["--workdir", str(workdir)]
+    go_on += [] if FLAGS.resume else ["--resume"]
     signals.keeps(f"what was saved is in {workdir}", go_on)
     with signals.stopping() as stop:
         state = loop.train(config, workdir, FLAGS.resume, stop=stop)

@@ -23,6 +23,7 @@ with interruption.interruptible() as signals:
 """
 WAITS = """
     try:
+        print("ready", flush=True)
         while True:
             signal.pause()
     finally:
@@ -154,13 +155,15 @@ TINY = [
 
 
 def test_training_that_is_interrupted_goes_on(tmp_path):
-    process = start(*TINY, f"--workdir={tmp_path}", "--config.epochs=100000")
+    folder = f"--workdir={tmp_path}"
+    process = start(*TINY, folder, "--noresume", "--config.epochs=100000")
     wait_for(process, "epoch 1:")
     process.send_signal(signal.SIGTERM)
     code, _, err = end(process)
     assert code == 143 and len(err) == 1
     assert f"a checkpoint of what was trained is in {tmp_path}. To go on: " in err[0]
-    assert f"train.py {TINY[1]}" in err[0] and f"--workdir={tmp_path}" in err[0]
+    assert f"train.py {TINY[1]}" in err[0] and folder in err[0]
+    assert err[0].endswith("--config.epochs=100000 --resume")
     assert not (tmp_path / ".lock").exists()
 
 
