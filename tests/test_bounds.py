@@ -13,10 +13,10 @@ from jax.tree_util import Partial
 from symjax import models
 from symjax.attacks import NORMS
 from symjax.metrics import bounds, distance_bound
-from symjax.metrics.gradient_maxima import as_partial
 from symjax.metrics.linear import jitted
 from symjax.metrics.program import evaluate
 from symjax.metrics.propagation import Program
+from symjax.nets import as_partial
 from symjax.nn import largest, max_pool
 
 norms = pytest.mark.parametrize("norm", NORMS)

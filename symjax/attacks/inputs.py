@@ -160,8 +160,9 @@ def check_finite(finite: Any) -> None:
         net = f" of net {bad[0][0]}" if bad.shape[1] > 1 else ""
         raise ValueError(
             f"logits_fn: the logits{net} of image {bad[0][-1]} are NaN or infinite "
-            f"({len(bad)} of {finite.size} in all): no robustness can be measured. Leave "
-            "out a net that diverged in training, or look for an overflow in its layers."
+            f"({len(bad)} of {finite.size} in all): no robustness can be measured. "
+            "Leave out a net that diverged in training, or look for an overflow in its "
+            "layers."
         )
 
 

@@ -64,8 +64,7 @@ class Experiment:
                 f"batch_size={config.batch_size} is more than the {count} training "
                 "images: choose a smaller one."
             )
-        # Run folders from before there was this key are opened as well.
-        drop_last = config.training.get("drop_last", True)
+        drop_last = config.training.drop_last
         steps = steps_of_epoch(count, config.batch_size, drop_last)
         tx = _optimizer(config, steps)
         layout = mesh.build(config.seeds, config.batch_size, **config.mesh.to_dict())
@@ -128,8 +127,13 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-    """The configuration of a run folder, locked."""
-    return ConfigDict(json.loads(text)).lock()
+    """The configuration of a run folder, locked.
+
+    In run folders from before there was a key, it has the value that the training had.
+    """
+    values = json.loads(text)
+    values.get("training", {}).setdefault("drop_last", True)
+    return ConfigDict(values).lock()
 
 
 def read(path: Path) -> Config:

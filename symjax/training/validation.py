@@ -100,6 +100,7 @@ RULES = {
     "training.eps_pixels": _number(
         lambda x: 0 <= x <= 1, "from 0 to 1, in pixels of [0, 1], as 8/255 = 0.031"
     ),
+    "training.drop_last": _SWITCH,
     "training.steps": _integer(1),
     "training.step_size_pixels": _number(
         lambda x: 0 < x <= 1, "above 0, to 1, in pixels of [0, 1], as 2/255 = 0.008"
