@@ -25,7 +25,11 @@ SPELLINGS: Mapping[str, Mapping[str, str]] = {
         "fast gradient sign method": "fgsm",
         "projected gradient descent": "pgd",
     },
-    "norm": {"inf": "linf", "np.inf": "linf", "infinity": "linf", "2": "l2", "1": "l1"},
+    "norm": {
+        **dict.fromkeys(["inf", "np.inf", "infinity", "linfinity"], "linf"),
+        **dict.fromkeys(["2", "euclidean"], "l2"),
+        **dict.fromkeys(["1", "manhattan"], "l1"),
+    },
     "loss": {"ce": "cross_entropy", "xent": "cross_entropy", "cw": "margin"},
     "protocol": {"published": "reference"},
     "metric": {"corruptions": "corruption", "tolerances": "tolerance"},

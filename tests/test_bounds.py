@@ -271,7 +271,7 @@ def test_ties_are_errors_and_answers_that_are_none_raise():
     np.testing.assert_array_equal(tied, 0)
     with pytest.raises(FloatingPointError, match="logits of image 0 are not finite"):
         distance_bound(lambda x: jnp.log(-x).reshape(len(x), -1)[:, :2], images, labels)
-    with pytest.raises(ValueError, match="norm='l3'"):
+    with pytest.raises(ValueError, match="norm 'l3'"):
         distance_bound(highest, images, labels, "l3")
     with pytest.raises(ValueError, match="steps=0"):
         distance_bound(highest, images, labels, steps=0)

@@ -392,7 +392,7 @@ IMAGE = np.full((2, 2, 1), 0.5, np.float32)
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"norm": "l3"}, "norm='l3'"),
+        ({"norm": "l3"}, "norm 'l3'"),
         ({"radius": 0.0}, "radius=0.0"),
         ({"radius": np.inf}, "radius=inf"),
         ({"batches": 0}, "batches=0"),

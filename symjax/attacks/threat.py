@@ -6,10 +6,8 @@ The norm is static; eps and bounds are traced arrays, so that a sweep over eps c
 once. All of them are in pixel units, of images in [0, 1].
 """
 
-import difflib
-import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +16,12 @@ from flax import struct
 from jax import Array
 from jax.typing import ArrayLike
 
+from symjax import names
 from symjax.attacks import projection
 
 Norm = Literal["linf", "l2", "l1"]
 NORMS = ("linf", "l2", "l1")
 DUAL: dict[Norm, Norm] = {"linf": "l1", "l2": "l2", "l1": "linf"}
-SPELLINGS: dict[str, Norm] = {
-    **{name: "linf" for name in ("linf", "linfinity", "inf", "infinity")},
-    **{name: "l2" for name in ("l2", "2", "euclidean")},
-    **{name: "l1" for name in ("l1", "1", "manhattan")},
-}
-"""How other libraries write the norms, as letters and digits in lower case."""
 ORDERS: dict[float, Norm] = {np.inf: "linf", 2.0: "l2", 1.0: "l1"}
 HUGE = 1e30
 FAR = 16  # times as far as the pixels of an image, bounds say nothing of their scale
@@ -222,15 +215,9 @@ def as_norm(norm: Any) -> Norm:
     Raises:
       ValueError: for anything else, with the nearest name.
     """
-    plain = re.sub(r"[\s_]|(?<=l)-", "", str(norm).lower())
-    known = SPELLINGS.get(plain) if isinstance(norm, str) else None
     if isinstance(norm, (int, float, np.number)) and not isinstance(norm, bool):
-        known = ORDERS.get(float(norm))
-    if known:
-        return known
-    near = difflib.get_close_matches(plain, SPELLINGS, n=1, cutoff=0.5)
-    hint = f"; did you mean {SPELLINGS[near[0]]!r}?" if near else "."
-    raise ValueError(f"norm={norm!r}: expected one of {list(NORMS)}{hint}")
+        norm = ORDERS.get(float(norm), norm)
+    return cast(Norm, names.matched("norm", norm, NORMS))
 
 
 def _per_channel(value: ArrayLike, images: Array) -> Array:

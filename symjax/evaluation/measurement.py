@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from rich.console import Console
 from symjax import attacks
 from symjax.attacks import ThreatModel
 from symjax.attacks.inputs import check_finite
+from symjax.attacks.threat import as_norm
 from symjax.data.augment import to_unit
 from symjax.evaluation import provenance
 from symjax.evaluation.attack import DRIVEN
@@ -24,7 +25,6 @@ from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.table import format_eps
-from symjax.names import matched
 from symjax.seeds import Stream, stream
 from symjax.training import experiment as experiments
 from symjax.training.mesh import Layout
@@ -162,7 +162,7 @@ def measure(
       ValueError: if the test split has fewer than n images, or the batch size is not
         positive.
     """
-    norm = cast(attacks.Norm, matched("norm", norm, attacks.NORMS))
+    norm = as_norm(norm)
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
     if tested is None:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from symjax import attacks
+from symjax.attacks.threat import as_norm
 from symjax.evaluation import (
     clever,
     cost,
@@ -50,7 +50,7 @@ def figures(name: str, only: str = "", **options: Any) -> list[Figure]:
     """
     name = matched("metric", name, METRICS)
     if "norms" in options:
-        options["norms"] = [matched("norm", x, attacks.NORMS) for x in options["norms"]]
+        options["norms"] = [as_norm(x) for x in options["norms"]]
     known = inspect.signature(METRICS[name]).parameters
     if other := [option for option in options if option not in known]:
         raise ValueError(
