@@ -20,13 +20,15 @@ from jax import Array
 
 from symjax.attacks import ensemble, programs
 from symjax.attacks.batches import KeptBatches
+from symjax.attacks.checks import check_finite
 from symjax.attacks.ensemble import Nothing, Stage
 from symjax.attacks.entry import whole_number
-from symjax.attacks.inputs import check_finite, prepare
+from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.stepwise import Problem
 from symjax.attacks.threat import ThreatModel, host_lengths
-from symjax.nets import host_array, is_traced
+from symjax.jaxprs import host_array
+from symjax.nets import is_traced
 
 CLEAN, ROBUST = "clean", ""  # in broken_by: misclassified as it is; not broken
 

@@ -21,15 +21,8 @@ import numpy as np
 from jax import Array
 
 from symjax import compilation, nets
-from symjax.attacks.inputs import (
-    Inputs,
-    as_classes,
-    check_bounds,
-    check_finite,
-    check_radius,
-    check_values,
-    prepare,
-)
+from symjax.attacks.checks import check_bounds, check_finite, check_radius, check_values
+from symjax.attacks.inputs import Inputs, as_classes, prepare
 
 LEAST = {"eot": 0}
 COUNTS = (

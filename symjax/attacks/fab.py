@@ -16,8 +16,8 @@ from flax import struct
 from jax import Array
 
 from symjax.attacks import boundary, projection, stepwise
+from symjax.attacks.checks import one_number
 from symjax.attacks.entry import attack
-from symjax.attacks.inputs import one_number
 from symjax.attacks.losses import largest_margin, ranked_class
 from symjax.attacks.result import (
     AttackResult,

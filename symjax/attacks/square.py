@@ -15,8 +15,8 @@ from flax import struct
 from jax import Array
 
 from symjax.attacks import stepwise, windows
+from symjax.attacks.checks import one_number
 from symjax.attacks.entry import attack
-from symjax.attacks.inputs import one_number
 from symjax.attacks.losses import largest_margin
 from symjax.attacks.result import (
     AttackResult,

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from symjax import attacks
 from symjax.attacks import ThreatModel
-from symjax.attacks.inputs import check_finite
+from symjax.attacks.checks import check_finite
 from symjax.attacks.threat import as_norm
 from symjax.data.augment import to_unit
 from symjax.evaluation import provenance

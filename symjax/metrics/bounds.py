@@ -28,8 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from symjax.attacks.checks import check_finite
 from symjax.attacks.entry import whole_number
-from symjax.attacks.inputs import check_finite, prepare
+from symjax.attacks.inputs import prepare
 from symjax.attacks.losses import is_correct
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Norm, as_norm, host_lengths

@@ -20,6 +20,7 @@ from symjax.attacks.batches import KeptBatches
 from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Norm
+from symjax.jaxprs import host_array
 from symjax.metrics import weibull
 from symjax.metrics.gradient_maxima import (
     Maxima,
@@ -29,7 +30,6 @@ from symjax.metrics.gradient_maxima import (
 )
 from symjax.metrics.program import evaluate
 from symjax.metrics.weibull import ReverseWeibull
-from symjax.nets import host_array
 
 
 class Clever(NamedTuple):

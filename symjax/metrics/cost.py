@@ -21,8 +21,8 @@ from flax import linen
 
 from symjax import nn
 from symjax.attacks import Linf, pgd
+from symjax.attacks.checks import check_logits
 from symjax.attacks.entry import unchecked
-from symjax.attacks.inputs import check_logits
 from symjax.attacks.result import LogitsFn
 from symjax.metrics.operations import Operations, operations
 from symjax.nets import as_partial

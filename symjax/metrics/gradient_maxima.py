@@ -18,8 +18,9 @@ import numpy as np
 from jax import Array
 
 from symjax import compilation
+from symjax.attacks.checks import check_finite
 from symjax.attacks.entry import whole_number
-from symjax.attacks.inputs import check_finite, prepare
+from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import DUAL, Norm, ThreatModel, as_norm
 from symjax.seeds import of_seed

@@ -22,11 +22,12 @@ from scipy import stats
 
 from symjax import compilation
 from symjax.attacks.batches import KeptBatches
-from symjax.attacks.inputs import check_finite, prepare
+from symjax.attacks.checks import check_finite
+from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
+from symjax.jaxprs import host_array
 from symjax.metrics.gradient_maxima import Report
 from symjax.metrics.program import evaluate
-from symjax.nets import host_array
 
 ABSTAIN = -1
 ON_CPU, ELSEWHERE = 100, 4000  # noisy images at a time

@@ -78,7 +78,7 @@ def audit(
     random_draws: int = 10_000,
     square_queries: int = 1000,
     logits_fn_float64: LogitsFn | None = None,
-    group: Group = C4,
+    group: Group | str = C4,
     attack: Callable[..., AttackResult] = pgd,
     only: Sequence[str] = tuple(CHECKS),
     report: Callable[[str], None] = lambda name: None,

@@ -17,13 +17,14 @@ from jax import Array
 from jax.tree_util import Partial
 
 from symjax import compilation
+from symjax.attacks.checks import check_finite, check_values
 from symjax.attacks.entry import unchecked, whole_number
 from symjax.attacks.gradient import Keep, pgd
-from symjax.attacks.inputs import check_finite, check_values, prepare
+from symjax.attacks.inputs import prepare
 from symjax.attacks.losses import DLR_CLASSES, is_correct, largest_margin
 from symjax.attacks.result import AttackResult, LogitsFn
 from symjax.attacks.threat import ThreatModel
-from symjax.groups import Group
+from symjax.groups import Group, as_group
 
 SHARE = 0.01
 """Of the images, where a sound evaluation should give none: ours. Carlini et al. 2019
@@ -131,6 +132,7 @@ class Subject:
         for name in ("steps", "restarts", "random_draws", "square_queries"):
             settings[name] = whole_number("audit", name, settings[name])
         settings["attack_fn"] = unchecked(settings["attack_fn"])
+        settings["group"] = as_group(settings["group"])
         with jax.default_matmul_precision("highest"):  # as in the audit
             given, *others = (
                 prepare("audit", net, images, labels, key, threat)
