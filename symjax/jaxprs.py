@@ -6,7 +6,7 @@ Description(program.jaxpr) == Description(other.jaxpr)
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ KNOWN_RULES = tuple(
 class Description:
     """What a jaxpr computes, comparable; arrays that it closes over are left out.
 
+    Args:
+      jaxpr: the program.
+      constants: arrays whose values count as well.
+
     Attributes:
       digest: of all that can be written down.
       objects: the others, such as functions that the host is asked for; compared by
@@ -33,11 +37,12 @@ class Description:
       own_rules: whether it has a custom gradient from outside of JAX and symjax.
     """
 
-    def __init__(self, jaxpr: core.Jaxpr):
+    def __init__(self, jaxpr: core.Jaxpr, constants: Sequence[Any] = ()):
         self._hash, self._names = hashlib.sha256(), {}
         self.objects: list[Any] = []
         self.own_rules = False
         self._jaxpr(jaxpr)
+        self._value(list(constants))
         self.digest = self._hash.digest()
         del self._hash, self._names
 

@@ -118,13 +118,20 @@ class _Traced:
         return closed(call, leaves, inputs)
 
     def _place(self, constant: Any) -> Any:
-        """Which of `constants` it is; itself, if it is none of them."""
+        """Which of `constants` it is; itself, if that is not certain.
+
+        A function may make an array anew at each trace, as NumPy arithmetic on weights
+        does. Such an array is recognized by its values if no other constant has them.
+        Otherwise it becomes a part of the program, which then is this net's alone.
+        """
         for place, known in enumerate(self.constants):
             if constant is known:
                 return place
-        for place, known in enumerate(self.constants):
-            if _same_array(constant, known):
-                return place
+        equal = [i for i, known in enumerate(self.constants) if _equal(constant, known)]
+        if len(equal) == 1:
+            return equal[0]
+        self._token = object()
+        _alive[self.forward.digest].discard(self)
         return constant
 
     def _identify(self, outputs: Any, *shapes: Any) -> None:
@@ -138,7 +145,7 @@ class _Traced:
             del _alive[digest]
         alike = _alive.setdefault(self.forward.digest, weakref.WeakSet())
         known = [x for x in alike if x.forward == self.forward]
-        same = [x for x in known if x._structure == self._structure]
+        same = [x for x in known if _equal_structures(x, self)]
         if known and not same or self.forward.own_rules:
             self.backward = self._backward(*shapes, outputs)
             same = [x for x in known if x.backward == self.backward]
@@ -157,7 +164,10 @@ class _Traced:
             program = closed(pull_back, *shapes)[0]
         except (TypeError, ValueError, NotImplementedError) as error:
             return f"no gradient: {type(error).__name__}"
-        return Description(program.jaxpr)
+        known = {id(x) for x in self.constants}  # the others are compiled in
+        return Description(
+            program.jaxpr, [x for x in program.consts if id(x) not in known]
+        )
 
 
 def _shapes(leaves: Any, inputs: Any, seeds: int | None = None) -> tuple[Any, Any]:
@@ -184,7 +194,14 @@ def _signature(shapes: Any) -> tuple:
     return structure, tuple((x.shape, str(x.dtype)) for x in leaves)
 
 
-def _same_array(one: Any, other: Any) -> bool:
+def _equal_structures(one: _Traced, other: _Traced) -> bool:
+    try:
+        return one._structure == other._structure
+    except Exception:  # of a net whose own comparison does not give True or False
+        return False
+
+
+def _equal(one: Any, other: Any) -> bool:
     if is_traced(one, other):
         return False
     if one.dtype != other.dtype or np.shape(one) != np.shape(other):

@@ -190,12 +190,12 @@ def test_nan_logits_are_never_robust(attack):
     """Logits that are NaN wherever an image is changed count as errors."""
     logits_fn, images, labels = problem(4)
 
-    def nowhere(x):
+    def nowhere(logits_fn, x):
         changed = jnp.any(x != images, axis=(1, 2, 3))[:, None]
         return jnp.where(changed, jnp.nan, logits_fn(x))
 
     threat = attacks.Linf(0.1)
-    result = attack(nowhere, images, labels, KEY, threat)
+    result = attack(Partial(nowhere, logits_fn), images, labels, KEY, threat)
     assert not result.robust.any()
     assert threat.contains(result.images, images).all()
 

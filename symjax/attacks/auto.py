@@ -20,7 +20,7 @@ from jax import Array
 
 from symjax.attacks import ensemble, programs
 from symjax.attacks.batches import KeptBatches
-from symjax.attacks.checks import check_finite
+from symjax.attacks.checks import check_finite, refuse_traced
 from symjax.attacks.ensemble import Nothing, Stage
 from symjax.attacks.entry import whole_number
 from symjax.attacks.inputs import prepare
@@ -28,7 +28,6 @@ from symjax.attacks.result import LogitsFn
 from symjax.attacks.stepwise import Problem
 from symjax.attacks.threat import ThreatModel, host_lengths
 from symjax.jaxprs import host_array
-from symjax.nets import is_traced
 
 CLEAN, ROBUST = "clean", ""  # in broken_by: misclassified as it is; not broken
 
@@ -117,11 +116,7 @@ def autoattack(
       Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of
       Diverse Parameter-free Attacks, ICML 2020; and the public implementation.
     """
-    if is_traced(logits_fn, images, labels, key, threat):
-        raise ValueError(
-            "autoattack: an argument is known only inside of a surrounding jax.jit or "
-            "jax.vmap: call autoattack outside of it; it compiles its attacks itself."
-        )
+    refuse_traced("autoattack", logits_fn, images, labels, key, threat)
     settings = {
         "steps": steps,
         "target_classes": target_classes,
@@ -132,17 +127,11 @@ def autoattack(
     for name, value in settings.items():
         whole_number("autoattack", name, value)
     randomised = version == "rand"
-    given = prepare(
-        "autoattack",
-        logits_fn,
-        images,
-        labels,
-        key,
-        threat,
-        one_radius=True,
-        randomized=randomised,
-        seeds=True,
-    )
+    call = logits_fn, images, labels, key, threat
+    with jax.default_matmul_precision("highest"):  # as in `run`
+        given = prepare(
+            "autoattack", *call, one_radius=True, randomized=randomised, seeds=True
+        )
     nets, key, threat, classes = given.net, given.key, given.threat, given.classes
     images, labels = np.asarray(given.images), np.asarray(given.labels)
     several = key.ndim > 0

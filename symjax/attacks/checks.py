@@ -42,7 +42,7 @@ def check_values(
         _check_pixels(np.asarray(images, np.float64), threat)
     for name, values in (("labels", labels), ("targets", targets)):
         if values is not None and not nets.is_traced(values):
-            _check_classes(name, np.asarray(values), classes)
+            check_classes(name, np.asarray(values), classes)
     if targets is not None and not nets.is_traced(labels, targets):
         same = np.flatnonzero(np.asarray(labels) == np.asarray(targets))
         if len(same):
@@ -78,6 +78,19 @@ def check_finite(finite: Any) -> None:
             f"({len(bad)} of {finite.size} in all): no robustness can be measured. "
             "Leave out a net that diverged in training, or look for an overflow in its "
             "layers."
+        )
+
+
+def refuse_traced(name: str, *values: Any) -> None:
+    """Refuses values that are known only inside of a program.
+
+    Raises:
+      ValueError: if one of them is.
+    """
+    if nets.is_traced(*values):
+        raise ValueError(
+            f"{name}: an argument is known only inside of a surrounding jax.jit or "
+            f"jax.vmap: call {name} outside of it; it compiles its programs itself."
         )
 
 
@@ -148,7 +161,7 @@ def _check_pixels(images: np.ndarray, threat: ThreatModel) -> None:
         )
 
 
-def _check_classes(name: str, values: np.ndarray, classes: int) -> None:
+def check_classes(name: str, values: np.ndarray, classes: int) -> None:
     low, high = int(values.min()), int(values.max())
     if low < 0 or high >= classes:
         raise ValueError(

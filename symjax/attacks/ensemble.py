@@ -77,6 +77,11 @@ def stages(
             f"version={version!r}: expected one of {list(VERSIONS)}, or several of "
             f"{list(STAGES)}."
         )
+    if not isinstance(version, (str, list, tuple)):
+        raise ValueError(
+            f"version={version!r}: expected one of {list(VERSIONS)}, or a list of some "
+            f"of {list(STAGES)}."
+        )
     names = VERSIONS[version] if isinstance(version, str) else tuple(version)
     unknown = [name for name in names if name not in STAGES]
     if unknown or not names:

@@ -12,6 +12,7 @@ import difflib
 import functools
 import inspect
 import operator
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,13 @@ import numpy as np
 from jax import Array
 
 from symjax import compilation, nets
-from symjax.attacks.checks import check_bounds, check_finite, check_radius, check_values
+from symjax.attacks.checks import (
+    check_bounds,
+    check_finite,
+    check_radius,
+    check_values,
+    too_wide,
+)
 from symjax.attacks.inputs import Inputs, as_classes, prepare
 
 LEAST = {"eot": 0}
@@ -54,7 +61,7 @@ def attack(
             values = _bind(name, signature, arguments, options)
             given, settings = values[:5], dict(values[5:])
             settings = {
-                key: _setting(name, key, value, key in static)
+                key: _setting(name, signature.parameters[key], value, key in static)
                 for key, value in settings.items()
             }
             randomized = bool(settings.get("eot", 0))
@@ -70,7 +77,16 @@ def attack(
                 infinite = requires.get("infinite_eps", False)
                 ok = _check_while_running(inputs, settings, finite, infinite)
                 return _only_if(ok, outcome)
-            outcome, finite = _program(function, static, randomized)(*call, **settings)
+            program = _program(function, static, randomized)
+            try:
+                outcome, finite = program(*call, **settings)
+            except ValueError as error:
+                if "do not support JVP" not in str(error):
+                    raise
+                raise ValueError(
+                    f"{name}: logits_fn has no gradient, since it calls the host: "
+                    "attack it with square, or give it a jax.custom_vjp."
+                ) from error
             check_finite(finite)
             return outcome
 
@@ -104,6 +120,12 @@ def whole_number(name: str, setting: str, value: Any, least: int = 1) -> int:
     return number
 
 
+def is_number(value: Any) -> bool:
+    """Whether it is a single number, and not True or False."""
+    kinds = int, float, np.integer, np.floating
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
 def _bind(name, signature, arguments, options) -> list[tuple[str, Any]]:
     try:
         bound = signature.bind(*arguments, **options)
@@ -118,8 +140,11 @@ def _bind(name, signature, arguments, options) -> list[tuple[str, Any]]:
     return list(bound.arguments.items())
 
 
-def _setting(attack: str, name: str, value: Any, static: bool) -> Any:
+def _setting(
+    attack: str, parameter: inspect.Parameter, value: Any, static: bool
+) -> Any:
     """A setting, as something that a program can be compiled for or take."""
+    name, default = parameter.name, parameter.default
     if nets.is_traced(value):
         if static:
             raise ValueError(
@@ -130,8 +155,16 @@ def _setting(attack: str, name: str, value: Any, static: bool) -> Any:
         return value
     if name in COUNTS:
         return whole_number(attack, name, value, LEAST.get(name, 1))
-    if static and isinstance(value, (np.generic, np.ndarray, Array)):
-        return np.asarray(value).item()
+    if isinstance(value, (np.generic, np.ndarray, Array)) and np.size(value) == 1:
+        value = np.asarray(value).item()
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise ValueError(f"{attack}: {name}={value!r}: expected True or False.")
+    if isinstance(default, int) and not isinstance(default, bool):
+        return whole_number(attack, name, value, 0)  # rank, restart
+    if isinstance(default, float) and not (is_number(value) and np.isfinite(value)):
+        raise ValueError(f"{attack}: {name}={value!r}: expected a finite number.")
+    if isinstance(default, str) and not isinstance(value, str):
+        raise ValueError(f"{attack}: {name}={value!r}: expected a name.")
     return value
 
 
@@ -142,9 +175,12 @@ def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, 
         settings.get(name) for name in ("targets", "step_size", "start")
     )
     if targets is not None:
-        targets = settings["targets"] = as_classes("targets", targets, len(images))
+        about = len(images), inputs.classes
+        targets = settings["targets"] = as_classes("targets", targets, *about)
     if step is not None:
         shape = np.shape(step)
+        if np.asarray(step).dtype.kind not in "fiu" and not nets.is_traced(step):
+            raise ValueError(f"{attack}: step_size={step!r}: expected a number.")
         if len(shape) > 1 or (shape and shape[0] != images.shape[-1]):
             raise ValueError(
                 f"{attack}: step_size of shape {shape}: expected one number, or one "
@@ -157,7 +193,14 @@ def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, 
                 f"{attack}: start of shape {np.shape(start)}: expected {images.shape}, "
                 "as the images."
             )
-        settings["start"] = jnp.asarray(start, images.dtype)
+        start = settings["start"] = jnp.asarray(start, images.dtype)
+        if not nets.is_traced(start, images, inputs.threat):
+            inside = inputs.threat.contains(start, images)
+            if not inside.all():
+                raise ValueError(
+                    f"{attack}: start leaves the ball or the bounds for image "
+                    f"{np.argmin(inside)}: project it with threat.project."
+                )
     about = inputs.classes, images, inputs.labels, inputs.threat
     check_values(*about, targets, step)
     return settings
@@ -200,6 +243,8 @@ def _check_while_running(
         eps, bounds, flags = (values.pop(x) for x in ("eps", "bounds", "finite"))
         threat = inputs.threat.replace(eps=eps, bounds=bounds)
         check_radius(threat.eps, infinite)
+        if warning := too_wide(threat, inputs.images.shape[1:]):
+            warnings.warn(warning, stacklevel=2)
         check_bounds(threat.bounds)
         check_values(inputs.classes, threat=threat, **values)
         check_finite(flags)

@@ -21,7 +21,7 @@ from symjax.attacks.threat import ThreatModel
 Keep = Literal["best", "last"]
 
 
-@attack("loss", needs_key=False)
+@attack("loss", optional=("key",))
 def fgsm(
     logits_fn: LogitsFn,
     images: Array,

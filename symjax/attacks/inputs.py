@@ -20,6 +20,7 @@ from jax.tree_util import Partial
 from symjax import nets
 from symjax.attacks.checks import (
     check_bounds,
+    check_classes,
     check_logits,
     check_radius,
     check_values,
@@ -29,6 +30,9 @@ from symjax.attacks.checks import (
 )
 from symjax.attacks.threat import NORMS, Linf, ThreatModel
 from symjax.seeds import as_key
+
+OPTIONAL = ("key", "threat")
+"""What most metrics do without."""
 
 
 class Inputs(NamedTuple):
@@ -63,7 +67,7 @@ def prepare(
     one_radius: bool = False,
     infinite_eps: bool = False,
     randomized: bool = False,
-    needs_key: bool = True,
+    optional: tuple[str, ...] = (),
     seeds: bool = False,
 ) -> Inputs:
     """Checks the arguments of an attack or a metric, and converts them.
@@ -73,14 +77,15 @@ def prepare(
       logits_fn: `[B, H, W, C] -> [B, K]`; with `randomized`, `(images, key) -> [B, K]`.
       images: `[B, H, W, C]`, floats within the bounds. float16 and bfloat16 are
         converted to float32; float64 is kept where `jax_enable_x64` is set.
-      labels: `[B]`, integers in [0, K); None where there are none.
+      labels: `[B]`, integers in [0, K).
       key: a random key, typed or legacy.
-      threat: ball and bounds; None: any image in [0, 1].
+      threat: ball and bounds.
       norms: those that the attack is defined for.
       one_radius: whether eps has to be a single number.
       infinite_eps: whether eps may be infinite.
       randomized: whether `logits_fn` takes a key as well.
-      needs_key: whether `key` must be given.
+      optional: those of "labels", "key" and "threat" that may be None; images have to
+        be in [0, 1] where there is no threat.
       seeds: whether `[S]` keys are allowed, with a leading axis S on the leaves of
         `logits_fn`.
 
@@ -91,8 +96,10 @@ def prepare(
       ValueError: if an argument is not as described, with the value and the remedy.
     """
     images = as_images(images)
+    if threat is None and "threat" in optional:
+        threat = Linf(0.0)
     threat = _threat(name, threat, images, norms, one_radius, infinite_eps)
-    if key is not None or needs_key:
+    if key is not None or "key" not in optional:
         key = as_key(key)
     axis = None
     if key is not None and key.ndim:
@@ -100,17 +107,20 @@ def prepare(
             raise ValueError(f"{name}: key of shape {key.shape}: expected one key.")
         axis = len(key)
     net, classes = _net(name, logits_fn, images, randomized, axis)
-    labels = (
-        jnp.zeros(len(images), jnp.int32)
-        if labels is None
-        else as_classes("labels", labels, len(images))
-    )
+    if labels is None and "labels" in optional:
+        labels = np.zeros(len(images), np.int32)
+    labels = as_classes("labels", labels, len(images), classes)
     check_values(classes, images, labels, threat)
     return Inputs(net, images, labels, key, threat, classes)
 
 
 def as_images(images: Any) -> Array:
-    if not hasattr(images, "dtype") or not hasattr(images, "shape"):
+    """Images as float32 or float64 `[B, H, W, C]`.
+
+    Raises:
+      ValueError: if they are not such an array.
+    """
+    if not isinstance(images, (np.ndarray, Array)):
         raise ValueError(
             f"images: a {type(images).__name__}: expected an array [B, H, W, C], as of "
             "jnp.asarray(images)."
@@ -128,8 +138,13 @@ def as_images(images: Any) -> Array:
     return jnp.asarray(images)
 
 
-def as_classes(name: str, values: Any, count: int) -> Array:
-    if not hasattr(values, "dtype"):
+def as_classes(name: str, values: Any, count: int, classes: int) -> Array:
+    """Labels or targets as int32 `[B]`.
+
+    Raises:
+      ValueError: if they are not `count` integers from 0 to `classes - 1`.
+    """
+    if not isinstance(values, (np.ndarray, Array)):
         raise ValueError(
             f"{name}: a {type(values).__name__}: expected an array of {count} "
             "integers, as of jnp.asarray."
@@ -141,7 +156,7 @@ def as_classes(name: str, values: Any, count: int) -> Array:
             "one for each image."
         )
     if not nets.is_traced(values):  # before a narrower type changes them
-        values = np.clip(np.asarray(values), -1, np.iinfo(np.int32).max)
+        check_classes(name, np.asarray(values), classes)
     return jnp.asarray(values, jnp.int32)
 
 
@@ -153,7 +168,6 @@ def _threat(
     one_radius: bool,
     infinite_eps: bool,
 ) -> ThreatModel:
-    threat = Linf(0.0) if threat is None else threat
     if not isinstance(threat, ThreatModel):
         raise ValueError(
             f"{name}: threat={shown(threat)}: expected a ThreatModel, such as "
@@ -210,6 +224,8 @@ def _net(name, logits_fn, images, randomized, seeds) -> tuple[Partial, int]:
             "[B, H, W, C] that returns logits [B, K]."
         )
     inputs = (images, jax.random.key(0)) if randomized else (images,)
+    if seeds is not None:
+        _check_seeds(name, logits_fn, seeds)
     try:
         if nets.is_traced(logits_fn, images):
             net = nets.as_partial(logits_fn)
@@ -217,16 +233,53 @@ def _net(name, logits_fn, images, randomized, seeds) -> tuple[Partial, int]:
         else:
             net = nets.hoist(logits_fn, *inputs, seeds=seeds)
             outputs = nets.outputs(net, *inputs, seeds=seeds)
-    except jax.errors.TracerArrayConversionError as error:
-        raise ValueError(
-            f"{name}: logits_fn converts its images to NumPy arrays and cannot be "
-            "traced by JAX: call such a net through jax.pure_callback, and attack it "
-            "with square, which needs no gradients."
-        ) from error
+    except Exception as error:
+        if not (reason := _why_not_traced(error, randomized, images)):
+            raise
+        raise ValueError(f"{name}: logits_fn {reason}") from error
     classes = check_logits(name, outputs, len(images))
     if outputs.dtype != images.dtype:
         net = Partial(_in_dtype_of_images, net)
     return net, classes
+
+
+def _check_seeds(name: str, logits_fn: Any, seeds: int) -> None:
+    leaves = jax.tree.leaves(logits_fn) if isinstance(logits_fn, Partial) else []
+    for leaf in leaves:
+        if np.shape(leaf)[:1] != (seeds,):
+            raise ValueError(
+                f"{name}: {seeds} keys, and a leaf of logits_fn of shape "
+                f"{np.shape(leaf)}: expected a leading axis of {seeds} nets on every "
+                "leaf, or one key for one net."
+            )
+
+
+def _why_not_traced(error: Exception, randomized: bool, images: Array) -> str:
+    """What is wrong with a net that JAX cannot trace; empty if that is not known."""
+    text = str(error)
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        return (
+            "converts its images to NumPy arrays and cannot be traced by JAX: call "
+            "such a net through jax.pure_callback, and attack it with square, which "
+            "needs no gradients."
+        )
+    if "trace level" in text:
+        return (
+            "changes its own state, as batch norm and dropout do in training: call "
+            "model.eval() before."
+        )
+    if isinstance(error, TypeError) and "positional argument" in text:
+        given = "(images, key)" if randomized else "(images)"
+        return (
+            f"cannot be called with {given}: {text}. A net takes a key with eot of 1 "
+            'or more, and with version="rand", and only then.'
+        )
+    if isinstance(error, TypeError) and "same dtypes" in text:
+        return (
+            f"does not accept images in {images.dtype}, in which it is attacked: let "
+            "it convert them, as in lambda x: net(x.astype(jnp.bfloat16))."
+        )
+    return ""
 
 
 def _in_dtype_of_images(net: Partial, images: Array, *key: Array) -> Array:

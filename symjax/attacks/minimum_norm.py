@@ -62,7 +62,7 @@ def _check_carlini_wagner(
     norms=("l2", "linf"),
     one_radius=True,
     infinite_eps=True,
-    needs_key=False,
+    optional=("key",),
 )
 def deepfool(
     logits_fn: LogitsFn,
@@ -143,7 +143,7 @@ def deepfool(
     norms=("l2",),
     one_radius=True,
     infinite_eps=True,
-    needs_key=False,
+    optional=("key",),
 )
 def carlini_wagner(
     logits_fn: LogitsFn,

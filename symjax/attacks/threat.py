@@ -216,7 +216,9 @@ def as_norm(norm: Any) -> Norm:
       ValueError: for anything else, with the nearest name.
     """
     if isinstance(norm, (int, float, np.number)) and not isinstance(norm, bool):
-        norm = ORDERS.get(float(norm), norm)
+        if float(norm) not in ORDERS:
+            raise ValueError(f"norm {norm!r}: expected 1, 2 or np.inf.")
+        return ORDERS[float(norm)]
     return cast(Norm, names.matched("norm", norm, NORMS))
 
 

@@ -28,9 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from symjax.attacks.checks import check_finite
+from symjax.attacks.checks import check_finite, refuse_traced
 from symjax.attacks.entry import whole_number
-from symjax.attacks.inputs import prepare
+from symjax.attacks.inputs import OPTIONAL, prepare
 from symjax.attacks.losses import is_correct
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Norm, as_norm, host_lengths
@@ -79,7 +79,8 @@ def distance_bound(
     """
     norm, steps = as_norm(norm), whole_number("distance_bound", "steps", steps)
     with jax.default_matmul_precision("highest"):
-        given = prepare("distance_bound", logits_fn, images, labels, needs_key=False)
+        refuse_traced("distance_bound", logits_fn, images, labels)
+        given = prepare("distance_bound", logits_fn, images, labels, optional=OPTIONAL)
     net, labels = given.net, np.asarray(given.labels)
     images = np.asarray(given.images, np.float32)
     weights, structure = jax.tree.flatten(net)

@@ -17,6 +17,8 @@ import numpy as np
 from jax import Array
 
 from symjax.attacks.batches import KeptBatches
+from symjax.attacks.checks import refuse_traced
+from symjax.attacks.entry import is_number
 from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Norm
@@ -163,7 +165,9 @@ def clever_images(
       FloatingPointError: as `clever`.
     """
     with jax.default_matmul_precision("highest"):  # as the gradients are taken
-        given = prepare("CLEVER", logits_fn, images, labels, key, seeds=True)
+        refuse_traced("CLEVER", logits_fn, images, labels, key)
+        call = logits_fn, images, labels, key
+        given = prepare("CLEVER", *call, optional=("labels", "threat"), seeds=True)
     nets, images, key = given.net, np.asarray(given.images), given.key
     known = [None] * len(images)
     if labels is not None:
@@ -199,6 +203,10 @@ def clever_from_maxima(
       radius: of the ball that was sampled.
       start: of the fit, for comparisons alone; see `weibull.fit`.
     """
+    if not (start is None or is_number(start) and 0 < start < np.inf):
+        raise ValueError(
+            f"CLEVER: start={start!r}: expected a positive number or None."
+        )
     law = weibull.fit(np.moveaxis(found.maxima, -2, -1), start)
     own = np.isinf(found.margins)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -18,8 +18,8 @@ import numpy as np
 from jax import Array
 
 from symjax import compilation
-from symjax.attacks.checks import check_finite
-from symjax.attacks.entry import whole_number
+from symjax.attacks.checks import check_finite, refuse_traced
+from symjax.attacks.entry import is_number, whole_number
 from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import DUAL, Norm, ThreatModel, as_norm
@@ -88,7 +88,11 @@ def gradient_maxima(
       FloatingPointError: if a gradient is not finite.
     """
     norm = as_norm(norm)
-    _check(radius, batches=batches, samples=samples, chunk=chunk or 1)
+    if not isinstance(clip, bool):
+        raise ValueError(f"CLEVER: clip={clip!r}: expected True or False.")
+    _check(
+        radius, batches=batches, samples=samples, chunk=1 if chunk is None else chunk
+    )
     nets, images, key, label = _prepared(logits_fn, image, key, label)
     bounds = (0.0, 1.0) if clip else (-np.inf, np.inf)
     threat = ThreatModel(norm, images.dtype.type(radius), bounds)
@@ -227,20 +231,27 @@ def _call(net, images):
 
 def _prepared(logits_fn, image, key, label):
     """The arguments, checked and converted; the image as a batch of one."""
-    if np.ndim(image) != 3:
-        raise ValueError(f"image of shape {np.shape(image)}: expected [H, W, C].")
+    refuse_traced("CLEVER", logits_fn, image, key)
+    if not isinstance(image, (np.ndarray, Array)) or image.ndim != 3:
+        raise ValueError(
+            f"image: {type(image).__name__} of shape {np.shape(image)}: expected an "
+            "array [H, W, C]."
+        )
     labels = None
     if label is not None:
         label = whole_number("CLEVER", "label", label, 0)
         labels = np.array([label])
     with jax.default_matmul_precision("highest"):  # as the gradients are taken
-        given = prepare("CLEVER", logits_fn, image[None], labels, key, seeds=True)
+        call = logits_fn, image[None], labels, key
+        given = prepare("CLEVER", *call, optional=("labels", "threat"), seeds=True)
     return given.net, given.images, given.key, label
 
 
 def _check(radius: float, **counts: int) -> None:
-    if not 0 < radius < np.inf:
-        raise ValueError(f"radius={radius}: expected pixel units, positive and finite.")
+    if not (is_number(radius) and 0 < radius < np.inf):
+        raise ValueError(
+            f"radius={radius!r}: expected pixel units, positive and finite."
+        )
     for name, count in counts.items():
         whole_number("CLEVER", name, count)
 

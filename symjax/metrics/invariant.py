@@ -28,7 +28,7 @@ from scipy import optimize
 from symjax import compilation
 from symjax.attacks.apgd import apgd
 from symjax.attacks.entry import unchecked
-from symjax.attacks.inputs import prepare
+from symjax.attacks.inputs import OPTIONAL, prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Linf
 from symjax.metrics.gradient_maxima import Report
@@ -239,5 +239,5 @@ def _in_box(net: Partial, images: Array, box: Box, places: Array) -> Array:
 
 def _checked(logits_fn: LogitsFn, images: Any, labels: Any):
     with jax.default_matmul_precision("highest"):
-        given = prepare("invariant", logits_fn, images, labels, needs_key=False)
+        given = prepare("invariant", logits_fn, images, labels, optional=OPTIONAL)
     return given.net, np.asarray(given.images), np.asarray(given.labels)

@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 
 from symjax import compilation, nets
 from symjax.attacks.entry import whole_number
-from symjax.attacks.inputs import as_images, prepare
+from symjax.attacks.inputs import OPTIONAL, as_images, prepare
 from symjax.groups import Group, as_group
 from symjax.seeds import as_key
 
@@ -78,7 +78,13 @@ def _checked(name: str, values: dict[str, Any]) -> dict[str, Any]:
         arguments = [values.get(x) for x in ("labels", "key", "threat")]
         labels, key, threat = arguments
         given = prepare(
-            name, values[net], values["images"], labels, None, threat, needs_key=False
+            name,
+            values[net],
+            values["images"],
+            labels,
+            None,
+            threat,
+            optional=("labels", *OPTIONAL),
         )
         values |= {"logits_fn": given.net, "images": given.images}
         if labels is not None:

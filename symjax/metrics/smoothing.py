@@ -22,7 +22,8 @@ from scipy import stats
 
 from symjax import compilation
 from symjax.attacks.batches import KeptBatches
-from symjax.attacks.checks import check_finite
+from symjax.attacks.checks import check_finite, refuse_traced
+from symjax.attacks.entry import is_number, whole_number
 from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
 from symjax.jaxprs import host_array
@@ -91,7 +92,7 @@ def certify(
       Cohen, Rosenfeld and Kolter, Certified Adversarial Robustness via Randomized
       Smoothing, ICML 2019, Section 3.2.2.
     """
-    _check(sigma, alpha, n0=n0, n=n, chunk=chunk or 1)
+    _check(sigma, alpha, n0=n0, n=n, chunk=1 if chunk is None else chunk)
     counts = _counts(logits_fn, images, key, sigma, (n0, n), chunk, folder, report)
     return certificate(counts[:, 0], counts[:, 1], n, sigma, alpha)
 
@@ -118,7 +119,7 @@ def predict(
     References:
       Cohen et al. 2019, Section 3.2.1.
     """
-    _check(sigma, alpha, n=n, chunk=chunk or 1)
+    _check(sigma, alpha, n=n, chunk=1 if chunk is None else chunk)
     counts = _counts(logits_fn, images, key, sigma, (n, 0), chunk)
     return prediction(counts[:, 0], alpha)
 
@@ -165,7 +166,9 @@ def _counts(
 ) -> np.ndarray:
     """How often each class was given, by samples[0] and the others: `[N, 2, K]`."""
     with jax.default_matmul_precision("highest"):  # as in `_counts_of_image`
-        given = prepare("smoothing", logits_fn, images, key=key)
+        refuse_traced("certify", logits_fn, images, key)
+        optional = "labels", "threat"
+        given = prepare("certify", logits_fn, images, None, key, optional=optional)
         finite = jnp.isfinite(evaluate(given.net, given.images)).all(axis=1)
     check_finite(finite)
     net, images, key = given.net, np.asarray(given.images), given.key
@@ -228,10 +231,9 @@ def _tally(net, noisy: Array, first: Array, ends: Array, counts: Array) -> Array
 
 
 def _check(sigma: float, alpha: float, **counts: int) -> None:
-    if not 0 < sigma < np.inf:
-        raise ValueError(f"sigma={sigma}: expected pixel units, positive and finite.")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha={alpha}: expected a probability between 0 and 1.")
+    if not (is_number(sigma) and 0 < sigma < np.inf):
+        raise ValueError(f"sigma={sigma!r}: expected pixel units, positive and finite.")
+    if not (is_number(alpha) and 0 < alpha < 1):
+        raise ValueError(f"alpha={alpha!r}: expected a probability between 0 and 1.")
     for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name}={count}: expected 1 or more.")
+        whole_number("certify", name, count)

@@ -24,7 +24,8 @@ from jax import Array
 from jax.tree_util import Partial
 
 from symjax import compilation
-from symjax.attacks.inputs import prepare
+from symjax.attacks.checks import refuse_traced
+from symjax.attacks.inputs import OPTIONAL, prepare
 from symjax.attacks.losses import is_correct
 from symjax.attacks.result import LogitsFn
 from symjax.metrics.gradient_maxima import Report
@@ -198,7 +199,8 @@ def _answers(
     """Whether the prediction is the label, by draw and level: `[B, len(asked)]`."""
     answers, count = [], len(images)
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
-        given = prepare("tolerance", logits_fn, images, labels, needs_key=False)
+        refuse_traced("tolerance", logits_fn, images, labels, key)
+        given = prepare("tolerance", logits_fn, images, labels, optional=OPTIONAL)
         net, images, labels = given.net, np.asarray(given.images), given.labels
         labels, key = np.asarray(labels), as_key(key)
         keys = keys_of_images(key, count)

@@ -131,7 +131,7 @@ class Subject:
         _refuse_a_key(logits_fn)
         for name in ("steps", "restarts", "random_draws", "square_queries"):
             settings[name] = whole_number("audit", name, settings[name])
-        settings["attack_fn"] = unchecked(settings["attack_fn"])
+        settings["attack_fn"] = unchecked(settings.get("attack_fn", pgd))
         settings["group"] = as_group(settings["group"])
         with jax.default_matmul_precision("highest"):  # as in the audit
             given, *others = (
