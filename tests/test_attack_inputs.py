@@ -181,6 +181,7 @@ BAD_LABELS = {
 }
 BAD_KEYS = {"an int": (put(key=0), "expected a random key")}
 BAD_THREATS = {
+    "no threat": (put(threat=None), "threat=None: expected a ThreatModel"),
     "a float": (put(threat=0.1), "threat=0.1: expected a ThreatModel"),
     "bounds None": (ball(bounds=None), "bounds=None"),
     "bounds one": (ball(bounds=(0.0,)), "lowest and the highest"),
@@ -205,6 +206,8 @@ def refused(name):
         every = {x: y for x, y in every.items() if y[1] != "are NaN or infinite"}
     if name != "certify":
         every |= {f"labels {title}": bad for title, bad in BAD_LABELS.items()}
+    if name in (*SETTINGS, "autoattack", "audit"):
+        every["no labels"] = put(labels=None), "labels: a NoneType"
     if name not in WITHOUT_KEY:
         every |= BAD_KEYS
     if name not in WITHOUT_THREAT:
@@ -256,6 +259,14 @@ def test_what_cannot_be_right_is_refused(name):
         ("apgd", {"start": np.zeros((B, H, W, 1))}, "start of shape"),
         ("fab", {"steps": True}, "fab: steps=True: expected a whole number"),
         ("fab", {"eta": 0.5}, "fab: eta=0.5"),
+        ("fab", {"eta": np.nan}, "fab: eta=nan"),
+        ("fab", {"restart": -1}, "fab: restart=-1"),
+        ("pgd", {"random_start": "no"}, "random_start='no': expected True or False"),
+        ("pgd", {"momentum": "0.5"}, "momentum='0.5': expected a finite number"),
+        ("pgd", {"step_size": True}, "step_size=True: expected a number"),
+        ("apgd", {"start": np.zeros((B, H, W, C))}, "start leaves the ball"),
+        ("autoattack", {"version": None}, "version=None: expected one of"),
+        ("autoattack", {"key": jax.random.split(KEY, 3)}, "3 keys, and a leaf"),
         ("square", {"queries": 0}, "square: queries=0"),
         ("square", {"initial_share": np.nan}, "initial_share=nan"),
         ("deepfool", {"overshoot": np.nan}, "deepfool: overshoot=nan"),
@@ -267,7 +278,7 @@ def test_what_cannot_be_right_is_refused(name):
 )
 def test_settings_out_of_range_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
-        getattr(attacks, name)(**problem(name), **options)
+        getattr(attacks, name)(**problem(name) | options)
 
 
 def test_an_unknown_argument_is_named_with_the_nearest():

@@ -151,3 +151,56 @@ def test_inside_of_a_program_arrays_may_be_unknown(outside):
         return hoisted(IMAGES)
 
     np.testing.assert_allclose(run(weights(0)), dense(weights(0), IMAGES), rtol=1e-6)
+
+
+def test_constants_that_are_equal_at_first_are_not_mixed_up():
+    """Arrays that are new at each trace, two of them with the same values."""
+    spread = [np.ones(5, np.float32), np.ones(5, np.float32)]
+
+    def net(images):
+        hidden = dense(weights(0), images) / np.sqrt(spread[0] + 1)[None]
+        return jnp.tanh(hidden) / np.sqrt(spread[1] + 1)[None]
+
+    run = jax.jit(lambda net, images: net(images[:1]))
+    for value in (1.0, 8.0):
+        spread[1] = np.full(5, value, np.float32)
+        hoisted = nets.hoist(net, IMAGES)
+        np.testing.assert_allclose(run(hoisted, IMAGES), net(IMAGES[:1]), rtol=1e-5)
+
+
+def test_arrays_of_a_custom_gradient_count_as_well():
+    program, held = Counted(), {"slope": weights(1)}
+
+    @jax.custom_vjp
+    def rounded(images):
+        return jnp.round(images.reshape(len(images), -1) @ weights(0))
+
+    def backward(_, g):
+        return ((g @ held["slope"].T).reshape(-1, 2, 2, 1),)
+
+    rounded.defvjp(lambda images: (rounded(images), None), backward)
+    first = program(lambda images: rounded(images))
+    held["slope"] = -held["slope"]
+    np.testing.assert_allclose(program(lambda images: rounded(images)), -first)
+
+
+class Compared:
+    """A net whose comparison gives an array."""
+
+    def __init__(self, matrix):
+        self.matrix = matrix
+
+    def __call__(self, images):
+        return dense(self.matrix, images)
+
+    def __eq__(self, other):
+        return self.matrix == other.matrix
+
+    __hash__ = object.__hash__
+
+
+def test_a_net_that_cannot_be_compared_is_taken():
+    program = Counted()
+    for seed in range(3):
+        program(Compared(weights(seed)))
+    assert program.count < 3

@@ -1,6 +1,7 @@
 """Refusals: values with which no robustness number can be right.
 
-    check_values(classes, images, labels, threat)         # known values only
+    check_pixels(images, threat)
+    check_values(classes, labels)         # known values only
 
 Each raises a ValueError that names the value, what was expected and the way out.
 """
@@ -16,30 +17,20 @@ from symjax.attacks.threat import ThreatModel, host_lengths
 
 
 def check_values(
-    classes: int,
-    images: Any,
-    labels: Any,
-    threat: ThreatModel,
-    targets: Any = None,
-    step_size: Any = None,
+    classes: int, labels: Any, targets: Any = None, step_size: Any = None
 ) -> None:
     """Refuses values with which no result can be right; known values only.
 
     Args:
       classes: K.
-      images: `[B, H, W, C]`.
       labels: `[B]`.
-      threat: ball and bounds.
       targets: `[B]`, or None.
       step_size: a scalar or `[C]`, or None.
 
     Raises:
-      ValueError: for images that are not finite or leave the bounds; labels or targets
-        outside of [0, K); a target that is the label; a step size that is not positive
-        and finite.
+      ValueError: for labels or targets outside of [0, K); a target that is the label; a
+        step size that is not positive and finite.
     """
-    if not nets.is_traced(images, threat.bounds):
-        _check_pixels(np.asarray(images, np.float64), threat)
     for name, values in (("labels", labels), ("targets", targets)):
         if values is not None and not nets.is_traced(values):
             check_classes(name, np.asarray(values), classes)
@@ -148,7 +139,19 @@ def check_bounds(bounds: Any) -> None:
         )
 
 
-def _check_pixels(images: np.ndarray, threat: ThreatModel) -> None:
+def check_pixels(images: Any, threat: ThreatModel) -> None:
+    """Refuses pixels that are not finite or leave the bounds; known values only.
+
+    Args:
+      images: `[B, H, W, C]`.
+      threat: for its bounds.
+
+    Raises:
+      ValueError: if there is such a pixel.
+    """
+    if nets.is_traced(images, threat.bounds):
+        return
+    images = np.asarray(images, np.float64)
     if not np.isfinite(images).all():
         bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
         raise ValueError(f"image {bad[0]} has pixels that are not finite numbers.")

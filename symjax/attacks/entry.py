@@ -25,6 +25,7 @@ from symjax import compilation, nets
 from symjax.attacks.checks import (
     check_bounds,
     check_finite,
+    check_pixels,
     check_radius,
     check_values,
     too_wide,
@@ -201,8 +202,7 @@ def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, 
                     f"{attack}: start leaves the ball or the bounds for image "
                     f"{np.argmin(inside)}: project it with threat.project."
                 )
-    about = inputs.classes, images, inputs.labels, inputs.threat
-    check_values(*about, targets, step)
+    check_values(inputs.classes, inputs.labels, targets, step)
     return settings
 
 
@@ -246,7 +246,8 @@ def _check_while_running(
         if warning := too_wide(threat, inputs.images.shape[1:]):
             warnings.warn(warning, stacklevel=2)
         check_bounds(threat.bounds)
-        check_values(inputs.classes, threat=threat, **values)
+        check_pixels(values.pop("images"), threat)
+        check_values(inputs.classes, **values)
         check_finite(flags)
         return np.True_
 

@@ -22,6 +22,7 @@ from symjax.attacks.checks import (
     check_bounds,
     check_classes,
     check_logits,
+    check_pixels,
     check_radius,
     check_values,
     one_number,
@@ -106,11 +107,12 @@ def prepare(
         if not seeds or key.ndim > 1:
             raise ValueError(f"{name}: key of shape {key.shape}: expected one key.")
         axis = len(key)
+    check_pixels(images, threat)
     net, classes = _net(name, logits_fn, images, randomized, axis)
     if labels is None and "labels" in optional:
         labels = np.zeros(len(images), np.int32)
     labels = as_classes("labels", labels, len(images), classes)
-    check_values(classes, images, labels, threat)
+    check_values(classes, labels)
     return Inputs(net, images, labels, key, threat, classes)
 
 

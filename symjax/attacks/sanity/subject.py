@@ -140,8 +140,7 @@ class Subject:
             )
         step = settings["step_size"]
         if step is not None:
-            about = given.classes, given.images, given.labels, given.threat
-            check_values(*about, step_size=step)
+            check_values(given.classes, given.labels, step_size=step)
         if not np.max(given.threat.eps) > 0:
             raise ValueError(f"eps={threat.eps}: expected a ball that is not empty.")
         call = logits_fn, *given[:5]
