@@ -51,13 +51,19 @@ DEAF = """
     lib.pthread_mutex_lock(lock)
     lib.pthread_mutex_lock(lock)  # waits for itself, whatever signal comes
 """
+HEARS = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 LINE = "interrupted by {}: it is in x. To go on: python train.py '--a b' --workdir x"
 NOTICE = "stopping after this step; a second signal exits at once."
 
 
 def start(*command):
+    """A process that SIGINT reaches, also where the tests run in the background."""
     return subprocess.Popen(
-        [sys.executable, *command],
+        [sys.executable, "-c", HEARS, *command],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -74,7 +80,10 @@ def wait_for(process, text):
 
 def end(process):
     """Exit code, lines of stdout and of stderr."""
-    out, err = process.communicate(timeout=200)
+    try:
+        out, err = process.communicate(timeout=200)
+    finally:
+        process.kill()
     return process.returncode, out.splitlines(), err.splitlines()
 
 
