@@ -64,7 +64,8 @@ UNIT_ADVICE = (
     "Report the radius in pixel units, or measure with --protocol sound: the published "
     "epsilon is one of normalized images, and pixels move by less than it names."
 )
-NOTHING = "no image is classified correctly"  # as `sanity.audit` says it
+NO_ANSWER = ("no image is classified correctly", "NaN or infinite")
+"""In the errors of `sanity.audit` about a net that cannot be audited."""
 
 
 def audit_published(
@@ -157,9 +158,9 @@ def _checks(run, protocol, eps, n, restarts, options) -> list[sanity.Check] | st
         threat = ThreatModel("linf", np.float32(eps))
         return audit(run, threat, n, restarts=restarts, **options)
     except ValueError as error:
-        if NOTHING not in str(error):
+        if not any(reason in str(error) for reason in NO_ANSWER):
             raise
-        return NOTHING
+        return str(error)
 
 
 def _unit(eps: float, radius: float | tuple[float, ...]) -> sanity.Check:
