@@ -40,7 +40,6 @@ BAD = {
     "optimizer.label_smoothing": (1.0, "a finite number from 0 to below 1."),
     "training.mode": ("pdg", "Did you mean 'pgd'?"),
     "training.eps_pixels": (8.0, "in pixels of [0, 1], as 8/255 = 0.031."),
-    "training.drop_last": ("no", "training.drop_last='no': expected True or False."),
     "training.steps": (0, "training.steps=0: expected an integer of 1 or more."),
     "training.step_size_pixels": (0.0, "in pixels of [0, 1], as 2/255 = 0.008."),
     "training.bounds": ((1.0, 0.0), "expected two numbers, the smaller one first."),
@@ -56,6 +55,7 @@ ANYTHING = {  # any text, or any switch
     "dataset.cache_dir",
     "dataset.augment",
     "dataset.quarter_turns",
+    "training.drop_last",
 }
 
 
