@@ -94,7 +94,7 @@ class _Traced:
         signature = _signature(shapes)
         if signature not in self._programs:
             program, outputs = self._trace(*shapes)
-            places = [self._place(x) for x in program.consts]
+            places = self._places(program.consts)
             self._programs[signature] = program.jaxpr, outputs, places
         return self._programs[signature]
 
@@ -117,22 +117,32 @@ class _Traced:
 
         return closed(call, leaves, inputs)
 
-    def _place(self, constant: Any) -> Any:
-        """Which of `constants` it is; itself, if that is not certain.
+    def _places(self, constants: Sequence[Any]) -> list[Any]:
+        """Which of `constants` each is; itself, if that is not certain.
 
         A function may make an array anew at each trace, as NumPy arithmetic on weights
-        does. Such an array is recognized by its values if no other constant has them.
-        Otherwise it becomes a part of the program, which then is this net's alone.
+        does. Such arrays are recognized by their values, and several with the same
+        values by their order. If there are more or fewer of them than before, they
+        become a part of the program, which then is this net's alone.
         """
-        for place, known in enumerate(self.constants):
-            if constant is known:
-                return place
-        equal = [i for i, known in enumerate(self.constants) if _equal(constant, known)]
-        if len(equal) == 1:
-            return equal[0]
-        self._token = object()
-        _alive[self.forward.digest].discard(self)
-        return constant
+        known = {id(x): place for place, x in enumerate(self.constants)}
+        places = [known.get(id(x), x) for x in constants]
+        taken = {place for place in places if isinstance(place, int)}
+        groups: dict[Any, tuple[list[int], list[int]]] = {}
+        for place, x in enumerate(self.constants):
+            if place not in taken:
+                groups.setdefault(_values(x), ([], []))[0].append(place)
+        for index, x in enumerate(constants):
+            if id(x) not in known:
+                groups.setdefault(_values(x), ([], []))[1].append(index)
+        for before, now in groups.values():
+            if len(before) == len(now):
+                for place, index in zip(before, now, strict=True):
+                    places[index] = place
+            elif now:
+                self._token = object()
+                _alive[self.forward.digest].discard(self)
+        return places
 
     def _identify(self, outputs: Any, *shapes: Any) -> None:
         """Takes the token of a function that does the same, or a new one.
@@ -201,9 +211,9 @@ def _equal_structures(one: _Traced, other: _Traced) -> bool:
         return False
 
 
-def _equal(one: Any, other: Any) -> bool:
-    if is_traced(one, other):
-        return False
-    if one.dtype != other.dtype or np.shape(one) != np.shape(other):
-        return False
-    return bool(host_array(one).tobytes() == host_array(other).tobytes())
+def _values(constant: Any) -> Any:
+    """Something that is equal for arrays of the same values alone."""
+    if is_traced(constant):
+        return id(constant)
+    array = host_array(constant)
+    return str(constant.dtype), array.shape, array.tobytes()

@@ -316,7 +316,7 @@ def test_what_is_not_finite_is_told():
     with pytest.raises(ValueError, match="image 0 are NaN or infinite"):
         metrics.clever(logarithm, 0 * image, KEY, radius=0.1, **FEW)
     nets = Partial(dense_of_seeds, jnp.array([1.0, np.nan]))
-    with pytest.raises(ValueError, match="of net 1 of image 0 are NaN"):
+    with pytest.raises(ValueError, match="image 0 are NaN"):
         metrics.clever(nets, image, jax.random.split(KEY), **FEW)
 
 
@@ -400,7 +400,7 @@ IMAGE = np.full((2, 2, 1), 0.5, np.float32)
         ({"chunk": -1}, "chunk=-1"),
         ({"label": 2}, "labels from 2"),
         ({"label": -1}, "label=-1"),
-        ({"image": IMAGE[0]}, r"expected \[H, W, C\]"),
+        ({"image": IMAGE[0]}, r"array \[H, W, C\]"),
         ({"image": IMAGE * 255}, "leave the bounds"),
         ({"image": IMAGE.astype(np.uint8)}, "dtype uint8"),
         ({"logits_fn": lambda images: images[:, 0, 0, 0]}, "two classes"),
@@ -416,5 +416,5 @@ def test_refuses_images_and_labels_that_do_not_match():
     net = Partial(dense_of_seeds, 1.0)
     with pytest.raises(ValueError, match=r"\[B, H, W, C\]"):
         metrics.clever_images(net, IMAGE, KEY)
-    with pytest.raises(ValueError, match="one an image"):
+    with pytest.raises(ValueError, match="labels: a list"):
         metrics.clever_images(net, IMAGE[None], KEY, labels=[0, 1])

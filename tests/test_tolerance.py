@@ -204,7 +204,7 @@ def test_perturbed_images_are_those_that_were_asked_about():
         ({"draws": 0}, "draws=0"),
         ({"chunk": 0}, "chunk=0"),
         ({"labels": np.zeros(3, int)}, "expected 7 integers"),
-        ({"labels": np.full(7, 9)}, "label 9: the net has 3 classes"),
+        ({"labels": np.full(7, 9)}, "labels from 9 to 9: the net has 3 classes"),
         ({"images": np.full(SHAPE, 2.0, np.float32)}, "leave the bounds"),
     ],
 )

@@ -243,7 +243,8 @@ def _check_while_running(
         eps, bounds, flags = (values.pop(x) for x in ("eps", "bounds", "finite"))
         threat = inputs.threat.replace(eps=eps, bounds=bounds)
         check_radius(threat.eps, infinite)
-        if warning := too_wide(threat, inputs.images.shape[1:]):
+        warning = too_wide(threat, inputs.images.shape[1:])
+        if warning and not infinite:
             warnings.warn(warning, stacklevel=2)
         check_bounds(threat.bounds)
         check_pixels(values.pop("images"), threat)

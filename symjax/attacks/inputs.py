@@ -197,7 +197,8 @@ def _threat(
         check_bounds((low, high))
     if not nets.is_traced(eps):
         check_radius(eps, infinite_eps)
-    if not nets.is_traced(threat) and (warning := too_wide(threat, images.shape[1:])):
+    known = not nets.is_traced(threat) and not infinite_eps
+    if known and (warning := too_wide(threat, images.shape[1:])):
         warnings.warn(warning, stacklevel=4)
     return threat
 

@@ -14,8 +14,10 @@ from jax import Array
 from jax.tree_util import Partial
 
 from symjax import compilation, nets
+from symjax.attacks.checks import check_pixels
 from symjax.attacks.entry import whole_number
 from symjax.attacks.inputs import OPTIONAL, as_images, prepare
+from symjax.attacks.threat import Linf
 from symjax.groups import Group, as_group
 from symjax.seeds import as_key
 
@@ -95,6 +97,7 @@ def _checked(name: str, values: dict[str, Any]) -> dict[str, Any]:
             values["key"] = as_key(key)
     else:
         images = values["images"] = as_images(values["images"])
+        check_pixels(images, Linf(0.0))
         values[net] = nets.hoist(values[net], images)
     if "group" in values:
         group = values["group"] = as_group(values["group"])

@@ -138,7 +138,9 @@ def train_steps(
         return train_on(jax.lax.dynamic_slice_in_dim(order, start, size), carry)
 
     whole = len(images) // recipe.batch_size
-    carry = jax.lax.fori_loop(first, jnp.minimum(last, whole), body, (state, sums))
+    known = isinstance(last, int)  # then the loop has a known number of steps
+    end = min(last, whole) if known else jnp.minimum(last, whole)
+    carry = jax.lax.fori_loop(first, end, body, (state, sums))
     rest = order[whole * recipe.batch_size :]
     if len(rest) and not recipe.drop_last:
         train_rest = functools.partial(train_on, rest)
