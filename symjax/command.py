@@ -65,6 +65,12 @@ def _guarded(main: Callable[[], int]) -> int:
     logging.set_verbosity(logging.ERROR)
     compilation.keep_programs(cache.default_folder() / "programs")
     try:
+        several = FLAGS.processes is not None or FLAGS.process is not None
+        if several and not (FLAGS.distributed or FLAGS.coordinator):
+            raise ValueError(
+                "--processes and --process: need --coordinator=host:port, or "
+                "--distributed where the cluster tells them."
+            )
         if FLAGS.distributed or FLAGS.coordinator:
             mesh.connect(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
         return main()

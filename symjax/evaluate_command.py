@@ -65,10 +65,12 @@ def _folder() -> Path:
 
 def _check_seeds(folder: Path) -> None:
     """Refuses more seeds than the run has, before it is loaded."""
+    from symjax.training import experiment
+
     path = folder / "config.json"
     if not FLAGS.seeds or not path.exists():
         return
-    there = json.loads(path.read_text(encoding="utf-8"))["seeds"]
+    there = experiment.read(path).seeds
     if FLAGS.seeds > there:
         raise ValueError(
             f"--seeds {FLAGS.seeds}: {folder} has {there} seeds; give at most that, or "

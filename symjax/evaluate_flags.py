@@ -21,6 +21,7 @@ ATTACKS = (  # those of symjax.evaluation.attack, without its imports; a test co
     "fab fab-t square"
 ).split()
 CORRUPTION = "corruption"
+LARGEST = 1e6  # of a radius; above 1e38 float32 has no number
 METRICS = [
     "clever", CORRUPTION, "cost", "distance", "smoothing", "symmetry", "tolerance"
 ]  # fmt: skip
@@ -311,4 +312,8 @@ def parse_eps(text: str) -> list[float]:
         ) from None
     if min(numbers) < 0:
         raise ValueError(f"--eps={text!r}: a radius cannot be negative.")
+    if max(numbers) > LARGEST:
+        raise ValueError(
+            f"--eps={text!r}: a radius is at most {LARGEST:g}, in pixels of [0, 1]."
+        )
     return numbers

@@ -79,9 +79,7 @@ class Run:
         experiment = Experiment.build(experiments.read(path))
         model = experiment.model.clone(dtype=jnp.dtype(dtype))
         experiment = dataclasses.replace(experiment, model=model)
-        with Checkpoints(folder, read_only=True) as store:
-            experiments.check_trunk(experiment.config, store.meta)
-            epoch, state, meta = store.restore(like=experiment.state_shapes())
+        epoch, state, meta = _restored(folder, experiment)
         if meta["data"] != experiment.dataset.sha256:
             raise ValueError(
                 f"{folder} was trained on data with hash {meta['data']}, but "
@@ -146,3 +144,21 @@ def identity(name: str, config: Config, model: Net, epoch: int) -> dict[str, Any
         "dataset": config.dataset.name,
         "dtype": jnp.dtype(model.dtype).name,
     }
+
+
+def _restored(folder: Path, experiment: Experiment) -> tuple[int, Any, dict[str, Any]]:
+    """Epoch, state and meta of the newest checkpoint.
+
+    A training that goes on may remove it while it is read; then there is a newer one.
+    """
+    for last in (False, False, True):
+        with Checkpoints(folder, read_only=True) as store:
+            newest = store.latest
+            try:
+                experiments.check_trunk(experiment.config, store.meta)
+                return store.restore(like=experiment.state_shapes())
+            except OSError:
+                there = (folder / "checkpoints" / str(newest)).exists()
+                if last or there:
+                    raise
+    raise AssertionError
