@@ -38,13 +38,14 @@ class Interrupted(BaseException):
 class Signals:
     """What to do when a signal comes.
 
-    A signal raises `Interrupted` in the main thread; but within `stopping`, once there
-    is something to save, the work is asked to end by itself.
+    Before the first call of `keeps` a signal ends the process at once. Then it raises
+    `Interrupted` in the main thread; but within `stopping`, once there is something to
+    save, the work is asked to end by itself.
     """
 
     def __init__(self):
         self._received: int | None = None
-        self._stops = self._said = False
+        self._stops = self._said = self._has_begun = False
         self._kept, self._command = "no result was written", list(sys.orig_argv)
 
     def keeps(self, kept: str, flags: Sequence[str] = ()) -> None:
@@ -55,6 +56,7 @@ class Signals:
           flags: added to the present command, so that it goes on.
         """
         self._kept, self._command = kept, [*sys.orig_argv, *flags]
+        self._has_begun = True
 
     @contextlib.contextmanager
     def stopping(self) -> Iterator[Callable[[], bool]]:
@@ -93,6 +95,9 @@ class Signals:
 
     def _handle(self, number: int, frame: object) -> None:
         del frame
+        if not self._has_begun:  # libraries are loaded, which an exception could break
+            self.say(number)
+            os._exit(128 + number)
         if self._received is None:
             self._received = number
             if not self._stops:
