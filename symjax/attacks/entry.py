@@ -180,7 +180,7 @@ def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, 
         targets = settings["targets"] = as_classes("targets", targets, *about)
     if step is not None:
         shape = np.shape(step)
-        if np.asarray(step).dtype.kind not in "fiu" and not nets.is_traced(step):
+        if not nets.is_traced(step) and np.asarray(step).dtype.kind not in "fiu":
             raise ValueError(f"{attack}: step_size={step!r}: expected a number.")
         if len(shape) > 1 or (shape and shape[0] != images.shape[-1]):
             raise ValueError(
