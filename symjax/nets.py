@@ -141,7 +141,7 @@ class _Traced:
                     places[index] = place
             elif now:
                 self._token = object()
-                _alive[self.forward.digest].discard(self)
+                _alive.get(self.forward.digest, weakref.WeakSet()).discard(self)
         return places
 
     def _identify(self, outputs: Any, *shapes: Any) -> None:

@@ -119,6 +119,7 @@ def too_wide(threat: ThreatModel, shape: tuple[int, ...]) -> str | None:
 
 
 def check_radius(eps: Any, infinite: bool) -> None:
+    """Raises ValueError for an eps that is negative, NaN or, unless allowed, infinite."""
     if not np.all(np.asarray(eps) >= 0):
         raise ValueError(
             f"eps={shown(eps)}: expected a radius that is a number and not negative."
@@ -131,6 +132,7 @@ def check_radius(eps: Any, infinite: bool) -> None:
 
 
 def check_bounds(bounds: Any) -> None:
+    """Raises ValueError for bounds that are not finite, or not in order."""
     low, high = (np.asarray(bound, np.float64) for bound in bounds)
     if not (np.isfinite(low) & np.isfinite(high) & (low < high)).all():
         raise ValueError(
@@ -165,6 +167,7 @@ def check_pixels(images: Any, threat: ThreatModel) -> None:
 
 
 def check_classes(name: str, values: np.ndarray, classes: int) -> None:
+    """Raises ValueError for a label or target outside of [0, K)."""
     low, high = int(values.min()), int(values.max())
     if low < 0 or high >= classes:
         raise ValueError(
@@ -174,6 +177,16 @@ def check_classes(name: str, values: np.ndarray, classes: int) -> None:
 
 
 def check_logits(name: str, outputs: Any, count: int) -> int:
+    """The number of classes of a net.
+
+    Args:
+      name: of the attack or metric, for the message.
+      outputs: shape and dtype of what the net returns.
+      count: B.
+
+    Raises:
+      ValueError: unless it returns floating logits `[B, K]`, K of 2 or more.
+    """
     if not isinstance(outputs, jax.ShapeDtypeStruct):
         kind = type(outputs).__name__
         raise ValueError(
