@@ -119,7 +119,7 @@ def too_wide(threat: ThreatModel, shape: tuple[int, ...]) -> str | None:
 
 
 def check_radius(eps: Any, infinite: bool) -> None:
-    """Raises ValueError for an eps that is negative, NaN or, unless allowed, infinite."""
+    """Raises ValueError for an eps that is negative, NaN or (by default) infinite."""
     if not np.all(np.asarray(eps) >= 0):
         raise ValueError(
             f"eps={shown(eps)}: expected a radius that is a number and not negative."
