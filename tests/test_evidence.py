@@ -16,12 +16,12 @@ from symjax.study.measurements import (
     Tolerance,
     of_training,
 )
-from symjax.study.size import SMALL, WHOLE
+from symjax.study.size import FULL, SMOKE
 from symjax.study.trainings import TRAININGS
 
 BASELINE, WEIGHTED = (f"cifar10-10-{net}-reference" for net in ("baseline", "weighted"))
 SIZE = dataclasses.replace(
-    WHOLE,
+    FULL,
     name="three",
     seeds=3,
     n=4,
@@ -32,7 +32,7 @@ SIZE = dataclasses.replace(
 )
 PGD = next(
     each
-    for each in of_training(TRAININGS[BASELINE])
+    for each in of_training(TRAININGS[BASELINE], FULL)
     if isinstance(each, Accuracy) and (each.protocol, each.attack) == ("sound", "pgd")
 )
 RADII = SIZE.some(PGD.eps)
@@ -198,13 +198,13 @@ def test_published_numbers(evidence):
 
 def test_nothing_is_made_of_the_small_study(write, tmp_path):
     none = Accuracy("sound", "none")
-    write(BASELINE, none, 0, {0: 64 * [1]}, size=SMALL)
-    small, whole = Evidence(tmp_path, SMALL), Evidence(tmp_path)
+    write(BASELINE, none, 0, {0: 64 * [1]}, size=SMOKE)
+    small, whole = Evidence(tmp_path, SMOKE), Evidence(tmp_path)
     assert small.line(BASELINE, "sound", "none").values.tolist() == [[100.0]]
     assert np.isnan(whole.line(BASELINE, "sound", "none").values).all()
     assert whole.rows(BASELINE) == {}
     # were the file in the whole study's folder, its rows would be of other cells
-    (tmp_path / "small").rename(tmp_path / "whole")
+    (tmp_path / "smoke").rename(tmp_path / "full")
     whole = Evidence(tmp_path)
     assert len(whole.rows(BASELINE)) == 1
     assert np.isnan(whole.line(BASELINE, "sound", "none").values).all()

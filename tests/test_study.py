@@ -15,7 +15,7 @@ from symjax.attacks import sanity
 from symjax.evaluation.results import cell_id
 from symjax.study import listing, measurements, published
 from symjax.study.measurements import Accuracy, Audit, Corrupted, Subject, Tolerance
-from symjax.study.size import SMALL, WHOLE
+from symjax.study.size import FULL, REDUCED, SIZES
 from symjax.study.trainings import CONTROLLED, PUBLISHED, SWITCHED, TRAININGS
 from symjax.training import experiment as experiments
 
@@ -62,7 +62,8 @@ def test_numbers_stand_as_printed():
 
 def test_every_number_is_of_a_cell_that_is_measured():
     measured = {
-        name: list(measurements.of_training(x)) for name, x in TRAININGS.items()
+        name: list(measurements.of_training(x, FULL))
+        for name, x in FULL.trainings.items()
     }
     for cell in published.cells():
         kind = Corrupted if cell.corruption else Accuracy
@@ -103,10 +104,10 @@ def parsed(arguments):
 
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-@pytest.mark.parametrize("size", [WHOLE, SMALL], ids=lambda size: size.name)
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_a_command_gives_the_configuration(size, monkeypatch):
     monkeypatch.chdir(ROOT)
-    for training in TRAININGS.values():
+    for training in size.trainings.values():
         changes = size.changes(training)
         config = training.config(changes)
         assert config.is_locked and config.name == training.name
@@ -126,7 +127,7 @@ def test_a_key_that_is_not_there_is_an_error():
 
 def test_published_nets_are_trained_as_published():
     found = [x for x in TRAININGS.values() if x.kind == PUBLISHED]
-    assert len(found) == 26
+    assert len(found) == 29 and len(FULL.trainings) == 44
     for training in found:
         config = training.config()
         net = config.model.name
@@ -144,12 +145,12 @@ def test_published_nets_are_trained_as_published():
             assert config.training.eps_pixels == 0.005
             assert tuple(config.training.bounds) == (0.5, 1.0)
         assert config.training.mode == mode
-        says = Subject.of(training, WHOLE).says
+        says = Subject.of(training, FULL).says
         assert says["trunk_version"] == 2  # rows of another version are others
         turned = net in ("parallel_rs", "equivariant")
         assert says["group"] == ("C8" if turned else "C4")
     c4 = [x for x in TRAININGS.values() if x.name.endswith("reference-c4")]
-    assert [Subject.of(x, WHOLE).says["group"] for x in c4] == ["C4", "C4"]
+    assert [Subject.of(x, FULL).says["group"] for x in c4] == ["C4", "C4"]
 
 
 def flat(config):
@@ -196,7 +197,7 @@ def test_matched_nets_are_as_large_and_trained_alike():
         wanted = changed.get(last, {"model.name"} if training != base else set())
         assert differing(training, base) == wanted
         model = experiments.model(training.config(), 10)
-        assert "trunk_version" not in Subject.of(training, WHOLE).says
+        assert "trunk_version" not in Subject.of(training, FULL).says
         sizes[training.name] = models.parameter_count(model, (32, 32, 3))
     ratios = np.array(list(sizes.values())) / sizes[base.name]
     assert np.abs(ratios - 1).max() < 0.05, sizes
@@ -208,18 +209,79 @@ def test_matched_nets_are_as_large_and_trained_alike():
     )
 
 
-def test_no_two_cells_of_the_study_are_one():
+@pytest.mark.parametrize("size, last, least", [(FULL, 4, 10_000), (REDUCED, 1, 2_000)])
+def test_no_two_cells_of_the_study_are_one(size, last, least):
     found = []
-    for training in TRAININGS.values():
-        subject = Subject.of(training, WHOLE)
-        for each in measurements.of_training(training):
-            for seed in (0, 4):
+    for training in size.trainings.values():
+        subject = Subject.of(training, size)
+        for each in measurements.of_training(training, size):
+            for seed in (0, last):
                 found += map(cell_id, each.identities(subject, seed))
-    assert len(found) > 10_000 and len(set(found)) == len(found)
+    assert len(found) > least and len(set(found)) == len(found)
+
+
+def test_the_reduced_size_has_every_net_in_order():
+    names = list(REDUCED.trainings)
+    first = ("baseline", "parallel_rot", "parallel_rs")
+    assert names[:3] == [f"cifar10-4-{net}-reference" for net in first]
+    stages = [(x.kind, *x.name.split("-")[:2]) for x in REDUCED.trainings.values()]
+    assert list(Counter(stages).items()) == [
+        ((PUBLISHED, "cifar10", "4"), 8),  # the six, the scale-only net and CNN + AT
+        ((PUBLISHED, "cifar10", "10"), 7),
+        ((CONTROLLED, "cifar10", "10"), 10),
+        ((PUBLISHED, "cifar100", "4"), 7),
+        ((SWITCHED, "cifar10", "10"), 8),
+    ]
+
+
+def test_the_reduced_size_changes_width_and_epochs_alone():
+    epochs = set()
+    for training in REDUCED.trainings.values():
+        config = training.config(REDUCED.changes(training))
+        whole = training.config()
+        assert config.model.width == {4: 0.5, 10: 0.25}[config.model.depth]
+        assert config.dataset.train_images == 0  # all of them
+        step = config.optimizer.schedule == "step"
+        assert not step or 4 * config.optimizer.decay_epochs == config.epochs
+        for key in ("batch_size", "training", "dataset"):
+            assert config[key] == whole[key]
+        epochs.add(config.epochs)
+    assert len(epochs) == 1
+
+
+def test_matched_nets_of_the_reduced_size_have_one_number_of_parameters():
+    sizes = [
+        models.parameter_count(Subject.of(x, REDUCED).model, (32, 32, 3))
+        for x in REDUCED.trainings.values()
+        if x.kind == CONTROLLED
+    ]
+    ratios = np.array(sizes) / sizes[0]
+    assert np.abs(ratios - 1).max() < 0.05, sizes
+
+
+def test_what_the_reduced_size_measures():
+    training = TRAININGS["cifar10-4-parallel_rot-reference"]
+    subject = Subject.of(training, REDUCED)
+    found = list(measurements.of_training(training, REDUCED))
+    accuracies = [x for x in found if type(x) is Accuracy]
+    assert {x.protocol for x in accuracies} == {"reference", "sound", "switched"}
+    for each in accuracies:
+        cells = each.identities(subject, 0)
+        alone = each.attack == "autoattack" or each.protocol == "switched"
+        assert {cell["n"] for cell in cells} == {200 if alone else 1_000}
+        assert bool(each.identities(subject, 1)) != alone
+    of_pgd = [x.identities(subject, 0)[0] for x in accuracies if x.attack == "pgd"]
+    assert {cell["restarts"] for cell in of_pgd} == {1}
+    of_switches = [x.switches for x in accuracies if x.protocol == "switched"]
+    every = ("epsilon unit", "clip range", "start", "iterate", "step")
+    assert of_switches.count(()) == 2 and every in of_switches  # both ends
+    assert {cell["steps"] for cell in of_pgd} == {40}
+    kinds = Counter(type(each).__name__ for each in found)
+    assert kinds["Audit"] == kinds["Tolerance"] == 2 and kinds["Corrupted"] >= 2
 
 
 def test_only_seed_0_is_audited_check_by_check():
-    subject = Subject.of(TRAININGS[BASELINE], WHOLE)
+    subject = Subject.of(TRAININGS[BASELINE], FULL)
     for protocol, extra in (("sound", 0), ("reference", 1)):
         names = [x["metric"] for x in Audit(protocol).identities(subject, 0)]
         assert len(names) == len(set(names)) == len(sanity.CHECKS) + extra
@@ -235,13 +297,14 @@ def test_what_a_run_serves():
 
 def test_what_is_measured_of_a_run():
     kinds = Counter(
-        type(each).__name__ for each in measurements.of_training(TRAININGS[BASELINE])
+        type(each).__name__
+        for each in measurements.of_training(TRAININGS[BASELINE], FULL)
     )
     # 7 accuracies, of FGSM 3 + 1 switches and of PGD 5 + 3
     assert kinds == {"Accuracy": 7 + 12, "Audit": 2, "Tolerance": 2, "Corrupted": 4}
     metrics = [
         each.metric
-        for each in measurements.of_training(TRAININGS[BASELINE])
+        for each in measurements.of_training(TRAININGS[BASELINE], FULL)
         if isinstance(each, Tolerance)
     ]
     assert metrics == ["tolerance, removal as published", "tolerance, removal"]

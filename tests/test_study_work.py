@@ -9,16 +9,19 @@ import types
 import numpy as np
 import pytest
 from rich.console import Console
+from safetensors.numpy import save_file
 
 from symjax import attacks, compilation, evaluation
 from symjax.attacks import sanity
 from symjax.evaluation import protocol, results
 from symjax.evaluation.results import cell_id
+from symjax.seeds import of_seed
 from symjax.study import __main__ as command
-from symjax.study import listing, measurements
+from symjax.study import listing, measurements, nets
+from symjax.study import speed as speeds
 from symjax.study import work as works
 from symjax.study.measurements import Accuracy, Audit, Corrupted, Subject
-from symjax.study.size import Size
+from symjax.study.size import FULL, Size
 from symjax.study.trainings import TRAININGS
 from symjax.study.work import Folders
 from symjax.training import loop
@@ -55,10 +58,10 @@ TINY = Size(
 )
 
 
-def few(training):
+def few(training, size=None):
     """One measurement of each kind, of the baseline net."""
     seen = set()
-    for each in measurements.of_training(training):
+    for each in measurements.of_training(training, TINY):
         says = type(each), each.protocol, each.attack, getattr(each, "metric", "")
         dear = ("switched", "pgd"), ("reference", "pgd")
         if says[1:3] == dear[0] or (says[0] is Corrupted and says[1:3] == dear[1]):
@@ -134,7 +137,8 @@ class Study:
 def study(tmp_path_factory):
     """A tiny run of two seeds, one at a time; the work is stopped twice."""
     folder = tmp_path_factory.mktemp("study")
-    made = Study(Folders(folder / "results" / "tiny", folder / "runs"))
+    where = folder / "results" / "tiny", folder / "runs", folder / "nets"
+    made = Study(Folders(*where))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sanity, "CHECKS", {name: sanity.CHECKS[name] for name in CHECKS})
         patch.setattr(attacks, "autoattack", autoattack)
@@ -205,7 +209,7 @@ def test_attacks_that_move_the_averages_say_what_came_before(again, monkeypatch)
     monkeypatch.setitem(
         protocol.PUBLISHED, "baseline", protocol.published("equivariant")
     )
-    monkeypatch.setattr(works, "of_training", lambda training: moved)
+    monkeypatch.setattr(works, "of_training", lambda training, size: moved)
     before = set(again.rows)
     known = [
         cell_id(cell)
@@ -219,6 +223,62 @@ def test_attacks_that_move_the_averages_say_what_came_before(again, monkeypatch)
     assert [x["attack"] for x in rows] == 4 * ["fgsm"] + 4 * ["pgd"]
     assert all(x["attack_series"] == ["fgsm", "pgd"] for x in rows)
     assert {(x["batch_norm"], x["test_batch"]) for x in rows} == {("moved", 128)}
+
+
+def test_final_weights_are_kept(study):
+    """In float32 or float16; they give the logits of the run that was measured."""
+    folder = study.folders.nets
+    assert len(list(folder.iterdir())) == 2  # a file per seed
+    images = np.random.default_rng(0).uniform(size=(4, 8, 8, 1)).astype(np.float32)
+    for seed in (0, 1):
+        net = nets.load(folder / f"{BASELINE}-seed-{seed}.safetensors")
+        run = evaluation.Run.open(study.folders.run(TRAININGS[BASELINE], [seed]))
+        logits = of_seed(run.logits_fns, 0)(images)
+        assert (net.run, net.seed, net.epoch) == (BASELINE, seed, 2)
+        assert net.data == run.experiment.dataset.sha256 and not net.diverged
+        assert net.config.dataset.data_dir == "~/tensorflow_datasets"
+        np.testing.assert_allclose(net.logits_fn(images), logits, atol=0.02)
+        path = nets.save(run, 0, folder.parent / "whole", half=False)
+        np.testing.assert_array_equal(nets.load(path).logits_fn(images), logits)
+
+
+def test_a_damaged_file_of_weights_is_named(study, tmp_path):
+    path = tmp_path / "net.safetensors"
+    whole = next(study.folders.nets.iterdir()).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="net.safetensors is not a whole safetensors"):
+        nets.load(path)
+    save_file({"kernel": np.zeros(2, np.float32)}, path)
+    with pytest.raises(ValueError, match="net.safetensors has no .*'run'"):
+        nets.load(path)
+
+
+def test_the_hours_that_are_left(study, tmp_path):
+    """A closed form: 2 seeds of 320 images and 2 epochs, and gradients of one seed."""
+    training = TRAININGS[BASELINE]
+    speed = speeds.Speed(training=160.0, gradients=10.0)
+    store = study.folders.store(training, write=False)
+    assert speeds.hours_left(training, TINY, store, speed) == (0, 0)
+    assert speeds.hours_left(training, TINY, store, None) is None
+    empty = Folders(tmp_path, tmp_path).store(training)
+    only = [Accuracy("reference", "pgd", (0.01, 0.02)), Accuracy("sound", "fgsm")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(works, "of_training", lambda training, size: only)
+        trained, measured = speeds.hours_left(training, TINY, empty, speed)
+    assert trained == pytest.approx(2 * 320 * 2 / 160 / 3600)
+    assert measured == pytest.approx(2 * (40 * 3 * 2 + 40) / 10 / 3600)
+
+
+def test_speeds_are_measured_once(study, tmp_path, monkeypatch):
+    said = io.StringIO()
+    call = [TRAININGS[BASELINE]], TINY, tmp_path, {}, Console(file=said)
+    speeds.measure(*call)
+    found = speeds.speeds(tmp_path)
+    assert found.keys() == {BASELINE}
+    assert found[BASELINE].training > 0 and found[BASELINE].gradients > 0
+    monkeypatch.setattr(speeds, "train", None)
+    speeds.measure(*call)
+    assert speeds.speeds(tmp_path) == found and "gradients/s" in said.getvalue()
 
 
 def test_cells_keep_what_comparisons_need(study):
@@ -283,6 +343,19 @@ def test_one_missing_cell_is_measured_and_no_other(again):
     assert again.rows[gone["cell_id"]]["value"] == gone["value"]
 
 
+def test_a_measurement_that_fails_does_not_stop_the_others(again, monkeypatch):
+    """All other rows are written, and the failure is raised at the end."""
+    before = again.rows
+    again.path.unlink()
+    monkeypatch.setattr(Audit, "take", lambda *_: 1 / 0)
+    with pytest.raises(
+        ValueError, match="1 measurements failed.*audit, .*ZeroDivision"
+    ):
+        again.work()
+    lost = {x for x, row in before.items() if row["metric"].startswith("audit")}
+    assert again.rows.keys() == before.keys() - lost
+
+
 def test_a_clock_that_is_up_begins_nothing(study, tmp_path):
     empty = Study(Folders(tmp_path / "results", tmp_path / "runs"))
     done, said = empty.work(minutes=0)
@@ -317,7 +390,10 @@ def test_a_seed_that_diverged_alone_has_all_its_rows(again, monkeypatch):
     monkeypatch.setattr(
         works,
         "of_training",
-        lambda x: [each for each in few(x) if each.attack == "none"] + [Audit("sound")],
+        lambda x, size: [
+            *(each for each in few(x) if each.attack == "none"),
+            Audit("sound"),
+        ],
     )
     again.path.unlink()
     assert again.work()[0]
@@ -336,17 +412,17 @@ def test_seeds_that_follow_one_another_go_together():
 
 
 def test_parts_are_a_partition():
-    every = list(TRAININGS.values())
-    assert works.share("") == every and works.share("1/1") == every
-    parts = [works.share(f"{index}/3") for index in (1, 2, 3)]
+    every = list(FULL.trainings.values())
+    assert works.share(FULL, "") == every and works.share(FULL, "1/1") == every
+    parts = [works.share(FULL, f"{index}/3") for index in (1, 2, 3)]
     names = [training.name for part in parts for training in part]
-    assert sorted(names) == sorted(TRAININGS) and len(names) == 44
+    assert sorted(names) == sorted(FULL.trainings) and len(names) == 44
 
 
 @pytest.mark.parametrize("only", ["0/3", "4/3", "2", "a/b", "1/0", "-1/3", "1/2/3"])
 def test_other_parts_are_refused(only):
     with pytest.raises(ValueError, match="expected i/n, i from 1 to n"):
-        works.share(only)
+        works.share(FULL, only)
 
 
 @pytest.fixture
@@ -364,19 +440,21 @@ def call(tmp_path, monkeypatch, capsys):
 
 def test_list_prints_every_run_and_how_it_is_made(call):
     said = call("list", "--commands")
-    assert all(name in said for name in TRAININGS)
+    assert all(name in said for name in FULL.trainings)
     assert "44 of 44 runs have cells without a row" in said
     assert said.count("python train.py --config configs/") == 44
-    some = call("list", "--size", "small", "--only", "2/44")
+    some = call("list", "--size", "smoke", "--only", "2/44")
     assert "1 of 1 runs" in some and "cifar10-10-parallel_rot-reference" in some
 
 
 def test_list_counts_what_is_there(study, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setitem(command.SIZES, "small", TINY)
+    monkeypatch.setitem(command.SIZES, "smoke", TINY)
     folder = study.folders.results.parent
-    monkeypatch.setattr(works, "TRAININGS", {BASELINE: TRAININGS[BASELINE]})
-    command.main(["--results", str(folder), "list", "--size", "small"])
+    monkeypatch.setattr(
+        Size, "trainings", property(lambda size: {BASELINE: TRAININGS[BASELINE]})
+    )
+    command.main(["--results", str(folder), "list", "--size", "smoke"])
     said = capsys.readouterr().out
     rows = len(study.rows)
     assert f"{rows}/{rows}" in said and "2/2" in said and "0 of 1 runs" in said

@@ -251,7 +251,7 @@ def _attack(run, attack, threat, images, labels, batch_size, part) -> Outcome:
     collected = Collected(run, threat)
     for index in range(batches):
         batch = slice(index * batch_size, (index + 1) * batch_size)
-        result = _one_batch(
+        result = one_batch(
             run, attack, threat, images[batch], labels[batch], batch_size, index
         )
         collected.add(result, np.asarray(to_unit(images[batch])))
@@ -298,7 +298,7 @@ def _tell(progress: Progress, now: attacks.Progress) -> None:
         progress.say(note)
 
 
-def _one_batch(run, attack, threat, images, labels, size, index) -> dict[str, Any]:
+def one_batch(run, attack, threat, images, labels, size, index) -> dict[str, Any]:
     """The result's fields for these images, `[S, count, ...]`, on the host.
 
     Fewer images than `size` are padded by repeating them, so that nothing recompiles.

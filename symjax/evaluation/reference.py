@@ -108,12 +108,20 @@ class Reference:
         corrupted: bool = False,
         switches: Sequence[str] | None = None,
         steps: int = 40,
+        restarts: int = SOUND.restarts,
     ) -> "Reference":
-        """As `of`, of a run that has this configuration."""
+        """As `of`, of a run that has this configuration.
+
+        Args:
+          config: of the run.
+          name, corrupted, switches, steps: as in `of`.
+          restarts: of PGD, where the switch "start" is as in a sound protocol.
+        """
         net = config.model
         protocol, label = published(net.name, corrupted), "reference"
         if switches is not None:
-            protocol, label = switched(SOUND, protocol, switches), "switched"
+            sound = dataclasses.replace(SOUND, restarts=restarts)
+            protocol, label = switched(sound, protocol, switches), "switched"
         if name == "none":  # clean accuracy is published in evaluation mode
             protocol = dataclasses.replace(protocol, batch_norm="running")
         return cls(name, protocol, tuple(net.mean), tuple(net.std), label, steps)

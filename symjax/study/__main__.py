@@ -1,6 +1,6 @@
 """The command line of the study: list, run, build.
 
-python -m symjax.study run --size small --minutes 30
+python -m symjax.study run --size smoke --minutes 30
 """
 
 import argparse
@@ -13,7 +13,7 @@ from symjax import compilation, terminal
 from symjax.data import cache
 from symjax.folders import expand
 from symjax.interruption import interruptible
-from symjax.study import listing
+from symjax.study import listing, speed
 from symjax.study.size import SIZES
 from symjax.study.work import Folders, share, work
 
@@ -26,17 +26,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("list", help="what is there and what is missing")
     run = commands.add_parser("run", help="do the next missing pieces")
+    timing = commands.add_parser("time", help="measure the speed of each run")
     build = commands.add_parser("build", help="tables, figures and page, from rows")
-    for each in (show, run):
-        each.add_argument("--size", choices=list(SIZES), default="whole")
+    for each in (show, run, timing):
+        each.add_argument("--size", choices=list(SIZES), default="full")
         each.add_argument("--only", default="", metavar="i/n", help="one of n parts")
     show.add_argument("--commands", action="store_true", help="how each run is made")
     run.add_argument("--minutes", type=float, help="stop then; default: when done")
     run.add_argument("--runs", type=expand, default=RUNS, help="of the run folders")
     run.add_argument("--together", type=int, default=0, help="seeds at once")
-    run.add_argument("--data_dir", help="where the data sets lie")
-    dtypes = ["float32", "bfloat16"]
-    run.add_argument("--dtype", choices=dtypes, default="float32", help="of training")
+    for each in (run, timing):
+        each.add_argument("--data_dir", help="where the data sets lie")
+        dtypes = ["float32", "bfloat16"]
+        each.add_argument("--dtype", choices=dtypes, default="float32", help="of nets")
     build.add_argument(
         "--out", type=expand, default=Path("docs"), help="of what is made"
     )
@@ -56,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             build(asked.results, asked.out)
             return
         results = asked.results / asked.size
-        trainings, size = share(asked.only), SIZES[asked.size]
+        size = SIZES[asked.size]
+        trainings = share(size, asked.only)
         if asked.command == "list":
             listing.show(trainings, size, asked.results, asked.commands)
             return
@@ -64,7 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if asked.data_dir:
             more["dataset.data_dir"] = asked.data_dir
         compilation.keep_programs(cache.default_folder() / "programs")
-        _work(trainings, size, Folders(results, asked.runs / asked.size), more, asked)
+        if asked.command == "time":
+            speed.measure(trainings, size, results, more)
+            return
+        kept = asked.results.parent / "nets" / size.name if size.reduced else None
+        folders = Folders(results, asked.runs / size.name, kept)
+        _work(trainings, size, folders, more, asked)
     except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
 

@@ -20,7 +20,6 @@ from symjax.study.claims import CLAIMS
 from symjax.study.evidence import Evidence
 from symjax.study.listing import progress
 from symjax.study.provenance import audits, provenance
-from symjax.study.trainings import TRAININGS
 
 TITLE = "Bridging Symmetry and Robustness, measured again"
 COMMAND = "python -m symjax.study build"
@@ -77,12 +76,14 @@ def of_study(evidence: Evidence, results: Path) -> Page:
 
 def summary(evidence: Evidence, results: Path) -> str:
     """How far the study is, and how verdicts are come by."""
-    states = [progress(x, evidence.size, results) for x in TRAININGS.values()]
+    states = [
+        progress(x, evidence.size, results) for x in evidence.size.trainings.values()
+    ]
     done = sum(state.complete for state in states)
     rows, needed = (sum(getattr(x, k) for x in states) for k in ("rows", "needed"))
     return (
         f"Of {len(states)} runs {done} are measured whole, and {rows:,} of {needed:,} "
-        "cells have a row. A verdict rests on the whole study alone: five seeds, the "
+        "cells have a row. A verdict rests on the full size alone: five seeds, the "
         "published number of epochs, 10,000 test images (1,000 of AutoAttack). What is "
         "missing makes a claim inconclusive, whatever smaller runs say.\n\n"
         "Published protocol: each net attacked as the published code attacks it, "

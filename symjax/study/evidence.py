@@ -4,7 +4,7 @@
     line = evidence.line("cifar10-10-baseline-reference", "reference", "pgd")
     line.eps, line.values                       # [E], [S, E] in percent, NaN if missing
 
-All of it is of the whole study. Rows of the small one show that a piece runs, and no
+All of it is of the full size. Rows of the smoke size show that a piece runs, and no
 table, figure or verdict is made from them.
 """
 
@@ -30,7 +30,7 @@ from symjax.study.measurements import (
     of_training,
     taken_apart,
 )
-from symjax.study.size import WHOLE, Size
+from symjax.study.size import FULL, Size
 from symjax.study.trainings import TRAININGS, Training
 
 RESAMPLES = 2_000
@@ -102,10 +102,10 @@ class Evidence:
 
     Args:
       folder: that of all sizes.
-      size: of the study; the whole one, but in tests.
+      size: of the study; the full one, but in tests.
     """
 
-    def __init__(self, folder: Path, size: Size = WHOLE):
+    def __init__(self, folder: Path, size: Size = FULL):
         self.folder, self.size = Path(folder) / size.name, size
 
     @functools.cache  # noqa: B019 - an object lives as long as the command
@@ -129,7 +129,7 @@ class Evidence:
         self, name: str, protocol: str, attack: str, switches: Sequence[str] = ()
     ) -> Accuracy | None:
         """That of a run on clean test images, or None if the study has none."""
-        for each in of_training(TRAININGS[name]):
+        for each in of_training(TRAININGS[name], self.size):
             wanted = protocol, attack, tuple(switches)
             if type(each) is Accuracy:
                 if (each.protocol, each.attack, each.switches) == wanted:
@@ -145,7 +145,8 @@ class Evidence:
             return None
         eps = self.size.some(found.eps)
         values = self._values(name, found)
-        return Line(TRAININGS[name], found, eps, values, self.size.seeds)
+        seeds = self.size.seeds_of(TRAININGS[name])
+        return Line(TRAININGS[name], found, eps, values, seeds)
 
     def complete(self, name: str, protocol: str, attack: str) -> bool:
         """Whether a run's clean test images are measured under that attack."""
@@ -155,7 +156,7 @@ class Evidence:
     def corrupted(self, name: str, protocol: str, attack: str) -> np.ndarray | None:
         """Accuracy on corruptions, `[S, C, V, E]` in percent, of seeds that did not
         diverge, NaN where missing; None if the study has no such measurement."""
-        for each in of_training(TRAININGS[name]):
+        for each in of_training(TRAININGS[name], self.size):
             if isinstance(each, Corrupted):
                 if (each.protocol, each.attack) == (protocol, attack):
                     counts = self.size.corruptions, self.size.severities
@@ -172,7 +173,7 @@ class Evidence:
           place: of the measurement in `measurements.FIGURE_5`.
         """
         rows, found = self.rows(name), []
-        for seed in range(self.size.seeds):
+        for seed in range(self.size.seeds_of(TRAININGS[name])):
             for cell in self.cells(name, Tolerance(FIGURE_5[place]), seed):
                 if cell in rows and not rows[cell]["diverged"]:
                     found.append(rows[cell]["value"])
@@ -193,8 +194,11 @@ class Evidence:
 
     def _kept(self, name, measurement, place: int, key: str) -> np.ndarray | None:
         found = []
-        for seed in range(self.size.seeds):
-            cell = self.cells(name, measurement, seed)[place]
+        for seed in range(self.size.seeds_of(TRAININGS[name])):
+            cells = self.cells(name, measurement, seed)
+            if not cells:  # that seed is not measured
+                continue
+            cell = cells[place]
             row = self.rows(name).get(cell)
             path = self.folder / name / "cells" / f"{cell}.npz"
             if row is not None and row["diverged"]:
@@ -270,8 +274,10 @@ class Evidence:
     @functools.cache  # noqa: B019
     def _values(self, name: str, measurement: Measurement) -> np.ndarray:
         rows, values = self.rows(name), []
-        for seed in range(self.size.seeds):
+        for seed in range(self.size.seeds_of(TRAININGS[name])):
             found = [rows.get(cell) for cell in self.cells(name, measurement, seed)]
+            if not found:  # that seed is not measured
+                continue
             if any(row is not None and row["diverged"] for row in found):
                 continue
             values.append([np.nan if row is None else row["value"] for row in found])

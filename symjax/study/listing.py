@@ -4,15 +4,18 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from symjax.evaluation.results import cell_id
-from symjax.study import published
+from symjax.study import published, speed
 from symjax.study.measurements import Subject, of_training
-from symjax.study.size import SMALL, Size
+from symjax.study.size import SMOKE, Size
 from symjax.study.trainings import Training
 from symjax.study.work import Folders
+
+HOURS = ("training, h", "measuring, h")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +50,10 @@ def progress(training: Training, size: Size, results: Path) -> Progress:
     store = Folders(results / size.name, Path()).store(training, write=False)
     subject = Subject.of(training, size)
     rows = needed = whole = 0
-    for seed in range(size.seeds):
+    for seed in range(size.seeds_of(training)):
         cells = [
             cell_id(cell)
-            for measurement in of_training(training)
+            for measurement in of_training(training, size)
             for cell in measurement.identities(subject, seed)
         ]
         found = sum(cell in store.rows for cell in cells)
@@ -68,7 +71,11 @@ def serves(training: Training) -> str:
         names["figure 5"] = None
     if names:
         return ", ".join(names)
-    kind = {"switched": "attribution", "controlled": "controlled comparison"}
+    kind = {
+        "published": "four layers, in the reduced size alone",
+        "switched": "attribution",
+        "controlled": "controlled comparison",
+    }
     return kind[training.kind] + (f": {training.note}" if training.note else "")
 
 
@@ -90,20 +97,28 @@ def show(
     """
     console = console or Console()
     table = Table(title=f"the study, {size.name}: {size.seeds} seeds, n={size.n:,}")
-    for column in ("run", "serves", "seeds", "rows", "small"):
-        right = column in ("seeds", "rows")
+    known = speed.speeds(results / size.name)
+    last = HOURS if known else ()
+    for column in ("run", "serves", "seeds", "rows", "smoke", *last):
+        right = column in ("seeds", "rows", *HOURS)
         table.add_column(column, justify="right" if right else "left")
-    left = 0
+    left, hours, unknown = 0, np.zeros(2), 0
+    store = Folders(results / size.name, Path()).store
     for training in trainings:
         now = progress(training, size, results)
-        tried = progress(training, SMALL, results)
+        tried = progress(training, SMOKE, results)
         left += not now.complete
+        call = training, size, store(training, write=False), known.get(training.name)
+        of_run = speed.hours_left(*call) if known else None
+        unknown += of_run is None
+        hours += of_run or (0.0, 0.0)
         table.add_row(
             training.name,
             serves(training),
-            f"{now.seeds}/{size.seeds}",
+            f"{now.seeds}/{size.seeds_of(training)}",
             f"{now.rows:,}/{now.needed:,}",
             "run" if tried.complete else f"{tried.rows}/{tried.needed}",
+            *((f"{x:.2f}" for x in of_run or ()) if known else ()),
         )
     console.print(table)
     console.print(
@@ -111,6 +126,13 @@ def show(
         f"`python -m symjax.study run --size {size.name}` does the next.",
         highlight=False,
     )
+    if known:
+        console.print(
+            f"About {hours[0]:.1f} hours of training and {hours[1]:.1f} of measuring "
+            f"are left on the machine of {size.name}/speeds.jsonl, without {unknown} "
+            "runs whose speed is not measured.",
+            highlight=False,
+        )
     if commands:
         for training in trainings:
             _commands(training, size, console)
@@ -120,7 +142,7 @@ def _commands(training: Training, size: Size, console: Console) -> None:
     folder = f"runs/{training.name}"
     lines = [f"{training.command(size.changes(training))} --workdir {folder}"]
     lines += [
-        measurement.command(folder, size) for measurement in of_training(training)
+        measurement.command(folder, size) for measurement in of_training(training, size)
     ]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -1,6 +1,6 @@
 """What is measured of each run, and the identities of the rows that say it.
 
-    for measurement in of_training(training):
+    for measurement in of_training(training, size):
         measurement.identities(subject, seed)     # known before anything is trained
         for _ in measurement.take(run, store, subject, console):
             ...                                   # a part of it is written
@@ -26,9 +26,10 @@ from symjax.evaluation.results import Results, cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.run import identity as run_identity
 from symjax.evaluation.table import format_eps
+from symjax.models import Net
 from symjax.study import published
 from symjax.study.size import Size
-from symjax.study.trainings import CONTROLLED, SWITCHED, Training
+from symjax.study.trainings import CONTROLLED, PUBLISHED, SWITCHED, Training
 from symjax.training import experiment as experiments
 
 Identity = dict[str, Any]
@@ -41,6 +42,12 @@ TAKEN_APART = (0.01, 0.03)
 """Published epsilons at which the differences of the protocols are told apart."""
 AUDITED = 0.03
 CORRUPTED_SOUND = (0.01,)
+REDUCED_RADII = (0.01, 0.03, 0.05, 0.10)
+"""Published epsilons of FGSM in the reduced size; PGD has `TAKEN_APART`."""
+REDUCED_PIXELS = (2 / 255, 8 / 255)
+"""Epsilons of the sound PGD and of AutoAttack in the reduced size, in pixel units."""
+REDUCED_FEW = 200  # images of a switch of the protocol, and of a corruption
+REDUCED_FEWER = 100  # images of PGD on a corruption
 FIGURE_5 = ("tolerance, removal as published", "tolerance, removal")
 
 
@@ -51,12 +58,14 @@ class Subject:
     Attributes:
       training: how it is trained.
       config: its configuration, of the size that is asked for.
+      model: its net, with ten classes; rows do not depend on their number.
       says: what a row says of it.
       size: of the study.
     """
 
     training: Training
     config: Any
+    model: Net
     says: Identity
     size: Size
 
@@ -64,9 +73,9 @@ class Subject:
     def of(cls, training: Training, size: Size) -> "Subject":
         """Builds the net, which costs little, and nothing else."""
         config = training.config(size.changes(training))
-        model = experiments.model(config, classes=10)  # of which rows say nothing
+        model = experiments.model(config, classes=10)
         says = run_identity(training.name, config, model, config.epochs)
-        return cls(training, config, says, size)
+        return cls(training, config, model, says, size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +87,16 @@ class Accuracy:
       attack: by name.
       eps: in the protocol's own unit.
       switches: of "switched", those that stand as published.
+      n: test images; 0: as many as the size has of this attack.
+      first_seed: measure seed 0 alone.
     """
 
     protocol: str
     attack: str
     eps: tuple[float, ...] = (0.0,)
     switches: tuple[str, ...] = ()
+    n: int = 0
+    first_seed: bool = False
 
     def attacking(self, subject: Subject) -> Attack | Reference:
         """The attack on that run's net."""
@@ -91,12 +104,12 @@ class Accuracy:
             if self.attack == "autoattack":
                 return Attack("autoattack", **subject.size.autoattack)
             if self.attack == "pgd":
-                steps = subject.size.steps
-                return Attack("pgd", steps=steps, restarts=SOUND.restarts)
+                steps, restarts = subject.size.steps, subject.size.restarts
+                return Attack("pgd", steps=steps, restarts=restarts)
             return Attack(self.attack)
         switches = None if self.protocol == "reference" else self.switches
-        call = subject.config, self.attack, False, switches
-        return Reference.of_config(*call, steps=subject.size.steps)
+        call = subject.config, self.attack, False, switches, subject.size.steps
+        return Reference.of_config(*call, restarts=subject.size.restarts)
 
     def radii(self, subject: Subject) -> list[float | tuple[float, ...]]:
         """In pixel units."""
@@ -107,7 +120,9 @@ class Accuracy:
         return [attack.in_pixels(x) for x in eps]  # pyright: ignore
 
     def identities(self, subject: Subject, seed: int) -> list[Identity]:
-        """One an epsilon."""
+        """One an epsilon; none of a seed that is not measured."""
+        if self.first_seed and seed != 0:
+            return []
         attack, radii = self.attacking(subject), self.radii(subject)
         n, found = self._images(subject.size), []
         for index, radius in enumerate(radii):
@@ -141,16 +156,23 @@ class Accuracy:
             parts.append("--protocol reference")
         if self.protocol == "switched":
             parts.append(f'--switches "{",".join(self.switches)}"')
-        if self.protocol == "sound" and self.attack == "pgd":
-            parts.append(f"--restarts {SOUND.restarts}")
+        if self.protocol != "reference" and self.attack == "pgd":
+            parts.append(f"--restarts {size.restarts}")
         if self.attack == "pgd" and size.steps != STEPS["pgd"]:
             parts.append(f"--steps {size.steps}")
         if self.attack == "autoattack":
             parts += [f"--{name} {value}" for name, value in size.autoattack.items()]
         return " ".join(parts)
 
+    def gradients(self, size: Size) -> float:
+        """About how many gradients by an image one seed takes."""
+        pgd = size.steps * (size.restarts if self.protocol == "sound" else 1)
+        dear = {"none": FORWARD, "fgsm": 1.0, "pgd": pgd, "autoattack": AUTOATTACK}
+        return dear[self.attack] * self._images(size) * len(size.some(self.eps))
+
     def _images(self, size: Size) -> int:
-        return size.n_autoattack if self.attack == "autoattack" else size.n
+        most = size.n_autoattack if self.attack == "autoattack" else size.n
+        return min(self.n or most, most)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +186,8 @@ class Corrupted(Accuracy):
         return Reference.of_config(*call, steps=subject.size.steps)
 
     def identities(self, subject: Subject, seed: int) -> list[Identity]:
+        if self.first_seed and seed != 0:
+            return []
         size, images = subject.size, corruption.Made()
         attack, n = self.attacking(subject), self._images(size)
         return [
@@ -194,8 +218,12 @@ class Corrupted(Accuracy):
         whole = super().command(folder, size)
         return f"{whole} --metric corruption --corruptions made"
 
+    def gradients(self, size: Size) -> float:
+        cells = len(size.corruptions) * len(size.severities)
+        return cells * super().gradients(size)
+
     def _images(self, size: Size) -> int:
-        return size.n_corrupted
+        return min(self.n or size.n_corrupted, size.n_corrupted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,6 +252,10 @@ class Tolerance:
             for cell in self.identities(subject, seed) if diverged else ():
                 if cell_id(cell) not in store.rows:  # or it would always be missing
                     store.add(cell, None, {}, {"diverged": True, **origin(run)})
+
+    def gradients(self, size: Size) -> float:
+        """About how many gradients by an image one seed takes."""
+        return FORWARD * TOLERANCE * size.n_tolerance
 
     def command(self, folder: str, size: Size) -> str:
         """What measures it of a run in `folder`."""
@@ -260,10 +292,14 @@ class Audit:
             self.protocol,
             AUDITED,
             subject.size.n_audit,
-            restarts=SOUND.restarts,
+            restarts=subject.size.restarts,
             steps=subject.size.steps,
             **subject.size.audit,
         )
+
+    def gradients(self, size: Size) -> float:
+        """About how many gradients by an image the first seed takes."""
+        return AUDIT * size.n_audit
 
     def command(self, folder: str, size: Size) -> str:
         """What shows it of a run in `folder`."""
@@ -271,16 +307,29 @@ class Audit:
         asked += (
             " --protocol reference"
             if self.protocol == "reference"
-            else f" --restarts {SOUND.restarts}"
+            else f" --restarts {size.restarts}"
         )
         return f"python evaluate.py --run {folder} {asked}"
 
 
+FORWARD = 1 / 3  # of the cost of a gradient by an image
+AUTOATTACK, TOLERANCE, AUDIT = 600, 100, 1000
+"""Gradients (of tolerance: forward passes) for an image, about; for estimates."""
 Measurement = Accuracy | Corrupted | Tolerance | Audit
 
 
-def of_training(training: Training) -> Iterator[Measurement]:
-    """All that is measured of a run, in order: what answers the paper first."""
+def of_training(training: Training, size: Size) -> Iterator[Measurement]:
+    """All that is measured of a run, in order: what answers the paper first.
+
+    Args:
+      training: the run.
+      size: of the study. The reduced one has fewer epsilons, images and seeds, and
+        measures more kinds of runs.
+    """
+    yield from _reduced(training) if size.reduced else _full(training)
+
+
+def _full(training: Training) -> Iterator[Measurement]:
     radii = _published_radii(training.name) or TAKEN_APART
     moves = protocols.published(net_of(training)).batch_norm == "moved"
     reference_radii = protocols.SERIES if moves else radii
@@ -306,14 +355,44 @@ def of_training(training: Training) -> Iterator[Measurement]:
         yield Corrupted("sound", "pgd", CORRUPTED_SOUND)
 
 
-def taken_apart(training: Training) -> Iterator[Accuracy]:
-    """Every switch by itself, and one more at a time, but for the two ends."""
+def _reduced(training: Training) -> Iterator[Measurement]:
+    moves = protocols.published(net_of(training)).batch_norm == "moved"
+    yield Accuracy("reference", "none")
+    # Where the attack moves the averages, FGSM and PGD are measured in one pass.
+    yield Accuracy("reference", "fgsm", TAKEN_APART if moves else REDUCED_RADII)
+    yield Accuracy("reference", "pgd", TAKEN_APART)
+    yield Accuracy("sound", "none")
+    yield Accuracy("sound", "fgsm", tuple(sorted((*PIXELS, *REDUCED_RADII))))
+    yield Accuracy("sound", "pgd", REDUCED_PIXELS)
+    yield Accuracy("sound", "autoattack", REDUCED_PIXELS, first_seed=True)
+    if training.kind == PUBLISHED and training.changes["dataset.name"] == "cifar10":
+        for each in taken_apart(training, ends=True):
+            yield dataclasses.replace(each, n=REDUCED_FEW, first_seed=True)
+        yield from (Tolerance(metric) for metric in FIGURE_5)
+        names = [published.run("cifar10", 10, net) for net in published.TABLE_1_NETS]
+        if training.name.replace("-4-", "-10-") in names:
+            yield Corrupted("sound", "none")
+            yield Corrupted("reference", "fgsm", CORRUPTED_SOUND)
+            if training.name in names:
+                few = {"n": REDUCED_FEWER, "first_seed": True}
+                yield Corrupted("reference", "pgd", CORRUPTED_SOUND, **few)
+    yield Audit("sound")
+    yield Audit("reference")
+
+
+def taken_apart(training: Training, ends: bool = False) -> Iterator[Accuracy]:
+    """Every switch by itself, and one more at a time.
+
+    Args:
+      training: the run.
+      ends: also no switch and all of them, where these are not measured otherwise.
+    """
     end = protocols.published(net_of(training))
     for attack in ("fgsm", "pgd"):
         names = protocols.differing(SOUND, end, attack)
         alone = [(name,) for name in names]
-        together = [tuple(names[:count]) for count in range(2, len(names))]
-        for switches in (*alone, *together):
+        together = [tuple(names[:count]) for count in range(2, len(names) + ends)]
+        for switches in (*([()] if ends else []), *alone, *together):
             yield Accuracy("switched", attack, TAKEN_APART, switches)
 
 

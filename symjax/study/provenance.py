@@ -10,7 +10,7 @@ from symjax.evaluation.results import Row
 from symjax.report.parts import Cell, Table
 from symjax.study.evidence import Evidence
 from symjax.study.measurements import Audit, of_training
-from symjax.study.trainings import TRAININGS, Training
+from symjax.study.trainings import Training
 
 FIELDS = ("config", "data", "commit", "device", "trained_in")
 
@@ -23,9 +23,9 @@ def provenance(evidence: Evidence) -> list[Table]:
 def audits(evidence: Evidence) -> list[Table]:
     """Which checks each net fails, under both protocols."""
     rows: list[list[Cell]] = []
-    for name, training in TRAININGS.items():
+    for name, training in evidence.size.trainings.items():
         for protocol in ("sound", "reference"):
-            if Audit(protocol) in list(of_training(training)):
+            if Audit(protocol) in list(of_training(training, evidence.size)):
                 rows.append([name, protocol, *_audit(evidence.audit(name, protocol))])
     columns = ["run", "protocol", "passed", "failed", "no answer", "what fails"]
     caption = (
@@ -53,7 +53,7 @@ def _runs(evidence: Evidence) -> Table:
     columns = ["run", "rows", "configuration", "data", "commit", "device", "trained in"]
     columns += ["versions", "last row, UTC", "command"]
     rows: list[list[Cell]] = []
-    for name, training in TRAININGS.items():
+    for name, training in evidence.size.trainings.items():
         there = list(evidence.rows(name).values())
         facts: list[Cell] = [_joined(there, field) for field in FIELDS]
         versions = dict.fromkeys(
@@ -77,12 +77,12 @@ def _joined(rows: list[Row], field: str) -> str | None:
 
 def _measurements(evidence: Evidence) -> Table:
     rows: list[list[Cell]] = []
-    for name, training in TRAININGS.items():
+    for name, training in evidence.size.trainings.items():
         there = evidence.rows(name)
-        for each in of_training(training):
+        for each in of_training(training, evidence.size):
             cells = [
                 cell
-                for seed in range(evidence.size.seeds)
+                for seed in range(evidence.size.seeds_of(training))
                 for cell in evidence.cells(name, each, seed)
             ]
             found = sum(cell in there for cell in cells)

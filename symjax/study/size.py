@@ -1,6 +1,6 @@
-"""How large the study is: whole, or small enough for a CPU, to see every piece run.
+"""The sizes of the study: full, reduced for two CPU cores, smoke to see that it runs.
 
-SMALL.changes(training)        # of its configuration
+SMOKE.changes(training)        # of its configuration
 """
 
 import dataclasses
@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symjax.data import corruptions
-from symjax.study.trainings import Training
+from symjax.evaluation.protocol import SOUND
+from symjax.study.trainings import (
+    ADDED,
+    CONTROLLED,
+    PUBLISHED,
+    SWITCHED,
+    TRAININGS,
+    Training,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +33,11 @@ class Size:
       radii: how many of the epsilons, from the first; 0: all.
       autoattack, audit: settings of them.
       corruptions, severities: of Table 1.
+      reduced: measure what two CPU cores can finish, see `measurements.of_training`.
+      restarts: of the sound PGD.
+      widths: of the nets, as a fraction of the published width, by depth.
+      seeds_cifar100, seeds_switched: trained of the runs on CIFAR-100, and of those
+        with a switch of the training; 0: as of the others.
     """
 
     name: str
@@ -41,21 +54,66 @@ class Size:
     audit: Mapping[str, Any]
     corruptions: Sequence[str]
     severities: Sequence[int]
+    reduced: bool = False
+    restarts: int = SOUND.restarts
+    widths: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    seeds_cifar100: int = 0
+    seeds_switched: int = 0
 
     def changes(self, training: Training) -> dict[str, Any]:
-        """Of a run's configuration, on top of its own."""
+        """Of a run's configuration, on top of its own.
+
+        The step schedule decays four times, as the published one does.
+        """
         changes = dict(self.override)
         if "epochs" in changes and "optimizer.schedule" in training.changes:
-            changes["optimizer.decay_epochs"] = 1
+            changes["optimizer.decay_epochs"] = max(1, changes["epochs"] // 4)
+        if self.widths:
+            changes["model.width"] = self.widths[training.changes["model.depth"]]
         return changes
+
+    def seeds_of(self, training: Training) -> int:
+        """How many seeds of a run are trained."""
+        if training.kind == SWITCHED and self.seeds_switched:
+            return self.seeds_switched
+        if training.changes["dataset.name"] == "cifar100" and self.seeds_cifar100:
+            return self.seeds_cifar100
+        return self.seeds
+
+    def is_half(self, training: Training, seed: int) -> bool:
+        """Whether a net's weights are kept in float16, so that all files stay small."""
+        where = training.changes["dataset.name"], training.changes["model.depth"]
+        return where != ("cifar10", 4) or seed != 0
+
+    @property
+    def trainings(self) -> dict[str, Training]:
+        """The runs by name, in the order in which they are done."""
+        if not self.reduced:
+            return {name: x for name, x in TRAININGS.items() if name not in ADDED}
+        ranked = ((_rank(each), each) for each in TRAININGS.values())
+        chosen = [pair for pair in ranked if pair[0] is not None]
+        return {x.name: x for _, x in sorted(chosen, key=lambda pair: pair[0])}
 
     def some(self, radii: Sequence[float]) -> tuple[float, ...]:
         """Those of the epsilons that are measured."""
         return tuple(radii[: self.radii] if self.radii else radii)
 
 
-WHOLE = Size(
-    name="whole",
+def _rank(training: Training) -> int | None:
+    """The place of a run in the order of the reduced size; None: it is not in it."""
+    where = training.changes["dataset.name"], training.changes["model.depth"]
+    order = {
+        (PUBLISHED, "cifar10", 4): 0,
+        (PUBLISHED, "cifar10", 10): 1,
+        (CONTROLLED, "cifar10", 10): 2,
+        (PUBLISHED, "cifar100", 4): 3,
+        (SWITCHED, "cifar10", 10): 4,
+    }
+    return order.get((training.kind, *where))
+
+
+FULL = Size(
+    name="full",
     override={},
     seeds=5,
     n=10_000,
@@ -71,8 +129,36 @@ WHOLE = Size(
     severities=corruptions.SEVERITIES,
 )
 
-SMALL = Size(
-    name="small",
+EPOCHS = 4
+REDUCED = Size(
+    name="reduced",
+    override={
+        "epochs": EPOCHS,
+        "evaluation.every_epochs": EPOCHS,
+        "checkpoint.every_epochs": 1,
+        "seeds": 3,
+    },
+    seeds=3,
+    n=1_000,
+    n_autoattack=200,
+    n_audit=50,
+    n_tolerance=117,
+    n_corrupted=200,
+    steps=40,
+    radii=0,
+    autoattack={},
+    audit={},
+    corruptions=corruptions.NAMES,
+    severities=(1, 3, 5),
+    reduced=True,
+    restarts=1,
+    widths={4: 0.5, 10: 0.25},
+    seeds_cifar100=1,
+    seeds_switched=1,
+)
+
+SMOKE = Size(
+    name="smoke",
     override={
         "dataset.name": "cifar10",
         "dataset.train_images": 1_280,
@@ -100,4 +186,4 @@ SMALL = Size(
     corruptions=("contrast",),
     severities=(1, 5),
 )
-SIZES = {size.name: size for size in (WHOLE, SMALL)}
+SIZES = {size.name: size for size in (FULL, REDUCED, SMOKE)}

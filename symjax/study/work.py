@@ -1,6 +1,6 @@
 """Does the missing pieces: trains, measures, and stops when the time is up.
 
-    work(trainings, WHOLE, minutes=50, folders=Folders(results, runs))
+    work(trainings, FULL, minutes=50, folders=Folders(results, runs))
 
 A piece is a run and some of its seeds, trained and measured together. What is measured
 is written row by row, so that a slice of time on a machine that is then gone counts; a
@@ -20,9 +20,10 @@ from rich.console import Console
 from symjax import evaluation
 from symjax.evaluation.results import Results, cell_id
 from symjax.folders import FolderInUseError, hold
+from symjax.study import nets
 from symjax.study.measurements import Measurement, Subject, of_training
 from symjax.study.size import Size
-from symjax.study.trainings import TRAININGS, Training
+from symjax.study.trainings import Training
 from symjax.training import train
 
 KEPT = ("robust", "largest", "clean", "original", "last_held")
@@ -36,10 +37,12 @@ class Folders:
     Attributes:
       results: a folder a run with rows and cells; small enough to be kept for good.
       runs: run folders with their checkpoints, which may go.
+      nets: final weights, a file per run and seed; None: they are not kept.
     """
 
     results: Path
     runs: Path
+    nets: Path | None = None
 
     def store(self, training: Training, write: bool = True) -> Results:
         """A run's rows."""
@@ -91,7 +94,7 @@ def missing(subject: Subject, store: Results, seed: int) -> list[Measurement]:
     """The measurements of one seed that have a cell without a row, in order."""
     return [
         measurement
-        for measurement in of_training(subject.training)
+        for measurement in of_training(subject.training, subject.size)
         if _lacks(measurement, subject, store, seed)
     ]
 
@@ -101,13 +104,13 @@ def _lacks(measurement: Measurement, subject: Subject, store: Results, seed) -> 
     return any(cell_id(cell) not in store.rows for cell in cells)
 
 
-def share(only: str) -> list[Training]:
+def share(size: Size, only: str) -> list[Training]:
     """The trainings that are one of n workers' part, as "2/8"; empty: all.
 
     Raises:
       ValueError: for another form, or numbers that cannot be.
     """
-    found = list(TRAININGS.values())
+    found = list(size.trainings.values())
     if not only:
         return found
     index, _, count = only.partition("/")
@@ -133,6 +136,7 @@ def work(
     What has begun when the time is up is finished: about a second of training, which is
     saved; one epsilon of one attack, or all where an attack moves the averages of batch
     norm; one corruption; an audit. A run that another process works on is left to it.
+    A measurement that fails does not stop the others.
 
     Args:
       trainings: the runs.
@@ -147,25 +151,39 @@ def work(
 
     Returns:
       Whether nothing is missing.
+
+    Raises:
+      ValueError: at the end, if a measurement failed.
     """
     console, clock = console or Console(), Clock(minutes, stop)
     at_once = together or (1 if jax.default_backend() == "cpu" else size.seeds)
-    whole = True
+    whole, failed = True, []
     for training in trainings:
         with folders.alone(training) as mine:
             subject, store = Subject.of(training, size), folders.store(training)
-            left = [x for x in range(size.seeds) if missing(subject, store, x)]
+            seeds = range(size.seeds_of(training))
+            left = [x for x in seeds if missing(subject, store, x)]
             if left and not mine:
                 console.print(f"{training.name}: another process is at it.")
                 whole = False
                 continue
             for group in _plan(left, at_once, folders.begun(training)):
-                call = subject, group, folders, more, clock, console
+                call = subject, group, folders, more, clock, console, failed
                 jax.clear_caches()  # programs of all nets are more than memory maps
                 if clock.is_up() or not _piece(*call):
                     console.print("the time is up; the same command goes on from here.")
+                    _refuse_failures(failed)
                     return False
+    _refuse_failures(failed)
     return whole
+
+
+def _refuse_failures(failed: Sequence[str]) -> None:
+    if failed:
+        raise ValueError(
+            f"{len(failed)} measurements failed; the same command tries them again: "
+            + "; ".join(failed)
+        )
 
 
 def _plan(
@@ -191,7 +209,9 @@ def _groups(seeds: Sequence[int], at_once: int) -> list[list[int]]:
     return groups
 
 
-def _piece(subject: Subject, seeds, folders: Folders, more, clock, console) -> bool:
+def _piece(
+    subject: Subject, seeds, folders: Folders, more, clock, console, failed: list[str]
+) -> bool:
     """Trains and measures some seeds of a run; False if the time was up before."""
     training = subject.training
     folder = folders.run(training, seeds)
@@ -209,21 +229,31 @@ def _piece(subject: Subject, seeds, folders: Folders, more, clock, console) -> b
         return False
     store = folders.store(training)
     _refuse_mixing(store, run)
-    for measurement in of_training(training):
+    if folders.nets is not None:
+        for index, seed in enumerate(run.seeds):
+            nets.save(run, index, folders.nets, subject.size.is_half(training, seed))
+    stopped = False
+    for measurement in of_training(training, subject.size):
         if not any(_lacks(measurement, subject, store, seed) for seed in seeds):
             continue
         if clock.is_up():
             return False
         began = time.perf_counter()
-        for _ in measurement.take(run, store, subject, console):
-            if clock.is_up():
-                break
+        name = f"{type(measurement).__name__.lower()}, {measurement.protocol}"
+        try:
+            for _ in measurement.take(run, store, subject, console):
+                if stopped := clock.is_up():
+                    break
+        except Exception as error:  # hours of other measurements are not lost for it
+            what = f"{training.name}, {name}, {measurement.attack}: {error!r}"
+            failed.append(what)
+            console.print(f"failed: {what}", highlight=False, markup=False)
+            continue
         if store.failure is not None:  # nothing else would be kept either
             raise store.failure
         seconds = time.perf_counter() - began
-        name = f"{type(measurement).__name__.lower()}, {measurement.protocol}"
         console.print(f"{name}, {measurement.attack}: {seconds:.0f} s", highlight=False)
-    return not any(missing(subject, store, seed) for seed in seeds)
+    return not stopped or not any(missing(subject, store, seed) for seed in seeds)
 
 
 def _refuse_mixing(store: Results, run: evaluation.Run) -> None:
