@@ -90,26 +90,28 @@ class Size:
         """The runs by name, in the order in which they are done."""
         if not self.reduced:
             return {name: x for name, x in TRAININGS.items() if name not in ADDED}
-        ranked = ((_rank(each), each) for each in TRAININGS.values())
-        chosen = [pair for pair in ranked if pair[0] is not None]
-        return {x.name: x for _, x in sorted(chosen, key=lambda pair: pair[0])}
+        chosen = [each for each in TRAININGS.values() if _stage(each) in ORDER]
+        chosen.sort(key=lambda each: ORDER.index(_stage(each)))
+        return {each.name: each for each in chosen}
 
     def some(self, radii: Sequence[float]) -> tuple[float, ...]:
         """Those of the epsilons that are measured."""
         return tuple(radii[: self.radii] if self.radii else radii)
 
 
-def _rank(training: Training) -> int | None:
-    """The place of a run in the order of the reduced size; None: it is not in it."""
+ORDER = (
+    (PUBLISHED, "cifar10", 4),
+    (PUBLISHED, "cifar10", 10),
+    (CONTROLLED, "cifar10", 10),
+    (PUBLISHED, "cifar100", 4),
+    (SWITCHED, "cifar10", 10),
+)
+"""The runs of the reduced size: kind, data set and depth, in the order of the work."""
+
+
+def _stage(training: Training) -> tuple[str, str, int]:
     where = training.changes["dataset.name"], training.changes["model.depth"]
-    order = {
-        (PUBLISHED, "cifar10", 4): 0,
-        (PUBLISHED, "cifar10", 10): 1,
-        (CONTROLLED, "cifar10", 10): 2,
-        (PUBLISHED, "cifar100", 4): 3,
-        (SWITCHED, "cifar10", 10): 4,
-    }
-    return order.get((training.kind, *where))
+    return training.kind, *where
 
 
 FULL = Size(
