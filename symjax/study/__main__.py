@@ -32,6 +32,9 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--size", choices=list(SIZES), default="full")
         each.add_argument("--only", default="", metavar="i/n", help="one of n parts")
     show.add_argument("--commands", action="store_true", help="how each run is made")
+    run.add_argument(
+        "--trial", action="store_true", help="on a few images, to see it run"
+    )
     run.add_argument("--minutes", type=float, help="stop then; default: when done")
     run.add_argument("--runs", type=expand, default=RUNS, help="of the run folders")
     run.add_argument("--together", type=int, default=0, help="seeds at once")
@@ -57,8 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             build(asked.results, asked.out)
             return
-        results = asked.results / asked.size
         size = SIZES[asked.size]
+        if asked.command == "run" and asked.trial:
+            size = size.trial()
+        results = asked.results / size.name
         trainings = share(size, asked.only)
         if asked.command == "list":
             listing.show(trainings, size, asked.results, asked.commands)

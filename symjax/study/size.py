@@ -94,6 +94,28 @@ class Size:
         chosen.sort(key=lambda each: ORDER.index(_stage(each)))
         return {each.name: each for each in chosen}
 
+    def trial(self) -> "Size":
+        """The same runs and measurements on a few images each, to see that they run."""
+        steps = {"epochs": 1, "evaluation.every_epochs": 1, "seeds": 1}
+        return dataclasses.replace(
+            self,
+            name=f"{self.name}-trial",
+            override={**self.override, **steps, "dataset.train_images": 1_280},
+            seeds=1,
+            n=16,
+            n_autoattack=8,
+            n_audit=8,
+            n_tolerance=1,
+            n_corrupted=4,
+            steps=2,
+            autoattack=FEW_STEPS,
+            audit=FEW_CHECKS,
+            corruptions=self.corruptions[:1],
+            severities=self.severities[:1],
+            seeds_cifar100=0,
+            seeds_switched=0,
+        )
+
     def some(self, radii: Sequence[float]) -> tuple[float, ...]:
         """Those of the epsilons that are measured."""
         return tuple(radii[: self.radii] if self.radii else radii)
@@ -114,6 +136,14 @@ def _stage(training: Training) -> tuple[str, str, int]:
     return training.kind, *where
 
 
+FEW_STEPS = {"steps": 5, "queries": 20, "target_classes": 1}
+FEW_CHECKS = {
+    "only": (
+        "no dependence on the batch",
+        "returned images hold",
+        "PGD at least as strong as FGSM",
+    )
+}
 FULL = Size(
     name="full",
     override={},
@@ -177,14 +207,8 @@ SMOKE = Size(
     n_corrupted=16,
     steps=10,
     radii=2,
-    autoattack={"steps": 5, "queries": 20, "target_classes": 1},
-    audit={
-        "only": (
-            "no dependence on the batch",
-            "returned images hold",
-            "PGD at least as strong as FGSM",
-        )
-    },
+    autoattack=FEW_STEPS,
+    audit=FEW_CHECKS,
     corruptions=("contrast",),
     severities=(1, 5),
 )
