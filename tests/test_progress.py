@@ -77,9 +77,12 @@ def test_an_epoch_is_a_line_on_a_terminal_as_in_a_pipe(shown):
 
 def test_a_run_that_ends_says_its_accuracy_its_folder_and_what_is_next():
     assert closing([{}, ROW], Path("runs/a b")) == (
-        "trained 3 epochs of 3 seeds: test accuracy 50.0% on average; the run is in "
-        "runs/a b. Next:\n    python evaluate.py --attack pgd --run 'runs/a b'"
+        "trained 3 epochs of 3 seeds: test accuracy 50.0% on average\n"
+        "The run is in runs/a b. Next:\n"
+        "    python evaluate.py --attack pgd --run 'runs/a b'"
     )
+    one = {"epoch": 1, "train_loss": [0.5]}  # its test was not written
+    assert closing([one], Path("x")).startswith("trained 1 epoch of 1 seed\nThe run")
 
 
 def test_the_mean_leaves_frozen_seeds_out():

@@ -17,10 +17,15 @@ import jax
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
-from symjax.folders import expand
+from symjax.folders import expand, reading
 
 WHOLE, PARTIAL = "checkpoints", "interrupted"
 """Folders of what was saved after whole epochs, and within one."""
+
+DAMAGED = (
+    "bring it back from a copy, or remove it, and the training goes on from the "
+    "checkpoint before it or from the beginning"
+)
 
 LEAST_ROOM = 10**6  # bytes, of what is written beside the arrays
 
@@ -66,10 +71,13 @@ class Checkpoints:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the newest checkpoint says of itself; its state is not read."""
+        """What the newest checkpoint says of itself; its state is not read.
+
+        Raises:
+          OSError, ValueError: if it is damaged; it is named.
+        """
         items = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        restored: Any = self._manager.restore(self._newest(), args=items)
-        return restored.meta
+        return self._restored(self._newest(), items).meta
 
     def save(self, epoch: int, state: Any, meta: dict[str, Any]) -> None:
         """Saves after `epoch` epochs; `meta` is any JSON.
@@ -97,14 +105,25 @@ class Checkpoints:
 
         Returns:
           Its epoch, state and meta.
+
+        Raises:
+          OSError, ValueError: if it is damaged; it is named.
         """
         shapes = jax.tree.map(_placed, like)
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore()
         )
         epoch = self._newest()
-        restored: Any = self._manager.restore(epoch, args=items)
+        restored = self._restored(epoch, items)
         return epoch, restored.state, restored.meta
+
+    def _restored(self, epoch: int, items: ocp.args.Composite) -> Any:
+        folder = Path(self._manager.directory) / str(epoch)
+        with reading(folder, DAMAGED):
+            restored: Any = self._manager.restore(epoch, args=items)
+            if not isinstance(restored.meta, dict):
+                raise ValueError("its meta is missing")
+        return restored
 
     def _newest(self) -> int:
         if self.latest is None:
