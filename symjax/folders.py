@@ -126,10 +126,14 @@ def reading(place: Path | str, way_out: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # JSON, zip files and checkpoints have many kinds
-        of_system = isinstance(error, OSError)
-        text = (of_system and error.strerror) or str(error) or type(error).__name__
+        text = str(error) or type(error).__name__
+        kind = ValueError
+        if isinstance(error, OSError):
+            kind = OSError
+            elsewhere = error.filename not in (None, place, str(place))
+            at = f": {error.filename}" if elsewhere else ""
+            text = f"{error.strerror}{at}" if error.strerror else text
         reason = textwrap.shorten(text, 200, placeholder="...").rstrip(".")
-        kind = OSError if of_system else ValueError
         raise kind(f"{place} cannot be read ({reason}): {way_out}.") from error
 
 

@@ -131,7 +131,7 @@ def test_rows_that_may_be_are_read(tmp_path, changes):
 
 @pytest.mark.parametrize("name", schema.NEEDED)
 def test_what_every_row_has_may_neither_be_missing_nor_an_object(name):
-    for value, reason in ((..., "is missing"), ({}, "={}")):
+    for value, reason in ((..., " is missing"), ({}, "={}")):
         with pytest.raises(ValueError, match=f"^{name}{reason}: expected "):
             schema.check(with_changes({name: value}))
 

@@ -136,7 +136,7 @@ def test_a_bad_config_json_is_named(make, reason, tiny, tmp_path):
     (tmp_path / "checkpoints" / "1").mkdir(parents=True)
     path = tmp_path / "config.json"
     path.write_text(make(experiments.to_json(tiny())))
-    text = rf"{path} cannot be read \\(.*({reason}).*\\): bring .* back from a copy, or"
+    text = rf"{path} cannot be read \(.*({reason}).*\): bring .* back from a copy, or"
     for call in (evaluation.Run.open, lambda folder: train(tiny(), folder)):
         with pytest.raises(ValueError, match=text):
             call(tmp_path)

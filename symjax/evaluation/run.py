@@ -157,7 +157,7 @@ def _restored(folder: Path, experiment: Experiment) -> tuple[int, Any, dict[str,
             try:
                 experiments.check_trunk(experiment.config, store.meta)
                 return store.restore(like=experiment.state_shapes())
-            except OSError:
+            except (OSError, ValueError):
                 there = (folder / "checkpoints" / str(newest)).exists()
                 if last or there:
                     raise

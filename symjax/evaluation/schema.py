@@ -84,7 +84,7 @@ def check(row: Any) -> None:
     """
     if not isinstance(row, dict):
         raise ValueError(f"{_shown(row)}: expected one JSON object a line")
-    for name, rule in {**OTHERS, **NEEDED}.items():
+    for name, rule in {**NEEDED, **OTHERS}.items():
         needed = name in NEEDED or name in _needed_as_well(row)
         if name not in row and needed:
             raise ValueError(f"{name} is missing: expected {rule.text}")
