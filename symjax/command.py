@@ -14,6 +14,7 @@ import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -151,8 +152,8 @@ def _refuse_empty() -> None:
     """Refuses flags with an empty value, which would stand for their default."""
     for name in FLAGS:
         flag, is_key = FLAGS[name], name.startswith("config.")
-        text = isinstance(flag.value, str | list)
-        if flag.present and text and not is_key and not "".join(flag.value).strip():
+        value: Any = flag.value if flag.present and not is_key else None
+        if isinstance(value, str | list) and not "".join(value).strip():
             raise flags.Error(
                 f"--{name}='': expected a value; leave the flag out for its default."
             )
@@ -199,7 +200,8 @@ def _unknown_key(config: str, argv: Sequence[str]) -> str | None:
     from symjax.training import validation
 
     try:
-        known = dict(validation.flat(FLAGS["config"].parser.parse(config).to_dict()))
+        parser: Any = FLAGS["config"].parser
+        known = dict(validation.flat(parser.parse(config).to_dict()))
     except Exception:  # then the file is at fault
         return None
     for word in argv:

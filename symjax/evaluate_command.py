@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from rich.console import Console
@@ -122,7 +123,7 @@ def _attacks(run, numbers: Sequence[float]):
             for name in ("none", FLAGS.attack)
         )
         return none, attack, [attack.in_pixels(number) for number in numbers]
-    settings = {name: FLAGS[name].value for name in OF_ATTACK}
+    settings: dict[str, Any] = {name: FLAGS[name].value for name in OF_ATTACK}
     step_size = settings.pop("step_size")
     attack = evaluation.Attack(FLAGS.attack, step_size_pixels=step_size, **settings)
     std = run.experiment.model.std
