@@ -64,6 +64,8 @@ def test_an_epoch_is_a_line_on_a_terminal_as_in_a_pipe(shown):
     with progress:
         progress.update(ROW)
         assert LINE in file.getvalue() and len(LINE) <= 80
+        below = file.getvalue().split(LINE)[1]
+        assert "epoch 4/8" in below and "epoch 3/8" not in below
         assert frame()[0].startswith("epoch 4/8 ")
         progress.update(ROW | {"epoch": 8})
         assert frame()[0].startswith("epoch 8/8 ")

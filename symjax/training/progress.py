@@ -75,9 +75,9 @@ class Progress:
         ]
         text = ", ".join([*parts, f"{row['images_per_second']:,.0f} images/s"])
         epoch = row["epoch"]
-        self._bar.update(
-            self._task, completed=epoch, epoch=min(epoch + 1, self._epochs)
-        )
+        now = min(epoch + 1, self._epochs)
+        # Drawn first, or the bar as it was is drawn once more below the line.
+        self._bar.update(self._task, completed=epoch, epoch=now, refresh=True)
         self.console.print(f"epoch {epoch}: {text}", soft_wrap=True, highlight=False)
 
 
