@@ -14,12 +14,14 @@ import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 
 from symjax import command_help, interruption, terminal
 
 FLAGS = flags.FLAGS
+CONFIGS = Path("configs")
 SHARED = ["distributed", "coordinator", "processes", "process", "traceback"]
 """Flags of every command, for the last group of its help."""
 
@@ -90,7 +92,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         if "config" in FLAGS:
             _find_config(argv)
-        return FLAGS(argv)
+        left = FLAGS(argv)
+        _refuse_empty()
+        return left
     except Exception as error:  # a configuration is a program, and may raise anything
         if "--traceback" in argv:
             raise
@@ -99,27 +103,60 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 def _find_config(argv: Sequence[str]) -> None:
     """Makes sure that `--config` names a file, before errors hide what is wrong."""
-    path = _config_path(argv)
-    if path is None:
+    given = _configs(argv)
+    if not given:
         _fail("--config has to name a configuration.")
         print(configurations(), end="", file=sys.stderr)
         sys.exit(2)
-    if not path.is_file():
-        known = [str(path) for path in _files()]
-        near = difflib.get_close_matches(str(path), known, 1, cutoff=0.5)
-        hint = (
-            f" Did you mean {near[0]}?" if near else " Without --config all are listed."
+    if len(given) > 1:
+        raise flags.Error(
+            f"--config: {' and '.join(given)} are given, expected one of them; "
+            "--config.KEY=VALUE changes a key."
         )
+    if not given[0]:
+        raise flags.Error(
+            "--config='': expected a file, as configs/quickstart.py. Without --config "
+            "all are listed."
+        )
+    path = _path(given[0])
+    if not path.is_file():
+        near = _nearest(path)
+        hint = f" Did you mean {near}?" if near else " Without --config all are listed."
         raise flags.Error(f"--config={path}: there is no such file.{hint}")
 
 
-def _config_path(argv: Sequence[str]) -> Path | None:
+def _configs(argv: Sequence[str]) -> list[str]:
+    """The values of `--config`."""
+    found = []
     for index, word in enumerate(argv):
         name, equals, value = word.lstrip("-").partition("=")
         if word.startswith("-") and name == "config":
-            value = value if equals else "".join(argv[index + 1 : index + 2])
-            return Path(value.split(":")[0])
-    return None
+            found.append(value if equals else "".join(argv[index + 1 : index + 2]))
+    return found
+
+
+def _path(config: str) -> Path:
+    """The file of a value of `--config`, without the argument after its colon."""
+    return Path(config.split(":")[0])
+
+
+def _nearest(path: Path) -> Path | None:
+    """A configuration of nearly that name, in that folder or among the checkout's."""
+    folders = Path(sys.argv[0]).parent / CONFIGS, CONFIGS, path.parent
+    known = {file.stem: file for folder in folders for file in _files(folder)}
+    near = difflib.get_close_matches(path.stem, known, 1)
+    return known[near[0]] if near else None
+
+
+def _refuse_empty() -> None:
+    """Refuses flags with an empty value, which would stand for their default."""
+    for name in FLAGS:
+        flag, is_key = FLAGS[name], name.startswith("config.")
+        value: Any = flag.value if flag.present and not is_key else None
+        if isinstance(value, str | list) and not "".join(value).strip():
+            raise flags.Error(
+                f"--{name}='': expected a value; leave the flag out for its default."
+            )
 
 
 def configurations() -> str:
@@ -128,13 +165,13 @@ def configurations() -> str:
     for path in _files():
         text = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
         text = f"  {path}  {text}"
-        lines += textwrap.wrap(text, command_help.WIDTH, subsequent_indent=6 * " ")
+        lines += textwrap.wrap(text, terminal.WIDTH, subsequent_indent=6 * " ")
     return "\n".join(lines) + "\n" if _files() else ""
 
 
-def _files() -> list[Path]:
-    """The configurations of this checkout, but for the one that declares the keys."""
-    found = sorted(Path("configs").glob("*.py"))
+def _files(folder: Path = CONFIGS) -> list[Path]:
+    """The configurations in a folder, but for the one that declares the keys."""
+    found = sorted(folder.glob("*.py"))
     return [path for path in found if path.stem not in ("__init__", "base")]
 
 
@@ -142,17 +179,35 @@ def _reason(error: Exception) -> str:
     """What is wrong, in one line."""
     if isinstance(error, flags.Error):
         return str(error)
-    config = _config_path(sys.argv)
+    given = "".join(_configs(sys.argv)[:1])
+    config = _path(given)
     others = r"Other fields present: .*?(?=Did you mean|$)"
     text = re.sub(others, "", str(error), flags=re.DOTALL)
     text = text.strip("'\" ").replace("\\'", "'").replace("\\n", ". ")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if config and Path(frame.filename).name == config.name:
+        if given and Path(frame.filename).name == config.name:
             return f"{config}, line {frame.lineno}: {type(error).__name__}: {text}"
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}"
     if "get_config" in text:
         return f"{config} defines no function get_config."
-    if isinstance(error, AttributeError):  # from ml_collections, with the nearest key
-        return f"there is no such configuration key: {text}"
-    return f"{config}: {type(error).__name__}: {text}"
+    unknown = _unknown_key(given, sys.argv)
+    return unknown or f"{config}: {type(error).__name__}: {text}"
+
+
+def _unknown_key(config: str, argv: Sequence[str]) -> str | None:
+    """What is wrong if a flag changes a key that the configuration does not have."""
+    from symjax.training import validation
+
+    try:
+        parser: Any = FLAGS["config"].parser
+        known = dict(validation.flat(parser.parse(config).to_dict()))
+    except Exception:  # then the file is at fault
+        return None
+    for word in argv:
+        found = re.match(r"--?(?:no)?config\.([^=]+)", word)
+        if found and found[1] not in known:
+            near = difflib.get_close_matches(found[1], known, 1, cutoff=0.5)
+            hint = f'Did you mean "{near[0]}"?' if near else f"It has {list(known)}."
+            return f"--config.{found[1]}: {_path(config)} has no such key. {hint}"
+    return None

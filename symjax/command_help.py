@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
+from symjax.terminal import WIDTH
+
 FLAGS = flags.FLAGS
-WIDTH = 80
 ASKED = ("help", "h", "helpshort", "?", "helpfull")  # after one hyphen or two
 
 

@@ -7,12 +7,13 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from rich.console import Console
 
 from symjax import command, folders, names, terminal
-from symjax.evaluate_flags import CORRUPTION, OPTIONS, RUNS, check, radii
+from symjax.evaluate_flags import CORRUPTION, OF_ATTACK, OPTIONS, RUNS, check, radii
 
 AUDIT_IMAGES, METRIC_IMAGES = 200, 100
 FLAGS = flags.FLAGS
@@ -56,10 +57,12 @@ def _folder() -> Path:
     from symjax import evaluation
 
     folder = folders.expand(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
-    command.signals().keeps(
-        f"the rows measured so far are in {folder}/results.jsonl",
-        [] if FLAGS.run else ["--run", str(folder)],
-    )
+    kept = f"the rows measured so far are in {folder}/results.jsonl"
+    if FLAGS.audit:
+        kept = "nothing is kept of an audit before its end"
+    elif FLAGS.force:
+        kept += ", and --force measures them again"
+    command.signals().keeps(kept, [] if FLAGS.run else ["--run", str(folder)])
     return folder
 
 
@@ -73,8 +76,8 @@ def _check_seeds(folder: Path) -> None:
     there = experiment.read(path).seeds
     if FLAGS.seeds > there:
         raise ValueError(
-            f"--seeds {FLAGS.seeds}: {folder} has {there} seeds; give at most that, or "
-            "0 for all of them."
+            f"--seeds {FLAGS.seeds}: {folder} has {terminal.counted(there, 'seed')}; "
+            "give at most that, or 0 for all of them."
         )
 
 
@@ -120,17 +123,9 @@ def _attacks(run, numbers: Sequence[float]):
             for name in ("none", FLAGS.attack)
         )
         return none, attack, [attack.in_pixels(number) for number in numbers]
-    attack = evaluation.Attack(
-        FLAGS.attack,
-        steps=FLAGS.steps,
-        step_size_pixels=FLAGS.step_size,
-        restarts=FLAGS.restarts,
-        random_start=FLAGS.random_start,
-        keep=FLAGS.keep,
-        loss=FLAGS.loss,
-        queries=FLAGS.queries,
-        target_classes=FLAGS.target_classes,
-    )
+    settings: dict[str, Any] = {name: FLAGS[name].value for name in OF_ATTACK}
+    step_size = settings.pop("step_size")
+    attack = evaluation.Attack(FLAGS.attack, step_size_pixels=step_size, **settings)
     std = run.experiment.model.std
     eps = [in_pixels(number, FLAGS.eps_unit, std) for number in numbers]
     return evaluation.Attack("none"), attack, eps
@@ -256,8 +251,8 @@ def _count(run, n: int) -> int:
         return n
     if FLAGS.n:
         terminal.warn(
-            f"--n {n}: {run.experiment.dataset.name} has {there} test images; all of "
-            "them are measured."
+            f"--n {n}: {run.experiment.dataset.name} has "
+            f"{terminal.counted(there, 'test image')}; all of them are measured."
         )
     return there
 

@@ -5,7 +5,6 @@ check()                     # after they are parsed; nothing is loaded for it
 """
 
 import fractions
-import math
 from collections.abc import Sequence
 
 from absl import flags
@@ -22,6 +21,7 @@ ATTACKS = (  # those of symjax.evaluation.attack, without its imports; a test co
 ).split()
 CORRUPTION = "corruption"
 LARGEST = 1e6  # of a radius; above 1e38 float32 has no number
+MOST = 2**31 - 1  # of a count, as int32
 METRICS = [
     "clever", CORRUPTION, "cost", "distance", "smoothing", "symmetry", "tolerance"
 ]  # fmt: skip
@@ -222,13 +222,16 @@ def check() -> None:
     """
     for name, least in LEAST.items():
         value = int(FLAGS[name].value or 0)
-        if value < least:
-            raise ValueError(f"--{name} {value}: expected {least} or more.")
+        if not least <= value <= MOST:
+            raise ValueError(
+                f"--{name} {value}: expected {least} or more, up to {MOST:,}."
+            )
     for name in POSITIVE:
         value = FLAGS[name].value
-        if value is not None and not 0 < value < math.inf:
+        if value is not None and not 0 < value <= LARGEST:
             raise ValueError(
-                f"--{name} {value}: expected a finite number above 0, in pixel units."
+                f"--{name} {value}: expected a number above 0, up to {LARGEST:g}, in "
+                "pixel units."
             )
     _check_protocol()
     what, known = _scope()

@@ -12,9 +12,13 @@ import itertools
 import json
 import os
 import socket
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LOCK = ".lock"
 
@@ -105,6 +109,49 @@ def writing(folder: Path) -> Iterator[None]:
             f"{folder} cannot be written to ({error.strerror or error}): choose "
             "another folder, or mend this one."
         ) from error
+
+
+@contextlib.contextmanager
+def reading(place: Path | str, way_out: str) -> Iterator[None]:
+    """Names a file in errors of reading it, as of one that is damaged.
+
+    Args:
+      place: the file, or a line of it.
+      way_out: what to do about it, as "remove it".
+
+    Raises:
+      OSError: in place of one of the file system.
+      ValueError: in place of any other exception.
+    """
+    try:
+        yield
+    except Exception as error:  # JSON, zip files and checkpoints have many kinds
+        text = str(error) or type(error).__name__
+        kind = ValueError
+        if isinstance(error, OSError):
+            kind = OSError
+            elsewhere = error.filename not in (None, place, str(place))
+            at = f": {error.filename}" if elsewhere else ""
+            text = f"{error.strerror}{at}" if error.strerror else text
+        reason = textwrap.shorten(text, 200, placeholder="...").rstrip(".")
+        raise kind(f"{place} cannot be read ({reason}): {way_out}.") from error
+
+
+def read_arrays(path: Path, way_out: str) -> "dict[str, np.ndarray]":
+    """The arrays of an `.npz` file by name, read whole.
+
+    Args:
+      path: the file.
+      way_out: see `reading`.
+
+    Raises:
+      OSError, ValueError: as `reading`.
+    """
+    import numpy as np  # not needed where a command only prints its help
+
+    # Opened here, since numpy leaves a file open that is cut off.
+    with reading(path, way_out), path.open("rb") as file, np.load(file) as arrays:
+        return dict(arrays)
 
 
 def _locked(path: Path) -> IO[str]:

@@ -9,6 +9,7 @@ import sys
 import unicodedata
 import warnings
 
+WIDTH = 80  # columns that every terminal has
 ASCII = {
     "±": "+-",
     "−": "-",
@@ -37,6 +38,11 @@ def prepare() -> None:
 def warn(text: str) -> None:
     """Prints a warning, one line on stderr."""
     print(f"warning: {text}", file=sys.stderr)
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 seed", "2 seeds", "1,000 rows"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _one_line(message, category, filename, lineno, file=None, line=None) -> None:

@@ -11,6 +11,7 @@ from symjax.attacks import sanity
 from symjax.evaluation.audit import UNIT, _unit, audit, audit_published, record
 from symjax.evaluation.results import Results, cell_id
 from symjax.training import experiment as experiments
+from tests.made_rows import FACTS, IDENTITY
 
 N, EPS, STEPS = 24, 0.03, 3
 RETURNED, BATCH = "returned images hold", "no dependence on the batch"
@@ -73,7 +74,8 @@ def test_a_net_that_looks_at_the_batch_is_found(run, name):
 
 
 def cells_of(names, seed=0):
-    return [{"run": "tiny", "seed": seed, "metric": f"audit, {x}"} for x in names]
+    of_run = IDENTITY | {"run": "tiny", "seed": seed}
+    return [of_run | {"metric": f"audit, {x}"} for x in names]
 
 
 def write(run, store, cells, protocol, **options):
@@ -85,7 +87,7 @@ def test_a_row_a_check_written_once(run, tmp_path, monkeypatch):
     """One passes, one fails, and one has no answer of PGD that ascends the margin."""
     names = [UNIT, CLASSES, SATURATED, RETURNED]
     cells, store = cells_of(names), Results(tmp_path)
-    store.add(cells[1], 0.25, {}, {"passed": "there"})
+    store.add(cells[1], 0.25, {}, FACTS | {"passed": "there"})
     options = {"only": names[1:], "loss": "margin"}
     write(run, store, cells, "reference", **options)
     rows = [store.rows[cell_id(cell)] for cell in cells]

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from symjax import command
 
@@ -34,8 +36,8 @@ def test_train_resume_and_evaluate(tmp_path):
     trained = call("train.py", *TINY, workdir, "--config.epochs=1", **ascii)
     assert trained.returncode == 0, trained.stderr
     assert "epoch 1:" in trained.stdout
-    *_, closing, following = trained.stdout.splitlines()
-    assert re.match(r"trained 1 epochs of 2 seeds: test accuracy \d+\.\d%", closing)
+    *_, closing, _, following = trained.stdout.splitlines()
+    assert re.match(r"trained 1 epoch of 2 seeds: test accuracy \d+\.\d%", closing)
     run = tmp_path / "run"
     assert following.split() == f"python evaluate.py --attack pgd --run {run}".split()
     resumed = call("train.py", *TINY, workdir, "--config.epochs=2")
@@ -122,6 +124,72 @@ def test_a_configuration_that_is_wrong_is_one_line(tmp_path, code, text):
     result = call("train.py", f"--config={path}", *override)
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     assert re.match("error: .*" + text.format(path=path), result.stderr), result.stderr
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """`refused("--config=x.py")`: the one line that these flags of train.py get."""
+    before = set(flags.FLAGS)
+    config_flags.DEFINE_config_file("config", None, "A file.")
+    flags.DEFINE_string("workdir", None, "A folder.")
+    flags.DEFINE_list("sizes", ["15"], "Numbers.")
+    monkeypatch.chdir(ROOT)
+
+    def call(*given):
+        monkeypatch.setattr(sys, "argv", ["train.py", *given])
+        with pytest.raises(SystemExit) as exit:
+            command._parse(sys.argv)
+        err = capsys.readouterr().err
+        assert exit.value.code == 2 and err.count("\n") == 1
+        return err
+
+    yield call
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (
+            ["--config=a.py", "--config", "b.py"],
+            "--config: a.py and b.py are given, expected one of them; --config.KEY=",
+        ),
+        (["--config="], "--config='': expected a file, as configs/quickstart.py."),
+        (["--config", ""], "--config='': expected a file, as configs/quickstart.py."),
+        (["--config=quikstart.py"], "Did you mean configs/quickstart.py?"),
+        ([TINY[0], "--workdir="], "--workdir='': expected a value; leave the flag out"),
+        ([TINY[0], "--workdir", " "], "--workdir='': expected a value; leave the flag"),
+        ([TINY[0], "--sizes="], "--sizes='': expected a value; leave the flag out for"),
+        (
+            [TINY[0], "--config.modle.name=x"],
+            "modle.name: configs/quickstart.py has no ",
+        ),
+        ([TINY[0], "--config.modle.name=x"], 'no such key. Did you mean "model.name"?'),
+        (
+            [TINY[0], "--config.seeds.x=1"],
+            "--config.seeds.x: configs/quickstart.py has no",
+        ),
+        ([TINY[0], "--noconfig.dataset.augmnt"], 'Did you mean "dataset.augment"?'),
+    ],
+)
+def test_flags_that_cannot_be_are_one_line(refused, given, text):
+    assert text in refused(*given)
+
+
+def test_the_nearest_configuration_is_of_the_folder_that_was_given(
+    refused, tmp_path, monkeypatch
+):
+    (tmp_path / "mine.py").touch()
+    wrong = tmp_path / "mime.py"
+    expected = (
+        f"--config={wrong}: there is no such file. Did you mean {tmp_path}/mine.py?"
+    )
+    assert expected in refused(f"--config={wrong}")
+    monkeypatch.chdir(tmp_path)
+    assert "Did you mean mine.py?" in refused("--config=mime.py")
+    assert "Without --config all are listed" in refused("--config=nothing/alike.py")
 
 
 def test_train_help_lists_flags_and_configurations():

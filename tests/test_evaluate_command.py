@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from absl import flags
 
-from symjax import evaluate_command, evaluate_flags, evaluation
+from symjax import (
+    command,
+    evaluate_command,
+    evaluate_flags,
+    evaluation,
+    interruption,
+)
 from symjax.attacks import sanity
 from symjax.evaluate_flags import parse_eps
 from symjax.evaluation import metrics, results
@@ -91,7 +97,8 @@ def test_other_radii_are_errors_that_show_them(text):
         *["--n=-1", "--steps=-1", "--restarts=0", "--batch_size=0", "--queries=0"],
         *["--target_classes=0", "--step_size=-1", "--step_size=0", "--step_size=nan"],
         *["--step_size=inf", "--samples=-1", "--seeds=-1", "--radius=-1", "--radius=0"],
-        *["--batches=0", "--corruption_seed=-1", "--queries=-5"],
+        *["--batches=0", "--corruption_seed=-1", "--queries=-5", "--steps=4294967296"],
+        *["--step_size=10000000"],
     ],
 )
 def test_values_that_cannot_be_are_refused_before_anything_is_loaded(
@@ -100,7 +107,9 @@ def test_values_that_cannot_be_are_refused_before_anything_is_loaded(
     monkeypatch.setattr(evaluation, "Run", None)  # would fail if it were opened
     parse("--attack=pgd", given)
     name, value = given.split("=")
-    with pytest.raises(ValueError, match=rf"^{name} {value}[\d.]*: expected .*$"):
+    with pytest.raises(
+        ValueError, match=rf"^{name} {re.escape(value)}[\d.]*: expected .*$"
+    ):
         evaluate_command.main()
 
 
@@ -166,6 +175,25 @@ def test_names_as_people_spell_them(parse):
     assert asked == ("autoattack", "l2", "sound", "cross_entropy")
     with pytest.raises(flags.Error, match="did you mean 'tolerance'"):
         parse("--metric=tolerence")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (["--attack=pgd"], "the rows measured so far are in {}/results.jsonl"),
+        (
+            ["--attack=pgd", "--force"],
+            "{}/results.jsonl, and --force measures them again",
+        ),
+        (["--audit"], "nothing is kept of an audit before its end"),
+    ],
+)
+def test_an_interruption_tells_what_is_kept(parse, folder, given, kept, monkeypatch):
+    signals = interruption.Signals()
+    monkeypatch.setattr(command, "signals", lambda: signals)
+    parse(f"--run={folder}", *given)
+    assert evaluate_command._folder() == folder
+    assert f"{kept.format(folder)}. To go on: " in signals.line(2)
 
 
 def test_every_flag_has_a_sentence(parse):

@@ -108,7 +108,7 @@ def test_only_the_outcomes_that_are_to_be_kept_are_saved(tmp_path):
 
 def test_a_damaged_line_is_an_error_that_names_it(store):
     store.path.write_text('{"cell_id": "a"}\n{"cell_id": \n')
-    with pytest.raises(ValueError, match="line 2 is not JSON"):
+    with pytest.raises(ValueError, match="line 2 cannot be read"):
         Results(store.path.parent)
 
 

@@ -49,7 +49,7 @@ def write(tmp_path):
         for place, robust in values.items():
             outcomes = {"robust": np.array(robust, bool)}
             value = None if robust is None else np.mean(robust)
-            facts = {"diverged": diverged, "data": data}
+            facts = {"diverged": diverged, "data": data, "settings": []}
             store.add(cells[place], value, {} if robust is None else outcomes, facts)
 
     return add

@@ -51,7 +51,7 @@ def test_a_folder_in_use_is_refused_with_its_process_and_host(another, tmp_path)
     another.communicate()
     assert another.returncode == 0 and not list((tmp_path / "run").iterdir())
     with hold(tmp_path / "run"):
-        pass
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
 
 
 def test_the_lock_of_a_killed_process_is_taken_over(another, tmp_path):
@@ -80,7 +80,8 @@ def write(folder, text):
 @pytest.mark.parametrize("text", ["", '{"pid": 12, "ho', "[]", "3", "null"])
 def test_a_lock_that_was_not_written_whole_is_taken_over(tmp_path, text):
     with hold(write(tmp_path / "run", text)):
-        pass
+        holder = json.loads((tmp_path / "run" / ".lock").read_text())
+        assert holder["pid"] == os.getpid()
 
 
 def test_a_lock_that_has_just_been_made_is_respected(tmp_path):
@@ -98,7 +99,7 @@ def test_a_lock_of_another_host_cannot_be_checked(tmp_path):
         hold(folder).__enter__()
     (folder / ".lock").unlink()
     with hold(folder):
-        pass
+        assert (folder / ".lock").exists()
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_a_file_system_without_locks_leaves_it_to_the_file(
     folder = write(tmp_path / "run", json.dumps(GONE | here | changes))
     if taken:
         with hold(folder):
-            pass
+            assert json.loads((folder / ".lock").read_text())["pid"] == os.getpid()
     else:
         with pytest.raises(FolderInUseError, match=f"process {changes['pid']} on"):
             hold(folder).__enter__()

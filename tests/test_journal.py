@@ -51,6 +51,36 @@ def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
         assert read(path) == ROWS[:1]
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("garbage", "Expecting value"),
+        ('{"epoch": 2, "st', "Unterminated string"),
+        ("[1]", "expected a JSON object with the number of an epoch"),
+        ('{"step": 3}', "expected a JSON object with the number of an epoch"),
+        ('{"epoch": "2"}', "expected a JSON object with the number of an epoch"),
+    ],
+)
+@pytest.mark.parametrize("place", [1, 3])
+def test_a_damaged_line_is_named(tmp_path, line, reason, place):
+    path = write(tmp_path, ROWS)
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{x}\n" for x in [*lines[:place], line, *lines[place:]]))
+    text = (
+        rf"^{path}, line {place + 1} cannot be read \({reason}.*\): mend or remove the"
+    )
+    for call in (lambda: read(path), lambda: Journal(tmp_path, 3)):
+        with pytest.raises(ValueError, match=text):
+            call()
+
+
+def test_a_journal_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"\xff\xfe\n")
+    with pytest.raises(ValueError, match=f"^{path} cannot be read .*mend or remove it"):
+        read(path)
+
+
 def test_lines_after_the_last_checkpoint_are_dropped(tmp_path):
     path = write(tmp_path, ROWS)
     path.write_text(path.read_text() + '{"epoch": 4, "st')

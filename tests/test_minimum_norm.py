@@ -386,6 +386,32 @@ def test_nan_logits_are_errors(attack):
     owes(result, FREE, logits_fn, images, labels)
 
 
+@both
+def test_logits_that_are_nan_at_once_are_errors_in_the_ball(attack):
+    """The first step leads beyond the ball, and all that was changed is NaN."""
+    logits_fn, images = problem()
+    labels = predicted(logits_fn, images)
+
+    def nowhere(logits_fn, x):
+        changed = jnp.any(x != images, axis=(1, 2, 3))[:, None]
+        return jnp.where(changed, jnp.nan, logits_fn(x))
+
+    threat = attacks.L2(1e-4)
+    result = attack(Partial(nowhere, logits_fn), images, labels, threat)
+    assert not result.robust.any()
+    assert (result.distance > 0).all() and (result.distance <= threat.eps).all()
+    owes(result, threat, Partial(nowhere, logits_fn), images, labels)
+    # Where the ball has finite logits alone, what is NaN beyond is no error in it.
+    finite = attack(Partial(far, logits_fn, images), images, labels, threat)
+    assert finite.robust.all() and (finite.distance > 1e-4).all()
+
+
+def far(logits_fn, images, x):
+    """NaN from a distance of 1e-3 on."""
+    moved = jnp.sqrt(jnp.sum(jnp.square(x - images), axis=(1, 2, 3)))[:, None]
+    return jnp.where(moved > 1e-3, jnp.nan, logits_fn(x))
+
+
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
     st.integers(0, 99),

@@ -146,6 +146,7 @@ def write(folder, values, extra=(), **says):
         identity |= {"split": "test", "protocol": "sound", "corruption": None}
         identity |= {"severity": 0, "metric": "accuracy", "seed": seed, **says}
         facts = {"diverged": False, "in_ball": True, "config": "c0f", "data": "da7a"}
+        facts |= {"settings": ["metric"]}
         facts |= {"commit": "abc123", "versions": {"jax": "0.10"}, "device": "cpu"}
         facts |= {"utc": f"2026-01-0{seed + 1}", **dict(extra)}
         store.add(identity, value, {}, facts)
@@ -211,7 +212,7 @@ def test_the_command_writes_the_page_or_says_in_a_line_why_not(
     rows.write_text(rows.read_text() + '{"metric": "accuracy"}\n')
     for folder, reason in (
         (tmp_path / "nothing", "has no rows: measure some with `python evaluate.py"),
-        (run, r"row 9 has no \['cell_id', 'attack'"),
+        (run, r"results.jsonl, line 9 cannot be read \(\w+ is missing: expected"),
     ):
         monkeypatch.setattr(sys, "argv", ["page", str(folder), "--out", str(config)])
         with pytest.raises(SystemExit, match="2"):

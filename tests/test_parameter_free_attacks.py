@@ -200,6 +200,27 @@ def test_nan_logits_are_never_robust(attack):
     assert threat.contains(result.images, images).all()
 
 
+@pytest.mark.parametrize(
+    ("norm", "eps", "targeted"), [("linf", 1e-5, False), ("l2", 1e-4, True)]
+)
+def test_fab_looks_into_the_ball_where_the_net_has_no_answer_beyond(
+    norm, eps, targeted
+):
+    """A single step leads beyond the ball, and all that was changed is NaN."""
+    logits_fn, images, labels = problem(4)
+
+    def nowhere(logits_fn, x):
+        changed = jnp.any(x != images, axis=(1, 2, 3))[:, None]
+        return jnp.where(changed, jnp.nan, logits_fn(x))
+
+    net, threat = Partial(nowhere, logits_fn), ThreatModel(norm, eps)
+    result = fab(net, images, labels, KEY, threat, steps=1, targeted=targeted)
+    right = np.asarray(is_correct(logits_fn(images), labels))
+    assert right.any() and not result.robust.any()
+    assert threat.contains(result.images, images).all()
+    np.testing.assert_allclose(result.distance[right], eps, rtol=0.02)
+
+
 def test_checkpoints_are_those_of_the_paper():
     lengths = schedule.windows("linf", 100)
     closes = [index + 1 for index, length in enumerate(lengths) if length]

@@ -64,6 +64,8 @@ def test_an_epoch_is_a_line_on_a_terminal_as_in_a_pipe(shown):
     with progress:
         progress.update(ROW)
         assert LINE in file.getvalue() and len(LINE) <= 80
+        below = file.getvalue().split(LINE)[1]
+        assert "epoch 4/8" in below and "epoch 3/8" not in below
         assert frame()[0].startswith("epoch 4/8 ")
         progress.update(ROW | {"epoch": 8})
         assert frame()[0].startswith("epoch 8/8 ")
@@ -77,9 +79,12 @@ def test_an_epoch_is_a_line_on_a_terminal_as_in_a_pipe(shown):
 
 def test_a_run_that_ends_says_its_accuracy_its_folder_and_what_is_next():
     assert closing([{}, ROW], Path("runs/a b")) == (
-        "trained 3 epochs of 3 seeds: test accuracy 50.0% on average; the run is in "
-        "runs/a b. Next:\n    python evaluate.py --attack pgd --run 'runs/a b'"
+        "trained 3 epochs of 3 seeds: test accuracy 50.0% on average\n"
+        "The run is in runs/a b. Next:\n"
+        "    python evaluate.py --attack pgd --run 'runs/a b'"
     )
+    one = {"epoch": 1, "train_loss": [0.5]}  # its test was not written
+    assert closing([one], Path("x")).startswith("trained 1 epoch of 1 seed\nThe run")
 
 
 def test_the_mean_leaves_frozen_seeds_out():

@@ -6,6 +6,7 @@ import pytest
 from symjax.evaluation import Results
 from symjax.metrics.bootstrap import paired_difference
 from symjax.report import cells, compare, statements
+from tests.made_rows import IDENTITY
 
 
 def write(folder, values, name="made up", correct=None, **settings):
@@ -13,9 +14,8 @@ def write(folder, values, name="made up", correct=None, **settings):
     store = Results(folder)
     for seed, of_seed in enumerate(values):
         says = {"metric": name, "norm": "l2", **settings}
-        net = {"run": folder.name, "model": folder.name, "epoch": 1, "dtype": "float32"}
-        identity = {**net, "seed": seed, "n": len(of_seed), "split": "test", **says}
-        identity |= {"dataset": "digits", "protocol": "sound"}
+        net = {**IDENTITY, "run": folder.name, "model": folder.name}
+        identity = {**net, "seed": seed, "n": len(of_seed), **says}
         arrays = {"value": of_seed}
         if correct is not None:
             arrays["correct"] = correct[seed]
@@ -35,6 +35,25 @@ def test_figures_come_back_by_seed_and_with_their_settings(tmp_path):
         ValueError, match="no rows of .clever.: .*evaluate.py --run .* --metric"
     ):
         cells.read(tmp_path / "net", metric="clever")
+
+
+def test_a_damaged_cell_is_named_with_the_way_out(tmp_path):
+    write(tmp_path / "net", np.zeros((1, 3)))
+    (path,) = (tmp_path / "net" / "cells").iterdir()
+    again = f"remove the row with `.*rows {tmp_path}/net --remove {path.stem}` and meas"
+    for content in (b"", b"garbage", path.read_bytes()[:100]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"^{path} cannot be read .*: {again}"):
+            cells.read(tmp_path / "net")
+
+
+def test_seeds_that_diverged_are_left_out(tmp_path):
+    write(tmp_path / "net", np.ones((1, 3)))
+    lost = IDENTITY | {"metric": "made up", "norm": "l2", "seed": 1}
+    facts = {"diverged": True, "data": "hash"}
+    Results(tmp_path / "net").add(lost, None, {}, facts)
+    (found,) = cells.read(tmp_path / "net")
+    assert [row["seed"] for row in found.rows] == [0] and found.is_by_image
 
 
 def test_pairing_takes_away_what_images_have_in_common(tmp_path):
@@ -73,10 +92,7 @@ def test_what_is_no_mean_over_images_is_not_compared(tmp_path):
     for name in ("base", "other"):
         write(tmp_path / name, np.ones((2, 5)))
         store = Results(tmp_path / name)
-        (row, _) = store.rows.values()
-        gap = {key: row[key] for key in ("run", "model", "epoch", "dtype", "split")}
-        gap |= {"metric": "gap", "norm": None, "seed": 0, "n": 5}
-        gap |= {"dataset": "digits", "protocol": "sound"}
+        gap = IDENTITY | {"run": name, "model": name, "metric": "gap", "n": 5}
         facts = {"settings": ["metric"], "data": "hash", "diverged": False}
         store.add(gap, 0.2, {"correct": np.ones(5)}, facts)
         store.add({**gap, "metric": "cost"}, 7.0, {}, facts)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from symjax.report import sandwich
+from tests.made_rows import FACTS, IDENTITY
 
 DISTANCE = np.array([0.4, 0.0, 0.1, np.inf, 0.2, 0.3])
 BOUND = np.array([0.01, 0.0, 0.0, 0.02, 0.02, 0.03])
@@ -17,8 +18,8 @@ def add(folder, metric, norm="l2", seed=0, n=6, **cells):
     """A row of the first n images, and its cell."""
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     cell = f"{metric}-{norm}-{seed}-{n}"
-    row = {"metric": metric, "norm": norm, "seed": seed, "n": n, "cell_id": cell}
-    row |= {"settings": ["metric", "norm"], "epoch": 1, "dtype": "float32"}
+    row = {**IDENTITY, **FACTS, "metric": metric, "norm": norm, "seed": seed, "n": n}
+    row |= {"cell_id": cell, "value": 0.0, "settings": ["metric", "norm"]}
     with (folder / "results.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
     usual = {"correct": CORRECT, "distance": DISTANCE, "bound": BOUND, "score": SCORE}

@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 
 from symjax.attacks.batches import KeptBatches
-from symjax.evaluation import results, rows
+from symjax.evaluation import results, rows, schema
 from symjax.evaluation.results import Results, cell_id, read
+from tests.made_rows import FACTS, IDENTITY
 
-CELL = {"metric": "accuracy", "attack": "pgd", "protocol": "sound", "norm": "linf"}
-CELL |= {"eps": 8.0, "n": 3, "seed": 0, "steps": 40}
+CELL = IDENTITY | {"attack": "pgd", "norm": "linf", "eps": 8.0, "steps": 40}
+SECOND = cell_id(CELL | {"seed": 1})
 ROBUST = {"robust": np.array([True, False, True])}
 
 
 def filled(folder, seeds=(0, 1, 2), **options):
     store = Results(folder, **options)
     for seed in seeds:
-        utc = {"utc": f"2030-01-0{seed + 1}"}
-        store.add(CELL | {"seed": seed}, seed / 10, ROBUST, utc)
+        facts = FACTS | {"utc": f"2030-01-0{seed + 1}"}
+        store.add(CELL | {"seed": seed}, seed / 10, ROBUST, facts)
     return store
 
 
@@ -28,7 +29,7 @@ def test_a_cell_measured_anew_supersedes_its_row_in_its_place(tmp_path):
     before = (tmp_path / "results.jsonl").read_text()
     store = Results(tmp_path, anew=True)
     assert not store.rows
-    store.add(CELL, 0.9, {"robust": np.zeros(3)}, {"utc": "2030-02-01"})
+    store.add(CELL, 0.9, {"robust": np.zeros(3)}, FACTS | {"utc": "2030-02-01"})
     path = tmp_path / "results.jsonl"
     assert path.read_text().startswith(before)  # rows are only appended
     found = read([path])
@@ -51,6 +52,106 @@ def test_a_last_line_without_an_end_is_a_row_if_it_is_whole(tmp_path):
     assert [row["seed"] for row in read([path])] == [0, 1, 2, 3]
 
 
+def test_a_row_that_was_cut_off_loses_no_other(tmp_path):
+    path = filled(tmp_path).path
+    whole = path.read_bytes()
+    second = whole.index(b"\n", whole.index(b"\n") + 1) + 1
+    for end in range(second, len(whole) - 1, 7):
+        path.write_bytes(whole[:end])
+        assert [row["seed"] for row in read([path])] == [0, 1]
+        assert Results(tmp_path).rows.keys() == {cell_id(CELL), SECOND}
+    filled(tmp_path, [2])
+    assert path.read_bytes() == whole
+
+
+GOOD = CELL | {"cell_id": "c", "value": 0.5, **FACTS}
+METRIC = {"metric": "clever", "attack": "none", "settings": ["metric"]}
+WRONG = [
+    ({"value": "x"}, "value='x': expected a number, or null"),
+    ({"value": True}, "value=True: expected a number, or null"),
+    ({"value": None}, "value=null: expected a number, as the seed did not diverge"),
+    ({"steps": None}, "steps=null: expected a number of steps"),
+    ({"steps": ...}, "steps is missing: expected a whole number of 0 or more"),
+    ({"n": 1.5}, "n=1.5: expected a whole number of 0 or more"),
+    ({"seed": -1}, "seed=-1: expected a whole number of 0 or more"),
+    (
+        {"eps": "8/255"},
+        "eps='8/255': expected a number, or a list of one number a",
+    ),
+    ({"eps": []}, "eps=[]: expected a number, or a list of one number a channel"),
+    ({"eps": [0.1, "x"]}, "eps=[0.1, 'x']: expected a number, or a list of one number"),
+    ({"diverged": "no"}, "diverged='no': expected true or false"),
+    ({"corruption": "fog"}, "images is missing: expected text"),
+    (METRIC | {"settings": ...}, "settings is missing: expected a list of names"),
+    (METRIC | {"settings": "metric"}, "settings='metric': expected a list of names"),
+    (METRIC | {"low": "0.1"}, "low='0.1': expected a number, or null"),
+    (METRIC | {"value": None}, "value=null: expected a number, as the seed did not"),
+    ({"versions": 3}, "versions=3: expected an object"),
+]
+RIGHT = [
+    {},
+    {"value": 1},
+    {"value": float("nan")},
+    {"eps": [0.1, 0.2, 0.3]},
+    {"value": None, "diverged": True},
+    {"value": None, "metric": "audit, transfer"},
+    METRIC,
+    {"metric": "clever", "value": None, "diverged": True},
+    {"corruption": "fog", "severity": 3, "images": "made, seed 0"},
+]
+
+
+def with_changes(changes):
+    changed = {**GOOD, **changes}
+    return {name: value for name, value in changed.items() if value is not ...}
+
+
+@pytest.mark.parametrize(("changes", "reason"), WRONG)
+def test_a_row_of_other_types_is_named_by_file_and_line(tmp_path, changes, reason):
+    path = tmp_path / "results.jsonl"
+    lines = [json.dumps(row) + "\n" for row in (GOOD, with_changes(changes))]
+    path.write_text("".join(lines))
+    text = f"{path}, line 2 cannot be read ({reason}"
+    for call in (lambda: read([path]), lambda: Results(tmp_path)):
+        with pytest.raises(ValueError) as error:
+            call()
+        assert str(error.value).startswith(text)
+        assert str(error.value).endswith(
+            "): mend the line, or remove it and measure what it is of again."
+        )
+
+
+@pytest.mark.parametrize("changes", RIGHT)
+def test_rows_that_may_be_are_read(tmp_path, changes):
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(with_changes(changes)) + "\n")
+    (row,) = read([path])
+    assert json.dumps(row) == json.dumps(with_changes(changes))
+
+
+@pytest.mark.parametrize("name", schema.NEEDED)
+def test_what_every_row_has_may_neither_be_missing_nor_an_object(name):
+    for value, reason in ((..., " is missing"), ({}, "={}")):
+        with pytest.raises(ValueError, match=f"^{name}{reason}: expected "):
+            schema.check(with_changes({name: value}))
+
+
+def test_kept_batches_that_are_damaged_are_named(tmp_path):
+    says, answers = {"steps": 3, "arrays": [np.arange(3)]}, np.arange(2.0)
+    for name, content, way_out in (
+        ("one.npz", b"PK\3\4", "remove it, and that batch is measured again"),
+        ("answers.npy", b"", "remove the folder, and the evaluation starts over"),
+        ("call.json", b"{", "remove the folder, and the evaluation starts over"),
+        ("call.json", b"3", "remove the folder, and the evaluation starts over"),
+    ):
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        KeptBatches(folder, says, answers).add("one", {"x": np.arange(3)})
+        (folder / name).write_bytes(content)
+        text = rf"^{folder / name} cannot be read \(.+\): {way_out}\.$"
+        with pytest.raises(ValueError, match=text):
+            KeptBatches(folder, says, answers).recall("one")
+
+
 def command(capsys, *arguments):
     code = 0
     try:
@@ -68,7 +169,7 @@ def test_rows_are_listed_and_nothing_is_changed(tmp_path, capsys):
     assert code == 0 and "3 rows of" in out and out.count("pgd-40  linf  8 ") == 3
     code, out, _ = command(capsys, tmp_path, "--match", "eps=8", "seed=1")
     assert code == 0 and out.splitlines()[1].startswith(cell_id(CELL | {"seed": 1}))
-    assert "1 rows of" in out and path.read_text() == text
+    assert "\n1 row of" in out and path.read_text() == text
 
 
 def test_a_removed_row_goes_with_its_cell_and_its_older_rows_and_no_other(
@@ -77,7 +178,7 @@ def test_a_removed_row_goes_with_its_cell_and_its_older_rows_and_no_other(
     filled(tmp_path)
     filled(tmp_path, [0], anew=True)
     code, out, _ = command(capsys, tmp_path, "--remove", cell_id(CELL))
-    assert code == 0 and "removed 1 rows" in out
+    assert code == 0 and "removed 1 row of" in out
     kept = (tmp_path / "results.jsonl").read_text().splitlines()
     assert [json.loads(line)["seed"] for line in kept] == [1, 2]
     cells = {path.stem for path in (tmp_path / "cells").iterdir()}

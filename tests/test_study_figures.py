@@ -88,7 +88,8 @@ def keep_tolerances(evidence, images=False, count=5):
                 shown = draw.integers(0, 256, (2, 8, 32, 32, 3), np.uint8)
                 outcomes |= {"original": shown[0], "last_held": shown[1]}
                 outcomes |= {"clean": np.ones(117, bool)}
-            store.add(cell, value, outcomes, {"settings": [], "diverged": False})
+            facts = {"settings": [], "diverged": False, "data": "d"}
+            store.add(cell, value, outcomes, facts)
 
 
 def lines_of(figure, label):

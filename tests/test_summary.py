@@ -10,6 +10,7 @@ import pytest
 from symjax.evaluation import summary as command
 from symjax.evaluation.results import cell_id
 from symjax.evaluation.summary import summary
+from tests.made_rows import FACTS, IDENTITY
 
 ROOT = Path(__file__).parents[1]
 NET = {"run": "a", "model": "baseline", "depth": 4, "trunk": "matched", "epoch": 3}
@@ -18,10 +19,9 @@ PGD = {"attack": "pgd", "norm": "linf", "eps": 2 / 255, "steps": 40, "restarts":
 
 
 def row(value, seed=0, diverged=False, in_ball=True, **changes):
-    identity = {**NET, "dataset": "digits", "protocol": "sound", **CLEAN, "n": 10}
-    identity |= {"corruption": None, "metric": "accuracy", "seed": seed, **changes}
-    facts = {"cell_id": cell_id(identity), "value": value, "diverged": diverged}
-    return {**identity, **facts, "in_ball": in_ball}
+    identity = {**IDENTITY, **NET, **CLEAN, "n": 10, "seed": seed, **changes}
+    facts = {"cell_id": cell_id(identity), "value": value, **FACTS}
+    return {**identity, **facts, "diverged": diverged, "in_ball": in_ball}
 
 
 def test_it_is_mean_and_sample_deviation_over_the_seeds_that_did_not_diverge():
@@ -93,10 +93,10 @@ def test_images_outside_the_ball_are_not_passed_over():
     [
         (None, "is not there"),
         ("", "has no rows: measure some"),
-        ("nonsense\n", "line 1 is not JSON"),
-        ("[1]\n", "expected one JSON object a line"),
-        ('{"device": "cpu"}\n', "row 1 has no ['cell_id'"),
-        (b"\xff\xfe\n", "is not a text file"),
+        ("nonsense\n", "rows.jsonl, line 1 cannot be read (Expecting value"),
+        ("[1]\n", "expected one JSON object a line): mend the line, or remove it"),
+        ('{"device": "cpu"}\n', "line 1 cannot be read (cell_id is missing: expected"),
+        (b"\xff\xfe\n", "it has to be a text file of rows"),
     ],
 )
 def test_a_file_that_is_no_rows_is_one_line(tmp_path, capsys, text, message):

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from symjax.folders import expand
+from symjax.folders import expand, read_arrays, reading
 
 SAME = 1e-3
 """Of the largest answer: another device rounds in another way, another net differs."""
@@ -35,7 +35,7 @@ class KeptBatches:
         seen in nothing else.
 
     Raises:
-      ValueError: if the folder holds the batches of another call.
+      ValueError: if the folder holds the batches of another call, or damaged ones.
     """
 
     def __init__(
@@ -57,10 +57,13 @@ class KeptBatches:
         if not call.exists():
             _write(folder / "answers.npy", lambda file: np.save(file, answers))
             _write(call, lambda file: file.write(json.dumps(now, indent=1).encode()))
-        before = json.loads(call.read_text())
+        way_out = "remove the folder, and the evaluation starts over"
+        with reading(call, way_out):
+            before = dict(json.loads(call.read_text()))
         other = [name for name in now if before.get(name) != now[name]]
-        if not other and not _agree(np.load(folder / "answers.npy"), answers):
-            other = ["logits_fn"]
+        with reading(folder / "answers.npy", way_out):
+            if not other and not _agree(np.load(folder / "answers.npy"), answers):
+                other = ["logits_fn"]
         if other:
             raise ValueError(
                 f"{folder} holds batches of another call, which differs in {other}: "
@@ -72,8 +75,7 @@ class KeptBatches:
         path = self._folder and self._folder / f"{name}.npz"
         if path is None or not path.exists():
             return None
-        with np.load(path) as arrays:
-            return dict(arrays)
+        return read_arrays(path, "remove it, and that batch is measured again")
 
     def add(self, name: str, outcome: Mapping[str, Any]) -> None:
         """Writes the outcome of a batch."""

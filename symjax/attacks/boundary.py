@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from symjax.attacks.losses import targeted_margin
+from symjax.attacks.losses import largest_margin, targeted_margin
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import ThreatModel
 
@@ -70,6 +70,12 @@ def towards(
     gap, normal = jnp.nan_to_num(gap), finite(back(wanted - present)[0])
     dual = threat.dual_lengths(normal)[:, 0, 0, 0]
     return Boundary(logits, gap, normal, jnp.abs(gap) / jnp.maximum(dual, TINY))
+
+
+def is_lost(logits: Array, labels: Array) -> Array:
+    """Whether an image is in error by logits that are NaN or infinite, `[B]`."""
+    finite = jnp.all(jnp.isfinite(logits), axis=1)
+    return ~finite & (largest_margin(logits, labels) >= 0)
 
 
 def finite(gradients: Array) -> Array:

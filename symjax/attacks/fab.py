@@ -87,7 +87,8 @@ def fab(
     References:
       Croce and Hein, Minimally Distorted Adversarial Examples with a Fast Adaptive
       Boundary Attack, ICML 2020. As in the public reference implementation, there is no
-      final search towards the image.
+      final search towards the image. Where a step meets logits that are NaN or infinite
+      outside of the ball, the next one begins at its projection onto the ball.
     """
     run = FAB(steps, targeted, alpha_max, eta, beta)
     rank = rank if targeted else restart
@@ -140,9 +141,10 @@ class FAB:
         wrong = clean >= 0
         best = self._spend(Best.none(images).spend(1), logits.shape[1])
         best = best.offer(images, jnp.where(wrong, clean, -jnp.inf))
-        gap, normal = self._boundary(logits_fn, problem, x, target)
         closest = jnp.where(wrong, 0.0, jnp.inf)
-        return _State(best, x, closest, target, gap, normal)
+        empty = jnp.zeros_like(closest), jnp.zeros_like(x)
+        state = _State(best, x, closest, target, *empty)
+        return self._linearise(logits_fn, problem, state)
 
     def move(
         self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
@@ -180,39 +182,57 @@ class FAB:
         margin = largest_margin(logits, problem.labels)
         distance = threat.distance(x, images)
         error = margin >= 0
-        inside = error & (distance <= threat.eps)
+        inside = distance <= threat.eps
         best = self._spend(state.best.spend(1), logits.shape[1])
-        closer = error & (distance < state.closest)
+        state = _take(state.replace(best=best), error, inside, x, margin, distance)
         after = select(error, images + (x - images) * self.beta, x)
-        gap, normal = self._boundary(logits_fn, problem, after, state.target)
-        return state.replace(
-            best=_take(best, inside & closer, x, margin),
-            x=after,
-            closest=jnp.where(closer, distance, state.closest),
-            gap=gap,
-            normal=normal,
-        )
+        edge = boundary.is_lost(logits, problem.labels) & ~inside
+        after = select(edge, threat.project(x, images), after)
+        return self._linearise(logits_fn, problem, state.replace(x=after), edge)
 
     def _spend(self, best: Best, classes: int) -> Best:
-        """What `_boundary` costs."""
+        """What `_linearise` costs."""
         return best.spend(1, 1 if self.targeted else classes)
 
-    def _boundary(self, logits_fn, problem, x, target) -> tuple[Array, Array]:
-        """The linearised boundary at x, nearest or to the target: gap and normal."""
+    def _linearise(
+        self, logits_fn: LogitsFn, problem: Problem, state: _State, edge: Any = False
+    ) -> _State:
+        """Finds the boundary from x, nearest or to the target.
+
+        Where x is in the ball, or on its `edge` up to rounding, and its logits are not
+        finite, it is an error as well.
+        """
+        images, threat, x = problem.images, problem.threat, state.x
         call = logits_fn, x, problem.labels
         if self.targeted:
-            found = boundary.towards(*call, target, problem.threat)
+            near = boundary.towards(*call, state.target, threat)
         else:
-            found = boundary.nearest(*call, problem.threat)
-        return found.gap, found.normal
+            near = boundary.nearest(*call, threat)
+        distance = threat.distance(x, images)
+        distance = jnp.where(edge, jnp.minimum(distance, threat.eps), distance)
+        inside = distance <= threat.eps
+        lost = boundary.is_lost(near.logits, problem.labels) & inside
+        state = state.replace(gap=near.gap, normal=near.normal)
+        return _take(state, lost, inside, x, jnp.inf, distance)
 
 
-def _take(best: Best, which: Array, x: Array, margin: Array) -> Best:
+def _take(
+    state: _State,
+    error: Array,
+    inside: Array,
+    x: Array,
+    margin: Array | float,
+    distance: Array,
+) -> _State:
     """The closest error replaces the one before, however it is classified."""
-    return best.replace(
+    closer = error & (distance < state.closest)
+    which, best = closer & inside, state.best
+    best = best.replace(
         images=select(which, x, best.images),
         margin=jnp.where(which, margin, best.margin),
     )
+    closest = jnp.where(closer, distance, state.closest)
+    return state.replace(best=best, closest=closest)
 
 
 def _to_hyperplane(threat: ThreatModel, x: Array, normal: Array, gap: Array) -> Array:

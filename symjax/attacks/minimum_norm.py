@@ -96,7 +96,9 @@ def deepfool(
     Returns:
       An `AttackResult`: `distance` is that of the error found, in the ball or not,
       infinite where there was none, and zero where the image was misclassified;
-      `images` and `robust` take those inside the ball alone.
+      `images` and `robust` take those inside the ball alone. An error outside of the
+      ball is replaced by its projection onto the ball where that has logits that are
+      NaN or infinite.
 
     Raises:
       ValueError: for l1, where the steepest step is one pixel far beyond its bounds
@@ -135,7 +137,8 @@ def deepfool(
     wrong = largest_margin(logits_fn(x), labels) >= 0
     distance = jnp.where(wrong, threat.distance(x, images), jnp.inf)
     classes = jax.eval_shape(logits_fn, images).shape[1]
-    return _result(x, distance, images, threat, taken + 1, taken * classes)
+    count = taken + 1, taken * classes
+    return _result(logits_fn, x, distance, images, labels, threat, *count)
 
 
 @attack(
@@ -215,16 +218,24 @@ def carlini_wagner(
     start = best, zero, zero + HIGHEST, zero + initial_constant
     best, *_ = jax.lax.fori_loop(0, binary_searches, search, start)
     found, distance, taken = best
-    return _result(found, distance, images, threat, taken + 1, taken)
+    count = taken + 1, taken
+    return _result(logits_fn, found, distance, images, labels, threat, *count)
 
 
-def _result(found, distance, images, threat, queries, gradients) -> AttackResult:
-    inside = jnp.isfinite(distance) & (distance <= threat.eps)
+def _result(
+    logits_fn, found, distance, images, labels, threat, queries, gradients
+) -> AttackResult:
+    """The error found; or its projection onto the ball, where logits are not finite."""
+    is_error = jnp.isfinite(distance)
+    inside = is_error & (distance <= threat.eps)
+    edge = threat.project(found, images)
+    nearer = jnp.minimum(threat.distance(edge, images), threat.eps)  # but for rounding
+    lost = is_error & ~inside & boundary.is_lost(logits_fn(edge), labels)
     return AttackResult(
-        images=select(inside, found, images),
-        robust=~inside,
-        distance=distance,
-        queries=queries,
+        images=select(lost, edge, select(inside, found, images)),
+        robust=~(inside | lost),
+        distance=jnp.where(lost, nearer, distance),
+        queries=queries + lost,
         gradients=gradients,
     )
 

@@ -17,6 +17,7 @@ from symjax.data.dataset import Dataset, Split, make_dataset
 
 TEST_IMAGES = 360
 SPLIT_SEED = 0
+LARGEST_SIDE = 256  # of an image, in pixels: 0.1 GB of digits that are 8 pixels wide
 BRIGHTEST = 16  # The bundled pixels are counts from 0 to 16.
 
 
@@ -30,11 +31,12 @@ def load(size: int = 16) -> Dataset:
       The data set; every class has the same share of both splits, to one image.
 
     Raises:
-      ValueError: if `size` is not a positive integer.
+      ValueError: if `size` is not an integer from 1 to `LARGEST_SIDE`.
     """
-    if not isinstance(size, int | np.integer) or size < 1:
+    if not isinstance(size, int | np.integer) or not 1 <= size <= LARGEST_SIDE:
         raise ValueError(
-            f"size={size!r}: expected a positive number of pixels, an integer."
+            f"size={size!r}: expected a positive number of pixels, an integer up to "
+            f"{LARGEST_SIDE}."
         )
     pixels, labels = _bundled()
     images = np.stack([_resize(image, size) for image in pixels])[..., None]

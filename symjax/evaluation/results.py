@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from symjax.folders import expand
+from symjax.evaluation import schema
+from symjax.folders import expand, reading
 
 Row = dict[str, Any]
-NEEDED = ("cell_id", "metric", "attack", "protocol", "eps", "norm", "n", "seed")
-NEEDED += ("value",)
+REPAIR = "mend the line, or remove it and measure what it is of again"
 
 
 class DuplicateCellError(ValueError):
@@ -57,14 +57,13 @@ def read(paths: Iterable[Path]) -> list[Row]:
     A row that supersedes an older one in its file stands in the older one's place.
 
     Raises:
-      ValueError: if a line is not a row, but for a last one that was cut off.
+      ValueError: if a line is not a row, see `schema.check`, but for a last one that
+        was cut off; it names the file and the line.
     """
     rows = []
     for path in map(expand, paths):
-        newest: dict[Any, Row] = {}
-        for number, row in enumerate(_lines(path) if path.exists() else []):
-            newest[row.get("cell_id", number)] = row
-        rows += newest.values()
+        of_file = _lines(path) if path.exists() else []
+        rows += {row["cell_id"]: row for row in of_file}.values()
     return rows
 
 
@@ -72,8 +71,7 @@ def read_existing(paths: Iterable[Path]) -> list[Row]:
     """As `read`, of files or run folders that are there and have rows.
 
     Raises:
-      ValueError: if one is not there, is empty, or holds other lines than
-        `evaluate.py` writes.
+      ValueError: as `read`, or if one is not there or is empty.
     """
     rows = []
     for path in paths:
@@ -86,12 +84,6 @@ def read_existing(paths: Iterable[Path]) -> list[Row]:
                 f"{path} has no rows: measure some with `python evaluate.py --run "
                 f"{path.parent} --attack pgd`."
             )
-        for number, row in enumerate(of_file, 1):
-            if missing := [name for name in NEEDED if name not in row]:
-                raise ValueError(
-                    f"{path}, row {number} has no {missing}: expected the rows that "
-                    "evaluate.py writes."
-                )
         rows += of_file
     return rows
 
@@ -281,26 +273,16 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _lines(path: Path) -> list[Row]:
     """Every row of a file, superseded ones included; a last one may be cut off."""
-    try:
+    with reading(path, "it has to be a text file of rows; mend or remove it"):
         *lines, last = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file ({error}).") from None
     if _is_row(last):  # whole, but for the end of its line
         lines.append(last)
     rows = []
     for number, line in enumerate(lines, 1):
-        try:
+        with reading(f"{path}, line {number}", REPAIR):
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path}, line {number} is not JSON ({error}): mend or remove it."
-            ) from None
-        if not isinstance(row, dict):
-            raise ValueError(
-                f"{path}, line {number} is {line[:40]!r}: expected one JSON object a "
-                "line; mend or remove it."
-            )
-        rows.append(row)
+            schema.check(row)
+            rows.append(row)
     return rows
 
 

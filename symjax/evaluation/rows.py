@@ -136,14 +136,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = matching(results.read_existing([asked.run]), asked.match)
         if asked.remove is None:
             print(table(found), end="")
-            print(f"{len(found)} rows of {asked.run}")
+            print(f"{terminal.counted(len(found), 'row')} of {asked.run}")
             return
         if bool(asked.remove) == bool(asked.match):
             raise ValueError("--remove: give the cells, or --match and no cell.")
         cells = asked.remove or [row["cell_id"] for row in found]
         listed = table([row for row in found if row["cell_id"] in cells])
         remove(asked.run, cells)
-        print(f"{listed}removed {len(set(cells))} rows of {asked.run}")
+        removed = terminal.counted(len(set(cells)), "row")
+        print(f"{listed}removed {removed} of {asked.run}")
     except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
 

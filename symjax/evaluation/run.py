@@ -80,9 +80,9 @@ class Run:
         model = experiment.model.clone(dtype=jnp.dtype(dtype))
         experiment = dataclasses.replace(experiment, model=model)
         epoch, state, meta = _restored(folder, experiment)
-        if meta["data"] != experiment.dataset.sha256:
+        if meta.get("data") != experiment.dataset.sha256:
             raise ValueError(
-                f"{folder} was trained on data with hash {meta['data']}, but "
+                f"{folder} was trained on data with hash {meta.get('data')}, but "
                 f"{experiment.dataset.name} from {experiment.dataset.source} has "
                 f"{experiment.dataset.sha256}: point --config.dataset.data_dir of the "
                 "run's config.json at the data that it was trained on."
@@ -157,7 +157,7 @@ def _restored(folder: Path, experiment: Experiment) -> tuple[int, Any, dict[str,
             try:
                 experiments.check_trunk(experiment.config, store.meta)
                 return store.restore(like=experiment.state_shapes())
-            except OSError:
+            except (OSError, ValueError):
                 there = (folder / "checkpoints" / str(newest)).exists()
                 if last or there:
                     raise

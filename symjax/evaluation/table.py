@@ -14,6 +14,7 @@ import pandas as pd
 from rich.table import Table
 
 from symjax.evaluation.results import Row
+from symjax.terminal import counted
 
 
 def format_eps(eps: float | Sequence[float]) -> str:
@@ -80,8 +81,9 @@ def figures(rows: Sequence[Row]) -> Table:
       A table. `undefined` counts images that have no figure, of all seeds; a mean of
       fewer seeds than were measured, as others have no finite value, says of how many.
     """
-    seeds = len({row["seed"] for row in rows})
-    caption = f"means of {rows[0]['n']:,} {rows[0]['split']} images, {seeds} seeds"
+    seeds = counted(len({row["seed"] for row in rows}), "seed")
+    images = counted(rows[0]["n"], f"{rows[0]['split']} image")
+    caption = f"means of {images}, {seeds}"
     table = Table(caption=caption)
     for column in ("figure", "mean", "sd over seeds", "undefined"):
         table.add_column(column, justify="left" if column == "figure" else "right")
@@ -146,13 +148,12 @@ def heading(clean: Sequence[Row]) -> str:
 def note(clean: Sequence[Row], attacked: Sequence[Row]) -> str:
     """What the figures are, and what is wrong with them; arguments as `accuracy`."""
     first = clean[0]
-    parts = [
-        f"accuracy in %, {first['n']:,} {first['split']} images, {len(clean)} seeds, "
-        "mean ± sd over seeds"
-    ]
+    images = counted(first["n"], f"{first['split']} image")
+    seeds = counted(len(clean), "seed")
+    parts = [f"accuracy in %, {images}, {seeds}, mean ± sd over seeds"]
     if lost := [row["seed"] for row in clean if row["diverged"]]:
         parts.append(left_out(lost))
-    if not all(row["in_ball"] for row in [*clean, *attacked]):
+    if not all(row.get("in_ball", True) for row in [*clean, *attacked]):
         parts.append("WRONG: some images left the ball or the valid range")
     return "; ".join(parts)
 

@@ -14,6 +14,7 @@ import numpy as np
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
 from symjax.evaluation.table import figure_name
+from symjax.folders import read_arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,12 +65,12 @@ def read(folder: Path, flag: str = "...", **wanted: Any) -> list[Figure]:
       **wanted: of a row: `metric="clever"`, `epoch=8`.
 
     Raises:
-      ValueError: if there are none, or a row's cell is gone.
+      ValueError: if there are none, or a row's cell is gone or damaged.
     """
     of_figure: dict[str, list[Row]] = {}
     for row in results.read([folder / "results.jsonl"]):
-        is_wanted = all(row[key] == wanted[key] for key in wanted)
-        if results.kind(row) == "metric" and is_wanted:
+        is_wanted = all(row.get(key) == wanted[key] for key in wanted)
+        if results.kind(row) == "metric" and is_wanted and not row["diverged"]:
             of_figure.setdefault(_key(row), []).append(row)
     if not of_figure:
         raise ValueError(
@@ -89,14 +90,16 @@ def _figure(folder: Path, rows: list[Row]) -> Figure:
     cells = []
     for row in rows:
         path = folder / "cells" / f"{row['cell_id']}.npz"
+        again = (
+            "remove the row with `python -m symjax.evaluation.rows "
+            f"{folder} --remove {row['cell_id']}` and measure it again"
+        )
         if not path.exists():
             raise ValueError(
                 f"{path} is not there, but its row is: keep a run's cells with its "
-                "rows, or remove the row with `python -m symjax.evaluation.rows "
-                f"{folder} --remove {row['cell_id']}` and measure it again."
+                f"rows, or {again}."
             )
-        with np.load(path) as kept:
-            cells.append({name: kept[name] for name in kept.files})
+        cells.append(read_arrays(path, again))
     names = cells[0]
     return Figure(
         rows, {name: np.stack([cell[name] for cell in cells]) for name in names}

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from symjax.evaluation import results
+from symjax.evaluation import results, schema
 from symjax.evaluation.results import Row
 from symjax.evaluation.table import (
     attack_name,
@@ -19,9 +19,11 @@ from symjax.evaluation.table import (
     format_eps,
     undefined_images,
 )
+from symjax.folders import reading
 from symjax.report.commands import command
 from symjax.report.curves import curves
 from symjax.report.parts import Cell, Page, Table
+from symjax.terminal import counted
 
 RUN = (  # what a row says of the run that it is of
     *("run", "model", "depth", "width", "trunk", "group", "basis", "training", "epoch"),
@@ -136,7 +138,7 @@ def _metrics(kinds: list[Kind], rows: Kind) -> Table:
 def _audit(folder: Path, kinds: list[Kind]) -> Table:
     """Whatever the audit's rows say, but for what all rows say."""
     every = [row for kind in kinds for row in kind]
-    common = {*RUN, *results.NEEDED, "corruption", "severity", "settings", "diverged"}
+    common = {*RUN, *schema.NEEDED, "settings"}
     common |= {"config", "data", "commit", "versions", "device", "platform", "utc"}
     keys = dict.fromkeys(key for row in every for key in row)
     extra = [
@@ -195,10 +197,8 @@ def _origin(row: Row) -> list[Cell]:
 
 def _config(path: Path) -> list[list[Cell]]:
     """The configuration, a line a key."""
-    try:
+    with reading(path, "mend or remove it"):
         config = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error}): mend or remove it.") from None
 
     def flat(prefix: str, values: Any) -> list[list[Cell]]:
         if not isinstance(values, dict):
@@ -265,8 +265,8 @@ def _heading(rows: Kind) -> str:
     if "depth" in row:
         parts.append(f"{row['depth']} layers, {row.get('trunk')} trunk")
     parts.append(f"{row.get('dataset')}, epoch {row.get('epoch')}")
-    seeds = len({row["seed"] for row in rows})
-    return f"{', '.join(parts)}; {len(rows):,} rows of {seeds} seeds."
+    seeds = counted(len({row["seed"] for row in rows}), "seed")
+    return f"{', '.join(parts)}; {counted(len(rows), 'row')} of {seeds}."
 
 
 def _plain(value: Any) -> Cell:

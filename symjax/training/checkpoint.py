@@ -8,6 +8,7 @@ A run that is stopped within an epoch leaves a checkpoint of another kind: state
 sums after some steps, in a folder of its own. Only training reads it.
 """
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -15,12 +16,18 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+import tensorstore
 from jax.sharding import SingleDeviceSharding
 
-from symjax.folders import expand
+from symjax.folders import expand, reading
 
 WHOLE, PARTIAL = "checkpoints", "interrupted"
 """Folders of what was saved after whole epochs, and within one."""
+
+DAMAGED = (
+    "bring it back from a copy, or remove it, and the training goes on from the "
+    "checkpoint before it or from the beginning"
+)
 
 LEAST_ROOM = 10**6  # bytes, of what is written beside the arrays
 
@@ -66,10 +73,13 @@ class Checkpoints:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the newest checkpoint says of itself; its state is not read."""
+        """What the newest checkpoint says of itself; its state is not read.
+
+        Raises:
+          OSError, ValueError: if it is damaged; it is named.
+        """
         items = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        restored: Any = self._manager.restore(self._newest(), args=items)
-        return restored.meta
+        return self._restored(self._newest(), items).meta
 
     def save(self, epoch: int, state: Any, meta: dict[str, Any]) -> None:
         """Saves after `epoch` epochs; `meta` is any JSON.
@@ -97,14 +107,27 @@ class Checkpoints:
 
         Returns:
           Its epoch, state and meta.
+
+        Raises:
+          OSError, ValueError: if it is damaged; it is named.
         """
         shapes = jax.tree.map(_placed, like)
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore()
         )
         epoch = self._newest()
-        restored: Any = self._manager.restore(epoch, args=items)
+        restored = self._restored(epoch, items)
         return epoch, restored.state, restored.meta
+
+    def _restored(self, epoch: int, items: ocp.args.Composite) -> Any:
+        folder = Path(self._manager.directory) / str(epoch)
+        with reading(folder, DAMAGED):
+            if "state" in items.keys():
+                _check_arrays(folder / "state")
+            restored: Any = self._manager.restore(epoch, args=items)
+            if not isinstance(restored.meta, dict):
+                raise ValueError("its meta is missing")
+        return restored
 
     def _newest(self) -> int:
         if self.latest is None:
@@ -132,6 +155,25 @@ def check_room(folder: Path, state: Any) -> None:
             os.posix_fallocate(file.fileno(), 0, 2 * size + LEAST_ROOM)
     except OSError as error:
         raise _cannot_write(folder, error.strerror or str(error)) from error
+
+
+def _check_arrays(folder: Path) -> None:
+    """Reads each array of a checkpoint by itself, so that a damaged one is one error.
+
+    Orbax reads them together, and its threads print what the others raise.
+    """
+    about = json.loads((folder / "_METADATA").read_text())
+    if not about["use_ocdbt"] or about.get("use_zarr3"):  # not as Orbax has it now
+        return
+    store = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{folder}/"}}
+    keys = tensorstore.KvStore.open(store).result().list().result()
+    arrays = [key.decode() for key in keys if key.endswith(b"/.zarray")]
+    if not arrays:
+        raise ValueError("its arrays are missing")
+    for array in arrays:
+        place = {**store, "path": array.removesuffix(".zarray")}
+        opened = tensorstore.open({"driver": "zarr", "kvstore": place}, read=True)
+        opened.result().read().result()
 
 
 def _cannot_write(folder: Path, reason: str) -> OSError:

@@ -17,6 +17,7 @@ import optax
 from ml_collections import ConfigDict
 
 from symjax import data, models, seeds
+from symjax.folders import reading
 from symjax.training import adversarial, mesh, optimizer, validation
 from symjax.training import state as states
 from symjax.training.mesh import Layout
@@ -142,11 +143,10 @@ def read(path: Path) -> Config:
     Raises:
       ValueError: if the file holds none that can be used; the file is named.
     """
-    try:
+    way_out = "bring the run's configuration back from a copy, or train the run again"
+    with reading(path, f"{way_out} with another --workdir"):
         config = from_json(path.read_text())
         check(config)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not the configuration of a run: {error}") from None
     return config
 
 

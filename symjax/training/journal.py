@@ -16,7 +16,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore
 
-from symjax.folders import expand, writing
+from symjax.folders import expand, reading, writing
 
 
 class Journal:
@@ -91,9 +91,22 @@ def _plots(value: float | None) -> bool:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`; a last line that was cut off is left out."""
+    """The rows of a `metrics.jsonl`; a last line that was cut off is left out.
+
+    Raises:
+      ValueError: if another line is not a row; it names the file and the line.
+    """
     path = expand(path)
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    with reading(path, "it has to be a text file; mend or remove it"):
+        lines = path.read_text().split("\n")
+    return [_row(path, number, line) for number, line in enumerate(lines[:-1], 1)]
+
+
+def _row(path: Path, number: int, line: str) -> dict[str, Any]:
+    with reading(f"{path}, line {number}", "mend or remove the line"):
+        row = json.loads(line)
+        if not isinstance(row, dict) or type(row.get("epoch")) is not int:
+            raise ValueError("expected a JSON object with the number of an epoch")
+    return row

@@ -6,6 +6,7 @@ train(config, workdir)          # makes the run folder, or goes on with it
 import contextlib
 import functools
 import math
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from symjax import folders
+from symjax.terminal import WIDTH, counted
 from symjax.training import experiment as experiments
 from symjax.training import mesh, position, run_folder
 from symjax.training.checkpoint import Checkpoints, check_room
@@ -212,11 +214,13 @@ def _headline(experiment: Experiment, state: TrainState, workdir: Path) -> str:
     net = config.model
     leaves = jax.tree.leaves(state.params)
     parameters = sum(leaf.size for leaf in leaves) // config.seeds
-    return (
+    images = counted(len(dataset.train.images), "training image")
+    text = (
         f"{net.name}, {net.depth} layers, {net.trunk} trunk, {parameters:,} weights; "
-        f"{config.seeds} seeds on {dataset.name}, {len(dataset.train.images):,} "
-        f"training images; {experiment.layout.text}; {workdir}"
+        f"{counted(config.seeds, 'seed')} on {dataset.name}, {images}; "
+        f"{experiment.layout.text}"
     )
+    return f"{textwrap.fill(text, WIDTH)}\nrun folder {workdir}"
 
 
 def _train_row(epoch: int, done: Position) -> dict[str, Any]:

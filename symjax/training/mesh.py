@@ -146,7 +146,8 @@ def build(seed_count: int, batch_size: int, seed: int = 0, data: int = 0) -> Lay
 
 
 def _largest_divisor(number: int, limit: int) -> int:
-    return max(d for d in range(1, max(limit, 1) + 1) if number % d == 0)
+    limit = max(min(limit, number), 1)
+    return max(d for d in range(1, limit + 1) if number % d == 0)
 
 
 def connect(

@@ -114,7 +114,9 @@ def _within(
     like = {"state": experiment.state_shapes(), "sums": sums_of(experiment)}
     _, saved, meta = partial.restore(like)
     _check_data(experiment, meta)
-    return Position(epoch, step, meta["seconds"], saved["state"], saved["sums"])
+    return Position(
+        epoch, step, meta.get("seconds", 0.0), saved["state"], saved["sums"]
+    )
 
 
 def _check_epochs(experiment: Experiment, begun: int) -> None:
@@ -127,9 +129,10 @@ def _check_epochs(experiment: Experiment, begun: int) -> None:
 
 
 def _check_data(experiment: Experiment, meta: dict[str, Any]) -> None:
-    if meta["data"] != experiment.dataset.sha256:
+    trained_on = meta.get("data")
+    if trained_on != experiment.dataset.sha256:
         raise RunExistsError(
-            f"the run was trained on data with hash {meta['data']}, and "
+            f"the run was trained on data with hash {trained_on}, and "
             f"{experiment.dataset.name} now has {experiment.dataset.sha256} (from "
             f"{experiment.dataset.source}): bring the data back, or start another run "
             "with another --workdir."

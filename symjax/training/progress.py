@@ -13,6 +13,8 @@ from typing import Any
 import rich.progress as bars
 from rich.console import Console
 
+from symjax.terminal import counted
+
 LONGEST_CALL = 3600.0  # seconds between two movements from which the speed is estimated
 
 
@@ -73,9 +75,9 @@ class Progress:
         ]
         text = ", ".join([*parts, f"{row['images_per_second']:,.0f} images/s"])
         epoch = row["epoch"]
-        self._bar.update(
-            self._task, completed=epoch, epoch=min(epoch + 1, self._epochs)
-        )
+        now = min(epoch + 1, self._epochs)
+        # Drawn first, or the bar as it was is drawn once more below the line.
+        self._bar.update(self._task, completed=epoch, epoch=now, refresh=True)
         self.console.print(f"epoch {epoch}: {text}", soft_wrap=True, highlight=False)
 
 
@@ -83,14 +85,16 @@ def closing(rows: Sequence[dict[str, Any]], workdir: Path) -> str:
     """What a run that has ended says last: its accuracy, folder and next command.
 
     Args:
-      rows: of its journal; there is one at least, and the last one is tested.
+      rows: of its journal; there is one at least.
       workdir: the run folder.
     """
     last = rows[-1]
-    accuracy = f"test accuracy {mean(last['test_accuracy']):.1%}"
+    seeds = counted(len(last["train_loss"]), "seed")
+    text = f"trained {counted(last['epoch'], 'epoch')} of {seeds}"
+    if "test_accuracy" in last:
+        text += f": test accuracy {mean(last['test_accuracy']):.1%} on average"
     return (
-        f"trained {last['epoch']} epochs of {len(last['test_accuracy'])} seeds: "
-        f"{accuracy} on average; the run is in {workdir}. Next:\n"
+        f"{text}\nThe run is in {workdir}. Next:\n"
         f"    python evaluate.py --attack pgd --run {shlex.quote(str(workdir))}"
     )
 

@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from symjax import data, models
+from symjax.data import digits
 from symjax.training import adversarial, optimizer
+
+LARGEST = 2**31 - 1
+"""The largest number that an int32 holds, as programs count."""
+MOST_SEEDS, MOST_EPOCHS, WIDEST, MOST_AT_ONCE = 10_000, 10**6, 100, 10**5
+"""Far above what is of use; beyond, memory or int32 would not do, and late."""
 
 
 class Rule(NamedTuple):
@@ -28,11 +34,12 @@ class Rule(NamedTuple):
     names: Sequence[Any] = ()
 
 
-def _integer(least: int) -> Rule:
-    return Rule(
-        lambda x: isinstance(x, int) and not isinstance(x, bool) and x >= least,
-        f"an integer of {least} or more",
-    )
+def _integer(least: int, most: int = LARGEST) -> Rule:
+    def is_fine(value: Any) -> bool:
+        known = isinstance(value, int) and not isinstance(value, bool)
+        return known and least <= value <= most
+
+    return Rule(is_fine, f"an integer of {least} or more, up to {most:,}")
 
 
 def _number(accepts: Callable[[float], bool], text: str) -> Rule:
@@ -65,14 +72,14 @@ _ORDER = Rule(
 
 RULES = {
     "name": Rule(lambda x: isinstance(x, str) and bool(x), "a name"),
-    "first_seed": _integer(0),
-    "seeds": _integer(1),
-    "epochs": _integer(1),
+    "first_seed": _integer(0, LARGEST - MOST_SEEDS),
+    "seeds": _integer(1, MOST_SEEDS),
+    "epochs": _integer(1, MOST_EPOCHS),
     "batch_size": _integer(1),
     "model.name": _one_of(list(models.MODELS)),
     "model.depth": _integer(1),
     "model.trunk": _TEXT,
-    "model.width": _ABOVE_0,
+    "model.width": _number(lambda x: 0 < x <= WIDEST, f"above 0, up to {WIDEST}"),
     "model.group": _TEXT,
     "model.basis": _TEXT,
     "model.readout": _TEXT,
@@ -84,15 +91,15 @@ RULES = {
     "model.dtype": _TEXT,
     "model.lowering": _TEXT,
     "dataset.name": _one_of(data.NAMES),
-    "dataset.data_dir": _TEXT,
+    "dataset.data_dir": Rule(lambda x: isinstance(x, str) and bool(x), "a folder"),
     "dataset.cache_dir": _TEXT,
-    "dataset.size": _integer(1),
+    "dataset.size": _integer(1, digits.LARGEST_SIDE),
     "dataset.train_images": _integer(0),
     "dataset.validation_images": _integer(0),
     "dataset.augment": _SWITCH,
     "optimizer.rate": _ABOVE_0,
     "optimizer.schedule": _one_of(optimizer.SCHEDULES),
-    "optimizer.decay_epochs": _integer(1),
+    "optimizer.decay_epochs": _integer(1, MOST_EPOCHS),
     "optimizer.decay_factor": _ABOVE_0,
     "optimizer.weight_decay": _NOT_NEGATIVE,
     "optimizer.label_smoothing": _number(lambda x: 0 <= x < 1, "from 0 to below 1"),
@@ -111,7 +118,7 @@ RULES = {
     "mesh.seed": _integer(0),
     "mesh.data": _integer(0),
     "evaluation.every_epochs": _integer(1),
-    "evaluation.batch_size": _integer(1),
+    "evaluation.batch_size": _integer(1, MOST_AT_ONCE),
     "checkpoint.every_epochs": _integer(1),
     "checkpoint.keep": _integer(1),
 }
