@@ -38,6 +38,8 @@ def main() -> int:
         if "norm" in given:
             given["norms"] = [given.pop("norm")]
         figures = metrics.figures(FLAGS.metric, only=FLAGS.only, **given)
+    if FLAGS.switches == ["none"]:
+        FLAGS.switches = []
     for name in FLAGS.switches or ():
         names.matched("switch", name, protocol.SWITCHES)
     folder = _folder()
@@ -118,8 +120,11 @@ def _attacks(run, numbers: Sequence[float]):
 
     if FLAGS.protocol == "reference":
         corrupted = FLAGS.metric == CORRUPTION
+        given = FLAGS["restarts"].present
+        settings = FLAGS.switches, FLAGS.steps or 40
+        settings += (FLAGS.restarts,) if given else ()
         none, attack = (
-            Reference.of(run, name, corrupted, FLAGS.switches, FLAGS.steps or 40)
+            Reference.of(run, name, corrupted, *settings)
             for name in ("none", FLAGS.attack)
         )
         return none, attack, [attack.in_pixels(number) for number in numbers]

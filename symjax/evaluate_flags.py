@@ -149,8 +149,8 @@ def define() -> None:
     flags.DEFINE_list(
         "switches",
         None,
-        "Which settings are as published, with --protocol reference. The default is "
-        "all of them.",
+        "Which settings are as published, with --protocol reference, or none. The "
+        "default is all of them.",
     )
     _define_metrics(text, number, real)
 
@@ -277,6 +277,8 @@ def _check_protocol() -> None:
     if published and FLAGS.norm != "linf":
         raise ValueError(f"--norm {FLAGS.norm}: the published attacks are linf.")
     own = [name for name in OF_PROTOCOL if published and FLAGS[name].present]
+    if FLAGS.switches is not None:  # of the sound start, unless that is switched
+        own = [name for name in own if name != "restarts"]
     if own:
         raise ValueError(
             f"--{own[0]}: the reference protocol has its own; leave it out, or turn "

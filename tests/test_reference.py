@@ -118,6 +118,8 @@ def test_epsilons_are_of_the_input_as_each_net_has_it():
     )
     assert only_unit.protocol == dataclasses.replace(SOUND, clip=whole.clip)
     assert only_unit.in_pixels(0.1) == 0.1 and only_unit.label == "switched"
+    one_start = Reference.of(run_of("baseline"), "pgd", switches=[], restarts=1)
+    assert one_start.protocol == dataclasses.replace(SOUND, restarts=1)
 
 
 @pytest.mark.parametrize("net", PUBLISHED)

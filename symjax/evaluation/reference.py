@@ -84,6 +84,7 @@ class Reference:
         corrupted: bool = False,
         switches: Sequence[str] | None = None,
         steps: int = 40,
+        restarts: int = SOUND.restarts,
     ) -> "Reference":
         """The attack as it was published for this run's net.
 
@@ -94,11 +95,13 @@ class Reference:
           switches: those of `protocol.SWITCHES` that stand as published, the others as
             in a sound protocol; None: all.
           steps: of PGD; 40 are published.
+          restarts: of PGD, where the switch "start" is as in a sound protocol.
 
         Raises:
           ValueError: if there is none for the net, or for another attack or switch.
         """
-        return cls.of_config(run.experiment.config, name, corrupted, switches, steps)
+        call = name, corrupted, switches, steps, restarts
+        return cls.of_config(run.experiment.config, *call)
 
     @classmethod
     def of_config(
@@ -110,13 +113,7 @@ class Reference:
         steps: int = 40,
         restarts: int = SOUND.restarts,
     ) -> "Reference":
-        """As `of`, of a run that has this configuration.
-
-        Args:
-          config: of the run.
-          name, corrupted, switches, steps: as in `of`.
-          restarts: of PGD, where the switch "start" is as in a sound protocol.
-        """
+        """As `of`, of a run that has this configuration."""
         net = config.model
         protocol, label = published(net.name, corrupted), "reference"
         if switches is not None:

@@ -155,7 +155,7 @@ class Accuracy:
         if self.protocol != "sound":
             parts.append("--protocol reference")
         if self.protocol == "switched":
-            parts.append(f'--switches "{",".join(self.switches)}"')
+            parts.append(f'--switches "{",".join(self.switches) or "none"}"')
         if self.protocol != "reference" and self.attack == "pgd":
             parts.append(f"--restarts {size.restarts}")
         if self.attack == "pgd" and size.steps != STEPS["pgd"]:
