@@ -39,6 +39,13 @@ def warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
+def fail(error: object) -> int:
+    """Prints an error, one line on stderr; returns the exit code, 2."""
+    lines = (line.strip() for line in str(error).splitlines())
+    print(f"error: {' '.join(lines)}", file=sys.stderr)
+    return 2
+
+
 def _one_line(message, category, filename, lineno, file=None, line=None) -> None:
     del category, filename, lineno, file, line
     warn(" ".join(str(message).split()))

@@ -163,6 +163,14 @@ def connect(
     jax.distributed.initialize(coordinator, processes, process)
 
 
+def disconnect() -> None:
+    """Waits for the other processes, if any, before this one ends.
+
+    JAX does it at the exit of Python, which an interrupted command does not reach.
+    """
+    jax.distributed.shutdown()
+
+
 def is_writer() -> bool:
     """Whether this process is the one that writes rows and speaks: process 0."""
     return jax.process_index() == 0
