@@ -167,9 +167,10 @@ def test_what_python_cannot_raise_is_printed_as_ever(capsys):
     ids=lambda command: command[-1],
 )
 def test_a_signal_while_libraries_are_imported_is_one_line(command, tmp_path):
-    (tmp_path / "numpy.py").write_text(
-        "import signal\nprint('ready', flush=True)\nwhile True: signal.pause()"
-    )
+    for library in ("numpy", "absl"):  # one of them is the first that is imported
+        (tmp_path / f"{library}.py").write_text(
+            "import signal\nprint('ready', flush=True)\nwhile True: signal.pause()"
+        )
     process = start(*command, "--nope", PYTHONPATH=str(tmp_path))
     wait_for(process, "ready")
     process.send_signal(signal.SIGINT)
