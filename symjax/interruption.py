@@ -10,6 +10,7 @@ by a thread of its own: a program of XLA may run or compile for minutes. `instal
 for the start of a process, before the libraries are imported.
 """
 
+import atexit
 import contextlib
 import os
 import select
@@ -171,9 +172,16 @@ _OUTSIDE = Signals()
 def install() -> None:
     """Answers signals before and after `interruptible` as well.
 
-    It is the first call of a command, in the main thread: imports take seconds.
+    It is the first call of a command, in the main thread: imports take seconds. What is
+    left once Python cannot call handlers any more, at its very end, is not interrupted.
     """
     _set_handlers(_OUTSIDE)
+    atexit.register(_ignore)  # the first that is registered is the last that is called
+
+
+def _ignore() -> None:
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _set_handlers(signals: Signals) -> dict[int, Any]:

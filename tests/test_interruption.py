@@ -69,6 +69,16 @@ print("ready", flush=True)
 while True:
     interruption.signal.pause()
 """
+FINALIZED = """
+import os, signal
+from symjax import interruption
+class Last:
+    def __del__(self, kill=os.kill, call=(os.getpid(), signal.SIGTERM)):
+        kill(*call)
+last = Last()
+interruption.install()
+print("ended")
+"""
 COMMANDS = """nn.audit models.table evaluation.rows evaluation.summary report.page
     report.compare report.statements report.sandwich report.tolerance report.corruption
     study""".split()
@@ -184,6 +194,11 @@ def test_a_signal_after_the_end_of_a_command_is_one_line():
     wait_for(process, "ready")
     process.send_signal(signal.SIGTERM)
     assert end(process) == (143, [], ["interrupted by SIGTERM: the command had ended"])
+
+
+def test_a_signal_when_python_is_finalized_changes_nothing():
+    process = start("-c", FINALIZED)
+    assert end(process) == (0, ["ended"], [])
 
 
 def test_to_import_the_library_leaves_signals_alone():
