@@ -3,7 +3,10 @@
 python train.py --config configs/parallel_rs.py --config.seeds=5
 """
 
-from symjax.cli import train
-
 if __name__ == "__main__":
+    from symjax import interruption
+
+    interruption.install()  # the import of the libraries takes a while
+    from symjax.cli import train
+
     train()

@@ -9,7 +9,6 @@ images on which the two disagree, are in the row as well. The public implementat
 the package `pyautoattack`.
 """
 
-import argparse
 import functools
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 
 from benchmarks import report, setting
 from symjax import attacks, models, seeds
+from symjax.arguments import Parser
 from symjax.evaluate_flags import parse_eps
 from symjax.evaluation import Run
 
@@ -29,9 +29,7 @@ SMOKE = {"version": ("square",), "queries": 4}
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--run", type=Path, metavar="FOLDER", help="of a trained net")
     parser.add_argument("--images", type=setting.positive, default=1000)
     parser.add_argument("--eps", default="8/255", help="linf, in pixels")

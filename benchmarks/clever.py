@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks import report, setting
 from benchmarks.clever_reference import ORDERS, art_version
 from symjax import metrics, models
+from symjax.arguments import Parser
 
 BATCHES = 10
 AS_IT_COMES = 10  # ART's default `pool_factor`
@@ -107,9 +108,7 @@ def theirs(
 
 
 def _read(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--norm", choices=tuple(ORDERS), default="l2")
     add("--depth", type=int, choices=models.DEPTHS, default=4)

@@ -7,7 +7,6 @@ a small net: the points whose gradients it took, the draws from them that made u
 batches, and its scores.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from unittest import mock
 import numpy as np
 
 from benchmarks import report
+from symjax.arguments import Parser
 from symjax.attacks.threat import Norm
 
 SEED, BATCHES, SAMPLES, POOL_FACTOR = 9, 50, 16, 8
@@ -29,7 +29,7 @@ ORDERS: dict[Norm, tuple[float, float]] = {  # and radius
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     out = parser.parse_args(argv).out
     if not art_version() or report.missing("torch"):

@@ -17,7 +17,6 @@ published code draws for itself; mean, variance and power by frequency are kept,
 their standard errors.
 """
 
-import argparse
 import contextlib
 import types
 from collections.abc import Sequence
@@ -39,6 +38,7 @@ from benchmarks.corruption_draws import (
     statistics,
     synthetic_images,
 )
+from symjax.arguments import Parser
 from symjax.data import corruptions
 from symjax.data.corruptions.corruption import to_grey_levels
 
@@ -197,7 +197,7 @@ def table(module, images: np.ndarray) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--published", type=Path, required=True)
     parser.add_argument("--frost", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--out", type=Path)

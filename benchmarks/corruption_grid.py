@@ -3,7 +3,6 @@
 python -m benchmarks.corruption_grid --out docs/figures/corruptions.png
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +10,14 @@ import jax
 import matplotlib.pyplot as plt
 
 from benchmarks.corruption_draws import synthetic_images
+from symjax.arguments import Parser
 from symjax.data import corruptions
 
 SHOWN = (1, 3, 5)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     out, names = parser.parse_args(argv).out, corruptions.available()
     images = synthetic_images(8)[2:3]

@@ -22,6 +22,7 @@ import numpy as np
 from benchmarks import report, setting
 from benchmarks.corruption_draws import SEVERITIES, synthetic_images
 from benchmarks.corruption_figures import published, published_functions
+from symjax.arguments import Parser
 from symjax.data import corruptions
 
 SMOKE = {"images": 4, "points": 2, "repeats": 1}
@@ -62,9 +63,7 @@ def ours(images: np.ndarray, kinds: Sequence[tuple[str, int]]) -> None:
 
 
 def _read(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--images", type=setting.positive, default=10_000, help="of ours, a turn")
     add("--points", type=setting.positive, default=50, help="of theirs, a turn")

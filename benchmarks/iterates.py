@@ -6,13 +6,13 @@ Needs PyTorch and `pyautoattack` (the public implementation as a package). A sma
 and fixed starts: what it evaluates is recorded, step by step. Nothing in it is random.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import report
+from symjax.arguments import Parser
 
 SEED, STEPS, IMAGES = 3, 50, 4
 KEPT = (1, 2, 5, 10, 11, 12, 20, 21, 22, 30, 40, 50)  # around checkpoints
@@ -27,7 +27,7 @@ def radius(attack: str, norm: str) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     out = parser.parse_args(argv).out
     if report.missing("pyautoattack") or report.missing("torch"):

@@ -3,7 +3,6 @@
 python -m benchmarks.kernel_grid --out docs/figures/kernels.png
 """
 
-import argparse
 from pathlib import Path
 
 import matplotlib
@@ -11,13 +10,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from symjax import groups
+from symjax.arguments import Parser
 from symjax.nn import kernels
 
 BASES = ("steerable", "interpolated")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--group", default="C8")
     parser.add_argument("--size", type=int, default=5)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")

@@ -9,7 +9,6 @@ mean and the least over images and seeds, and the largest gap of margins. Where 
 and `pyautoattack` (the public implementation) are installed, theirs stands beside ours.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 
 import jax
@@ -19,6 +18,7 @@ from jax.tree_util import Partial
 
 from benchmarks import report
 from symjax import attacks
+from symjax.arguments import Parser
 from symjax.attacks import stepwise
 from symjax.attacks.apgd import APGD
 from symjax.attacks.ensemble import L1_RADII
@@ -30,7 +30,7 @@ STEPS = (100, 400)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args(argv)
+    Parser(description=__doc__).parse_args(argv)
     runs: dict[str, Callable] = {"pgd, 40 steps": pgd}
     peers = not report.missing("pyautoattack") and not report.missing("torch")
     for steps in STEPS:

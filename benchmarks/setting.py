@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from symjax.arguments import Parser
+
 CLASSES = 10
 NETS = ("parallel_rs", "equivariant")
 DTYPES = ("float32", "bfloat16")
@@ -62,9 +64,7 @@ class Setting:
 
 def parser(description: str | None, steps: int | None, repeats: int = 7):
     """The shared flags; `steps=None`: 50 on an accelerator, 4 on a CPU."""
-    made = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = Parser(description=description)
     made.add_argument("--net", choices=NETS, default="parallel_rs")
     made.add_argument("--seeds", type=positive, default=5, metavar="S")
     made.add_argument("--batch_size", type=positive, default=128, help="of a seed")
@@ -77,7 +77,7 @@ def parser(description: str | None, steps: int | None, repeats: int = 7):
 
 
 def read(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+    parser: Parser, argv: Sequence[str] | None
 ) -> tuple[Setting, argparse.Namespace]:
     """The setting, and all flags; what was not said is what the backend calls for."""
     arguments = parser.parse_args(argv)

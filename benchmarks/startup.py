@@ -9,7 +9,6 @@ then trains again, with the programs that the first run left, up to the first ep
 line. The row is about that second run, and stands against the first.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import report, setting
+from symjax.arguments import Parser
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST_LINE = "epoch 1: "
@@ -116,10 +116,8 @@ def first_epoch(
     return seconds
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parser() -> Parser:
+    parser = Parser(description=__doc__)
     parser.add_argument("--config", default="configs/quickstart.py")
     parser.add_argument("--repeats", type=setting.positive, default=3)
     parser.add_argument("--smoke", action="store_true", help="tiny: that it runs")

@@ -10,7 +10,6 @@ built, of ours also traced, with nothing kept before. (e2cnn 0.2.3 makes D_n wit
 1 alone.)
 """
 
-import argparse
 import itertools
 import json
 import time
@@ -24,6 +23,7 @@ from rich.table import Table
 
 from benchmarks import report
 from symjax import groups, nn
+from symjax.arguments import Parser
 from symjax.groups import Group
 from symjax.nn import kernels, turning
 
@@ -34,7 +34,7 @@ PEER, TAKEN_OVER = "e2cnn", "e2cnn's, steerable"
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSONL for the rows")
     parser.add_argument("--groups", default=",".join(GROUPS))
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))

@@ -4,3 +4,11 @@
 
 Each room is imported by itself: a layer does not pay for the attacks, nor they for it.
 """
+
+import sys
+
+if sys.argv[:1] == ["-m"] and "symjax." in sys.orig_argv[-len(sys.argv)]:
+    # The start of `python -m symjax.nn.audit`, which imports symjax.nn and JAX first.
+    from symjax import interruption
+
+    interruption.install()

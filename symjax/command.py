@@ -52,7 +52,9 @@ def run(main: Callable[[], int], help_text: Callable[[], str] | None = None) -> 
 
     def start(argv: Sequence[str]) -> int:
         if len(argv) > 1:
-            return _fail(f"unexpected arguments {argv[1:]}: flags begin with --.")
+            return terminal.fail(
+                f"unexpected arguments {argv[1:]}: flags begin with --."
+            )
         return _guarded(main)
 
     with interruption.interruptible() as _SIGNALS:
@@ -76,15 +78,13 @@ def _guarded(main: Callable[[], int]) -> int:
         if FLAGS.distributed or FLAGS.coordinator:
             mesh.connect(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
         return main()
+    except interruption.Interrupted:
+        mesh.disconnect()
+        raise
     except (OSError, ValueError) as error:
         if FLAGS.traceback:
             raise
-        return _fail(error)
-
-
-def _fail(error: object) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+        return terminal.fail(error)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -98,14 +98,14 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except Exception as error:  # a configuration is a program, and may raise anything
         if "--traceback" in argv:
             raise
-        sys.exit(_fail(" ".join(_reason(error).split())))
+        sys.exit(terminal.fail(_reason(error)))
 
 
 def _find_config(argv: Sequence[str]) -> None:
     """Makes sure that `--config` names a file, before errors hide what is wrong."""
     given = _configs(argv)
     if not given:
-        _fail("--config has to name a configuration.")
+        terminal.fail("--config has to name a configuration.")
         print(configurations(), end="", file=sys.stderr)
         sys.exit(2)
     if len(given) > 1:

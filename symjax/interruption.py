@@ -6,9 +6,11 @@
             train(config, workdir, stop=stop)
 
 A second signal, or one that the main thread cannot hear for some seconds, is answered
-by a thread of its own: a program of XLA may run or compile for minutes.
+by a thread of its own: a program of XLA may run or compile for minutes. `install` is
+for the start of a process, before the libraries are imported.
 """
 
+import atexit
 import contextlib
 import os
 import select
@@ -17,6 +19,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 2.0  # seconds until something is said, or done, by the thread
@@ -32,7 +35,7 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int):
         super().__init__(number)
-        self.code = 128 + number
+        self.number = number
 
 
 class Signals:
@@ -79,25 +82,61 @@ class Signals:
         if self._received is not None:
             raise Interrupted(self._received)
 
+    def end(self) -> None:
+        """Sets what the line says once the command has ended, until Python has."""
+        self._kept, self._command = "the command had ended", []
+        self._has_begun = False
+
     def line(self, number: int) -> str:
         """What is printed at the end."""
         name = signal.Signals(number).name
-        return (
-            f"interrupted by {name}: {self._kept}. To go on: "
-            f"{shlex.join(self._command)}\n"
-        )
+        go_on = f". To go on: {shlex.join(self._command)}" if self._command else ""
+        return f"interrupted by {name}: {self._kept}{go_on}\n"
 
     def say(self, number: int) -> None:
         """Prints the line, once."""
         if not self._said:
             self._said = True
+            if os.isatty(1):
+                os.write(1, SHOW_CURSOR)
             os.write(2, self.line(number).encode())
+
+    def leave(self, number: int) -> NoReturn:
+        """Prints the line and ends the process at once, from the main thread.
+
+        Nothing runs that is registered for the exit of Python, where threads of XLA
+        that still compute could crash.
+        """
+        self.say(number)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # the signal may have come in a print
+                stream.flush()
+        os._exit(128 + number)
+
+    @contextlib.contextmanager
+    def heard_in_callbacks(self) -> Iterator[None]:
+        """Leaves where Python would print and forget an `Interrupted`.
+
+        That is what it does with an exception in `__del__` or a callback, such as the
+        one that JAX has the garbage collector call.
+        """
+        before = sys.unraisablehook
+
+        def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+            if isinstance(unraisable.exc_value, Interrupted):
+                self.leave(unraisable.exc_value.number)
+            before(unraisable)
+
+        sys.unraisablehook = hook
+        try:
+            yield
+        finally:
+            sys.unraisablehook = before
 
     def _handle(self, number: int, frame: object) -> None:
         del frame
         if not self._has_begun:  # libraries are loaded, which an exception could break
-            self.say(number)
-            os._exit(128 + number)
+            self.leave(number)
         if self._received is None:
             self._received = number
             if not self._stops:
@@ -114,8 +153,6 @@ class Signals:
             second = _next(pipe, None)
         if second == 0:  # the main thread has ended by itself
             return
-        if sys.stdout.isatty():
-            os.write(1, SHOW_CURSOR)
         self.say(first)
         os._exit(128 + first)
 
@@ -129,16 +166,45 @@ def _next(pipe: int, timeout: float | None) -> int | None:
     return None
 
 
+_OUTSIDE = Signals()
+
+
+def install() -> None:
+    """Answers signals before and after `interruptible` as well.
+
+    It is the first call of a command, in the main thread: imports take seconds. What is
+    left once Python cannot call handlers any more, at its very end, is not interrupted.
+    """
+    _set_handlers(_OUTSIDE)
+    atexit.register(_ignore)  # the first that is registered is the last that is called
+
+
+def _ignore() -> None:
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _set_handlers(signals: Signals) -> dict[int, Any]:
+    """Sets the handlers of all signals that are not ignored; returns those before."""
+    return {
+        number: signal.signal(number, signals._handle)
+        for number in HANDLED
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[Signals]:
-    """Answers signals while it is open; a decorator of a command's `main` as well."""
+    """Answers signals while it is open."""
     signals = Signals()
-    with _listening(signals):
+    with _listening(signals), signals.heard_in_callbacks():
         try:
             yield signals
         except Interrupted as error:
-            signals.say(error.code - 128)
-            sys.exit(error.code)
+            signals.leave(error.number)
+        finally:
+            signals.end()
+            _OUTSIDE.end()
 
 
 @contextlib.contextmanager
@@ -151,11 +217,7 @@ def _listening(signals: Signals) -> Iterator[None]:
     thread = threading.Thread(target=signals._watch, args=(pipe,), daemon=True)
     thread.start()
     fd_before = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    before = {
-        number: signal.signal(number, signals._handle)
-        for number in HANDLED
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
+    before = _set_handlers(signals)
     try:
         yield
     finally:

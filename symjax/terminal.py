@@ -45,6 +45,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def fail(error: object) -> int:
+    """Prints an error, one line on stderr; returns the exit code, 2."""
+    lines = (line.strip() for line in str(error).splitlines())
+    print(f"error: {' '.join(lines)}", file=sys.stderr)
+    return 2
+
+
 def _one_line(message, category, filename, lineno, file=None, line=None) -> None:
     del category, filename, lineno, file, line
     warn(" ".join(str(message).split()))

@@ -51,6 +51,37 @@ DEAF = """
     lib.pthread_mutex_lock(lock)
     lib.pthread_mutex_lock(lock)  # waits for itself, whatever signal comes
 """
+IN_A_CALLBACK = """
+    class Callback:
+        def __del__(self):
+            print("ready", flush=True)
+            while True:
+                signal.pause()
+    Callback()
+    print("not reached")
+"""
+ENDS = """
+from symjax import interruption
+interruption.install()
+with interruption.interruptible() as signals:
+    signals.keeps("it is in x", ["--workdir", "x"])
+print("ready", flush=True)
+while True:
+    interruption.signal.pause()
+"""
+FINALIZED = """
+import os, signal
+from symjax import interruption
+class Last:
+    def __del__(self, kill=os.kill, call=(os.getpid(), signal.SIGTERM)):
+        kill(*call)
+last = Last()
+interruption.install()
+print("ended")
+"""
+COMMANDS = """nn.audit models.table evaluation.rows evaluation.summary report.page
+    report.compare report.statements report.sandwich report.tolerance report.corruption
+    study""".split()
 HEARS = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -60,11 +91,12 @@ LINE = "interrupted by {}: it is in x. To go on: python train.py '--a b' --workd
 NOTICE = "stopping after this step; a second signal exits at once."
 
 
-def start(*command):
+def start(*command, **environment):
     """A process that SIGINT reaches, also where the tests run in the background."""
     return subprocess.Popen(
         [sys.executable, "-c", HEARS, *command],
         cwd=ROOT,
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -113,6 +145,66 @@ def test_a_signal_that_is_not_heard_is_answered_all_the_same():
     wait_for(process, "ready")
     process.send_signal(signal.SIGTERM)
     assert end(process) == (143, [], [LINE.format("SIGTERM")])
+
+
+def test_a_signal_in_a_callback_is_one_line():
+    process = start("-c", COMMON + IN_A_CALLBACK, "100")
+    wait_for(process, "ready")
+    wait_for(process, "ready")
+    process.send_signal(signal.SIGINT)
+    assert end(process) == (130, [], [LINE.format("SIGINT")])
+
+
+def test_what_python_cannot_raise_is_printed_as_ever(capsys):
+    class Broken:
+        def __del__(self):
+            raise KeyError("broken")
+
+    before, seen = sys.unraisablehook, []
+    sys.unraisablehook = seen.append
+    try:
+        with interruptible():
+            Broken()
+        assert sys.unraisablehook == seen.append
+    finally:
+        sys.unraisablehook = before
+    assert [unraisable.exc_type for unraisable in seen] == [KeyError]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["train.py"], ["evaluate.py"], *(["-m", f"symjax.{name}"] for name in COMMANDS)],
+    ids=lambda command: command[-1],
+)
+def test_a_signal_while_libraries_are_imported_is_one_line(command, tmp_path):
+    for library in ("numpy", "absl"):  # one of them is the first that is imported
+        (tmp_path / f"{library}.py").write_text(
+            "import signal\nprint('ready', flush=True)\nwhile True: signal.pause()"
+        )
+    process = start(*command, "--nope", PYTHONPATH=str(tmp_path))
+    wait_for(process, "ready")
+    process.send_signal(signal.SIGINT)
+    line = "interrupted by SIGINT: no result was written. To go on: "
+    given = " ".join([sys.executable, *command, "--nope"])
+    assert end(process) == (130, [], [line + given])
+
+
+def test_a_signal_after_the_end_of_a_command_is_one_line():
+    process = start("-c", ENDS)
+    wait_for(process, "ready")
+    process.send_signal(signal.SIGTERM)
+    assert end(process) == (143, [], ["interrupted by SIGTERM: the command had ended"])
+
+
+def test_a_signal_when_python_is_finalized_changes_nothing():
+    process = start("-c", FINALIZED)
+    assert end(process) == (0, ["ended"], [])
+
+
+def test_to_import_the_library_leaves_signals_alone():
+    code = "import signal, symjax; print(signal.getsignal(signal.SIGINT).__name__)"
+    process = start("-c", code, "-m", "symjax.study")
+    assert end(process) == (0, ["default_int_handler"], [])
 
 
 def test_work_that_takes_long_to_stop_says_so():
@@ -208,6 +300,7 @@ def test_the_study_that_is_interrupted_says_where_its_pieces_are(
 
     monkeypatch.setattr(study, "work", work)
     monkeypatch.setattr(study.compilation, "keep_programs", lambda folder: None)
+    monkeypatch.setattr(os, "_exit", sys.exit)
     folders = "--results", str(tmp_path / "rows"), "run", "--runs", str(tmp_path / "x")
     with pytest.raises(SystemExit) as exit:
         study.main(folders)

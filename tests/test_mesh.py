@@ -1,6 +1,7 @@
 """Several devices and several processes compute what one device computes."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -151,3 +152,13 @@ def test_seeds_are_spread_before_batches(count, batch, devices, expected, monkey
 def test_a_mesh_that_does_not_fit_is_an_error(axes, match):
     with pytest.raises(ValueError, match=match):
         mesh.build(5, 128, **axes)
+
+
+def test_signals_are_heard_although_jax_takes_them(monkeypatch):
+    def initialize(*arguments):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    before = signal.getsignal(signal.SIGTERM)
+    mesh.connect("localhost:1", 2, 0)
+    assert signal.getsignal(signal.SIGTERM) == before != signal.SIG_IGN

@@ -9,15 +9,15 @@ Without --remove nothing is changed. A removed row's outcomes, `cells/CELL.npz`,
 removed with it, and so are the older rows that it superseded; no other row is touched.
 """
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from symjax import terminal
+from symjax.arguments import Parser, command
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
 from symjax.evaluation.table import attack_name, figure_name, format_eps
+from symjax.folders import expand
 
 COLUMNS = ("cell", "what", "norm", "eps", "n", "seed", "value", "measured, UTC")
 
@@ -109,15 +109,11 @@ def _is(value: object, wanted: str) -> bool:
         return False
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Lists, and removes."""
-    terminal.prepare()
-    parser = argparse.ArgumentParser(
-        prog="python -m symjax.evaluation.rows",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", type=Path, metavar="RUN", help="The run folder.")
+    parser = Parser("python -m symjax.evaluation.rows", __doc__)
+    parser.add_argument("run", type=expand, metavar="RUN", help="The run folder.")
     parser.add_argument(
         "--match",
         nargs="+",
@@ -132,21 +128,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="Remove the rows of these cells, or those that --match lists.",
     )
     asked = parser.parse_args(arguments)
-    try:
-        found = matching(results.read_existing([asked.run]), asked.match)
-        if asked.remove is None:
-            print(table(found), end="")
-            print(f"{terminal.counted(len(found), 'row')} of {asked.run}")
-            return
-        if bool(asked.remove) == bool(asked.match):
-            raise ValueError("--remove: give the cells, or --match and no cell.")
-        cells = asked.remove or [row["cell_id"] for row in found]
-        listed = table([row for row in found if row["cell_id"] in cells])
-        remove(asked.run, cells)
-        removed = terminal.counted(len(set(cells)), "row")
-        print(f"{listed}removed {removed} of {asked.run}")
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"error: {error}\n")
+    found = matching(results.read_existing([asked.run]), asked.match)
+    if asked.remove is None:
+        print(table(found), end="")
+        print(f"{terminal.counted(len(found), 'row')} of {asked.run}")
+        return
+    if bool(asked.remove) == bool(asked.match):
+        raise ValueError("--remove: give the cells, or --match and no cell.")
+    cells = asked.remove or [row["cell_id"] for row in found]
+    listed = table([row for row in found if row["cell_id"] in cells])
+    remove(asked.run, cells)
+    removed = terminal.counted(len(set(cells)), "row")
+    print(f"{listed}removed {removed} of {asked.run}")
 
 
 if __name__ == "__main__":

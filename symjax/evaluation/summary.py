@@ -3,18 +3,17 @@
 python -m symjax.evaluation.summary results/NAME.jsonl     # Markdown
 """
 
-import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from symjax import terminal
+from symjax.arguments import Parser, command
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
 from symjax.evaluation.table import attack_name, format_eps, mean_and_sd
+from symjax.folders import expand
 
 NET = ("model", "depth", "trunk", "epoch")
 HIDDEN = ("width", "group", "basis", "training", "dataset", "dtype")
@@ -122,21 +121,15 @@ def _refuse_several(frame: pd.DataFrame, keys: list[str], rows: Sequence[Row]) -
         )
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table."""
-    terminal.prepare()
-    parser = argparse.ArgumentParser(
-        prog="python -m symjax.evaluation.summary",
-        description="Prints the accuracies of some rows as a Markdown table.",
-    )
+    parser = Parser("python -m symjax.evaluation.summary", __doc__)
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="rows, or a run folder"
+        "files", nargs="+", type=expand, metavar="FILE", help="rows, or a run folder"
     )
     asked = parser.parse_args(arguments)
-    try:
-        print(summary(results.read_existing(asked.files)), end="")
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"error: {error}\n")
+    print(summary(results.read_existing(asked.files)), end="")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ python -m symjax.models.table
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from symjax import models, terminal
+from symjax import models
+from symjax.arguments import Parser, command
 
 IMAGE_SHAPE, CLASSES = (32, 32, 3), 10
 
@@ -57,6 +58,12 @@ def _kernel_shapes(tree: Mapping[str, Any]) -> Iterator[tuple[int, ...]]:
             yield from _kernel_shapes(value)
 
 
-if __name__ == "__main__":
-    terminal.prepare()
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    Parser("python -m symjax.models.table", __doc__).parse_args(arguments)
     print(markdown(), end="")
+
+
+if __name__ == "__main__":
+    main()

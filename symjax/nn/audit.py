@@ -17,7 +17,6 @@ import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +26,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from symjax import nn, terminal
+from symjax import nn
+from symjax.arguments import Parser, command
 from symjax.groups import C4, Group
-from symjax.interruption import interruptible
 from symjax.nn import exactness, settings
 from symjax.nn.exactness import is_exact, pair, resolve_padding
 
@@ -187,13 +186,6 @@ def summarise(cases: Iterable[Case], dtype: str) -> dict[str, Summary]:
     return summaries
 
 
-class _Parser(argparse.ArgumentParser):
-    """Errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
-
-
 def _sizes(text: str) -> list[int]:
     try:
         return [settings.whole("", "", int(part)) for part in text.split(",")]
@@ -204,11 +196,11 @@ def _sizes(text: str) -> list[int]:
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         "python -m symjax.nn.audit",
-        description="Measures how far each layer, or each layer of a net, is from "
-        "exact equivariance.",
-        allow_abbrev=False,
+        __doc__,
+        hint="The audit of layers takes --sizes alone; for that of a net add --config "
+        "configs/NAME.py.",
     )
     parser.add_argument(
         "--sizes",
@@ -222,23 +214,16 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         help="train the net of this experiment and audit its layers; then there are "
         "also --config.KEY=VALUE, --workdir FOLDER and --traceback",
     )
-    options, others = parser.parse_known_args(arguments)
-    if others:
-        parser.error(
-            f"{others[0]}: the audit of layers takes --sizes alone; for that of a net "
-            "add --config configs/NAME.py."
-        )
-    return options
+    return parser.parse_args(arguments)
 
 
-@interruptible()
+@command()
 def main(arguments: Sequence[str] = ()) -> None:
     """Prints a row a dtype and layer: the largest error, and the least refused one.
 
     Args:
       arguments: of the command line.
     """
-    terminal.prepare()
     sizes = _parsed(arguments).sizes or SIZES
     table = Table(title="Equivariance error over C4, relative to the largest output")
     for column in ("dtype", "layer", "settings", "largest", "refused", "smallest"):

@@ -7,16 +7,14 @@ redrawn), and whether that leaves 0 out. Figures that know which images a seed
 classifies correctly are compared on those that every seed of both nets does.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from symjax import terminal
+from symjax.arguments import Parser, command
 from symjax.folders import expand
-from symjax.interruption import interruptible
 from symjax.metrics.bootstrap import Estimate, paired_difference
 from symjax.report.cells import Figure, read
 
@@ -133,18 +131,14 @@ def _line(baseline: Figure, other: Figure) -> list[str]:
     ]
 
 
-@interruptible()
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table."""
-    terminal.prepare()
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser("python -m symjax.report.compare", __doc__)
     parser.add_argument("--metric", help="figures whose name begins so; default: all")
     parser.add_argument("folders", nargs="+", type=expand, metavar="RUN")
-    options = parser.parse_args()
-    try:
-        print(table(options.folders, options.metric), end="")
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"error: {error}\n")
+    options = parser.parse_args(arguments)
+    print(table(options.folders, options.metric), end="")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ severities; of the 15 corruptions of the benchmark and of all 19, kept apart.
 units of what the net is fed.
 """
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,13 +17,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from symjax import terminal
+from symjax.arguments import Parser, command
 from symjax.data import corruptions
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
 from symjax.evaluation.table import attack_name, format_eps, mean_and_sd
 from symjax.folders import expand
-from symjax.interruption import interruptible
 from symjax.metrics import corruption as errors
 
 GROUPS = {"15": corruptions.BENCHMARK, "19": corruptions.NAMES}
@@ -311,28 +309,24 @@ def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-@interruptible()
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the tables, and writes the heat map if a file is named."""
-    terminal.prepare()
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = Parser("python -m symjax.report.corruption", __doc__)
     parser.add_argument("runs", nargs="+", type=expand, help="run folders")
     parser.add_argument("--out", type=expand, help="an image file, of the heat map")
     protocols = ["sound", "reference"]
     parser.add_argument("--protocol", choices=protocols, default="sound")
     parser.add_argument("--attack", help='only this one: "none", "fgsm linf 1/255"')
-    options = parser.parse_args()
-    try:
-        found = read(options.runs, options.protocol)
-        if options.attack:
-            found = under(found, options.attack)
-        print(table_1(found))
-        print(mean_errors(found), end="")
-        if options.out:
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            draw(found).savefig(options.out, dpi=150)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"error: {error}\n")
+    options = parser.parse_args(arguments)
+    found = read(options.runs, options.protocol)
+    if options.attack:
+        found = under(found, options.attack)
+    print(table_1(found))
+    print(mean_errors(found), end="")
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        draw(found).savefig(options.out, dpi=150)
 
 
 if __name__ == "__main__":

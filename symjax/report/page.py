@@ -8,22 +8,20 @@ Verdicts come first, then tables, figures, the audit and the provenance. Tables 
 sorted and filtered; without JavaScript, and on paper, everything is there to read.
 """
 
-import argparse
 import itertools
 import math
 import numbers
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
 
-from symjax import terminal
+from symjax.arguments import Parser, command
 from symjax.folders import expand
-from symjax.interruption import interruptible
 from symjax.report.parts import VERDICTS, Cell, Page, Picture, Table, Verdict
 from symjax.report.run import of_run
 
@@ -248,21 +246,17 @@ def _clean(element, prefix: str, rename: Callable[[str], str]) -> None:
         element.text = f"#{prefix}svg {{ {rename(element.text or '')} }}"
 
 
-@interruptible()
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the page of a run."""
-    terminal.prepare()
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = Parser("python -m symjax.report.page", __doc__)
     parser.add_argument("run", type=expand, help="run folder")
     parser.add_argument("--out", type=expand, help="default: RUN/report.html")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     out = options.out or options.run / "report.html"
-    try:
-        text = render(of_run(options.run))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"error: {error}\n")
+    text = render(of_run(options.run))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
     print(f"page in {out}")
 
 

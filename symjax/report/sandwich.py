@@ -7,8 +7,6 @@ between the two curves, whatever the net. A CLEVER score estimates that distance
 above the upper curve is refuted by an error that is there.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from symjax import terminal
+from symjax.arguments import Parser, command
 from symjax.folders import expand
-from symjax.interruption import interruptible
 from symjax.report import cells
 
 NORMS = ("linf", "l2", "l1")
@@ -167,26 +164,21 @@ def _draw(axis: Axes, found: Sandwich) -> None:
     )
 
 
-@interruptible()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Reads the flags, writes the figure; 2 where there is nothing to draw."""
-    terminal.prepare()
-    parser = argparse.ArgumentParser(prog="python -m symjax.report.sandwich")
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draws the figure, and prints how many scores are refuted."""
+    parser = Parser("python -m symjax.report.sandwich", __doc__)
     parser.add_argument("runs", nargs="+", type=expand, help="run folders")
     parser.add_argument("--out", type=expand, required=True, help="png, pdf or svg")
     flags = parser.parse_args(arguments)
-    try:
-        found = [sandwiches(folder) for folder in flags.runs]
-        draw(found).savefig(flags.out, dpi=150)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    found = [sandwiches(folder) for folder in flags.runs]
+    flags.out.parent.mkdir(parents=True, exist_ok=True)
+    draw(found).savefig(flags.out, dpi=150)
     for each in (sandwich for row in found for sandwich in row):
         shown = len(each.distance)
         print(f"{each.run}, {each.norm}: CLEVER refuted on {each.refuted} of {shown}")
     print(f"figure in {flags.out}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

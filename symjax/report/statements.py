@@ -6,18 +6,16 @@ A cell is the mean over seeds and images, and the hull of the seeds' 95 % interv
 which are over images. Of an error it also has the share of images where it is rounding.
 """
 
-import argparse
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from symjax import terminal
+from symjax.arguments import Parser, command
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
 from symjax.evaluation.table import figure_name
 from symjax.folders import expand
-from symjax.interruption import interruptible
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -83,19 +81,15 @@ def _cell(rows: list[Row]) -> str:
     return text
 
 
-@interruptible()
-def main() -> None:
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table."""
-    terminal.prepare()
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser("python -m symjax.report.statements", __doc__)
     parser.add_argument("--metric", default="", help="figures whose name begins so")
     parser.add_argument("files", nargs="+", type=expand, metavar="FILE.jsonl")
-    options = parser.parse_args()
-    try:
-        rows = results.read_existing(options.files)
-        print(table([row for row in rows if _wanted(row, options.metric)]), end="")
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"error: {error}\n")
+    options = parser.parse_args(arguments)
+    rows = results.read_existing(options.files)
+    print(table([row for row in rows if _wanted(row, options.metric)]), end="")
 
 
 def _wanted(row: Row, metric: str) -> bool:

@@ -8,18 +8,15 @@ Below are images, and the last ones that held when values were removed at random
 the rows and cells that `python evaluate.py --metric tolerance` has left in the runs.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from symjax import terminal
+from symjax.arguments import Parser, command
 from symjax.folders import expand
-from symjax.interruption import interruptible
 from symjax.metrics.bootstrap import estimate
 from symjax.report import cells
 
@@ -149,18 +146,14 @@ def _show(axis: Axes, image: np.ndarray, title: str) -> None:
     axis.set_title(title, fontsize="small")
 
 
-@interruptible()
+@command()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draws the figure that the command line asks for."""
-    terminal.prepare()
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = Parser("python -m symjax.report.tolerance", __doc__)
     parser.add_argument("runs", nargs="+", type=expand, help="run folders")
     parser.add_argument("--out", type=expand, required=True, help="an image file")
-    asked: Any = parser.parse_args(arguments)
-    try:
-        figure = draw({run.name: read(run) for run in asked.runs})
-    except ValueError as error:
-        parser.error(str(error))
+    asked = parser.parse_args(arguments)
+    figure = draw({run.name: read(run) for run in asked.runs})
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(asked.out, dpi=150)
 

@@ -4,12 +4,15 @@ python -m symjax.study run --size smoke --minutes 30
 """
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import logging
 
 from symjax import compilation, terminal
+from symjax.arguments import Parser
 from symjax.data import cache
 from symjax.folders import expand
 from symjax.interruption import interruptible
@@ -20,9 +23,10 @@ from symjax.study.work import Folders, share, work
 RESULTS, RUNS = Path("results/study"), Path("runs/study")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m symjax.study", description=__doc__)
-    parser.add_argument("--results", type=expand, default=RESULTS, help="of the rows")
+def _parser() -> Parser:
+    parser = Parser("python -m symjax.study", __doc__)
+    help = f"of the rows; default: {RESULTS}"
+    parser.add_argument("--results", type=expand, help=help)
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("list", help="what is there and what is missing")
     run = commands.add_parser("run", help="do the next missing pieces")
@@ -35,9 +39,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--trial", action="store_true", help="on a few images, to see it run"
     )
-    run.add_argument("--minutes", type=float, help="stop then; default: when done")
+    run.add_argument(
+        "--minutes", type=_count(float), help="stop then; default: when done"
+    )
     run.add_argument("--runs", type=expand, default=RUNS, help="of the run folders")
-    run.add_argument("--together", type=int, default=0, help="seeds at once")
+    run.add_argument("--together", type=_count(int), default=0, help="seeds at once")
     for each in (run, timing):
         each.add_argument("--data_dir", help="where the data sets lie")
         dtypes = ["float32", "bfloat16"]
@@ -48,11 +54,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(kind: type[float]) -> Callable[[str], float]:
+    """Reads a flag's number, which is finite and not negative."""
+
+    def read(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if 0 <= (number := kind(text)) < math.inf:
+                return number
+        whole = "whole " * (kind is int)
+        raise argparse.ArgumentTypeError(f"{text}: expected a {whole}number from 0 on")
+
+    return read
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Does what the command line asks for."""
     terminal.prepare()
     parser = _parser()
     asked = parser.parse_args(arguments)
+    if asked.results is None:
+        asked.results = RESULTS
+    elif asked.command != "run" and not asked.results.is_dir():
+        parser.error(f"--results {asked.results}: there is no such folder.")
     logging.set_verbosity(logging.ERROR)
     try:
         if asked.command == "build":
@@ -79,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folders = Folders(results, asked.runs / size.name, kept)
         _work(trainings, size, folders, more, asked)
     except (OSError, ValueError) as error:
-        parser.exit(2, f"error: {error}\n")
+        parser.error(error)
 
 
 def _work(trainings, size, folders: Folders, more, asked: argparse.Namespace) -> None:

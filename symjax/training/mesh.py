@@ -8,6 +8,7 @@ batch norm sees the whole batch of its seed.
 """
 
 import dataclasses
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from symjax import compilation, seeds
+from symjax import compilation, interruption, seeds
 
 AXES = ("seed", "data")
 
@@ -161,7 +162,18 @@ def connect(
       process: which this is, from 0. What is None is asked of SLURM, Kubernetes or
         Open MPI.
     """
+    handlers = {number: signal.getsignal(number) for number in interruption.HANDLED}
     jax.distributed.initialize(coordinator, processes, process)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)  # JAX's preemption service has taken SIGTERM
+
+
+def disconnect() -> None:
+    """Waits for the other processes, if any, before this one ends.
+
+    JAX does it at the exit of Python, which an interrupted command does not reach.
+    """
+    jax.distributed.shutdown()
 
 
 def is_writer() -> bool:
