@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from symjax import terminal
 from symjax.arguments import Parser, command
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
