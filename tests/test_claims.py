@@ -10,7 +10,7 @@ from symjax.study.claims import CLAIMS
 from symjax.study.evidence import Evidence
 from symjax.study.judging import Finding, above, below, every, overall
 from symjax.study.printed import printed_curve, printed_gains, printed_means
-from symjax.study.trainings import TRAININGS
+from symjax.study.size import FULL
 
 BASE, OURS = (published.run("cifar10", 10, net) for net in ("baseline", "parallel_rs"))
 
@@ -258,5 +258,5 @@ def test_build_writes_everything_from_nothing(tmp_path, monkeypatch):
     assert sum(text.count(f"**{x}**") for x in verdicts) == len(CLAIMS)
     assert "| 10-layer equivariant | published | – | 73.01 | 64.96 |" in text
     page = (out / "report.html").read_text()
-    assert all(name in page for name in TRAININGS)
+    assert all(name in page for name in FULL.trainings)
     assert not list(out.rglob("*.partial"))

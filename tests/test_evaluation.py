@@ -34,6 +34,8 @@ PROVENANCE = (
     "cell_id value in_ball diverged config data commit versions device batch_size "
     "seconds_all_seeds utc"
 ).split()
+from tests.made_rows import FACTS, IDENTITY
+
 FGSM, CLEAN = Attack("fgsm"), Attack("none")
 PGD = Attack("pgd", steps=2)
 N = 30
@@ -94,7 +96,7 @@ def test_only_the_outcomes_that_are_to_be_kept_are_saved(tmp_path):
     kept = {None: {"robust", "distance"}, ("robust", "absent"): {"robust"}, (): set()}
     for number, (keep, names) in enumerate(kept.items()):
         store = Results(tmp_path / str(number), keep=keep)
-        row = store.add({"net": "a"}, 0.4, outcomes, {"device": "cpu"})
+        row = store.add(IDENTITY, 0.4, outcomes, FACTS)
         assert read([store.path]) == [row] and row["value"] == 0.4
         path = store.path.parent / "cells" / f"{row['cell_id']}.npz"
         assert path.exists() == bool(names)  # no cell of nothing
@@ -107,7 +109,8 @@ def test_only_the_outcomes_that_are_to_be_kept_are_saved(tmp_path):
 
 
 def test_a_damaged_line_is_an_error_that_names_it(store):
-    store.path.write_text('{"cell_id": "a"}\n{"cell_id": \n')
+    row = IDENTITY | {"cell_id": "a", "value": 0.4} | FACTS
+    store.path.write_text(json.dumps(row) + '\n{"cell_id": \n')
     with pytest.raises(ValueError, match="line 2 cannot be read"):
         Results(store.path.parent)
 

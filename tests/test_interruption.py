@@ -306,4 +306,4 @@ def test_the_study_that_is_interrupted_says_where_its_pieces_are(
         study.main(folders)
     assert exit.value.code == 143
     err = capfd.readouterr().err
-    assert f"what was done is in {tmp_path}/rows/whole and {tmp_path}/x/whole" in err
+    assert f"what was done is in {tmp_path}/rows/full and {tmp_path}/x/full" in err

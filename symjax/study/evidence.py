@@ -17,6 +17,7 @@ import numpy as np
 
 from symjax.evaluation import results
 from symjax.evaluation.results import Row, cell_id
+from symjax.folders import read_arrays
 from symjax.metrics.bootstrap import Estimate, paired_difference
 from symjax.study import published
 from symjax.study.measurements import (
@@ -205,8 +206,8 @@ class Evidence:
                 continue
             if row is None or not path.exists():
                 return None
-            with np.load(path) as kept:
-                found.append(kept[key].astype(float))
+            kept = read_arrays(path, "remove it, and measure its row again")
+            found.append(kept[key].astype(float))
         if not found:
             return None
         whole = np.stack(found)

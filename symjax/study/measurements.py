@@ -143,7 +143,8 @@ class Accuracy:
             return
         for radius in radii:
             call = run, store, attack, "linf", [radius], n
-            yield evaluation.measure(*call, console=console)
+            size = subject.size.batch_autoattack if attack.driven else 250
+            yield evaluation.measure(*call, size, console=console)
 
     def command(self, folder: str, size: Size) -> str:
         """What measures it of a run in `folder`."""

@@ -35,6 +35,8 @@ class Size:
       corruptions, severities: of Table 1.
       reduced: measure what two CPU cores can finish, see `measurements.of_training`.
       restarts: of the sound PGD.
+      batch_autoattack: images at a time. Of few images that stand, a small batch costs
+        less; the outcomes do not depend on it.
       widths: of the nets, as a fraction of the published width, by depth.
       seeds_cifar100, seeds_switched: trained of the runs on CIFAR-100, and of those
         with a switch of the training; 0: as of the others.
@@ -56,6 +58,7 @@ class Size:
     severities: Sequence[int]
     reduced: bool = False
     restarts: int = SOUND.restarts
+    batch_autoattack: int = 250
     widths: Mapping[int, float] = dataclasses.field(default_factory=dict)
     seeds_cifar100: int = 0
     seeds_switched: int = 0
@@ -184,6 +187,7 @@ REDUCED = Size(
     severities=(1, 3, 5),
     reduced=True,
     restarts=1,
+    batch_autoattack=25,
     widths={4: 0.5, 10: 0.25},
     seeds_cifar100=1,
     seeds_switched=1,

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from symjax.evaluation.results import Row
+from symjax.folders import read_arrays
 from symjax.metrics.tolerance import PUBLISHED_STEP
 from symjax.report import cells
 from symjax.report.parts import Cell, Table
@@ -105,10 +106,10 @@ def _images(evidence: Evidence, name: str, row: Row) -> cells.Figure | None:
     path = evidence.folder / name / "cells" / f"{row['cell_id']}.npz"
     if not path.exists():
         return None
-    with np.load(path) as kept:
-        if not set(SHOWN) <= set(kept.files):
-            return None
-        return cells.Figure([row], {each: kept[each][None] for each in SHOWN})
+    kept = read_arrays(path, "remove it, and measure its row again")
+    if not set(SHOWN) <= kept.keys():
+        return None
+    return cells.Figure([row], {each: kept[each][None] for each in SHOWN})
 
 
 def _draw(bars: list[Bar], images: dict[str, cells.Figure]) -> Figure:

@@ -24,6 +24,7 @@ from symjax.study import nets
 from symjax.study.measurements import Measurement, Subject, of_training
 from symjax.study.size import Size
 from symjax.study.trainings import Training
+from symjax.terminal import counted
 from symjax.training import train
 
 KEPT = ("robust", "largest", "clean", "original", "last_held")
@@ -181,8 +182,8 @@ def work(
 def _refuse_failures(failed: Sequence[str]) -> None:
     if failed:
         raise ValueError(
-            f"{len(failed)} measurements failed; the same command tries them again: "
-            + "; ".join(failed)
+            f"{counted(len(failed), 'measurement')} failed; the same command tries "
+            f"them again: {'; '.join(failed)}"
         )
 
 
