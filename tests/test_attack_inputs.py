@@ -287,6 +287,7 @@ def test_an_unknown_argument_is_named_with_the_nearest():
 
 
 @pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.slow
 def test_a_surrounding_program_fails_instead_of_returning_a_result(name):
     run = jax.jit(made(name))
     call = problem(name)
@@ -358,6 +359,7 @@ def test_labels_keys_and_norms_of_every_kind_mean_the_same(name):
 
 
 @pytest.mark.parametrize("name", [*SETTINGS, "autoattack"])
+@pytest.mark.slow
 def test_half_precision_is_computed_in_float32_and_float64_is_kept(name):
     call = problem(name)
     for dtype in (jnp.bfloat16, jnp.float16):
@@ -404,6 +406,7 @@ def argmax(net, call):
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("wrap", [lambda net: net, closed_over])
+@pytest.mark.slow
 def test_new_weights_are_measured_after_more_training(name, wrap):
     net = Weights(0)
     logits_fn, call = wrap(net), problem(name)

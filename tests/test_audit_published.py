@@ -41,6 +41,7 @@ def sound(run, only):
     return {check.name: check for check in found}
 
 
+@pytest.mark.slow
 def test_the_published_attack_on_the_baseline_is_not_what_it_says(run):
     found = published(run, [RETURNED])
     assert list(found) == [UNIT, RETURNED]

@@ -28,6 +28,7 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("norm", list(RADII))
+@pytest.mark.slow
 def test_the_robust_accuracy_of_a_linear_model_is_met(norm):
     logits_fn, images, labels = problem(4)
     labels = np.asarray(logits_fn(images)).argmax(axis=1)
@@ -107,6 +108,7 @@ def test_seeds_give_what_each_gives_alone():
 
 
 @pytest.mark.parametrize("attack", [APGD(steps=7), Square(queries=15)])
+@pytest.mark.slow
 def test_steps_from_the_host_equal_a_loop_and_seeds_together(attack, monkeypatch):
     """On an accelerator the seeds are together and the steps a loop in the program."""
     nets = [problem(4, seed=seed)[0] for seed in range(2)]

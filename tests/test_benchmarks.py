@@ -124,6 +124,7 @@ def test_attack(tmp_path, torch):
     assert len(row["others"]) == (2 if there else 0)
 
 
+@pytest.mark.slow
 def test_autoattack(tmp_path):
     autoattack.main(["--smoke", "--out", str(tmp_path / "rows")])
     row = one_row(tmp_path / "rows")
@@ -150,6 +151,7 @@ def test_clever_without_art(tmp_path, monkeypatch, capsys):
     assert "pip install adversarial-robustness-toolbox" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_roofline(tmp_path):
     roofline.main(["--smoke", "--out", str(tmp_path / "rows")])
     row = one_row(tmp_path / "rows")

@@ -220,6 +220,7 @@ def test_nothing_nearer_is_wrong_in_a_plain_net(norm):
 
 
 @pytest.mark.parametrize("name", ["parallel_rs", "cascaded", "equivariant"])
+@pytest.mark.slow
 def test_nothing_nearer_is_wrong_in_a_net_of_the_paper(name):
     images = images_of()
     net = models.build(name, 4, CLASSES, width=0.05, lowering="conv")
@@ -227,6 +228,7 @@ def test_nothing_nearer_is_wrong_in_a_net_of_the_paper(name):
     holds(logits_fn, images, "linf")
 
 
+@pytest.mark.slow
 def test_lowerings_agree_and_other_weights_compile_nothing():
     images = images_of()
     net = models.build("baseline", 4, CLASSES, width=0.05, lowering="conv")

@@ -124,6 +124,7 @@ def test_the_score_of_a_linear_net_is_the_distance(norm, clip):
     ("activation", "norm"),
     [(jax.nn.relu, "l1"), (jax.nn.relu, "l2"), (jax.nn.relu, "linf"), (jnp.tanh, "l2")],
 )
+@pytest.mark.slow
 def test_never_above_an_exhaustive_search(activation, norm):
     """Of a grid on all images of two pixels, as points of error."""
     axis = np.linspace(0, 1, 301, dtype=np.float32)
@@ -153,6 +154,7 @@ def test_never_above_an_exhaustive_search(activation, norm):
         ("fab", "l1", {"steps": 30}),
     ],
 )
+@pytest.mark.slow
 def test_never_above_a_minimum_norm_attack(attack, norm, settings):
     rng = np.random.default_rng(1)
     images = rng.uniform(0.1, 0.9, (4, *STORED["image"].shape)).astype(np.float32)

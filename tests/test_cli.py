@@ -30,6 +30,7 @@ def call(script, *arguments, cwd=ROOT, **environment):
     return subprocess.run(words, env={**os.environ, **environment}, **asked)
 
 
+@pytest.mark.slow
 def test_train_resume_and_evaluate(tmp_path):
     workdir = f"--workdir={tmp_path / 'run'}"
     ascii = {"PYTHONIOENCODING": "ascii"}

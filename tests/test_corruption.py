@@ -228,6 +228,7 @@ def test_the_command_attacks_corrupted_images_and_prints_table_1(
         corruption.named("x")
 
 
+@pytest.mark.slow
 def test_table_1_of_a_cifar10_subset_under_both_protocols(tiny, train_run, tmp_path):
     place = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
     if not any((place / name).exists() for name in ("cifar10", "cifar10.npz")):

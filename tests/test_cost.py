@@ -307,6 +307,7 @@ def test_rows_of_cost(trained, tmp_path, monkeypatch):
     assert counted[0] == counted[1]
 
 
+@pytest.mark.slow
 def test_rows_of_gap_and_steepness(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(hypothesis, "BATCH", 40)
     run, n = evaluation.Run.open(trained.folder), 12

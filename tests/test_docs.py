@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 ROWS = sorted((ROOT / "results").glob("*.jsonl"))
 
 
+@pytest.mark.slow
 def test_table_of_nets_is_the_commands_output():
     assert table.markdown() in (ROOT / "docs/models.md").read_text()
 
@@ -50,6 +51,7 @@ def test_attacks_page_lists_the_checks_of_the_audit():
         assert line.endswith(f"| {source} |")
 
 
+@pytest.mark.slow
 def test_the_example_on_a_net_that_is_not_ours_runs(capsys):
     page = (ROOT / "docs/attacks.md").read_text()
     code = page.split("```python\n")[1].split("```")[0]

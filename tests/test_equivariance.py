@@ -72,6 +72,7 @@ def test_table_and_summary_name_the_worst():
     assert headers[:4] == ["layer", "~45°", "90°", "~135°"] and len(headers) == 8
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_prints_a_table_a_size(tmp_path):
     options = [option for option in TINY if "model.name" not in option]
     options += ["--config.model.name=equivariant", "--config.model.group=C8"]

@@ -24,6 +24,7 @@ from symjax.evaluation import (
 from symjax.evaluation import measurement as attacking
 from symjax.evaluation.attack import NAMES as attack_names
 from symjax.evaluation.results import DuplicateCellError, cell_id, read
+from tests import made_rows
 
 IDENTITY = (
     "run model depth width trunk group basis training epoch dataset split n seed "
@@ -34,7 +35,6 @@ PROVENANCE = (
     "cell_id value in_ball diverged config data commit versions device batch_size "
     "seconds_all_seeds utc"
 ).split()
-from tests.made_rows import FACTS, IDENTITY
 
 FGSM, CLEAN = Attack("fgsm"), Attack("none")
 PGD = Attack("pgd", steps=2)
@@ -96,7 +96,7 @@ def test_only_the_outcomes_that_are_to_be_kept_are_saved(tmp_path):
     kept = {None: {"robust", "distance"}, ("robust", "absent"): {"robust"}, (): set()}
     for number, (keep, names) in enumerate(kept.items()):
         store = Results(tmp_path / str(number), keep=keep)
-        row = store.add(IDENTITY, 0.4, outcomes, FACTS)
+        row = store.add(made_rows.IDENTITY, 0.4, outcomes, made_rows.FACTS)
         assert read([store.path]) == [row] and row["value"] == 0.4
         path = store.path.parent / "cells" / f"{row['cell_id']}.npz"
         assert path.exists() == bool(names)  # no cell of nothing
@@ -109,7 +109,7 @@ def test_only_the_outcomes_that_are_to_be_kept_are_saved(tmp_path):
 
 
 def test_a_damaged_line_is_an_error_that_names_it(store):
-    row = IDENTITY | {"cell_id": "a", "value": 0.4} | FACTS
+    row = made_rows.IDENTITY | {"cell_id": "a", "value": 0.4} | made_rows.FACTS
     store.path.write_text(json.dumps(row) + '\n{"cell_id": \n')
     with pytest.raises(ValueError, match="line 2 cannot be read"):
         Results(store.path.parent)
@@ -182,6 +182,7 @@ def test_an_impossible_batch_size_is_an_error(run, store, batch_size):
 DRIVEN = Attack("apgd-t", steps=3, target_classes=2)
 
 
+@pytest.mark.slow
 def test_an_attack_from_the_host_keeps_what_became_of_each_image(run, store):
     clean = measure(run, store, CLEAN, "linf", [0.0], n=N)
     rows = measure(run, store, DRIVEN, "linf", [0.03], n=N)
@@ -207,6 +208,7 @@ def net_of_seed(run, seed):
     return jax.tree.map(lambda leaf: leaf[seed], run.logits_fns)
 
 
+@pytest.mark.slow
 def test_a_killed_attack_from_the_host_goes_on_to_the_same_rows(
     run, store, tmp_path, monkeypatch
 ):

@@ -39,6 +39,7 @@ def kept(group):
 
 @pytest.mark.parametrize("kind", ["lifting", "group"])
 @pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.slow
 def test_kernels_and_outputs_are_those_of_the_libraries(figures, name, kind):
     """Coefficients read off the identity's kernel give all other kernels as well."""
     group = groups.named(name)
@@ -151,6 +152,7 @@ def test_moments_of_interpolated_kernels_turn_exactly(size, degree):
 
 @pytest.mark.parametrize("basis", kernels.BASES)
 @pytest.mark.parametrize("name", ["C2", "C4", "D1", "D2", "D4"])
+@pytest.mark.slow
 def test_groups_on_the_grid_are_exact_in_every_basis(basis, name):
     group = groups.named(name)
     options = {"use_bias": False, "group": group, "basis": basis}
@@ -181,6 +183,7 @@ QUOTIENTS = [
 
 
 @pytest.mark.parametrize(("name", "basis"), QUOTIENTS)
+@pytest.mark.slow
 def test_quotient_and_trivial_features_turn_with_their_cosets(name, basis):
     """Regular to a quotient, to another, and to an image: exact on the grid."""
     group = groups.named(name)

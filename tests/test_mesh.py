@@ -100,6 +100,7 @@ def assert_same_rows(folder, one_device):
     np.testing.assert_allclose(*values, atol=3 / 90)
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_one(one_device, tmp_path):
     train, _ = commands(tmp_path / "eight")
     (text,) = finish(start(train, devices=8))
@@ -107,6 +108,7 @@ def test_eight_devices_equal_one(one_device, tmp_path):
     assert_same_run(tmp_path / "eight", one_device)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_and_one_of_them_writes(one_device, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))

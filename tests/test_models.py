@@ -520,6 +520,7 @@ class Stock(linen.Module):
 
 
 @pytest.mark.parametrize("options", [{}, {"group": "C8"}], ids=["C4", "C8"])
+@pytest.mark.slow
 def test_matched_nets_start_as_stock_layers_bit_for_bit(options):
     for name in ("parallel_rs", "weighted", "equivariant"):
         model = small(name, **options)

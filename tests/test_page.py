@@ -319,6 +319,7 @@ def browser(chromium):
     return chromium
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_of_the_network_and_nothing_goes_wrong(browser):
     browser.run("document.querySelectorAll('details').forEach(x => { x.open = true; })")
     browser.run("document.querySelectorAll('main button').forEach(x => x.click())")
@@ -331,6 +332,7 @@ def test_nothing_is_asked_of_the_network_and_nothing_goes_wrong(browser):
     assert browser.driver.get_log("browser") == []
 
 
+@pytest.mark.slow
 def test_a_column_is_sorted_by_click_as_numbers_with_the_missing_last(browser):
     head = browser.find("#table-1 th:nth-child(2)")
     button = head.find_element(By.TAG_NAME, "button")
@@ -346,6 +348,7 @@ def test_a_column_is_sorted_by_click_as_numbers_with_the_missing_last(browser):
     assert states[2][0] is None and states[2][1][0] == "9.5 ± 0.4"
 
 
+@pytest.mark.slow
 def test_the_keyboard_alone_skips_sorts_and_filters(browser):
     browser.type(Keys.TAB)
     assert browser.run("return document.activeElement.innerText").startswith("Skip to")
@@ -372,6 +375,7 @@ def test_the_keyboard_alone_skips_sorts_and_filters(browser):
     assert count.get_attribute("aria-live") == "polite"
 
 
+@pytest.mark.slow
 def test_a_filter_shows_the_rows_with_all_its_words_and_counts_them(browser):
     field, count = browser.find("#table-1 .filter"), browser.find("#table-1 .count")
     assert count.text == "5 rows"
@@ -383,6 +387,7 @@ def test_a_filter_shows_the_rows_with_all_its_words_and_counts_them(browser):
     assert browser.column("#table-1", 0) == ["net 1"]
 
 
+@pytest.mark.slow
 def test_of_very_many_rows_the_first_are_shown_until_all_are_asked_for(browser):
     browser.run("document.querySelectorAll('details').forEach(x => { x.open = true; })")
     box, rows = "#provenance .sortable", "#provenance table"
@@ -403,6 +408,7 @@ def test_of_very_many_rows_the_first_are_shown_until_all_are_asked_for(browser):
     assert len(browser.column(rows)) == 700
 
 
+@pytest.mark.slow
 def test_buttons_choose_kinds_of_verdicts(browser):
     table, count = "table.verdicts", browser.find("#verdicts .count")
 
@@ -425,6 +431,7 @@ def test_buttons_choose_kinds_of_verdicts(browser):
 
 
 @pytest.mark.parametrize("width", [360, 1400])
+@pytest.mark.slow
 def test_tables_scroll_and_the_page_does_not(browser, width):
     browser.open(width)
     browser.run("document.querySelectorAll('details').forEach(x => { x.open = true; })")
@@ -438,6 +445,7 @@ def test_tables_scroll_and_the_page_does_not(browser, width):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("chosen", [False, True])
+@pytest.mark.slow
 def test_texts_stand_out_from_the_ground_in_both_schemes(browser, scheme, chosen):
     browser.open(scheme=scheme)
     button = browser.find("#colours")
@@ -455,6 +463,7 @@ def test_texts_stand_out_from_the_ground_in_both_schemes(browser, scheme, chosen
     assert len(contrasts) > 100 and min(contrasts) >= 4.5
 
 
+@pytest.mark.slow
 def test_a_screen_reader_hears_names_of_tables_buttons_and_pictures(browser):
     names: dict[str, list[str]] = {}
     for node in browser.heard():
@@ -470,6 +479,7 @@ def test_a_screen_reader_hears_names_of_tables_buttons_and_pictures(browser):
     assert names["main"] and names["navigation"] == ["Sections"]
 
 
+@pytest.mark.slow
 def test_narrow_verdicts_are_still_a_table(browser):
     browser.open(360)
     headers = [x for x in browser.heard() if x["role"]["value"] == "rowheader"]
@@ -477,6 +487,7 @@ def test_narrow_verdicts_are_still_a_table(browser):
     assert names[:6] == [f"Claim {i}" for i in range(6)]
 
 
+@pytest.mark.slow
 def test_a_command_is_copied_or_selected(browser):
     browser.find("#table-1 .copy").click()
     says = browser.find("#table-1 .copied")
@@ -484,6 +495,7 @@ def test_a_command_is_copied_or_selected(browser):
     assert says.text.startswith(("Copied", "Selected"))
 
 
+@pytest.mark.slow
 def test_a_link_into_details_opens_them(browser):
     details = browser.find("details[id]")
     assert details.get_attribute("open") is None
@@ -491,6 +503,7 @@ def test_a_link_into_details_opens_them(browser):
     assert details.get_attribute("open") == "true"
 
 
+@pytest.mark.slow
 def test_paper_has_all_rows_and_no_controls(browser):
     browser.find("#table-1 .filter").send_keys("nothing like that")
     assert browser.column("#table-1") == []
@@ -502,6 +515,7 @@ def test_paper_has_all_rows_and_no_controls(browser):
     assert max(browser.run(heights, "header, .tools, .copy")) == 0
 
 
+@pytest.mark.slow
 def test_without_scripts_all_is_there_and_no_control_is_dead(browser):
     browser.ask("Emulation.setScriptExecutionDisabled", {"value": True})
     try:

@@ -115,6 +115,7 @@ def test_square_comes_close_on_a_linear_model_and_never_undercuts_it(norm):
 
 @every_norm
 @every_attack
+@pytest.mark.slow
 def test_what_every_attack_owes(attack, norm):
     check(attack, norm, seed=0, eps=0.3)
 
@@ -158,6 +159,7 @@ def check(attack, norm, seed, eps):
 
 
 @every_attack
+@pytest.mark.slow
 def test_neither_eps_nor_key_nor_model_compiles_again(attack):
     program = attack.func
     program.clear_cache()
@@ -371,6 +373,7 @@ def test_square_on_images_of_any_shape(norm, size):
     assert (result.distance > 0).all()
 
 
+@pytest.mark.slow
 def test_autoattack_standard_on_tall_images():
     logits_fn, images, labels = grey(20, 4)
     threat = attacks.L2(0.01)  # all attacks meet what is left, and some is

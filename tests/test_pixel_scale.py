@@ -118,6 +118,7 @@ def test_an_attack_is_equivariant_to_the_unit_of_the_pixels(name, norm):
 
 
 @pytest.mark.parametrize("norm", list(RADIUS))
+@pytest.mark.slow
 def test_autoattack_is_equivariant_to_the_unit_of_the_pixels(norm):
     def attack(unit):
         threat = threat_in(unit, norm, RADIUS[norm])

@@ -158,6 +158,7 @@ def net():
 
 
 @pytest.mark.parametrize("name", ["fgsm", "pgd"])
+@pytest.mark.slow
 def test_with_every_switch_sound_it_is_the_sound_attack(net, name):
     """The loop is `attacks.fgsm` and `attacks.pgd`, image for image."""
     model, variables, images, labels = net
@@ -200,6 +201,7 @@ def by_hand(model, variables, images, labels, eps, batch_norm, name="fgsm"):
 
 
 @pytest.mark.parametrize("net_name", ["parallel_rs", "equivariant"])
+@pytest.mark.slow
 def test_batch_norm_as_published(net, trained_like, net_name):
     """Batch statistics; or averages that every pass moves, carried along: at each
     epsilon FGSM first, then PGD, whichever is asked for."""
@@ -285,6 +287,7 @@ def trained_like(monkeypatch):
     return make
 
 
+@pytest.mark.slow
 def test_rows_say_the_protocol_and_tables_keep_it_apart(trained, tmp_path):
     run = evaluation.Run.open(trained.folder)
     store = Results(tmp_path / "net")

@@ -81,6 +81,7 @@ def to_be_followed(name, points, labels):
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.slow
 def test_iterates_are_those_of_the_public_implementation(name, norm):
     points, labels = trajectory(name, norm)
     theirs = STORED[f"{name}_{norm}"]

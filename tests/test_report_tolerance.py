@@ -38,6 +38,7 @@ def cell_of(folder, row):
         return dict(arrays)
 
 
+@pytest.mark.slow
 def test_each_perturbation_is_a_row_a_seed(measured):
     _, folder, rows = measured
     names = [f"tolerance, {name}" for name in report.UNITS]

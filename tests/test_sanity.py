@@ -140,6 +140,7 @@ def inapplicable(checks):
     return {name for name, check in checks.items() if check.passed is None}
 
 
+@pytest.mark.slow
 def test_a_sound_net_passes_every_check(audit):
     begun = []
     checks = audit(invariant, peer=invariant, report=begun.append)

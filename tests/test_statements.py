@@ -118,6 +118,7 @@ def test_a_row_names_its_group(trained, tmp_path):
         assert row["orbit"] == "C4" and row["settings"] == ["images", "metric"]
 
 
+@pytest.mark.slow
 def test_every_statement_on_orbits_holds_for_a_net_of_half_turns():
     """It is invariant under its own group, C2, and not under C4."""
     net = smooth_net(C2)

@@ -165,6 +165,7 @@ def subject_of(name, size=TINY):
     return Subject.of(TRAININGS[name], size)
 
 
+@pytest.mark.slow
 def test_rows_are_the_cells_that_were_known_before_training(study):
     known = [
         cell_id(cell)
@@ -178,6 +179,7 @@ def test_rows_are_the_cells_that_were_known_before_training(study):
         assert row["dataset"] == "digits"
 
 
+@pytest.mark.slow
 def test_rows_say_protocol_and_switches(study):
     rows = list(study.rows.values())
     pgd = {x["protocol"]: x for x in rows if x["attack"] == "pgd"}
@@ -203,6 +205,7 @@ def test_rows_say_protocol_and_switches(study):
     assert last[0]["broken_by"] == {"none": 4, "square": 4}
 
 
+@pytest.mark.slow
 def test_attacks_that_move_the_averages_say_what_came_before(again, monkeypatch):
     """The equivariant net's protocol, on a net that is trained already."""
     moved = [Accuracy("reference", x, (0.01, 0.02)) for x in ("fgsm", "pgd")]
@@ -225,6 +228,7 @@ def test_attacks_that_move_the_averages_say_what_came_before(again, monkeypatch)
     assert {(x["batch_norm"], x["test_batch"]) for x in rows} == {("moved", 128)}
 
 
+@pytest.mark.slow
 def test_final_weights_are_kept(study):
     """In float32 or float16; they give the logits of the run that was measured."""
     folder = study.folders.nets
@@ -242,6 +246,7 @@ def test_final_weights_are_kept(study):
         np.testing.assert_array_equal(nets.load(path).logits_fn(images), logits)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_weights_is_named(study, tmp_path):
     path = tmp_path / "net.safetensors"
     whole = next(study.folders.nets.iterdir()).read_bytes()
@@ -253,6 +258,7 @@ def test_a_damaged_file_of_weights_is_named(study, tmp_path):
         nets.load(path)
 
 
+@pytest.mark.slow
 def test_the_hours_that_are_left(study, tmp_path):
     """A closed form: 2 seeds of 320 images and 2 epochs, and gradients of one seed."""
     training = TRAININGS[BASELINE]
@@ -269,6 +275,7 @@ def test_the_hours_that_are_left(study, tmp_path):
     assert measured == pytest.approx(2 * (40 * 3 * 2 + 40) / 10 / 3600)
 
 
+@pytest.mark.slow
 def test_speeds_are_measured_once(study, tmp_path, monkeypatch):
     said = io.StringIO()
     call = [TRAININGS[BASELINE]], TINY, tmp_path, {}, Console(file=said)
@@ -281,6 +288,7 @@ def test_speeds_are_measured_once(study, tmp_path, monkeypatch):
     assert speeds.speeds(tmp_path) == found and "gradients/s" in said.getvalue()
 
 
+@pytest.mark.slow
 def test_cells_keep_what_comparisons_need(study):
     rows, folder = study.rows, study.folders.results / BASELINE / "cells"
     names = set()
@@ -296,6 +304,7 @@ def test_cells_keep_what_comparisons_need(study):
     assert {path.stem for path in folder.glob("*.npz")} == set(rows) - audits
 
 
+@pytest.mark.slow
 def test_nothing_is_missing_and_nothing_is_measured_twice(study, monkeypatch):
     training, store = TRAININGS[BASELINE], study.folders.store(TRAININGS[BASELINE])
     subject = subject_of(BASELINE)
@@ -309,6 +318,7 @@ def test_nothing_is_missing_and_nothing_is_measured_twice(study, monkeypatch):
     assert study.rows == before
 
 
+@pytest.mark.slow
 def test_a_seed_whose_rows_are_gone_is_measured_again_alone(again):
     before = again.rows
     kept = [
@@ -330,6 +340,7 @@ def test_a_seed_whose_rows_are_gone_is_measured_again_alone(again):
     assert {cell: row["value"] for cell, row in after.items()} == values
 
 
+@pytest.mark.slow
 def test_one_missing_cell_is_measured_and_no_other(again):
     lines = again.path.read_text().splitlines()
     gone = next(
@@ -343,6 +354,7 @@ def test_one_missing_cell_is_measured_and_no_other(again):
     assert again.rows[gone["cell_id"]]["value"] == gone["value"]
 
 
+@pytest.mark.slow
 def test_a_measurement_that_fails_does_not_stop_the_others(again, monkeypatch):
     """All other rows are written, and the failure is raised at the end."""
     clean = Accuracy("sound", "none")
@@ -354,6 +366,7 @@ def test_a_measurement_that_fails_does_not_stop_the_others(again, monkeypatch):
     assert [row["metric"] for row in again.rows.values()] == 2 * ["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_up_begins_nothing(study, tmp_path):
     empty = Study(Folders(tmp_path / "results", tmp_path / "runs"))
     done, said = empty.work(minutes=0)
@@ -362,6 +375,7 @@ def test_a_clock_that_is_up_begins_nothing(study, tmp_path):
     assert study.work(minutes=0)[0]  # nothing is left to begin
 
 
+@pytest.mark.slow
 def test_what_was_stopped_goes_on(study):
     """After one of two epochs, then after one epsilon, then to the end."""
     (done, said, eps), second, last = study.stages
@@ -375,6 +389,7 @@ def test_what_was_stopped_goes_on(study):
     assert "the time is up" not in said
 
 
+@pytest.mark.slow
 def test_a_seed_that_diverged_alone_has_all_its_rows(again, monkeypatch):
     """As it would among others: the number of epochs is the whole one."""
     open_run = evaluation.Run.open
@@ -445,6 +460,7 @@ def test_list_prints_every_run_and_how_it_is_made(call):
     assert "1 of 1 runs" in some and "cifar10-10-parallel_rot-reference" in some
 
 
+@pytest.mark.slow
 def test_list_counts_what_is_there(study, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setitem(command.SIZES, "smoke", TINY)
@@ -488,6 +504,7 @@ def test_seeds_that_were_begun_together_stay_together(tmp_path):
     assert folders.begun(TRAININGS["cifar10-4-baseline-reference"]) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_is_at_is_left_to_it(again):
     with again.folders.alone(TRAININGS[BASELINE]) as mine:
         assert mine
@@ -498,6 +515,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(again):
     assert not (again.folders.results / BASELINE / "results.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_nets_trained_in_another_precision_are_not_mixed(again):
     path = again.folders.results / BASELINE / "results.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]

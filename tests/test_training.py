@@ -333,6 +333,7 @@ def test_a_cut_off_run_resumes_bit_for_bit(trained, tiny, train_run, tmp_path):
     assert_resumes(trained, config, tmp_path, train_run)
 
 
+@pytest.mark.slow
 def test_so_does_one_with_augmentation_and_attacks(use, tiny, train_run, tmp_path):
     changes = {"dataset.augment": True, "training.mode": "pgd", "training.steps": 1}
     config = tiny(SHORT | changes)
@@ -385,6 +386,7 @@ class Invariant(linen.Module):
         return Linear()(jnp.sort(turns, axis=0).mean(axis=0), train)
 
 
+@pytest.mark.slow
 def test_so_does_one_with_quarter_turns(use, tiny, train_run, tmp_path):
     config = tiny(SHORT | {"dataset.quarter_turns": True})
     whole = train_run(config, tmp_path / "whole")
@@ -423,6 +425,7 @@ class OfSteps:
 
 
 @pytest.mark.parametrize("every", [10, 2])
+@pytest.mark.slow
 def test_a_run_that_is_told_to_stop_goes_on_bit_for_bit(
     use, tiny, train_run, tmp_path, monkeypatch, every
 ):
@@ -450,6 +453,7 @@ def test_a_run_that_is_told_to_stop_goes_on_bit_for_bit(
     assert kept == {"3"}
 
 
+@pytest.mark.slow
 def test_so_does_one_that_is_stopped_within_epochs(
     use, tiny, train_run, tmp_path, monkeypatch
 ):
@@ -472,6 +476,7 @@ def test_so_does_one_that_is_stopped_within_epochs(
     assert not (folder / "interrupted").exists()
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_had_saved_within_an_epoch_is_where_it_goes_on(
     use, tiny, train_run, tmp_path, monkeypatch
 ):
