@@ -18,6 +18,7 @@ Needs PyTorch and e2cnn (`pip install -e ".[peers]"`).
 import argparse
 import copy
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,14 @@ from symjax.study import parity
 
 NAMES = tuple(weight_transfer.NETS)
 SLOW = "weighted", "equivariant"
-"""Nets that PyTorch trains at some ten images a second on a core."""
+"""Nets that take some ten images a second in training: 20 times as long as others."""
 EPSILONS = 0.01, 0.03, 0.05
 ATTACKS = "fgsm", "pgd"
 DTYPES = "float32", "float64"
+WIDTH = 150  # of the table, in characters
 SAME = 1e-4
 """Values of adversarial images agree if they differ by less, in units of what the net
 is fed: a hundredth of a step."""
-TRAINING_IMAGES = 25_600
 
 
 def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -59,44 +60,51 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     console = Console()
     cifar = data.load("cifar10", data_dir=arguments.data_dir)
-    test = cifar.test.images[: arguments.images], cifar.test.labels[: arguments.images]
     commit = published_code.commit(arguments.checkout)
     rows = []
     for name in arguments.nets:
         code = published_code.PublishedCode(arguments.checkout, name)
         steps, batch_size = (40, 32) if name in SLOW else (200, 128)
-        steps = arguments.steps or steps
-        images, labels = (part[:TRAINING_IMAGES] for part in cifar.train)
-        console.print(f"{name}: {steps} steps of training")
-        trained = published_code.train(code, images, labels, steps, batch_size)
+        training = {"steps": arguments.steps or steps, "batch_size": batch_size}
+        console.print(f"{name}: {training['steps']} steps of training")
+        trained = published_code.train(code, *cifar.train, **training)
         for dtype in arguments.dtypes:
-            console.print(f"{name}: comparison in {dtype}")
+            count = images_of(name, dtype, arguments.images)
+            console.print(f"{name}: comparison in {dtype}, {count} images")
             row = {
                 "benchmark": "parity",
                 "command": _command(arguments),
                 "published_commit": commit,
                 "net": name,
                 "dtype": dtype,
-                "images": len(test[0]),
-                "training": {"steps": steps, "batch_size": batch_size},
-                **compare(code, trained, *test, dtype),
+                "images": count,
+                "training": training,
+                **compare(code, trained, *cifar.test, dtype, count),
                 **report.origin(),
             }
             rows.append(row)
             if arguments.out:
                 _store(row, arguments.out)
-    console.print(_printed(rows))
+    Console(width=max(console.width, WIDTH)).print(_printed(rows))
     return rows
 
 
-def compare(code, trained, images: np.ndarray, labels: np.ndarray, dtype: str) -> dict:
+def images_of(name: str, dtype: str, images: int) -> int:
+    """A quarter of the images for a slow net, and again a quarter in float64."""
+    for slow in (name in SLOW, dtype == "float64"):
+        images = math.ceil(images / 4) if slow else images
+    return images
+
+
+def compare(code, trained, images, labels, dtype: str, count: int) -> dict[str, Any]:
     """What is compared of one net.
 
     Args:
       code: `published_code.PublishedCode`.
-      trained: its net, a `torch.nn.Module` in float32.
-      images, labels: uint8 `[B, H, W, 3]`, and `[B]`.
+      trained: its net, a `torch.nn.Module` of float64.
+      images, labels: uint8 `[N, H, W, 3]`, and `[N]`, the test set.
       dtype: of all computations.
+      count: how many images are used, the first ones.
 
     Returns:
       "clean": the accuracies; "logits": largest differences; "attacks": of each attack
@@ -104,10 +112,10 @@ def compare(code, trained, images: np.ndarray, labels: np.ndarray, dtype: str) -
     """
     import torch  # pyright: ignore
 
-    theirs = code.converted(trained, getattr(torch, dtype))
-    unit = images.astype(dtype) / np.asarray(255, dtype)
-    given = torch.from_numpy(unit.transpose(0, 3, 1, 2).copy())
-    fed, right = code.normalized(given), torch.from_numpy(labels).long()
+    theirs = copy.deepcopy(trained).to(getattr(torch, dtype))
+    unit, labels = images[:count].astype(dtype), labels[:count]
+    unit /= 255
+    fed, right = code.fed(unit), torch.from_numpy(labels).long()
     wide = jax.enable_x64(dtype == "float64")
     with wide, jax.default_matmul_precision("highest"):
         mean, std = code.script.mean, code.script.std
@@ -224,7 +232,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("checkout", type=Path, help="of the published repository")
     parser.add_argument("--data_dir", default="~/tensorflow_datasets", help="of CIFAR")
-    parser.add_argument("--images", type=positive, default=128, help="of the test set")
+    parser.add_argument(
+        "--images",
+        type=positive,
+        default=128,
+        help="a quarter for slow nets or float64",
+    )
     parser.add_argument("--nets", type=_some(NAMES), default=NAMES)
     parser.add_argument("--dtypes", type=_some(DTYPES), default=DTYPES)
     parser.add_argument(

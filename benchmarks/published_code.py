@@ -12,6 +12,7 @@ Needs PyTorch and e2cnn.
 
 import ast
 import contextlib
+import copy
 import dataclasses
 import functools
 import subprocess
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -119,32 +121,29 @@ class PublishedCode:
     def script(self) -> Script:
         return SCRIPTS[self.name]
 
-    def net(self, dtype: torch.dtype = torch.float32) -> nn.Module:
-        """A net for 10 classes with its first weights, in training mode.
+    def net(self) -> nn.Module:
+        """A net for 10 classes with its first weights, float64, in training mode.
 
         e2cnn keeps the functions of its steerable basis in the default type of the time
-        at which a layer is made; so a net of float64 has them to the last digit.
+        at which a layer is first made. Of float64 they can be converted to float32
+        without loss, and not the other way round.
         """
-        with _default_dtype(dtype), warnings.catch_warnings():
+        with _default_dtype(torch.float64), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of e2cnn, about newer versions of PyTorch
             return self._definitions(self.script.net)[self.script.name]()
 
-    def converted(self, net: nn.Module, dtype: torch.dtype) -> nn.Module:
-        """A copy of a net in another type, with its weights and running averages."""
-        averages = "running_mean", "running_var"
-        kept = dict(net.named_parameters())
-        kept |= {k: v for k, v in net.named_buffers() if k.endswith(averages)}
-        copy = self.net(dtype)
-        copy.load_state_dict(kept, strict=False)  # without e2cnn's basis
-        return copy.requires_grad_(False)  # attacks need that of the images alone
+    def fed(self, images: np.ndarray) -> Tensor:
+        """What the net is fed: images `[B, H, W, 3]` in [0, 1], normalized.
 
-    def normalized(self, images: Tensor) -> Tensor:
-        """What the net is fed: images `[B, 3, H, W]` in [0, 1], normalized."""
+        Returns:
+          `[B, 3, H, W]`, of the type of the images.
+        """
+        tensor = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
         mean, std = (
-            torch.tensor(values, dtype=images.dtype).reshape(1, -1, 1, 1)
+            torch.tensor(values, dtype=tensor.dtype).reshape(1, -1, 1, 1)
             for values in (self.script.mean, self.script.std)
         )
-        return (images - mean) / std
+        return (tensor - mean) / std
 
     def attack(
         self, net: nn.Module, attack: str, fed: Tensor, labels: Tensor, eps: float
@@ -187,28 +186,45 @@ def _of_file(path: Path) -> dict[str, Any]:
 
 
 def train(
-    code: PublishedCode, images: Tensor, labels: Tensor, steps: int, batch_size: int
+    code: PublishedCode,
+    images: np.ndarray,
+    labels: np.ndarray,
+    steps: int,
+    batch_size: int,
 ) -> nn.Module:
-    """A published net after a few steps of Adam at the published rate, float32.
+    """A published net after a few steps of Adam at the published rate.
+
+    It is trained in float32; the weights are then those of a net of float64.
 
     Args:
       code: of the net.
-      images: `[N, 3, H, W]` in [0, 1]; they are gone through in order, again and again.
-      labels: int64 `[N]`.
+      images: uint8 `[N, H, W, 3]`; they are gone through in order, again and again.
+      labels: int32 `[N]`.
       steps: of the optimizer.
       batch_size: images a step.
     """
     torch.manual_seed(0)
-    net = code.net()
+    exact = code.net()
+    net = converted(exact, torch.float32)
     optimizer = torch.optim.Adam(net.parameters(), RATE)
     for step in range(steps):
-        batch = (torch.arange(batch_size) + step * batch_size) % len(images)
-        logits = net(code.normalized(images[batch]))
-        loss = nn.functional.cross_entropy(logits, labels[batch])
+        batch = (np.arange(batch_size) + step * batch_size) % len(images)
+        logits = net(code.fed(np.float32(images[batch]) / 255))
+        loss = nn.functional.cross_entropy(logits, torch.tensor(labels[batch]).long())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return net
+    averages = "running_mean", "running_var"
+    kept = dict(net.named_parameters())
+    kept |= {k: v for k, v in net.named_buffers() if k.endswith(averages)}
+    exact.load_state_dict(kept, strict=False)  # all but e2cnn's basis
+    return exact.requires_grad_(False)  # attacks need the gradient of images alone
+
+
+def converted(net: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of a net in another type. Layers of e2cnn share their basis; copies do
+    not share it with the original."""
+    return copy.deepcopy(net).to(dtype)
 
 
 def commit(checkout: Path) -> str:
