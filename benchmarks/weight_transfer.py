@@ -182,8 +182,8 @@ def _kernel(weight: Any, inputs: Channels = None, outputs: Channels = None):
 def _baseline(transfer: Transfer, theirs: Any) -> None:
     names = ["standard", *transfer.names()]
     for number, name in enumerate(names, 1):
-        layers = (getattr(theirs, f"{kind}{number}") for kind in ("conv", "bn"))
-        transfer.block(name, *layers)
+        conv, norm = getattr(theirs, f"conv{number}"), getattr(theirs, f"bn{number}")
+        transfer.block(name, conv, norm)
     transfer.head(theirs.fc)
 
 
