@@ -26,8 +26,11 @@ CAPTION = (
     "functions `fgsm_attack` and `pgd_attack` (40 steps of 0.01), and ours, under the "
     "published protocol of the net, at epsilons in units of the net's input. Equal: "
     "percentage of the values of the adversarial images that differ by less than 1e-4 "
-    "(a hundredth of a step). A step follows the sign of a gradient, and rounding "
-    "decides it where the derivative is nearly 0, as float64 shows."
+    "(a hundredth of a step). After FGSM's single step at least 99.99 % of them are "
+    "equal. Where rounding decides the sign of a derivative that is nearly 0, later "
+    "steps of PGD carry the difference to other values; in parallel_rs and equivariant, "
+    "which are attacked with the statistics of the batch, also to other images. In "
+    "float64 no value differs."
 )
 
 
