@@ -199,10 +199,11 @@ def _parallel_rs(transfer: Transfer, theirs: Any) -> None:
     transfer.block("standard", *theirs.conv_standard[:2])
     transfer.rotation("rotation", theirs.conv_equivariant_rot)
     for index, scale in enumerate(("0_5", "1_0", "2_0")):
-        layers = getattr(theirs, f"conv_scale_{scale}")[:2]
-        transfer.block(f"scale_{index}", *layers)
+        conv, norm, _ = getattr(theirs, f"conv_scale_{scale}")
+        transfer.block(f"scale_{index}", conv, norm)
     inputs = [*range(16), *by_element(16, 8, first=16), *range(144, 192)]
-    transfer.block("fusion", *theirs.fusion[:2], inputs)
+    conv, norm, _ = theirs.fusion
+    transfer.block("fusion", conv, norm, inputs)
     transfer.trunk(theirs, range(2, 10))
     transfer.head(theirs.fc)
 
