@@ -229,6 +229,15 @@ def test_fit_undoes_expand_and_refuses_other_kernels():
         layer.fit(other)
 
 
+def test_a_kernel_of_float64_is_fitted_to_float64():
+    layer = nn.LiftingConv(2, group="C8", basis="steerable", as_e2cnn=True)
+    with jax.enable_x64(True):
+        kernel = np.random.default_rng(0).normal(size=(6, 3, 2))
+        plain = layer.expand({"kernel": jnp.asarray(kernel)})
+        fitted = layer.fit(plain, dtype=jnp.float64)
+    np.testing.assert_allclose(fitted["kernel"], kernel, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize("name", ["C8", "D8"])
 def test_initialisation_keeps_the_variance_in_the_steerable_basis(name):
     group = groups.named(name)

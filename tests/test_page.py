@@ -58,6 +58,12 @@ def html():
     return render(sample())
 
 
+def test_what_reproduces_published_code_stands_before_the_verdicts():
+    table, verdict = Table("Parity", ["x"], [[1]]), Verdict("c", "w", "", "", "stands")
+    text = render(Page("Title", "Summary.", [verdict], reproduction=[table]))
+    assert text.index(">Parity</h3>") < text.index('<section id="verdicts"')
+
+
 def test_sections_come_in_order_and_empty_ones_not_at_all(html):
     found = re.findall(r"<h([12])[^>]*>([^<]*)</h", html)
     names = ["Verdicts", "Tables", "Figures", "Audit", "Provenance"]

@@ -33,6 +33,7 @@ from symjax.evaluation.progress import Progress
 from symjax.evaluation.protocol import (
     SOUND,
     TEST_BATCH,
+    BatchNorm,
     Protocol,
     published,
     switched,
@@ -414,6 +415,28 @@ def _all_batches(
     return collected.outcome(TEST_BATCH), stats
 
 
+def forward_fn(model: models.Net, params: Any, batch_norm: BatchNorm):
+    """A net as `Reference.attack` takes it; its state are the running averages.
+
+    Args:
+      model, params: the net.
+      batch_norm: which statistics it uses, see `Protocol`.
+
+    Returns:
+      `(images [B, H, W, C] in [0, 1], averages, attacking) -> (logits [B, K],
+      averages)`.
+    """
+
+    def forward(images, stats, attacking):
+        variables = {"params": params, "batch_stats": stats}
+        if batch_norm == "running" or (batch_norm == "moved" and not attacking):
+            return models.logits_fn(model, variables)(images), stats
+        logits, moved = models.training_fn(model, variables)(images)
+        return logits, moved if batch_norm == "moved" else stats
+
+    return forward
+
+
 @functools.cache
 def _program(attack: Reference, model: models.Net, layout: Layout):
     """One program an attack and net, for each size of batch."""
@@ -422,13 +445,7 @@ def _program(attack: Reference, model: models.Net, layout: Layout):
     def one_seed(params, stats, images, labels, key, index, threat):
         key = stream(key, Stream.EVALUATION_ATTACK, index)
 
-        def forward(images, stats, attacking):
-            variables = {"params": params, "batch_stats": stats}
-            if not attacking and batch_norm == "moved":
-                return models.logits_fn(model, variables)(images), stats
-            logits, moved = models.training_fn(model, variables)(images)
-            return logits, moved if batch_norm == "moved" else stats
-
+        forward = forward_fn(model, params, batch_norm)
         call = to_unit(images), labels, key, threat
         return attack.attack(forward, stats, *call)
 

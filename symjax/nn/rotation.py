@@ -146,7 +146,12 @@ class _RotationConv(Conv):
         return plain
 
     @nn.nowrap
-    def fit(self, plain: Params, tolerance: float = 1e-4) -> Params:
+    def fit(
+        self,
+        plain: Params,
+        tolerance: float = 1e-4,
+        dtype: DTypeLike = jnp.float32,
+    ) -> Params:
         """The parameters with which this layer is a given plain convolution.
 
         It undoes `expand`, and takes over kernels that another library has expanded.
@@ -154,9 +159,10 @@ class _RotationConv(Conv):
         Args:
           plain: kernel `[k, k, A_in * C_in, A * C]`, bias `[A * C]` if there is one.
           tolerance: what may be left over, as a share of the largest weight.
+          dtype: of the parameters; float64 needs `jax_enable_x64`.
 
         Returns:
-          The layer's own parameters, float32.
+          The layer's own parameters.
 
         Raises:
           ValueError: if no parameters of this layer come that near.
@@ -165,10 +171,10 @@ class _RotationConv(Conv):
         given = np.asarray(plain["kernel"], np.float64)
         axes = *size, len(inputs), -1, len(outputs), self.features
         found = kernels.fit(given.reshape(axes), *self._kernel) * self._factor
-        params: dict[str, Any] = {"kernel": found.astype(np.float32)}
+        params: dict[str, Any] = {"kernel": found.astype(dtype)}
         if "bias" in plain:
             bias = np.asarray(plain["bias"], np.float64)
-            params["bias"] = bias.reshape(len(outputs), -1).mean(0).astype(np.float32)
+            params["bias"] = bias.reshape(len(outputs), -1).mean(0).astype(dtype)
         for name, values in self.expand(params).items():
             left = np.max(np.abs(np.asarray(values) - np.asarray(plain[name])))
             if not left <= tolerance * np.max(np.abs(given)):

@@ -129,6 +129,7 @@ def render(page: Page) -> str:
         pictures=drawn,
         audit=views(page.audit),
         provenance=views(page.provenance),
+        reproduction=views(page.reproduction),
         css=Markup((assets / "page.css").read_text(encoding="utf-8")),
         js=Markup((assets / "page.js").read_text(encoding="utf-8")),
     )

@@ -107,6 +107,7 @@ class Page:
       verdicts, tables, pictures: in the order of the page.
       audit: what shows that the numbers can be trusted.
       provenance: where they come from.
+      reproduction: what shows that published code is reproduced; before the verdicts.
     """
 
     title: str
@@ -116,3 +117,4 @@ class Page:
     pictures: Sequence[Picture] = ()
     audit: Sequence[Table] = ()
     provenance: Sequence[Table] = ()
+    reproduction: Sequence[Table] = ()

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from symjax.report.page import render
 from symjax.report.parts import Cell, Page, Table, Verdict
-from symjax.study import attribution, earlier, figures, tables
+from symjax.study import attribution, earlier, figures, parity, tables
 from symjax.study.claims import CLAIMS
 from symjax.study.evidence import Evidence
 from symjax.study.listing import progress
@@ -71,6 +71,7 @@ def of_study(evidence: Evidence, results: Path) -> Page:
         figures.pictures(evidence),
         audits(evidence),
         provenance(evidence),
+        [parity.table(rows)] if (rows := parity.read(results)) else [],
     )
 
 
@@ -99,15 +100,22 @@ def summary(evidence: Evidence, results: Path) -> str:
 
 def markdown(page: Page) -> str:
     """Verdicts and tables of a page."""
-    parts = [HEAD.format(command=COMMAND, summary=page.summary), "## Verdicts\n"]
-    parts.append(_verdicts(page.verdicts))
-    for table in page.tables:
-        parts.append(f"## {table.name}\n\n{_table(table)}\n{table.caption}\n")
-        if table.command:
-            parts.append(f"    {table.command}\n")
+    parts = [HEAD.format(command=COMMAND, summary=page.summary)]
+    parts += _sections(page.reproduction)
+    parts += ["## Verdicts\n", _verdicts(page.verdicts), *_sections(page.tables)]
     parts.append("## Audit\n")
     parts += [f"{_table(table)}\n{table.caption}\n" for table in page.audit]
     return "\n".join(parts)
+
+
+def _sections(tables: Sequence[Table]) -> list[str]:
+    """A heading, table, caption and command of each."""
+    parts = []
+    for table in tables:
+        parts.append(f"## {table.name}\n\n{_table(table)}\n{table.caption}\n")
+        if table.command:
+            parts.append(f"    {table.command}\n")
+    return parts
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> str:
