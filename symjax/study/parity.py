@@ -29,8 +29,8 @@ CAPTION = (
     "(a hundredth of a step). After FGSM's single step at least 99.99 % of them are "
     "equal. Where rounding decides the sign of a derivative that is nearly 0, later "
     "steps of PGD carry the difference to other values; in parallel_rs and "
-    "equivariant, which are attacked with the statistics of the batch, also to other images. In "
-    "float64 no value differs."
+    "equivariant, which are attacked with the statistics of the batch, also to other "
+    "images. In float64 no value differs."
 )
 
 
