@@ -59,6 +59,7 @@ def test_pixel_units_are_told_from_others():
     assert found.passed is False and found.figure == pytest.approx(0.1994)
 
 
+@pytest.mark.slow
 def test_a_radius_is_of_each_channel_where_they_differ(run):
     """The ball's radius is the published number times the standard deviation."""
     found = published(named(run, "weighted", **{"model.std": (0.25,)}), [CLASSES])
@@ -66,6 +67,7 @@ def test_a_radius_is_of_each_channel_where_they_differ(run):
 
 
 @pytest.mark.parametrize("name", ["parallel_rs", "equivariant"])
+@pytest.mark.slow
 def test_a_net_that_looks_at_the_batch_is_found(run, name):
     other = named(run, name)
     found = published(other, [BATCH])[BATCH]

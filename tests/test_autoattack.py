@@ -92,6 +92,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_result(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_seeds_give_what_each_gives_alone():
     nets = [problem(4, seed=seed)[0] for seed in range(2)]
     _, images, labels = problem(4)

@@ -142,6 +142,7 @@ def test_autoattack_asks_for_a_run(capsys):
     assert "name a trained run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_clever_without_art(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "art", None)
     clever.main(["--smoke", "--norm", "linf", "--out", str(tmp_path / "rows")])
@@ -284,6 +285,7 @@ def test_the_peer_trains(torch):
     assert net.fusion.norm.num_batches_tracked == 3
 
 
+@pytest.mark.slow
 def test_scaling_has_a_row_a_point_and_goes_on_in_a_line(tmp_path, capsys):
     path = tmp_path / "rows"
     scaling.main(["--smoke", "--out", str(path)])

@@ -246,6 +246,7 @@ def test_shorter_trainings_are_compared_over_seeds():
     assert "0 above, 1 below, 1 open" in earlier.sentence(rows)
 
 
+@pytest.mark.slow
 def test_build_writes_everything_from_nothing(tmp_path, monkeypatch):
     """But for the figures, which have tests of their own."""
     monkeypatch.setattr(figures, "pictures", lambda evidence: [])

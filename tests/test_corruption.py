@@ -147,6 +147,7 @@ def run(trained):
     return evaluation.Run.open(trained.folder)
 
 
+@pytest.mark.slow
 def test_a_row_is_the_accuracy_on_the_corrupted_images(run, tmp_path, monkeypatch):
     store = Results(tmp_path)
     images = corruption.source(run, "auto")

@@ -282,6 +282,7 @@ def cell_of(folder, row):
         return dict(kept)
 
 
+@pytest.mark.slow
 def test_rows_of_cost(trained, tmp_path, monkeypatch):
     for name, few in (("BATCH", 8), ("ATTACK_STEPS", 2), ("REPEATS", 1)):
         monkeypatch.setattr(cost_rows, name, few)

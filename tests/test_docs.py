@@ -35,6 +35,7 @@ def test_groups_page_shows_the_errors_of_its_rows():
     assert turning.markdown([json.loads(line) for line in lines]) in page
 
 
+@pytest.mark.slow
 def test_the_layer_in_another_net_is_invariant_as_the_page_says(capsys):
     page = (ROOT / "docs/groups.md").read_text()
     code = (

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from symjax.metrics.interval import RULES, Interval
 from symjax.metrics.propagation import Program, push
@@ -75,6 +76,7 @@ OPERATIONS = {  # constants that float32 has exactly
 }
 
 
+@pytest.mark.slow
 def test_every_rule_holds_what_its_operation_gives():
     rng = np.random.default_rng(0)
     low = rng.uniform(-2, 2, (1, 4, 4, 2))

@@ -68,6 +68,7 @@ def test_samples_stay_below_the_supremum():
 @pytest.mark.parametrize(
     ("norm", "exact"), [*((p, False) for p in NORMS), ("l2", True)]
 )
+@pytest.mark.slow
 def test_ascent_reaches_the_supremum(norm, exact):
     threat, net = ThreatModel(norm, RADIUS), small.bowl(FACTORS)
     centre, largest = steepest_of_the_bowl(norm)

@@ -417,6 +417,7 @@ def test_three_pools_need_eight_pixels(size):
     assert head["kernel"].shape == (32, CLASSES)
 
 
+@pytest.mark.slow
 def test_width_brings_two_nets_to_the_same_size():
     options = {"depth": 4, "classes": CLASSES}
     shape = (32, 32, 3)

@@ -130,6 +130,7 @@ PERTURBED = settings(max_examples=20, deadline=None, derandomize=True)
     seed=st.integers(0, 10**6),
     eps=st.floats(0, 1, width=32),
 )
+@pytest.mark.slow
 def test_what_every_attack_owes_whatever_it_meets(attack, norm, seed, eps):
     check(ATTACKS[attack], norm, seed, eps)
 
@@ -171,6 +172,7 @@ def test_neither_eps_nor_key_nor_model_compiles_again(attack):
 
 
 @pytest.mark.parametrize("name", ["apgd-t", "square"])
+@pytest.mark.slow
 def test_seeds_among_others_equal_seeds_alone(name):
     attack = ATTACKS[name]
     nets = [problem(4, seed=seed)[0] for seed in range(3)]
@@ -365,6 +367,7 @@ def test_the_grid_of_square_on_square_images_is_as_published():
         ("l1", (40, 8, 1)),
     ],
 )
+@pytest.mark.slow
 def test_square_on_images_of_any_shape(norm, size):
     threat = ThreatModel(norm, 0.3)
     logits_fn, images, labels = grey(*size)

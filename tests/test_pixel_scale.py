@@ -108,6 +108,7 @@ def assert_same(result, other, unit, name):
 
 
 @pytest.mark.parametrize(("name", "norm"), CASES)
+@pytest.mark.slow
 def test_an_attack_is_equivariant_to_the_unit_of_the_pixels(name, norm):
     attack = jax.jit(ATTACKS[name])
     first = attack(*problem(), KEY, threat_in((1.0, 0.0), norm, RADIUS[norm]))

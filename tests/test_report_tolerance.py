@@ -59,6 +59,7 @@ def test_each_perturbation_is_a_row_a_seed(measured):
     np.testing.assert_allclose(box["largest"], box["linear"] * box["factor"])
 
 
+@pytest.mark.slow
 def test_a_row_is_what_the_library_finds(measured):
     run, folder, rows = measured
     row = next(row for row in rows if row["metric"] == "tolerance, removal")

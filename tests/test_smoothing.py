@@ -218,6 +218,7 @@ def test_what_cannot_be_is_refused(changes, message):
         certify(**(call | changes))
 
 
+@pytest.mark.slow
 def test_rows_are_the_certificates_of_the_library(trained, tmp_path):
     run = evaluation.Run.open(trained.folder)
     figures = smoothing.figures((0.05, 0.1), samples=30, n0=10, alpha=0.05)

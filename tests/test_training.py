@@ -394,6 +394,7 @@ def test_so_does_one_with_quarter_turns(use, tiny, train_run, tmp_path):
 
 
 @pytest.mark.parametrize("net", [Linear(), Invariant()])
+@pytest.mark.slow
 def test_quarter_turns_change_what_a_net_learns_unless_it_is_invariant(
     use, tiny, train_run, tmp_path, net
 ):
@@ -600,6 +601,7 @@ def test_a_net_learns(trained):
     assert (trained.state.diverged_step == states.STILL_FINITE).all()
 
 
+@pytest.mark.slow
 def test_a_seed_alone_equals_that_seed_among_others(trained, tiny, train_run, tmp_path):
     alone = train_run(tiny({"first_seed": 1, "seeds": 1, "epochs": 1}), tmp_path)
     assert "1 seed on digits" in alone.log
@@ -611,6 +613,7 @@ def test_a_seed_alone_equals_that_seed_among_others(trained, tiny, train_run, tm
     assert abs(only["train_loss"][0] / among["train_loss"][0] - 1) > 1e-2
 
 
+@pytest.mark.slow
 def test_seeds_together_equal_seeds_in_turn(tiny):
     """As an accelerator runs them (one batched program) and as a CPU does."""
     changes = {"model.lowering": "patches", "dataset.train_images": 96}
@@ -695,6 +698,7 @@ def test_the_run_folder_keeps_the_configuration(use, tiny, train_run, tmp_path):
     assert whole == {"2", "3"}
 
 
+@pytest.mark.slow
 def test_a_run_from_another_kind_of_device_goes_on(use, tiny, train_run, tmp_path):
     whole = train_run(tiny(SHORT), tmp_path / "whole")
     train_run(tiny(SHORT | {"epochs": 1}), tmp_path / "moved")
