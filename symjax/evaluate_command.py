@@ -120,15 +120,15 @@ def _attacks(run, numbers: Sequence[float]):
 
     if FLAGS.protocol == "reference":
         corrupted = FLAGS.metric == CORRUPTION
-        given = FLAGS["restarts"].present
-        settings = FLAGS.switches, FLAGS.steps or 40
-        settings += (FLAGS.restarts,) if given else ()
+        settings: dict[str, Any] = {"steps": FLAGS.steps or 40}
+        if FLAGS["restarts"].present:
+            settings["restarts"] = FLAGS.restarts
         none, attack = (
-            Reference.of(run, name, corrupted, *settings)
+            Reference.of(run, name, corrupted, FLAGS.switches, **settings)
             for name in ("none", FLAGS.attack)
         )
         return none, attack, [attack.in_pixels(number) for number in numbers]
-    settings: dict[str, Any] = {name: FLAGS[name].value for name in OF_ATTACK}
+    settings = {name: FLAGS[name].value for name in OF_ATTACK}
     step_size = settings.pop("step_size")
     attack = evaluation.Attack(FLAGS.attack, step_size_pixels=step_size, **settings)
     std = run.experiment.model.std
