@@ -101,7 +101,8 @@ def show(
     last = HOURS if known else ()
     for column in ("run", "serves", "seeds", "rows", "smoke", *last):
         right = column in ("seeds", "rows", *HOURS)
-        table.add_column(column, justify="right" if right else "left")
+        side = "right" if right else "left"
+        table.add_column(column, justify=side, no_wrap=column == "run")
     left, hours, unknown = 0, np.zeros(2), 0
     store = Folders(results / size.name, Path()).store
     for training in trainings:
