@@ -15,7 +15,7 @@ from symjax.study.size import SMOKE, Size
 from symjax.study.trainings import Training
 from symjax.study.work import Folders
 
-HOURS = ("training, h", "measuring, h")
+HOURS = ("train, h", "measure, h")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,16 +98,14 @@ def show(
     console = console or Console()
     table = Table(title=f"the study, {size.name}: {size.seeds} seeds, n={size.n:,}")
     known = speed.speeds(results / size.name)
-    last = HOURS if known else ()
-    for column in ("run", "serves", "seeds", "rows", "smoke", *last):
-        right = column in ("seeds", "rows", *HOURS)
-        side = "right" if right else "left"
-        table.add_column(column, justify=side, no_wrap=column == "run")
+    last = HOURS if known else ("smoke",)
+    for column in ("run", "serves", "seeds", "rows", *last):
+        side = "left" if column in ("run", "serves", "smoke") else "right"
+        table.add_column(column, justify=side, no_wrap=column != "serves")
     left, hours, unknown = 0, np.zeros(2), 0
     store = Folders(results / size.name, Path()).store
     for training in trainings:
         now = progress(training, size, results)
-        tried = progress(training, SMOKE, results)
         left += not now.complete
         call = training, size, store(training, write=False), known.get(training.name)
         of_run = speed.hours_left(*call) if known else None
@@ -118,8 +116,7 @@ def show(
             serves(training),
             f"{now.seeds}/{size.seeds_of(training)}",
             f"{now.rows:,}/{now.needed:,}",
-            "run" if tried.complete else f"{tried.rows}/{tried.needed}",
-            *((f"{x:.2f}" for x in of_run or ()) if known else ()),
+            *(_hours(of_run) if known else [_tried(training, results)]),
         )
     console.print(table)
     console.print(
@@ -137,6 +134,16 @@ def show(
     if commands:
         for training in trainings:
             _commands(training, size, console)
+
+
+def _hours(of_run: tuple[float, float] | None) -> list[str]:
+    return ["", ""] if of_run is None else [f"{hours:.2f}" for hours in of_run]
+
+
+def _tried(training: Training, results: Path) -> str:
+    """Whether the run has been done in the smoke size."""
+    tried = progress(training, SMOKE, results)
+    return "run" if tried.complete else f"{tried.rows}/{tried.needed}"
 
 
 def _commands(training: Training, size: Size, console: Console) -> None:
