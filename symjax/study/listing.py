@@ -98,8 +98,8 @@ def show(
     console = console or Console()
     table = Table(title=f"the study, {size.name}: {size.seeds} seeds, n={size.n:,}")
     known = speed.speeds(results / size.name)
-    last = HOURS if known else ("smoke",)
-    for column in ("run", "serves", "seeds", "rows", *last):
+    last = HOURS if known else ("smoke", "serves")  # both do not fit 80 columns
+    for column in ("run", "seeds", "rows", *last):
         side = "left" if column in ("run", "serves", "smoke") else "right"
         table.add_column(column, justify=side, no_wrap=column != "serves")
     left, hours, unknown = 0, np.zeros(2), 0
@@ -113,10 +113,13 @@ def show(
         hours += of_run or (0.0, 0.0)
         table.add_row(
             training.name,
-            serves(training),
             f"{now.seeds}/{size.seeds_of(training)}",
             f"{now.rows:,}/{now.needed:,}",
-            *(_hours(of_run) if known else [_tried(training, results)]),
+            *(
+                _hours(of_run)
+                if known
+                else [_tried(training, results), serves(training)]
+            ),
         )
     console.print(table)
     console.print(
