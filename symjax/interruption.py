@@ -83,7 +83,7 @@ class Signals:
             raise Interrupted(self._received)
 
     def end(self) -> None:
-        """Sets what the line says once the command has ended, until Python has."""
+        """Sets the line of a signal that comes after the end of the command."""
         self._kept, self._command = "the command had ended", []
         self._has_begun = False
 

@@ -46,7 +46,7 @@ REDUCED_RADII = (0.01, 0.03, 0.05, 0.10)
 """Published epsilons of FGSM in the reduced size; PGD has `TAKEN_APART`."""
 REDUCED_PIXELS = (2 / 255, 8 / 255)
 """Epsilons of the sound PGD and of AutoAttack in the reduced size, in pixel units."""
-REDUCED_FEW = 200  # images of a switch of the protocol, and of a corruption
+REDUCED_FEW = 200  # images of a switch of the protocol
 REDUCED_FEWER = 100  # images of PGD on a corruption
 FIGURE_5 = ("tolerance, removal as published", "tolerance, removal")
 

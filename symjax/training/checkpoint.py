@@ -73,7 +73,7 @@ class Checkpoints:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the newest checkpoint says of itself; its state is not read.
+        """The meta data of the newest checkpoint; its state is not read.
 
         Raises:
           OSError, ValueError: if it is damaged; it is named.
