@@ -37,7 +37,7 @@ def model(setting: Setting) -> models.Net:
         setting.net,
         setting.depth,
         CLASSES,
-        "reference",
+        "published",
         setting.width,
         dtype=setting.dtype,
         **OPTIONS.get(setting.net, {}),

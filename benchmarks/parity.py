@@ -7,7 +7,7 @@ published code of the paper, of which nothing is in this repository. Each of its
 10-layer nets for CIFAR-10 is trained for a few steps in PyTorch, so that predictions
 and running averages are not those of an untrained net, and its weights are transferred
 to ours. Compared are then, on the first test images: the logits in evaluation and in
-training mode, and the published attacks with the loop of `symjax.evaluation.reference`
+training mode, and the published attacks with the loop of `symjax.evaluation.published`
 under the published protocol of the net. PGD follows the sign of the gradient, and where
 a derivative is nearly zero, the sign depends on rounding; the comparison in float64
 shows what is left of the differences without it.
@@ -33,8 +33,8 @@ from benchmarks import report, weight_transfer
 from benchmarks.setting import positive
 from symjax import data, models
 from symjax.attacks import ThreatModel
-from symjax.evaluation import reference
 from symjax.evaluation.protocol import published
+from symjax.evaluation.published import PublishedAttack, forward_fn
 from symjax.study import parity
 
 NAMES = tuple(weight_transfer.NETS)
@@ -119,7 +119,7 @@ def compare(code, trained, images, labels, dtype: str, count: int) -> dict[str, 
     wide = jax.enable_x64(dtype == "float64")
     with wide, jax.default_matmul_precision("highest"):
         mean, std = code.script.mean, code.script.std
-        ours = models.build(code.name, 10, 10, "reference", mean=mean, std=std)
+        ours = models.build(code.name, 10, 10, "published", mean=mean, std=std)
         ours = ours.clone(dtype=jnp.dtype(dtype))
         theirs.train()
         variables = weight_transfer.variables(code.name, theirs, ours, dtype)
@@ -183,11 +183,11 @@ def _program(code, attack: str, ours: models.Net) -> Callable:
     images in [0, 1], whether they are still classified correctly, and averages."""
     protocol = published(code.name)
     mean, std = code.script.mean, code.script.std
-    searching = reference.Reference(attack, protocol, mean, std)
+    searching = PublishedAttack(attack, protocol, mean, std)
 
     @jax.jit
     def run(params, stats, images, labels, pixels):
-        forward = reference.forward_fn(ours, params, protocol.batch_norm)
+        forward = forward_fn(ours, params, protocol.batch_norm)
         threat, key = ThreatModel("linf", pixels), jax.random.key(0)
         result, stats = searching.attack(forward, stats, images, labels, key, threat)
         return result.images, result.robust, stats

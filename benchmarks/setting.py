@@ -34,7 +34,7 @@ class Setting:
     """The work that is measured.
 
     Attributes:
-      net: a name in `symjax.models.MODELS`; on the reference trunk.
+      net: a name in `symjax.models.MODELS`; on the published trunk.
       depth, width: of the net, as in `symjax.models.build`.
       size: side of the random images, in pixels.
       seeds: nets at once, S.

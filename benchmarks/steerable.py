@@ -20,7 +20,7 @@ def equivariant(
     """Blocks of R2Conv, InnerBatchNorm and ReLU on regular fields of C_n.
 
     Fields, pools, readout (mean over pixels, group elements kept apart) and kernels are
-    those of our net on the reference trunk.
+    those of our net on the published trunk.
 
     Args:
       trunk: "16 32 P 32": blocks of so many fields, and pools.

@@ -4,7 +4,7 @@
     copy_weights(variables, net)        # of the Flax net: the same logits
 
 The parallel rot & scale net is the published one, written from the description in
-`symjax/models/reference.py`; the baseline is on the matched trunk.
+`symjax/models/published.py`; the baseline is on the matched trunk.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """The weights of a published PyTorch net as variables of ours.
 
-    ours = models.build("weighted", 10, 10, trunk="reference")
+    ours = models.build("weighted", 10, 10, trunk="published")
     variables = weight_transfer.variables("weighted", net, ours)
 
 Channels of e2cnn's regular fields are ordered field by field, `[C, G]`; ours element by
@@ -32,7 +32,7 @@ def variables(
       name: of the net, a key of `NETS`.
       theirs: the published `torch.nn.Module`, in training mode: e2cnn expands the
         kernels of a net in evaluation mode once, before weights may change.
-      ours: our net of that name, on the reference trunk, published width.
+      ours: our net of that name, on the published trunk, published width.
       dtype: of the variables.
 
     Returns:

@@ -20,7 +20,7 @@ def get_config() -> Any:
     config.model = ConfigDict()
     config.model.name = "parallel_rs"
     config.model.depth = 10
-    config.model.trunk = "matched"  # or "reference": each net as published
+    config.model.trunk = "matched"  # or "published": each net as published
     config.model.width = 1.0
     config.model.group = ""  # of rotation layers, "C8", "D4"; "": the trunk's, C4
     config.model.basis = ""  # "full", "steerable", "interpolated"; "": as is usual

@@ -3,7 +3,7 @@
     python train.py --config configs/equivariant.py
 
 The net as published, with what was published of its training:
-`--config.model.trunk=reference` and the flags in `docs/models.md`.
+`--config.model.trunk=published` and the flags in `docs/models.md`.
 """
 
 from configs import base

@@ -90,7 +90,7 @@ def _accuracy(run, store, numbers: Sequence[float], console: Console) -> int:
 
     none, attack, eps = _attacks(run, numbers)
     if FLAGS.attack != "none":
-        _warn_if_wide(run, numbers, eps)
+        _warn_if_wide(run, numbers, [radius.pixels for radius in eps])
     n = _count(run, FLAGS.n)
     options = {"n": n, "batch_size": FLAGS.batch_size, "console": console}
     images = None
@@ -98,7 +98,7 @@ def _accuracy(run, store, numbers: Sequence[float], console: Console) -> int:
         _refuse_if_diverged(run)
         images = corruption.source(run, FLAGS.corruptions, FLAGS.corruption_seed)
     measure = evaluation.measure
-    if FLAGS.protocol == "reference" and not images:
+    if FLAGS.protocol == "published" and not images:
         measure = _measure_published
     clean = measure(run, store, none, FLAGS.norm, [0.0], **options)
     if images:
@@ -113,35 +113,37 @@ def _accuracy(run, store, numbers: Sequence[float], console: Console) -> int:
 
 
 def _attacks(run, numbers: Sequence[float]):
-    """No attack, the attack, and its radii in pixel units."""
+    """No attack, the attack, and its epsilons."""
     from symjax import evaluation
     from symjax.attacks import in_pixels
-    from symjax.evaluation.reference import Reference
+    from symjax.evaluation.measurement import Radius
+    from symjax.evaluation.published import PublishedAttack
 
-    if FLAGS.protocol == "reference":
+    if FLAGS.protocol == "published":
         corrupted = FLAGS.metric == CORRUPTION
         settings: dict[str, Any] = {"steps": FLAGS.steps or 40}
         if FLAGS["restarts"].present:
             settings["restarts"] = FLAGS.restarts
         none, attack = (
-            Reference.of(run, name, corrupted, FLAGS.switches, **settings)
+            PublishedAttack.of(run, name, corrupted, FLAGS.switches, **settings)
             for name in ("none", FLAGS.attack)
         )
-        return none, attack, [attack.in_pixels(number) for number in numbers]
+        return none, attack, [attack.radius(number) for number in numbers]
     settings = {name: FLAGS[name].value for name in OF_ATTACK}
     step_size = settings.pop("step_size")
     attack = evaluation.Attack(FLAGS.attack, step_size_pixels=step_size, **settings)
     std = run.experiment.model.std
-    eps = [in_pixels(number, FLAGS.eps_unit, std) for number in numbers]
+    unit = FLAGS.eps_unit
+    eps = [Radius(in_pixels(number, unit, std), number, unit) for number in numbers]
     return evaluation.Attack("none"), attack, eps
 
 
 def _measure_published(run, store, attack, norm, eps, n, batch_size, console) -> list:
     """As `evaluation.measure`; the norm is linf, test batches are as published."""
-    from symjax.evaluation import reference
+    from symjax.evaluation import published
 
     del norm, batch_size
-    return reference.measure(run, store, attack, eps, n, console)
+    return published.measure(run, store, attack, eps, n, console)
 
 
 def _metric(run, store, figures, console: Console) -> int:
@@ -189,12 +191,12 @@ def _audit(run, eps: float, console: Console) -> int:
     from symjax import evaluation
     from symjax.attacks import ThreatModel, in_pixels, sanity
     from symjax.evaluation.progress import Progress
-    from symjax.evaluation.reference import Reference
+    from symjax.evaluation.published import PublishedAttack
 
     n = _count(run, FLAGS.n or AUDIT_IMAGES)
-    published = FLAGS.protocol == "reference"
+    published = FLAGS.protocol == "published"
     if published:
-        radius = Reference.of(run, "pgd").in_pixels(eps)
+        radius = PublishedAttack.of(run, "pgd").radius(eps).pixels
     else:
         radius = in_pixels(eps, FLAGS.eps_unit, run.experiment.model.std)
     _warn_if_wide(run, [eps], [radius])
@@ -215,7 +217,7 @@ def _audit(run, eps: float, console: Console) -> int:
                 **shared,
             )
     console.print(sanity.table(checks))
-    failed = [check.name for check in checks if check.passed is False]
+    failed = [check.title for check in checks if check.passed is False]
     verdict = (
         f"FAILED: {', '.join(failed)}" if failed else "every check that applies passed"
     )
@@ -232,7 +234,7 @@ def _warn_if_wide(run, numbers: Sequence[float], eps: Sequence) -> None:
     for number, radius in zip(numbers, eps, strict=True):
         if np.max(radius) <= longest:
             continue
-        own = FLAGS.protocol == "reference" or FLAGS.eps_unit != "pixel"
+        own = FLAGS.protocol == "published" or FLAGS.eps_unit != "pixel"
         pixel = f", {np.max(radius):g} in pixel units," if own else ""
         more = ""
         if not FLAGS.audit:

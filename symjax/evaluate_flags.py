@@ -143,13 +143,13 @@ def define() -> None:
     _define_name(
         "protocol",
         "sound",
-        ["sound", "reference"],
+        ["sound", "published"],
         "Whether the attack is a sound one, or as it was published for the net.",
     )
     flags.DEFINE_list(
         "switches",
         None,
-        "Which settings are as published, with --protocol reference, or none. The "
+        "Which settings are as published, with --protocol published, or none. The "
         "default is all of them.",
     )
     _define_metrics(text, number, real)
@@ -255,7 +255,7 @@ def _scope() -> tuple[str, set[str]]:
 
 def _check_protocol() -> None:
     """Refuses flags of which one excludes another."""
-    published, corrupted = FLAGS.protocol == "reference", FLAGS.metric == CORRUPTION
+    published, corrupted = FLAGS.protocol == "published", FLAGS.metric == CORRUPTION
     attacked = FLAGS.attack != "none" and not corrupted
     if sum((FLAGS.audit, attacked, FLAGS.metric is not None)) > 1:
         raise ValueError(
@@ -264,14 +264,14 @@ def _check_protocol() -> None:
         )
     if published and FLAGS.metric and not corrupted:
         raise ValueError(
-            f"--protocol reference: is of attacks, also on top of --metric "
+            f"--protocol published: is of attacks, also on top of --metric "
             f"{CORRUPTION}, and of --audit; leave it out."
         )
     if FLAGS.switches is not None and not published:
-        raise ValueError("--switches: are of --protocol reference; add it.")
+        raise ValueError("--switches: are of --protocol published; add it.")
     if published and FLAGS.eps_unit != "pixel":
         raise ValueError(
-            "--eps_unit: the reference protocol has a unit of its own, that of what "
+            "--eps_unit: the published protocol has a unit of its own, that of what "
             "the net is fed; leave it out."
         )
     if published and FLAGS.norm != "linf":
@@ -281,7 +281,7 @@ def _check_protocol() -> None:
         own = [name for name in own if name != "restarts"]
     if own:
         raise ValueError(
-            f"--{own[0]}: the reference protocol has its own; leave it out, or turn "
+            f"--{own[0]}: the published protocol has its own; leave it out, or turn "
             "its switches on one by one with --switches."
         )
 
@@ -292,7 +292,7 @@ def radii() -> list[float]:
     Raises:
       ValueError: as `parse_eps`, or for several radii of the audit.
     """
-    published = FLAGS.protocol == "reference"
+    published = FLAGS.protocol == "published"
     default = PUBLISHED_EPS if published else DEFAULT_EPS[FLAGS.norm]
     numbers = parse_eps(FLAGS.eps or default)
     if not FLAGS.audit:

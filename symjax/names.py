@@ -31,7 +31,6 @@ SPELLINGS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(["1", "manhattan"], "l1"),
     },
     "loss": {"ce": "cross_entropy", "xent": "cross_entropy", "cw": "margin"},
-    "protocol": {"published": "reference"},
     "metric": {"corruptions": "corruption", "tolerances": "tolerance"},
 }
 """By kind: what peers, and papers, call what the library has."""

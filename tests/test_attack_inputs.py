@@ -44,7 +44,7 @@ def autoattack(logits_fn, images, labels, key, threat):
 
 
 def audit(logits_fn, images, labels, key, threat):
-    only = ("no dependence on the batch",)
+    only = ("no_batch_dependence",)
     return sanity.audit(logits_fn, images, labels, key, threat, only=only)
 
 

@@ -11,11 +11,11 @@ from symjax.attacks import sanity
 from symjax.evaluation.audit import UNIT, _unit, audit, audit_published, record
 from symjax.evaluation.results import Results, cell_id
 from symjax.training import experiment as experiments
-from tests.made_rows import FACTS, IDENTITY
+from tests import made_rows
 
 N, EPS, STEPS = 24, 0.03, 3
-RETURNED, BATCH = "returned images hold", "no dependence on the batch"
-CLASSES, SATURATED = "enough classes for the DLR loss", "gradients of the attacked loss"
+RETURNED, BATCH = "returned_images", "no_batch_dependence"
+CLASSES, SATURATED = "enough_classes", "loss_gradients"
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +77,7 @@ def test_a_net_that_looks_at_the_batch_is_found(run, name):
 
 
 def cells_of(names, seed=0):
-    of_run = IDENTITY | {"run": "tiny", "seed": seed}
-    return [of_run | {"metric": f"audit, {x}"} for x in names]
+    return [made_rows.identity(run="tiny", seed=seed, check=name) for name in names]
 
 
 def write(run, store, cells, protocol, **options):
@@ -90,19 +89,18 @@ def test_a_row_a_check_written_once(run, tmp_path, monkeypatch):
     """One passes, one fails, and one has no answer of PGD that ascends the margin."""
     names = [UNIT, CLASSES, SATURATED, RETURNED]
     cells, store = cells_of(names), Results(tmp_path)
-    store.add(cells[1], 0.25, {}, FACTS | {"passed": "there"})
+    store.add(cells[1], 0.25, {}, made_rows.FACTS, made_rows.PROVENANCE)
     options = {"only": names[1:], "loss": "margin"}
-    write(run, store, cells, "reference", **options)
+    write(run, store, cells, "published", **options)
     rows = [store.rows[cell_id(cell)] for cell in cells]
     assert [row["value"] for row in rows] == [0.0, 0.25, None, 0.0]
-    assert [row["passed"] for row in rows] == [False, "there", None, False]
-    assert [rows[0]["name"], rows[3]["name"]] == [UNIT, RETURNED]
+    assert [rows[0]["check"], rows[3]["check"]] == [UNIT, RETURNED]
     assert "ascends the margin" in rows[2]["detail"] and not rows[2]["diverged"]
     assert rows[0]["data"] == run.experiment.dataset.sha256
     assert Results(tmp_path).rows == store.rows and len(store.rows) == 4
     monkeypatch.setattr(sanity, "audit", None)  # is not called again
-    write(run, store, cells, "reference", **options)
-    write(run, store, [], "reference", **options)
+    write(run, store, cells, "published", **options)
+    write(run, store, [], "published", **options)
     assert len(store.rows) == 4
 
 
@@ -115,7 +113,7 @@ def test_the_sound_protocol_passes(run, tmp_path):
 
 def test_as_many_checks_as_cells(run, tmp_path):
     with pytest.raises(ValueError, match="zip"):
-        write(run, Results(tmp_path), cells_of([CLASSES]), "reference", only=[CLASSES])
+        write(run, Results(tmp_path), cells_of([CLASSES]), "published", only=[CLASSES])
 
 
 def without_answer(run, tmp_path):
@@ -123,8 +121,8 @@ def without_answer(run, tmp_path):
     cells, store = cells_of(names), Results(tmp_path)
     write(run, store, cells, "sound", only=names)
     rows = [store.rows[cell_id(cell)] for cell in cells]
-    assert [(row["value"], row["passed"]) for row in rows] == [(None, None)] * 2
-    assert [row["name"] for row in rows] == names
+    assert [(row["value"], row["measured"]) for row in rows] == [(None, None)] * 2
+    assert [row["check"] for row in rows] == names
     return rows
 
 

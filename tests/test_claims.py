@@ -56,7 +56,7 @@ def test_above_is_open_where_some_intervals_contain_0(tmp_path):
     def percent(name, protocol, attack, eps):
         return 30.0 + (5 if "parallel_rs" in name and attack == "fgsm" else 0)
 
-    found = above(Known(tmp_path, percent), "reference", [OURS], [BASE])
+    found = above(Known(tmp_path, percent), "published", [OURS], [BASE])
     assert found.holds is None
     assert "15 of 30 differences above 0, 0 below" in found.text
 
@@ -88,7 +88,7 @@ def test_missing_rows_leave_a_claim_open_and_are_named(tmp_path):
 def test_below_is_of_every_run(tmp_path):
     evidence = known(tmp_path, weighted=10, cascaded=14)
     names = [published.run("cifar10", 10, net) for net in ("weighted", "cascaded")]
-    call = evidence, "reference", names, "fgsm", 0.15
+    call = evidence, "published", names, "fgsm", 0.15
     assert below(*call, 15).holds is True
     assert below(*call, 14).holds is False
     assert below(Evidence(tmp_path), *call[1:], 15).holds is None
@@ -129,7 +129,7 @@ def test_verdicts_follow_the_rows(tmp_path):
     """The best net wins as published alone: so says the verdict."""
 
     def percent(name, protocol, attack, eps):
-        gap = 10 if protocol == "reference" else -10
+        gap = 10 if protocol == "published" else -10
         return 30.0 + gap * ("parallel_rs" in name)
 
     found = verdict_of(Known(tmp_path, percent), "significantly outperform")
@@ -142,10 +142,10 @@ def test_verdicts_follow_the_rows(tmp_path):
 
 
 def test_pgd_is_competitive_unless_it_is_below(tmp_path):
-    trained = {"baseline-reference-pgd": 30.5}
+    trained = {"baseline-published-pgd": 30.5}
     found = verdict_of(known(tmp_path, **trained), "competitive PGD")
     assert found.verdict == "stands"
-    trained = {"baseline-reference-pgd": 35.0}
+    trained = {"baseline-published-pgd": 35.0}
     found = verdict_of(known(tmp_path, **trained), "competitive PGD")
     assert found.verdict == "does not stand"
 
@@ -174,7 +174,7 @@ def test_all_claims_have_a_verdict_without_a_row(tmp_path):
 
 def test_the_points_of_the_switches_add_up(tmp_path):
     def percent(name, protocol, attack, eps):
-        ends = {"sound": 10.0, "switched": 25.0, "reference": 60.0}
+        ends = {"sound": 10.0, "switched": 25.0, "published": 60.0}
         return ends[protocol]
 
     table = attribution.in_turn(Known(tmp_path, percent))
@@ -220,7 +220,7 @@ def test_table_1_is_compared_with_pgd(tmp_path, monkeypatch):
     cells, measured, near, worst = rows[f"{BASE}, CIFAR-10-C"]
     assert cells == measured == near > 10 and worst == pytest.approx(2)
     assert rows[BASE][1] == 0 and rows[f"{OURS}, CIFAR-10-C"][1] == 0
-    (means,) = [tables.table_1_means(evidence, nets[0], "reference")]
+    (means,) = [tables.table_1_means(evidence, nets[0], "published")]
     assert means is not None and means.shape == (19, 1, 4)  # PGD alone
 
 

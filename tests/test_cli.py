@@ -57,7 +57,7 @@ def test_train_resume_and_evaluate(tmp_path):
         ("none", 1),
         *[("pgd", 0), ("pgd", 1)] * 2,
     ]
-    published = "--attack=fgsm", "--protocol=reference", "--eps=0.02"
+    published = "--attack=fgsm", "--protocol=published", "--eps=0.02"
     for switches in ((), ("--switches=clip range",)):
         result = call("evaluate.py", *published, *switches, *arguments[:2])
         assert result.returncode == 0, result.stderr
@@ -65,7 +65,7 @@ def test_train_resume_and_evaluate(tmp_path):
     lines = (tmp_path / "run/results.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if row["attack"] == "fgsm"]
     assert [(row["protocol"], row["eps"]) for row in rows] == [
-        *[("reference", 0.01)] * 2,
+        *[("published", 0.01)] * 2,
         *[("switched", 0.02)] * 2,
     ]
     other = call("train.py", *TINY, workdir, "--config.seeds=1")
@@ -89,8 +89,8 @@ def test_train_resume_and_evaluate(tmp_path):
         ("evaluate.py", ["--attack=pdg"], "did you mean 'pgd'?"),
         (
             "evaluate.py",
-            ["--attack=pgd", "--protocol=reference", "--restarts=2"],
-            "--restarts: the reference protocol has its own",
+            ["--attack=pgd", "--protocol=published", "--restarts=2"],
+            "--restarts: the published protocol has its own",
         ),
     ],
 )

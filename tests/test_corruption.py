@@ -14,7 +14,7 @@ from symjax.data import cifar_c, corruptions
 from symjax.data.augment import to_unit
 from symjax.data.dataset import Split
 from symjax.evaluation import Attack, Results, corruption
-from symjax.evaluation.reference import Reference
+from symjax.evaluation.published import PublishedAttack
 from symjax.metrics import corruption as errors
 from symjax.report import corruption as report
 from symjax.seeds import of_seed
@@ -241,11 +241,11 @@ def test_table_1_of_a_cifar10_subset_under_both_protocols(tiny, train_run, tmp_p
     images, names = corruption.source(run), ["brightness", "contrast"]
     what = {"n": 500, "names": names, "console": QUIET}
     corruption.measure(run, store, NONE, "linf", [0.0], images, **what)
-    published = Reference.of(run, "fgsm", corrupted=True)
+    published = PublishedAttack.of(run, "fgsm", corrupted=True)
     eps = [published.in_pixels(0.01)]
     rows = corruption.measure(run, store, published, "linf", eps, images, **what)
     assert not any(row["in_ball"] for row in rows)
-    for protocol, attack in (("sound", "none"), ("reference", "fgsm linf 0.01")):
+    for protocol, attack in (("sound", "none"), ("published", "fgsm linf 0.01")):
         found = report.read([folder], protocol)
         text = report.table_1(found)
         assert cells(text, "corruption") == [f"baseline, {attack}"]

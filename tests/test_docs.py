@@ -90,7 +90,7 @@ def test_corruptions_page_shows_the_committed_rows():
     for attack in ("none", "fgsm linf 2/255"):
         assert corruption.table_1(corruption.under(sound, attack)) in page
     assert corruption.mean_errors(corruption.under(sound, "none")) in page
-    published = corruption.read(folders, "reference")
+    published = corruption.read(folders, "published")
     for attack in published[published["corruption"] != ""]["attack"].unique():
         table = corruption.table_1(corruption.under(published, attack))
         assert table.count("fgsm") == len(folders)

@@ -129,10 +129,10 @@ def test_values_that_cannot_be_are_refused_before_anything_is_loaded(
         (["--metric=clever", "--restarts=2"], "metric 'clever' takes"),
         (["--metric=symmetry", "--only=x"], "expected the beginning of one of"),
         (["--metric=corruption", "--only=x"], "expected the beginning of one of"),
-        (["--protocol=reference", "--norm=l2"], "the published attacks are linf"),
-        (["--switches=clip range"], "are of --protocol reference"),
+        (["--protocol=published", "--norm=l2"], "the published attacks are linf"),
+        (["--switches=clip range"], "are of --protocol published"),
         (
-            ["--protocol=reference", "--attack=pgd", "--switches=clip"],
+            ["--protocol=published", "--attack=pgd", "--switches=clip"],
             "switch 'clip': expected one of .* did you mean 'clip range'",
         ),
     ],
@@ -261,7 +261,7 @@ def test_the_audit_warns_too_and_a_failed_audit_is_an_exit_code(evaluate, monkey
         assert ("FAILED: two" in out) == ("Do [this]." in out and passed is False)
         assert "necessary" in out and "one: 1 of 21, " in out
         assert err.count("did you mean 8/255?") == 1 and "--remove" not in err
-    *_, err = evaluate("--audit", "--eps=3", "--protocol=reference")
+    *_, err = evaluate("--audit", "--eps=3", "--protocol=published")
     assert "1.5 in pixel units" in err and "did you mean 3/255?" in err
 
 
@@ -296,7 +296,7 @@ def test_what_is_forced_is_measured_again_and_supersedes(evaluate, folder):
 def quick(monkeypatch):
     """A metric that nothing is compiled for."""
     found = Found(0.5, {"value": np.full(30, 0.5)})
-    figure = Figure({"metric": "lemma 1"}, lambda subject: found)
+    figure = Figure({"metric": "lemma_1"}, lambda subject: found)
     monkeypatch.setattr(metrics, "figures", lambda *_, **__: [figure])
 
 
@@ -312,7 +312,7 @@ def test_a_folder_that_cannot_be_written_is_measured_and_shown(
         code, out, _ = evaluate(*(metric or ["--attack=fgsm", "--eps=0.1"]))
     assert code == 1 and len(warned) == 1
     assert "NOT KEPT" in out and "Permission denied" in out
-    assert ("lemma 1" if metric else "fgsm") in out
+    assert ("lemma_1" if metric else "fgsm") in out
     assert not rows_of(folder)
 
 

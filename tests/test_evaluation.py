@@ -23,17 +23,18 @@ from symjax.evaluation import (
 )
 from symjax.evaluation import measurement as attacking
 from symjax.evaluation.attack import NAMES as attack_names
-from symjax.evaluation.results import DuplicateCellError, cell_id, read
+from symjax.evaluation.results import DuplicateCellError, read
+from symjax.evaluation.rows import cell_id
 from tests import made_rows
 
 IDENTITY = (
     "run model depth width trunk group basis training epoch dataset split n seed "
     "attack steps step_size restarts start loss keep norm eps protocol corruption "
-    "severity metric dtype"
+    "severity kind eps_given eps_unit dtype"
 ).split()
 PROVENANCE = (
     "cell_id value in_ball diverged config data commit versions device batch_size "
-    "seconds_all_seeds utc"
+    "seconds_all_seeds utc argv"
 ).split()
 
 FGSM, CLEAN = Attack("fgsm"), Attack("none")
@@ -78,7 +79,7 @@ def test_a_measured_cell_is_not_measured_again(run, store, monkeypatch):
     assert again == first and store.path.read_text() == text
     identity = {key: first[0][key] for key in IDENTITY}
     with pytest.raises(DuplicateCellError):
-        store.add(identity, 0.0, {}, {})
+        store.add(identity, 0.0, {}, {}, {})
 
 
 def test_a_cut_off_line_is_dropped_and_no_row_with_it(run, store):
@@ -96,7 +97,9 @@ def test_only_the_outcomes_that_are_to_be_kept_are_saved(tmp_path):
     kept = {None: {"robust", "distance"}, ("robust", "absent"): {"robust"}, (): set()}
     for number, (keep, names) in enumerate(kept.items()):
         store = Results(tmp_path / str(number), keep=keep)
-        row = store.add(made_rows.IDENTITY, 0.4, outcomes, made_rows.FACTS)
+        row = store.add(
+            made_rows.IDENTITY, 0.4, outcomes, made_rows.FACTS, made_rows.PROVENANCE
+        )
         assert read([store.path]) == [row] and row["value"] == 0.4
         path = store.path.parent / "cells" / f"{row['cell_id']}.npz"
         assert path.exists() == bool(names)  # no cell of nothing
@@ -109,8 +112,7 @@ def test_only_the_outcomes_that_are_to_be_kept_are_saved(tmp_path):
 
 
 def test_a_damaged_line_is_an_error_that_names_it(store):
-    row = made_rows.IDENTITY | {"cell_id": "a", "value": 0.4} | made_rows.FACTS
-    store.path.write_text(json.dumps(row) + '\n{"cell_id": \n')
+    store.path.write_text(made_rows.row().to_json() + '\n{"cell_id": \n')
     with pytest.raises(ValueError, match="line 2 cannot be read"):
         Results(store.path.parent)
 

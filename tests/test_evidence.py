@@ -19,7 +19,7 @@ from symjax.study.measurements import (
 from symjax.study.size import FULL, SMOKE
 from symjax.study.trainings import TRAININGS
 
-BASELINE, WEIGHTED = (f"cifar10-10-{net}-reference" for net in ("baseline", "weighted"))
+BASELINE, WEIGHTED = (f"cifar10-10-{net}-published" for net in ("baseline", "weighted"))
 SIZE = dataclasses.replace(
     FULL,
     name="three",
@@ -49,8 +49,9 @@ def write(tmp_path):
         for place, robust in values.items():
             outcomes = {"robust": np.array(robust, bool)}
             value = None if robust is None else np.mean(robust)
-            facts = {"diverged": diverged, "data": data, "settings": []}
-            store.add(cells[place], value, {} if robust is None else outcomes, facts)
+            found = {} if robust is None else outcomes
+            facts, where = {"diverged": diverged}, {"data": data}
+            store.add(cells[place], value, found, facts, where)
 
     return add
 
@@ -104,15 +105,15 @@ def test_values_are_of_seed_and_radius(write, evidence):
 
 
 def test_what_is_not_in_the_study_is_none(evidence):
-    assert evidence.line(BASELINE, "reference", "autoattack") is None
+    assert evidence.line(BASELINE, "published", "autoattack") is None
     assert evidence.line(BASELINE, "switched", "fgsm", ["step"]) is None
-    assert evidence.corrupted("cifar10-4-baseline-reference", "sound", "pgd") is None
+    assert evidence.corrupted("cifar10-4-baseline-published", "sound", "pgd") is None
     assert evidence.difference(BASELINE, WEIGHTED, "sound", "pgd", 0.77) is None
     switched = evidence.measurement(BASELINE, "switched", "fgsm", ["clip range"])
     assert switched.switches == ("clip range",) and switched.eps == (0.01, 0.03)
     assert switched in evidence.switches(BASELINE)
-    line = evidence.line(BASELINE, "reference", "pgd")
-    assert line.measurement.protocol == "reference" and line.values.shape == (3, 2)
+    line = evidence.line(BASELINE, "published", "pgd")
+    assert line.measurement.protocol == "published" and line.values.shape == (3, 2)
 
 
 def test_a_difference_is_ours_less_theirs(write, evidence):
@@ -152,12 +153,12 @@ def test_nets_of_other_data_are_not_compared(write, evidence):
 
 
 def test_corruptions_are_by_name_severity_and_radius(write, evidence):
-    reference = Corrupted("reference", "pgd", (0.01, 0.02, 0.03, 0.04))
+    reference = Corrupted("published", "pgd", (0.01, 0.02, 0.03, 0.04))
     cells = 3 * 2 * 2  # corruptions, severities, radii
     for seed in (0, 2):
         whole = {place: [place < k for k in range(1, 13)] for place in range(cells)}
         write(BASELINE, reference, seed, whole)
-    found = evidence.corrupted(BASELINE, "reference", "pgd")
+    found = evidence.corrupted(BASELINE, "published", "pgd")
     assert found.shape == (3, 3, 2, 2) and np.isnan(found[1]).all()
     expected = 100 * (12 - np.arange(cells)).reshape(3, 2, 2) / 12
     np.testing.assert_allclose(found[0], expected)
@@ -179,15 +180,15 @@ def test_tolerances_are_those_of_seeds_that_did_not_diverge(write, evidence):
 def test_checks_are_in_order_and_those_that_are_there(write, evidence):
     write(BASELINE, Audit("sound"), 0, {2: [1], 0: [0]})
     subject = Subject.of(TRAININGS[BASELINE], SIZE)
-    names = [x["metric"] for x in Audit("sound").identities(subject, 0)]
+    names = [x["check"] for x in Audit("sound").identities(subject, 0)]
     found = evidence.audit(BASELINE, "sound")
-    assert [row["metric"] for row in found] == [names[0], names[2]]
+    assert [row["check"] for row in found] == [names[0], names[2]]
     assert [row["value"] for row in found] == [0, 1]
-    assert evidence.audit(BASELINE, "reference") == []
+    assert evidence.audit(BASELINE, "published") == []
 
 
 def test_published_numbers(evidence):
-    equivariant = "cifar10-10-equivariant-reference"
+    equivariant = "cifar10-10-equivariant-published"
     assert evidence.published(equivariant, "fgsm", 0.05) == 60.23
     assert evidence.published(equivariant, "pgd", 0.1) == 12.46
     assert evidence.published(equivariant, "pgd", 0.07) is None

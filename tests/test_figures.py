@@ -38,7 +38,7 @@ def test_a_figure_is_a_row_a_seed_and_is_measured_once(run, tmp_path):
     assert [row["seed"] for row in rows] == [0, 1]
     for row, subject in zip(rows, asked, strict=True):
         assert (row["metric"], row["norm"], row["n"]) == ("made up", "l2", 5)
-        assert (row["value"], row["undefined"], row["attack"]) == (0.25, 1, "none")
+        assert (row["value"], row["undefined"], row["kind"]) == (0.25, 1, "metric")
         assert {"config", "data", "commit", "versions", "device"} <= set(row)
         with np.load(tmp_path / "cells" / f"{row['cell_id']}.npz") as kept:
             logits = subject.layers_fn(subject.images)["head"]
@@ -65,15 +65,15 @@ def test_clever_rows_are_the_scores_of_the_library(run, tmp_path):
 
 def test_statements_are_measured_image_by_image(run, tmp_path):
     chosen = metrics.figures("symmetry", "invariance")
-    chosen += metrics.figures("symmetry", "lemma 1")
+    chosen += metrics.figures("symmetry", "lemma_1")
     store = evaluation.Results(tmp_path)
     rows = metrics.measure(run, store, chosen, 3, QUIET)
-    assert [row["metric"] for row in rows] == ["invariance"] * 2 + ["lemma 1"] * 2
-    assert [row["images"] for row in rows] == ["clean"] * 2 + ["dequantised"] * 2
+    assert [row["metric"] for row in rows] == ["invariance"] * 2 + ["lemma_1"] * 2
+    assert [row["dequantized"] for row in rows] == [False] * 2 + [True] * 2
     for row in rows:
         assert row["low"] <= row["value"] <= row["high"] and row["undefined"] == 0
         assert row["value"] > 0.01  # the baseline is not invariant
-        assert row["exact"] == 0 and row["settings"] == ["images", "metric"]
+        assert row["exact"] == 0
     with pytest.raises(ValueError, match="only='lemma 9': expected the beginning"):
         metrics.figures("symmetry", "lemma 9")
 

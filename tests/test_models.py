@@ -155,16 +155,16 @@ BY_HAND = {
     ("equivariant", "matched"): (
         plain(3, 16) + group(16, 16, 32, 32, 64, 64, *[128] * 4) + dense(128)
     ),
-    ("baseline", "reference"): (
+    ("baseline", "published"): (
         plain(3, 16, 32, 32, 64, 64, 128, 128, 256, 256, 256) + dense(256)
     ),
-    ("parallel_rot", "reference"): (
+    ("parallel_rot", "published"): (
         STANDARD
         + LIFTED_WITHOUT_NORM
         + plain(80, 32, 32, 64, 64, 128, 128, 256, 256, 512)
         + dense(512)
     ),
-    ("parallel_rs", "reference"): (
+    ("parallel_rs", "published"): (
         STANDARD
         + LIFTED_WITHOUT_NORM
         + 3 * plain(3, 16)
@@ -172,20 +172,20 @@ BY_HAND = {
         + plain(32, 32, 32, 64, 128, 128, 256, 256, 512)
         + dense(512)
     ),
-    ("weighted", "reference"): (
+    ("weighted", "published"): (
         STANDARD
         + (LIFTED_WITHOUT_NORM + 64 * 16 + 16)
         + 2
         + plain(16, 32, 32, 64, 128, 256, 256, 512, 512)
         + dense(512)
     ),
-    ("cascaded", "reference"): (
+    ("cascaded", "published"): (
         plain(3, 64)
         + (STEERABLE * 4 * 16 * 16 + 16)
         + plain(64, 64, 128, 128, 256, 256, 512, 512)
         + dense(512)
     ),
-    ("equivariant", "reference"): (
+    ("equivariant", "published"): (
         (STEERABLE * 3 * 16 + 2 * 16)
         + group(16, 32, 32, 64, 64, 64, 128, 128, 128, 256, functions=6, order=8)
         + dense(256 * 8)
@@ -195,12 +195,12 @@ STORED = {
     ("baseline", "matched"): 2356458,
     ("parallel_rs", "matched"): 2361146,
     ("equivariant", "matched"): 2353274,
-    ("baseline", "reference"): 1770330,
-    ("parallel_rot", "reference"): 2381962,
-    ("parallel_rs", "reference"): 2338746,
-    ("weighted", "reference"): 4540188,
-    ("cascaded", "reference"): 4698586,
-    ("equivariant", "reference"): 4126794,
+    ("baseline", "published"): 1770330,
+    ("parallel_rot", "published"): 2381962,
+    ("parallel_rs", "published"): 2338746,
+    ("weighted", "published"): 4540188,
+    ("cascaded", "published"): 4698586,
+    ("equivariant", "published"): 4126794,
 }
 
 
@@ -254,7 +254,7 @@ def test_other_logits_change_when_the_image_turns(name, options):
 
 def test_all_ten_blocks_of_the_published_equivariant_net_commute_with_p4():
     """It is on C8, which contains P4; its logits are not invariant."""
-    model = models.build("equivariant", 10, CLASSES, "reference", width=1 / 8)
+    model = models.build("equivariant", 10, CLASSES, "published", width=1 / 8)
     variables = jax.tree.map(
         lambda leaf: 3 * leaf if leaf.ndim > 2 else leaf, trained_like(model)
     )  # kernels that do not let ten layers fade
@@ -274,7 +274,7 @@ def test_all_ten_blocks_of_the_published_equivariant_net_commute_with_p4():
     assert change(logits) > 1e-2
 
 
-def test_flatten_is_the_readout_of_the_reference_trunk():
+def test_flatten_is_the_readout_of_the_published_trunk():
     readouts = {
         (trunk, readout): models.build(
             "equivariant", 10, CLASSES, trunk, readout=readout
@@ -283,7 +283,7 @@ def test_flatten_is_the_readout_of_the_reference_trunk():
         for readout in ("", "invariant", "flatten")
     }
     assert readouts["matched", ""] == "invariant"
-    assert readouts["reference", ""] == "flatten"
+    assert readouts["published", ""] == "flatten"
     for (_, asked), found in readouts.items():
         assert asked in ("", found)
 
@@ -330,8 +330,8 @@ def test_equivariant_net_exported_as_stock_layers():
     [
         ("weighted", "matched"),
         ("equivariant", "matched"),
-        ("parallel_rs", "reference"),
-        ("cascaded", "reference"),
+        ("parallel_rs", "published"),
+        ("cascaded", "published"),
     ],
 )
 def test_lowering_reaches_every_convolution(name, trunk):
@@ -402,7 +402,7 @@ def test_logits_fn_is_compared_by_the_value_of_its_net():
         ("baseline", "matched", 4, 7),
         ("parallel_rs", "matched", 4, 6),
         ("equivariant", "matched", 10, 4),
-        ("baseline", "reference", 10, 16),
+        ("baseline", "published", 10, 16),
     ],
 )
 def test_image_too_small_for_the_pools(name, trunk, depth, size):
@@ -463,7 +463,7 @@ def test_group_of_the_rotation_layers(group):
     ("options", "match"),
     [
         ({"name": "parallel_rss"}, "'parallel_rss'.*Did you mean 'parallel_rs'"),
-        ({"trunk": "refrence"}, "trunk.*Did you mean 'reference'"),
+        ({"trunk": "publihsed"}, "trunk.*Did you mean 'published'"),
         ({"depth": 5}, r"depth 5: expected one of \[4, 10\]"),
         ({"group": "S4"}, "group 'S4': expected C or D.*C8"),
         ({"group": "C8", "basis": "full"}, "C8 turns pixels between.*subgroup C4"),
@@ -472,8 +472,8 @@ def test_group_of_the_rotation_layers(group):
         ({"readout": "flatten"}, "readout='flatten' is for the equivariant.*baseline"),
         ({"order": ("scale",)}, "order=.*matched cascaded net, not matched baseline"),
         (
-            {"name": "cascaded", "trunk": "reference", "order": ("scale",)},
-            "not reference cascaded",
+            {"name": "cascaded", "trunk": "published", "order": ("scale",)},
+            "not published cascaded",
         ),
     ],
 )
@@ -489,7 +489,7 @@ def test_build_errors(options, match):
         ("cascaded", {"order": ("standard", "shear")}, "'shear'.*'rotation'"),
         ("baseline", {"mean": (0.5, 0.5)}, "mean=.* 2 values .* 3 channels"),
         ("baseline", {"lowering": "fft"}, "lowering 'fft'"),
-        ("cascaded", {"trunk": "reference", "width": 0.3}, "width=0.3.*multiple of"),
+        ("cascaded", {"trunk": "published", "width": 0.3}, "width=0.3.*multiple of"),
         ("cascaded", {"order": ("scale", "scale")}, "stands in it twice"),
         ("baseline", {"width": 0.0}, "width=0.0: expected a factor above 0"),
     ],
@@ -535,7 +535,7 @@ def test_matched_nets_start_as_stock_layers_bit_for_bit(options):
 def test_published_nets_start_as_those_of_pytorch_and_e2cnn(name):
     """Standard layers uniform in +-1 / sqrt(fan_in); rotation layers are
     `test_e2cnn.py`'s; no bias of theirs, norms 1 and 0."""
-    model = models.build(name, 4, CLASSES, "reference")
+    model = models.build(name, 4, CLASSES, "published")
     params = jax.jit(model.init)(KEY, jnp.zeros((1, 8, 8, 3)))["params"]
     uniform = 0
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
@@ -563,8 +563,8 @@ def test_published_rotation_layers_have_the_scale_of_e2cnn():
     }
     for (_, trunk), model in layers.items():
         for make in (nn.LiftingConv, nn.GroupConv):
-            assert model.rotating(make)(1).as_e2cnn == (trunk == "reference")
-    full = models.build("parallel_rot", 10, 10, "reference", basis="full")
+            assert model.rotating(make)(1).as_e2cnn == (trunk == "published")
+    full = models.build("parallel_rot", 10, 10, "published", basis="full")
     assert not full.rotating(nn.LiftingConv)(1).as_e2cnn
 
 
@@ -584,4 +584,4 @@ def test_published_batch_norm_moves_the_unbiased_variance():
         moved = stats["standard"]["norm"]["var"] - 0.9 * old
         found[trunk] = np.mean(moved / (0.1 * variance))
     assert found["matched"] == pytest.approx(1, abs=1e-5)
-    assert found["reference"] == pytest.approx(128 / 127, abs=1e-5)  # 2 x 8 x 8
+    assert found["published"] == pytest.approx(128 / 127, abs=1e-5)  # 2 x 8 x 8

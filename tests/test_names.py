@@ -6,7 +6,7 @@ import pytest
 from symjax import names
 from symjax.evaluation import Attack, metrics
 from symjax.evaluation.attack import NAMES
-from symjax.evaluation.reference import Reference
+from symjax.evaluation.published import PublishedAttack
 from symjax.names import matched
 
 NORMS = ("linf", "l2", "l1")
@@ -58,7 +58,7 @@ def test_spellings_are_of_names_that_there_are():
 def test_python_takes_them_too():
     assert Attack("PGD") == Attack("pgd")
     assert Attack("Auto-Attack").identity() == Attack("autoattack").identity()
-    assert Reference("PGD", None) == Reference("pgd", None)  # pyright: ignore
+    assert PublishedAttack("PGD", None) == PublishedAttack("pgd", None)  # pyright: ignore
     one, other = (metrics.figures("CLEVER", norms=(x,)) for x in ("L2", "l2"))
     assert [figure.says for figure in one] == [figure.says for figure in other]
     with pytest.raises(ValueError, match="did you mean 'clever'"):

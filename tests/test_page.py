@@ -17,6 +17,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from symjax.evaluation import Results
 from symjax.report import page as pages
 from symjax.report.page import Page, Picture, Table, Verdict, of_run, render
+from tests import made_rows
 
 SVG = """<?xml version="1.0"?>
 <!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/svg11.dtd">
@@ -146,16 +147,11 @@ def write(folder, values, extra=(), **says):
     folder.mkdir(exist_ok=True)
     store = Results(folder)
     for seed, value in enumerate(values):
-        identity = {"run": "net", "model": "baseline", "depth": 4, "trunk": "matched"}
-        identity |= {"epoch": 3, "dataset": "digits", "dtype": "float32", "n": 100}
-        identity |= {"attack": "none", "steps": None, "norm": None, "eps": 0.0}
-        identity |= {"split": "test", "protocol": "sound", "corruption": None}
-        identity |= {"severity": 0, "metric": "accuracy", "seed": seed, **says}
-        facts = {"diverged": False, "in_ball": True, "config": "c0f", "data": "da7a"}
-        facts |= {"settings": ["metric"]}
-        facts |= {"commit": "abc123", "versions": {"jax": "0.10"}, "device": "cpu"}
-        facts |= {"utc": f"2026-01-0{seed + 1}", **dict(extra)}
-        store.add(identity, value, {}, facts)
+        identity = made_rows.identity(**{"epoch": 3, "n": 100, "seed": seed, **says})
+        facts = {"diverged": False, "in_ball": True, **dict(extra)}
+        where = {"config": "c0f", "data": "da7a", "commit": "abc123", "device": "cpu"}
+        where |= {"versions": {"jax": "0.10"}, "utc": f"2026-01-0{seed + 1}"}
+        store.add(identity, value, {}, facts, where)
 
 
 @pytest.fixture
@@ -166,7 +162,7 @@ def run(tmp_path):
     write(folder, [0.5, 0.6], eps=2 / 255, **pgd)
     write(folder, [0.2, 0.1], eps=8 / 255, **pgd)
     write(folder, [0.3], metric="clever", radius=0.5, extra={"low": 0.1, "high": 0.4})
-    write(folder, [0.04], metric="audit, transfer", extra={"passed": False})
+    write(folder, [0.04], check="transfer", extra={"measured": 0.5})
     (folder / "config.json").write_text(json.dumps({"model": {"depth": 4}}))
     return folder
 
@@ -183,8 +179,8 @@ def test_a_run_has_its_tables_its_picture_and_where_they_come_from(run):
     assert [x["mean, %"] for x in lines] == pytest.approx([85, 55, 15])
     assert [x["sd"] for x in lines] == pytest.approx([50**0.5] * 3)
     assert metrics.rows[0][:5] == ["clever", "0.3", None, "0.1", "0.4"]
-    assert page.audit[0].rows[0][0] == "audit, transfer"
-    assert "passed" in page.audit[0].columns
+    assert page.audit[0].rows[0][0] == "audit, transfer finds no more"
+    assert "measured" in page.audit[0].columns
     (picture,) = page.pictures
     assert picture.data is not None
     assert [row[1] for row in picture.data.rows] == ["0", "2/255", "8/255"]

@@ -81,7 +81,7 @@ def test_a_small_net_of_pytorch_and_e2cnn_is_transferred():
         middle = torch.relu(norm.eval()(conv(torch.from_numpy(images).movedim(3, 1))))
         theirs = torch.relu(group(enn.GeometricTensor(middle, fields)).tensor)
 
-    ours = models.build("cascaded", 10, 10, "reference", width=1 / 8)
+    ours = models.build("cascaded", 10, 10, "published", width=1 / 8)
     order = weight_transfer.by_element(2, 4)
     transfer = weight_transfer.Transfer(ours, np.float32)
     transfer.block("standard", conv, norm, outputs=order)

@@ -6,7 +6,7 @@ import pytest
 from symjax.evaluation import Results
 from symjax.metrics.bootstrap import paired_difference
 from symjax.report import cells, compare, statements
-from tests.made_rows import IDENTITY
+from tests import made_rows
 
 
 def write(folder, values, name="made up", correct=None, **settings):
@@ -14,13 +14,13 @@ def write(folder, values, name="made up", correct=None, **settings):
     store = Results(folder)
     for seed, of_seed in enumerate(values):
         says = {"metric": name, "norm": "l2", **settings}
-        net = {**IDENTITY, "run": folder.name, "model": folder.name}
-        identity = {**net, "seed": seed, "n": len(of_seed), **says}
+        net = {"run": folder.name, "model": folder.name}
+        identity = made_rows.identity(**net, seed=seed, n=len(of_seed), **says)
         arrays = {"value": of_seed}
         if correct is not None:
             arrays["correct"] = correct[seed]
-        facts = {"settings": sorted(says), "data": "hash", "diverged": False}
-        store.add(identity, float(np.mean(of_seed)), arrays, facts)
+        value = float(np.mean(of_seed))
+        store.add(identity, value, arrays, made_rows.FACTS, made_rows.PROVENANCE)
 
 
 def test_figures_come_back_by_seed_and_with_their_settings(tmp_path):
@@ -40,7 +40,9 @@ def test_figures_come_back_by_seed_and_with_their_settings(tmp_path):
 def test_a_damaged_cell_is_named_with_the_way_out(tmp_path):
     write(tmp_path / "net", np.zeros((1, 3)))
     (path,) = (tmp_path / "net" / "cells").iterdir()
-    again = f"remove the row with `.*rows {tmp_path}/net --remove {path.stem}` and meas"
+    again = (
+        f"remove the row with `.*cells {tmp_path}/net --remove {path.stem}` and meas"
+    )
     for content in (b"", b"garbage", path.read_bytes()[:100]):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=f"^{path} cannot be read .*: {again}"):
@@ -49,9 +51,9 @@ def test_a_damaged_cell_is_named_with_the_way_out(tmp_path):
 
 def test_seeds_that_diverged_are_left_out(tmp_path):
     write(tmp_path / "net", np.ones((1, 3)))
-    lost = IDENTITY | {"metric": "made up", "norm": "l2", "seed": 1}
-    facts = {"diverged": True, "data": "hash"}
-    Results(tmp_path / "net").add(lost, None, {}, facts)
+    lost = made_rows.identity(metric="made up", norm="l2", seed=1)
+    facts = {"diverged": True}
+    Results(tmp_path / "net").add(lost, None, {}, facts, made_rows.PROVENANCE)
     (found,) = cells.read(tmp_path / "net")
     assert [row["seed"] for row in found.rows] == [0] and found.is_by_image
 
@@ -92,10 +94,10 @@ def test_what_is_no_mean_over_images_is_not_compared(tmp_path):
     for name in ("base", "other"):
         write(tmp_path / name, np.ones((2, 5)))
         store = Results(tmp_path / name)
-        gap = IDENTITY | {"run": name, "model": name, "metric": "gap", "n": 5}
-        facts = {"settings": ["metric"], "data": "hash", "diverged": False}
-        store.add(gap, 0.2, {"correct": np.ones(5)}, facts)
-        store.add({**gap, "metric": "cost"}, 7.0, {}, facts)
+        gap = made_rows.identity(run=name, model=name, metric="gap", n=5)
+        rest = made_rows.FACTS, made_rows.PROVENANCE
+        store.add(gap, 0.2, {"correct": np.ones(5)}, *rest)
+        store.add({**gap, "metric": "cost"}, 7.0, {}, *rest)
     text = compare.table([tmp_path / "base", tmp_path / "other"])
     assert "made up" in text and "gap" not in text and "cost" not in text
 
@@ -135,14 +137,14 @@ def test_statements_are_laid_side_by_side_from_rows_alone(tmp_path):
     rows = []
     for model, shift in (("baseline", 1.0), ("equivariant", 0.0)):
         for seed in (0, 1):
-            net = {"model": model, "epoch": 2, "seed": seed, "diverged": False}
+            net = {"model": model, "epoch": 2, "seed": seed, "n": 20}
             value = shift + seed / 2
-            interval = {"low": value - 0.25, "high": value + 0.25}
-            facts = {"settings": ["metric"], "n": 20, "norm": None, **interval}
-            rows.append({**net, "metric": "lemma 1", "value": value, **facts})
-            rows[-1]["exact"] = 0.5
-    rows.append({**rows[0], "epoch": 0, "metric": "theorem 2", "length": 0.1})
-    del rows[-1]["exact"]
+            facts = {"low": value - 0.25, "high": value + 0.25}
+            exact = {**facts, "exact": 0.5}
+            rows.append(made_rows.row(value, exact, **net, metric="lemma_1"))
+    facts = {"low": 0.75, "high": 1.25}
+    untrained = {"epoch": 0, "n": 20, "metric": "theorem_2", "length": 0.1}
+    rows.append(made_rows.row(1.0, facts, **untrained))
     assert statements.table(rows).splitlines() == [
         "| figure | n | seeds | baseline | equivariant | baseline, untrained |",
         "| --- | --- | --- | --- | --- | --- |",

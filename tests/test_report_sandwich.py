@@ -1,12 +1,11 @@
 """The figure of bounds, attacks and CLEVER, from made-up rows and cells."""
 
-import json
-
 import numpy as np
 import pytest
 
+from symjax.evaluation import results
 from symjax.report import sandwich
-from tests.made_rows import FACTS, IDENTITY
+from tests import made_rows
 
 DISTANCE = np.array([0.4, 0.0, 0.1, np.inf, 0.2, 0.3])
 BOUND = np.array([0.01, 0.0, 0.0, 0.02, 0.02, 0.03])
@@ -17,14 +16,12 @@ CORRECT = DISTANCE > 0
 def add(folder, metric, norm="l2", seed=0, n=6, **cells):
     """A row of the first n images, and its cell."""
     (folder / "cells").mkdir(parents=True, exist_ok=True)
-    cell = f"{metric}-{norm}-{seed}-{n}"
-    row = {**IDENTITY, **FACTS, "metric": metric, "norm": norm, "seed": seed, "n": n}
-    row |= {"cell_id": cell, "value": 0.0, "settings": ["metric", "norm"]}
+    row = made_rows.row(0.0, metric=metric, norm=norm, seed=seed, n=n)
     with (folder / "results.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(row.to_json() + "\n")
     usual = {"correct": CORRECT, "distance": DISTANCE, "bound": BOUND, "score": SCORE}
     first = {name: value[:n] for name, value in (usual | cells).items()}
-    np.savez(folder / "cells" / f"{cell}.npz", **first)
+    np.savez(folder / "cells" / f"{row['cell_id']}.npz", **first)
 
 
 def test_scores_above_an_error_are_refuted(tmp_path):
@@ -90,6 +87,7 @@ def test_rows_of_other_nets_or_without_cells_are_refused(tmp_path):
     add(tmp_path, "clever", correct=~CORRECT)
     with pytest.raises(ValueError, match="do not agree"):
         sandwich.sandwiches(tmp_path)
-    (tmp_path / "cells" / "clever-l2-0-6.npz").unlink()
-    with pytest.raises(ValueError, match="clever-l2-0-6.npz is not there"):
+    _, row = results.read([tmp_path / "results.jsonl"])
+    (tmp_path / "cells" / f"{row['cell_id']}.npz").unlink()
+    with pytest.raises(ValueError, match=f"{row['cell_id']}.npz is not there"):
         sandwich.sandwiches(tmp_path)

@@ -1,7 +1,6 @@
 """Tolerances of a trained run become rows, and rows become the paper's Figure 5."""
 
 import io
-import json
 import shutil
 
 import numpy as np
@@ -11,6 +10,7 @@ from rich.console import Console
 
 from symjax import evaluation
 from symjax.evaluation import metrics
+from symjax.evaluation.rows import Row
 from symjax.metrics import tolerance as library
 from symjax.metrics.perturbations import Removal
 from symjax.report import tolerance as report
@@ -41,7 +41,7 @@ def cell_of(folder, row):
 @pytest.mark.slow
 def test_each_perturbation_is_a_row_a_seed(measured):
     _, folder, rows = measured
-    names = [f"tolerance, {name}" for name in report.UNITS]
+    names = [f"tolerance_{name}" for name in report.UNITS]
     assert [row["metric"] for row in rows] == [name for name in names for _ in (0, 1)]
     for row in rows:
         cell = cell_of(folder, row)
@@ -62,7 +62,7 @@ def test_each_perturbation_is_a_row_a_seed(measured):
 @pytest.mark.slow
 def test_a_row_is_what_the_library_finds(measured):
     run, folder, rows = measured
-    row = next(row for row in rows if row["metric"] == "tolerance, removal")
+    row = next(row for row in rows if row["metric"] == "tolerance_removal")
     pixels = run.experiment.dataset.test.images[:IMAGES]
     labels = run.experiment.dataset.test.labels[:IMAGES]
     key = stream(of_seed(run.experiment.keys, 0), Stream.METRIC)
@@ -110,7 +110,7 @@ def test_the_figure_is_drawn_from_rows_alone(measured, tmp_path):
     (above, below) = figure.subfigs
     panels = above.axes[: len(report.UNITS)]
     for name, panel in zip(report.UNITS, panels, strict=True):
-        row = next(row for row in rows if row["metric"] == f"tolerance, {name}")
+        row = next(row for row in rows if row["metric"] == f"tolerance_{name}")
         lines = panel.get_lines()
         assert len(lines) == 6  # two nets: two seeds and their mean
         np.testing.assert_array_equal(lines[2].get_ydata(), lines[5].get_ydata())
@@ -132,7 +132,7 @@ def test_what_is_missing_is_said(measured, tmp_path, capsys):
         report.read(tmp_path / "none")
     with pytest.raises(SystemExit):
         report.main([str(tmp_path / "none"), "--out", str(tmp_path / "x.png")])
-    assert "no rows of 'tolerance, removal as published'" in capsys.readouterr().err
+    assert "no rows of 'tolerance_removal_published'" in capsys.readouterr().err
     bare = tmp_path / "bare"
     bare.mkdir()
     shutil.copy(folder / "results.jsonl", bare)
@@ -144,7 +144,13 @@ def test_nets_that_were_measured_differently_are_not_compared(measured, tmp_path
     _, folder, rows = measured
     other = tmp_path / "other"
     shutil.copytree(folder, other)
-    text = "".join(json.dumps({**row, "n": 99}) + "\n" for row in rows)
+    changed = []
+    for row in rows:
+        identity = {**row.identity, "n": 99}
+        changed.append(Row(identity, row["value"], row.facts, row.provenance))
+        old, new = (f"{x['cell_id']}.npz" for x in (row, changed[-1]))
+        (other / "cells" / old).rename(other / "cells" / new)
+    text = "".join(row.to_json() + "\n" for row in changed)
     (other / "results.jsonl").write_text(text)
     nets = {"one": report.read(folder), "two": report.read(other)}
     with pytest.raises(ValueError, match="measured differently.*the same --n"):

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from symjax.attacks.batches import KeptBatches
-from symjax.evaluation import results, rows, schema
-from symjax.evaluation.results import Results, cell_id, read
-from tests.made_rows import FACTS, IDENTITY
+from symjax.evaluation import cells, results, rows
+from symjax.evaluation.results import Results, read
+from symjax.evaluation.rows import Row, cell_id
+from tests.made_rows import FACTS, OF_ATTACK, PROVENANCE, identity
 
-CELL = IDENTITY | {"attack": "pgd", "norm": "linf", "eps": 8.0, "steps": 40}
+CELL = identity(attack="pgd", norm="linf", eps=8.0, eps_given="8", steps=40)
 SECOND = cell_id(CELL | {"seed": 1})
 ROBUST = {"robust": np.array([True, False, True])}
 
@@ -19,8 +20,8 @@ ROBUST = {"robust": np.array([True, False, True])}
 def filled(folder, seeds=(0, 1, 2), **options):
     store = Results(folder, **options)
     for seed in seeds:
-        facts = FACTS | {"utc": f"2030-01-0{seed + 1}"}
-        store.add(CELL | {"seed": seed}, seed / 10, ROBUST, facts)
+        where = PROVENANCE | {"utc": f"2030-01-0{seed + 1}"}
+        store.add(CELL | {"seed": seed}, seed / 10, ROBUST, FACTS, where)
     return store
 
 
@@ -29,7 +30,8 @@ def test_a_cell_measured_anew_supersedes_its_row_in_its_place(tmp_path):
     before = (tmp_path / "results.jsonl").read_text()
     store = Results(tmp_path, anew=True)
     assert not store.rows
-    store.add(CELL, 0.9, {"robust": np.zeros(3)}, FACTS | {"utc": "2030-02-01"})
+    where = PROVENANCE | {"utc": "2030-02-01"}
+    store.add(CELL, 0.9, {"robust": np.zeros(3)}, FACTS, where)
     path = tmp_path / "results.jsonl"
     assert path.read_text().startswith(before)  # rows are only appended
     found = read([path])
@@ -64,8 +66,7 @@ def test_a_row_that_was_cut_off_loses_no_other(tmp_path):
     assert path.read_bytes() == whole
 
 
-GOOD = CELL | {"cell_id": "c", "value": 0.5, **FACTS}
-METRIC = {"metric": "clever", "attack": "none", "settings": ["metric"]}
+CLEVER = {"kind": "metric", "metric": "clever", **dict.fromkeys(OF_ATTACK, ...)}
 WRONG = [
     ({"value": "x"}, "value='x': expected a number, or null"),
     ({"value": True}, "value=True: expected a number, or null"),
@@ -74,43 +75,56 @@ WRONG = [
     ({"steps": ...}, "steps is missing: expected a whole number of 0 or more"),
     ({"n": 1.5}, "n=1.5: expected a whole number of 0 or more"),
     ({"seed": -1}, "seed=-1: expected a whole number of 0 or more"),
+    ({"kind": "accuracy"}, "kind='accuracy': expected one of ['attack', 'metric', "),
+    ({"eps_given": ...}, "eps_given is missing: expected text"),
     (
         {"eps": "8/255"},
-        "eps='8/255': expected a number, or a list of one number a",
+        "eps='8/255': expected a number, or a list of one number per",
     ),
-    ({"eps": []}, "eps=[]: expected a number, or a list of one number a channel"),
+    ({"eps": []}, "eps=[]: expected a number, or a list of one number per channel"),
     ({"eps": [0.1, "x"]}, "eps=[0.1, 'x']: expected a number, or a list of one number"),
     ({"diverged": "no"}, "diverged='no': expected true or false"),
-    ({"corruption": "fog"}, "images is missing: expected text"),
-    (METRIC | {"settings": ...}, "settings is missing: expected a list of names"),
-    (METRIC | {"settings": "metric"}, "settings='metric': expected a list of names"),
-    (METRIC | {"low": "0.1"}, "low='0.1': expected a number, or null"),
-    (METRIC | {"value": None}, "value=null: expected a number, as the seed did not"),
+    ({"corruption": "fog"}, "source is missing: expected text"),
+    (CLEVER | {"metric": ...}, "metric is missing: expected text"),
+    (CLEVER | {"low": "0.1"}, "low='0.1': expected a number, or null"),
+    (CLEVER | {"value": None}, "value=null: expected a number, as the seed did not"),
+    ({"kind": "audit"}, "check is missing: expected text"),
     ({"versions": 3}, "versions=3: expected an object"),
 ]
 RIGHT = [
     {},
     {"value": 1},
-    {"value": float("nan")},
     {"eps": [0.1, 0.2, 0.3]},
     {"value": None, "diverged": True},
-    {"value": None, "metric": "audit, transfer"},
-    METRIC,
-    {"metric": "clever", "value": None, "diverged": True},
-    {"corruption": "fog", "severity": 3, "images": "made, seed 0"},
+    {"value": None, "kind": "audit", "check": "transfer"},
+    CLEVER,
+    CLEVER | {"value": None, "diverged": True},
+    {"corruption": "fog", "severity": 3, "source": "generated", "corruption_seed": 0},
 ]
 
 
-def with_changes(changes):
-    changed = {**GOOD, **changes}
-    return {name: value for name, value in changed.items() if value is not ...}
+def line(changes):
+    """A row of `CELL` as a line of a file, some of its entries changed or, by ..., gone."""
+    flat = {**CELL, **FACTS, **PROVENANCE, "value": 0.5, **changes}
+    flat = {name: value for name, value in flat.items() if value is not ...}
+    outside = {}
+    for part, names in (("facts", {*FACTS, "low"}), ("provenance", PROVENANCES)):
+        outside[part] = {name: flat.pop(name) for name in names if name in flat}
+    value = {"value": flat.pop("value")} if "value" in flat else {}
+    nested = rows.nest(flat)
+    if "seed" not in flat:
+        del nested["seed"]
+    row = {"identity": nested, "cell_id": rows.cell_id(flat), **value, **outside}
+    return json.dumps(row) + "\n"
+
+
+PROVENANCES = {*PROVENANCE, "versions"}
 
 
 @pytest.mark.parametrize(("changes", "reason"), WRONG)
 def test_a_row_of_other_types_is_named_by_file_and_line(tmp_path, changes, reason):
     path = tmp_path / "results.jsonl"
-    lines = [json.dumps(row) + "\n" for row in (GOOD, with_changes(changes))]
-    path.write_text("".join(lines))
+    path.write_text(line({}) + line(changes))
     text = f"{path}, line 2 cannot be read ({reason}"
     for call in (lambda: read([path]), lambda: Results(tmp_path)):
         with pytest.raises(ValueError) as error:
@@ -122,18 +136,50 @@ def test_a_row_of_other_types_is_named_by_file_and_line(tmp_path, changes, reaso
 
 
 @pytest.mark.parametrize("changes", RIGHT)
-def test_rows_that_may_be_are_read(tmp_path, changes):
+def test_rows_that_may_be_are_read_and_written_as_they_were(tmp_path, changes):
     path = tmp_path / "results.jsonl"
-    path.write_text(json.dumps(with_changes(changes)) + "\n")
+    path.write_text(line(changes))
     (row,) = read([path])
-    assert json.dumps(row) == json.dumps(with_changes(changes))
+    assert Row.of_json(json.loads(row.to_json())) == row
+    assert row["cell_id"] == json.loads(line(changes))["cell_id"]
+    assert row.get("value") == changes.get("value", 0.5)
 
 
-@pytest.mark.parametrize("name", schema.NEEDED)
+@pytest.mark.parametrize("name", sorted({*rows.NEEDED} - {"cell_id"}))
 def test_what_every_row_has_may_neither_be_missing_nor_an_object(name):
     for value, reason in ((..., " is missing"), ({}, "={}")):
         with pytest.raises(ValueError, match=f"^{name}{reason}: expected "):
-            schema.check(with_changes({name: value}))
+            Row.of_json(json.loads(line({name: value})))
+
+
+def test_a_row_without_its_parts_or_with_another_hash_is_refused():
+    whole = json.loads(line({}))
+    for name in ("identity", "facts", "provenance"):
+        with pytest.raises(ValueError, match=f"^{name}=None: expected an object"):
+            Row.of_json({key: part for key, part in whole.items() if key != name})
+    with pytest.raises(ValueError, match="^cell_id='x': expected '[0-9a-f]{16}'"):
+        Row.of_json({**whole, "cell_id": "x"})
+    with pytest.raises(ValueError, match="older format: convert its file with"):
+        Row.of_json({"metric": "accuracy", "cell_id": "x", "value": 0.5})
+    with pytest.raises(ValueError, match=r"\['data'\] stand in two parts of the row"):
+        Row(CELL, 0.5, FACTS | {"data": "x"}, PROVENANCE)
+
+
+def test_an_entry_that_is_new_changes_no_cell_id_at_its_default():
+    older = {name: value for name, value in CELL.items() if name != "width"}
+    assert cell_id(older) == cell_id(CELL | {"width": 1.0, "trunk_version": 1})
+    assert cell_id(older) != cell_id(CELL | {"width": 0.5})
+    parsed = json.loads(line({"width": ...}))
+    assert "width" not in parsed["identity"]["run"]
+    assert Row.of_json(parsed)["width"] == 1.0
+
+
+def test_the_frame_has_a_line_per_row_and_a_column_per_entry(tmp_path):
+    store = filled(tmp_path)
+    found = rows.frame(store.rows.values())
+    assert list(found["seed"]) == [0, 1, 2] and list(found["value"]) == [0.0, 0.1, 0.2]
+    assert (found["eps_given"] == "8").all() and (found["data"] == "hash").all()
+    assert rows.frame([]).empty
 
 
 def test_kept_batches_that_are_damaged_are_named(tmp_path):
@@ -155,7 +201,7 @@ def test_kept_batches_that_are_damaged_are_named(tmp_path):
 def command(capsys, *arguments):
     code = 0
     try:
-        rows.main([str(argument) for argument in arguments])
+        cells.main([str(argument) for argument in arguments])
     except SystemExit as exit:
         code = exit.code
     said = capsys.readouterr()
@@ -180,7 +226,7 @@ def test_a_removed_row_goes_with_its_cell_and_its_older_rows_and_no_other(
     code, out, _ = command(capsys, tmp_path, "--remove", cell_id(CELL))
     assert code == 0 and "removed 1 row of" in out
     kept = (tmp_path / "results.jsonl").read_text().splitlines()
-    assert [json.loads(line)["seed"] for line in kept] == [1, 2]
+    assert [json.loads(line)["identity"]["seed"] for line in kept] == [1, 2]
     cells = {path.stem for path in (tmp_path / "cells").iterdir()}
     assert cells == {cell_id(CELL | {"seed": seed}) for seed in (1, 2)}
     code, out, _ = command(capsys, tmp_path, "--match", "seed=2", "--remove")
@@ -218,7 +264,7 @@ def test_a_rewrite_that_fails_leaves_every_row(tmp_path, monkeypatch):
 
     monkeypatch.setattr(results.os, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        rows.remove(tmp_path, [cell_id(CELL)])
+        cells.remove(tmp_path, [cell_id(CELL)])
     assert path.read_text() == text and len(list((tmp_path / "cells").iterdir())) == 3
     assert {entry.name for entry in tmp_path.iterdir()} == {"results.jsonl", "cells"}
 

@@ -149,27 +149,27 @@ def test_a_sound_net_passes_every_check(audit):
     for check in checks.values():
         assert np.isfinite(check.figure) and check.threshold and check.detail
         assert check.source
-    random = checks["random draws find no more"]
+    random = checks["random_draws"]
     assert "100 random points" in random.detail
-    listed = checks["success grows with eps"].detail
+    listed = checks["success_grows_with_eps"].detail
     assert "0.0%, 0.0%" not in listed  # the attack has something to do
 
 
-OPERATIONS = "differentiable operations only"
-BATCH = "no dependence on the batch"
-RANDOMNESS = "no randomness at inference"
-MARGIN, LOSS = "gradients of the margin", "gradients of the attacked loss"
-UNBOUNDED, GREY = "unbounded attack succeeds", "grey image at eps 0.5"
-GROWING = "success grows with eps"
-FGSM = "PGD at least as strong as FGSM"
-STEPS, RESTARTS = "doubling steps", "doubling restarts"
-MOVING, PATH = "loss no longer moving", "found on the path, returned"
-HOLD = "returned images hold"
-BLACK_BOX = {"Square finds no more", "random draws find no more"}
-TRANSFER = "transfer finds no more"
-PLANTED = "planted weakness found"
-CLASSES, LOGITS = "enough classes for the DLR loss", "logits, not probabilities"
-TURNED = "turned image, turned adversarial"
+OPERATIONS = "differentiable_operations"
+BATCH = "no_batch_dependence"
+RANDOMNESS = "no_randomness"
+MARGIN, LOSS = "margin_gradients", "loss_gradients"
+UNBOUNDED, GREY = "unbounded_attack", "grey_image"
+GROWING = "success_grows_with_eps"
+FGSM = "pgd_at_least_fgsm"
+STEPS, RESTARTS = "doubling_steps", "doubling_restarts"
+MOVING, PATH = "loss_converged", "path_returned"
+HOLD = "returned_images"
+BLACK_BOX = {"square", "random_draws"}
+TRANSFER = "transfer"
+PLANTED = "planted_weakness"
+CLASSES, LOGITS = "enough_classes", "logits_not_probabilities"
+TURNED = "rotated_image"
 
 
 @pytest.mark.parametrize(
@@ -384,8 +384,8 @@ def audit_settings():
 def test_l2_and_one_eps_a_channel(audit):
     checks = audit(threat=attacks.L2(0.4), only={GREY, UNBOUNDED})
     assert not failed(checks) and not inapplicable(checks)
-    checks = audit(threat=Linf(np.array([EPS])), only={"Square finds no more"})
-    assert inapplicable(checks) == {"Square finds no more"}
+    checks = audit(threat=Linf(np.array([EPS])), only={"square"})
+    assert inapplicable(checks) == {"square"}
 
 
 @pytest.mark.parametrize(
@@ -424,14 +424,14 @@ def test_every_check_has_advice_and_a_failed_one_gives_it(monkeypatch):
         said = advice.format(**given)
         assert said[0].isupper() and said.endswith(".") and "{" not in said
         assert said.count(". ") == 0  # one sentence
-    assert "--restarts 4" in sanity.ADVICE["doubling restarts"].format(**given)
+    assert "--restarts 4" in sanity.ADVICE["doubling_restarts"].format(**given)
     answers = {True: "", False: "Rerun with --restarts 8", None: ""}
     audited = types.SimpleNamespace(steps=40, restarts=2)
     for passed, advice in answers.items():
         found = Finding(passed, 0.5, "<= 0.1", "share [of] images")
         check = lambda _, found=found: found  # noqa: E731
-        monkeypatch.setitem(sanity.CHECKS, "doubling restarts", (check, "source"))
-        made = sanity._run("doubling restarts", audited)
+        monkeypatch.setitem(sanity.CHECKS, "doubling_restarts", (check, "source"))
+        made = sanity._run("doubling_restarts", audited)
         assert made.advice.startswith(advice) and bool(made.advice) == bool(advice)
         text = io.StringIO()
         Console(file=text, width=160).print(sanity.table([made]))

@@ -25,7 +25,7 @@ ALL += ["figure-5", "attribution", "controlled"]
 HEIGHT = {net: 40 + 6 * place for place, net in enumerate(NETS)}
 POINTS = {name: 1 + 2 * place for place, name in enumerate(protocols.SWITCHES)}
 SIX = [*FIVE, "equivariant"]
-FIRST = "cifar10-10-baseline-reference"
+FIRST = "cifar10-10-baseline-published"
 
 
 class Made(Evidence):
@@ -46,7 +46,7 @@ class Made(Evidence):
             return None
         net = net_of(TRAININGS[name])
         end = protocols.published(net)
-        if protocol == "reference":
+        if protocol == "published":
             switches = protocols.differing(protocols.SOUND, end, attack)
         start = HEIGHT[net] + (5 if name.endswith(("fgsm", "turned")) else 0)
         factor = {"none": 0, "fgsm": 20, "pgd": 40, "autoattack": 45}[attack]
@@ -88,8 +88,7 @@ def keep_tolerances(evidence, images=False, count=5):
                 shown = draw.integers(0, 256, (2, 8, 32, 32, 3), np.uint8)
                 outcomes |= {"original": shown[0], "last_held": shown[1]}
                 outcomes |= {"clean": np.ones(117, bool)}
-            facts = {"settings": [], "diverged": False, "data": "d"}
-            store.add(cell, value, outcomes, facts)
+            store.add(cell, value, outcomes, {"diverged": False}, {"data": "d"})
 
 
 def lines_of(figure, label):
@@ -141,7 +140,7 @@ def test_every_figure_is_there_and_has_a_place_on_the_page(drawn):
 
 def test_curves_are_the_numbers(made, drawn):
     for number, depth in figures.DEPTHS.items():
-        for name, protocol in ((f"figure-{number}", "reference"),
+        for name, protocol in ((f"figure-{number}", "published"),
                                (f"figure-{number}-sound", "sound")):  # fmt: skip
             axes = drawn[name].figure.axes
             panels = [(d, a) for d in ("cifar10", "cifar100") for a in ("fgsm", "pgd")]
@@ -176,7 +175,7 @@ def test_bars_of_figure_6_are_the_numbers(made, drawn):
     ):
         for net in ("baseline", "parallel_rot", "parallel_scale", "parallel_rs"):
             assert heights(axis, f"{net}, paper") == numbers[attack][net]
-            line = made.line(published.run("cifar100", 10, net), "reference", attack)
+            line = made.line(published.run("cifar100", 10, net), "published", attack)
             ours = [line.mean[line.at(x)] for x in numbers["eps"]]
             np.testing.assert_allclose(heights(axis, f"{net}, ours"), ours)
 
@@ -215,7 +214,7 @@ def test_segments_add_up_to_the_difference_of_the_protocols(made, drawn):
                     line.mean[line.at(eps)]
                     for line in (
                         made.line(run, protocol, attack)
-                        for protocol in ("sound", "reference")
+                        for protocol in ("sound", "published")
                     )
                 )
                 parts = [heights(axis, name, horizontal=True)[0] for name in names]
@@ -261,11 +260,11 @@ def test_missing_seeds_and_nets_are_said(tmp_path):
     counts = {FIRST: 2, published.run("cifar10", 10, "cascaded"): 0}
     evidence = Made(tmp_path, lambda name: counts.get(name, 5 if "-10-" in name else 0))
     assert curves(evidence, 1, 4, "sound") is None
-    found = curves(evidence, 2, 10, "reference")
+    found = curves(evidence, 2, 10, "published")
     assert f"2 of 5 seeds: CIFAR-10 {NETS['baseline'].label}." in found.caption
     assert f"Not measured: CIFAR-10 {NETS['cascaded'].label}." in found.caption
     assert "5 seeds where nothing else is said" in found.caption
-    line = evidence.line(FIRST, "reference", "fgsm")
+    line = evidence.line(FIRST, "published", "fgsm")
     shown = lines_of(found.figure, "baseline, ours")[0][:, 1]
     np.testing.assert_allclose(shown, line.values[:2].mean(axis=0))
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from symjax import attacks, compilation, evaluation
 from symjax.attacks import sanity
 from symjax.evaluation import protocol, results
-from symjax.evaluation.results import cell_id
+from symjax.evaluation.rows import cell_id
 from symjax.seeds import of_seed
 from symjax.study import __main__ as command
 from symjax.study import listing, measurements, nets
@@ -26,8 +26,8 @@ from symjax.study.trainings import TRAININGS
 from symjax.study.work import Folders
 from symjax.training import loop
 
-BASELINE = "cifar10-10-baseline-reference"
-CHECKS = ("logits, not probabilities", "enough classes for the DLR loss")
+BASELINE = "cifar10-10-baseline-published"
+CHECKS = ("logits_not_probabilities", "enough_classes")
 TINY = Size(
     name="tiny",
     override={
@@ -63,7 +63,7 @@ def few(training, size=None):
     seen = set()
     for each in measurements.of_training(training, TINY):
         says = type(each), each.protocol, each.attack, getattr(each, "metric", "")
-        dear = ("switched", "pgd"), ("reference", "pgd")
+        dear = ("switched", "pgd"), ("published", "pgd")
         if says[1:3] == dear[0] or (says[0] is Corrupted and says[1:3] == dear[1]):
             continue
         if says not in seen and says[:2] != (Corrupted, "sound"):
@@ -183,9 +183,9 @@ def test_rows_are_the_cells_that_were_known_before_training(study):
 def test_rows_say_protocol_and_switches(study):
     rows = list(study.rows.values())
     pgd = {x["protocol"]: x for x in rows if x["attack"] == "pgd"}
-    assert pgd["reference"]["eps"] == 0.01  # 0.02 of what the net is fed
-    assert pgd["reference"]["input_clip"] == [0.0, 1.0]
-    assert (pgd["reference"]["start"], pgd["reference"]["restarts"]) == ("image", 1)
+    assert pgd["published"]["eps"] == 0.01  # 0.02 of what the net is fed
+    assert pgd["published"]["input_clip"] == [0.0, 1.0]
+    assert (pgd["published"]["start"], pgd["published"]["restarts"]) == ("image", 1)
     assert (pgd["sound"]["start"], pgd["sound"]["restarts"]) == ("uniform", 3)
     switched = [row for row in rows if row["protocol"] == "switched"]
     assert len(switched) == 4  # of FGSM, its epsilon alone as published
@@ -208,7 +208,7 @@ def test_rows_say_protocol_and_switches(study):
 @pytest.mark.slow
 def test_attacks_that_move_the_averages_say_what_came_before(again, monkeypatch):
     """The equivariant net's protocol, on a net that is trained already."""
-    moved = [Accuracy("reference", x, (0.01, 0.02)) for x in ("fgsm", "pgd")]
+    moved = [Accuracy("published", x, (0.01, 0.02)) for x in ("fgsm", "pgd")]
     monkeypatch.setitem(
         protocol.PUBLISHED, "baseline", protocol.published("equivariant")
     )
@@ -267,7 +267,7 @@ def test_the_hours_that_are_left(study, tmp_path):
     assert speeds.hours_left(training, TINY, store, speed) == (0, 0)
     assert speeds.hours_left(training, TINY, store, None) is None
     empty = Folders(tmp_path, tmp_path).store(training)
-    only = [Accuracy("reference", "pgd", (0.01, 0.02)), Accuracy("sound", "fgsm")]
+    only = [Accuracy("published", "pgd", (0.01, 0.02)), Accuracy("sound", "fgsm")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(works, "of_training", lambda training, size: only)
         trained, measured = speeds.hours_left(training, TINY, empty, speed)
@@ -457,7 +457,7 @@ def test_list_prints_every_run_and_how_it_is_made(call):
     assert "44 of 44 runs have cells without a row" in said
     assert said.count("python train.py --config configs/") == 44
     some = call("list", "--size", "smoke", "--only", "2/44")
-    assert "1 of 1 runs" in some and "cifar10-10-parallel_rot-reference" in some
+    assert "1 of 1 runs" in some and "cifar10-10-parallel_rot-published" in some
 
 
 @pytest.mark.slow
@@ -501,7 +501,7 @@ def test_seeds_that_were_begun_together_stay_together(tmp_path):
     assert works._plan([0, 4], 5, begun) == [[0, 1, 2], [3, 4]]
     assert works._plan([0, 1, 2, 3, 4], 1, []) == [[0], [1], [2], [3], [4]]
     assert works._plan([2, 3, 4], 5, begun[:1]) == [[0, 1, 2], [3, 4]]
-    assert folders.begun(TRAININGS["cifar10-4-baseline-reference"]) == []
+    assert folders.begun(TRAININGS["cifar10-4-baseline-published"]) == []
 
 
 @pytest.mark.slow

@@ -1,16 +1,14 @@
 """The Markdown table of accuracies: which rows count, and none is averaged unseen."""
 
 import io
-import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from symjax.evaluation import summary as command
-from symjax.evaluation.results import cell_id
 from symjax.evaluation.summary import summary
-from tests.made_rows import FACTS, IDENTITY
+from tests import made_rows
 
 ROOT = Path(__file__).parents[1]
 NET = {"run": "a", "model": "baseline", "depth": 4, "trunk": "matched", "epoch": 3}
@@ -19,9 +17,11 @@ PGD = {"attack": "pgd", "norm": "linf", "eps": 2 / 255, "steps": 40, "restarts":
 
 
 def row(value, seed=0, diverged=False, in_ball=True, **changes):
-    identity = {**IDENTITY, **NET, **CLEAN, "n": 10, "seed": seed, **changes}
-    facts = {"cell_id": cell_id(identity), "value": value, **FACTS}
-    return {**identity, **facts, "diverged": diverged, "in_ball": in_ball}
+    attack = {} if "metric" in changes else CLEAN
+    facts = {"diverged": diverged, "in_ball": in_ball}
+    return made_rows.row(
+        value, facts, **{**NET, **attack, "n": 10, "seed": seed, **changes}
+    )
 
 
 def test_it_is_mean_and_sample_deviation_over_the_seeds_that_did_not_diverge():
@@ -41,9 +41,9 @@ def test_what_was_not_measured_is_empty():
 def test_only_accuracy_on_clean_images_counts():
     others = [
         row(812.5, metric="cost"),
-        row(0.1, corruption="fog", severity=3, images="made, seed 0"),
-        row(1.0, metric="audit, doubling steps"),
-        row(0.3, metric="distance", attack="fab", settings=["metric"]),
+        row(0.1, corruption="fog", severity=3, source="generated"),
+        row(1.0, check="doubling_steps"),
+        row(0.3, metric="distance"),
     ]
     assert summary([row(0.5), *others]) == summary([row(0.5)])
     with pytest.raises(ValueError, match="no rows of accuracy on clean images"):
@@ -55,7 +55,7 @@ def test_only_accuracy_on_clean_images_counts():
 @pytest.mark.parametrize(
     ("change", "columns"),
     [
-        ({"protocol": "reference"}, ["n=10 |", "n=10, reference protocol |"]),
+        ({"protocol": "published"}, ["n=10 |", "n=10, published protocol |"]),
         ({"restarts": 4}, ["n=10, restarts 1 |", "n=10, restarts 4 |"]),
         ({"n": 20}, ["n=10 |", "n=20 |"]),
     ],
@@ -84,7 +84,7 @@ def test_two_runs_of_one_seed_are_not_two_seeds():
 
 def test_images_outside_the_ball_are_not_passed_over():
     assert "WRONG" in summary([row(0.5), row(0.1, in_ball=False, **PGD)])
-    outside = row(0.1, in_ball=False, **PGD | {"protocol": "reference"})
+    outside = row(0.1, in_ball=False, **PGD | {"protocol": "published"})
     assert "WRONG" not in summary([row(0.5), outside])
 
 
@@ -94,8 +94,11 @@ def test_images_outside_the_ball_are_not_passed_over():
         (None, "is not there"),
         ("", "has no rows: measure some"),
         ("nonsense\n", "rows.jsonl, line 1 cannot be read (Expecting value"),
-        ("[1]\n", "expected one JSON object a line): mend the line, or remove it"),
-        ('{"device": "cpu"}\n', "line 1 cannot be read (cell_id is missing: expected"),
+        ("[1]\n", "expected one JSON object per line): mend the line, or remove it"),
+        (
+            '{"device": "cpu"}\n',
+            "line 1 cannot be read (identity=None: expected an object",
+        ),
         (b"\xff\xfe\n", "it has to be a text file of rows"),
     ],
 )
@@ -112,7 +115,7 @@ def test_a_file_that_is_no_rows_is_one_line(tmp_path, capsys, text, message):
 
 
 def test_a_run_folder_will_do(tmp_path, capsys):
-    (tmp_path / "results.jsonl").write_text(json.dumps(row(0.5)) + "\n")
+    (tmp_path / "results.jsonl").write_text(row(0.5).to_json() + "\n")
     command.main([str(tmp_path)])
     assert "| 50.00 |" in capsys.readouterr().out
 

@@ -351,18 +351,18 @@ def test_an_epoch_has_a_step_more_with_its_last_batch(use, tiny, train_run, tmp_
 def test_a_checkpoint_of_the_published_trunk_of_before_is_refused(
     use, tiny, train_run, tmp_path
 ):
-    config = tiny(SHORT | {"model.trunk": "reference", "epochs": 1})
+    config = tiny(SHORT | {"model.trunk": "published", "epochs": 1})
     train_run(config, tmp_path)
     assert evaluation.Run.open(tmp_path).epoch == 1
     (path,) = tmp_path.glob("checkpoints/1/meta/metadata")
     meta = json.loads(path.read_text())
     assert meta.pop("trunk_version") == 2
     path.write_text(json.dumps(meta))  # as it was before there were versions
-    reason = "version 1 of the reference trunk.*has version 2.*another --workdir"
+    reason = "version 1 of the published trunk.*has version 2.*another --workdir"
     with pytest.raises(ValueError, match=reason):
         evaluation.Run.open(tmp_path)
     with pytest.raises(ValueError, match=reason):
-        train_run(tiny(SHORT | {"model.trunk": "reference", "epochs": 2}), tmp_path)
+        train_run(tiny(SHORT | {"model.trunk": "published", "epochs": 2}), tmp_path)
 
 
 def test_a_checkpoint_of_the_matched_trunk_of_before_is_opened(

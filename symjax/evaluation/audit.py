@@ -17,8 +17,9 @@ from symjax import models, seeds
 from symjax.attacks import AttackResult, ThreatModel, sanity
 from symjax.data.augment import to_unit
 from symjax.evaluation.measurement import first_images, origin
-from symjax.evaluation.reference import Reference
-from symjax.evaluation.results import Results, cell_id
+from symjax.evaluation.published import PublishedAttack
+from symjax.evaluation.results import Results
+from symjax.evaluation.rows import AUDIT, cell_id
 from symjax.evaluation.run import Run
 from symjax.seeds import Stream, stream
 
@@ -59,7 +60,7 @@ def audit(
     )
 
 
-UNIT = "epsilon in pixel units"
+UNIT = "epsilon_unit"
 UNIT_ADVICE = (
     "Report the radius in pixel units, or measure with --protocol sound: the published "
     "epsilon is one of normalized images, and pixels move by less than it names."
@@ -82,9 +83,9 @@ def audit_published(
       eps: in the published unit.
       **options: of `attacks.sanity.audit`.
 
-    Returns, raises: as `audit`, and as `Reference.of`.
+    Returns, raises: as `audit`, and as `PublishedAttack.of`.
     """
-    attack = Reference.of(run, name)
+    attack = PublishedAttack.of(run, name)
     nets = run.logits_fns
     if attack.protocol.batch_norm != "running":
         inner = models.training_fn(run.experiment.model, run.state.variables)
@@ -94,7 +95,7 @@ def audit_published(
     net, *others = _nets(run, nets)
     images, labels = first_images(run, n)
     key = seeds.of_seed(run.experiment.keys, 0)
-    radius = attack.in_pixels(eps)
+    radius = attack.radius(eps).pixels
     checks = sanity.audit(
         net,
         np.asarray(to_unit(images)),
@@ -106,6 +107,20 @@ def audit_published(
         **{"steps": attack.steps, "keep": attack.protocol.keep} | options,
     )
     return [_unit(eps, radius), *checks]
+
+
+def identities(
+    cell: Mapping[str, Any], protocol: str, names: Sequence[str] = tuple(sanity.CHECKS)
+) -> list[dict[str, Any]]:
+    """Identities of an audit's rows, one per check, in the order of the checks.
+
+    Args:
+      cell: of the attack that is audited, see `measurement.identity`.
+      protocol: "sound" or "published".
+      names: of the checks.
+    """
+    first = [UNIT] if protocol == "published" else []
+    return [{**cell, "kind": AUDIT, "check": name} for name in (*first, *names)]
 
 
 def record(
@@ -125,7 +140,7 @@ def record(
       run: the trained run.
       store: where the rows go; where all are there, nothing is done.
       cells: identities of the rows, in the order of the checks; none: nothing is done.
-      protocol: "sound", linf in pixel units; or "reference", as published.
+      protocol: "sound", linf in pixel units; or "published", as published.
       eps: in the protocol's unit.
       n: the first n test images.
       restarts: of the sound PGD.
@@ -134,18 +149,15 @@ def record(
     if all(cell_id(cell) in store.rows for cell in cells):
         return
     peers = int(np.sum(~run.diverged)) - 1
-    where = {"peers": max(peers, 0), **origin(run)}
     checks = _checks(run, protocol, eps, n, restarts, options)
     if isinstance(checks, str):  # why there are none
-        nothing = sanity.Check("", None, None, "", "symjax", checks)
-        names = [cell["metric"].removeprefix("audit, ") for cell in cells]
-        checks = [dataclasses.replace(nothing, name=name) for name in names]
+        nothing = sanity.Check("", "", None, None, "", "symjax", checks)
+        checks = [nothing] * len(cells)
     for cell, check in zip(cells, checks, strict=True):
         if cell_id(cell) not in store.rows:
             passed = None if check.passed is None else float(check.passed)
-            diverged = {"diverged": bool(run.diverged[0])}
-            facts = {**dataclasses.asdict(check), **diverged, **where}
-            store.add(cell, passed, {}, facts)
+            facts = {"diverged": bool(run.diverged[0]), **_facts(check)}
+            store.add(cell, passed, {}, facts | {"peers": max(peers, 0)}, origin(run))
 
 
 def _checks(run, protocol, eps, n, restarts, options) -> list[sanity.Check] | str:
@@ -153,7 +165,7 @@ def _checks(run, protocol, eps, n, restarts, options) -> list[sanity.Check] | st
     if run.diverged[0]:
         return "the seed diverged"
     try:
-        if protocol == "reference":
+        if protocol == "published":
             return audit_published(run, "pgd", eps, n, **options)
         threat = ThreatModel("linf", np.float32(eps))
         return audit(run, threat, n, restarts=restarts, **options)
@@ -169,14 +181,22 @@ def _unit(eps: float, radius: float | tuple[float, ...]) -> sanity.Check:
     detail = f"of the epsilon that is said, {eps:g}, the part that pixels can move"
     passed = share >= 1
     advice = "" if passed else UNIT_ADVICE
-    return sanity.Check(UNIT, passed, share, ">= 1", "symjax", detail, advice)
+    title = "epsilon in pixel units"
+    return sanity.Check(UNIT, title, passed, share, ">= 1", "symjax", detail, advice)
+
+
+def _facts(check: sanity.Check) -> dict[str, Any]:
+    """What a row states of a check, beside its name and whether it passed."""
+    names = ("threshold", "detail", "advice")
+    facts = {name: getattr(check, name) for name in names}
+    return {"measured": check.figure, "literature": check.source, **facts}
 
 
 @dataclasses.dataclass(frozen=True)
 class _AsPublished:
     """Takes PGD's arguments; its own settings stand, but for the steps."""
 
-    attack: Reference
+    attack: PublishedAttack
 
     def __call__(
         self, logits_fn, images, labels, key, threat, steps, step_size, restarts, loss,

@@ -22,7 +22,8 @@ from symjax.data.dataset import Split
 from symjax.evaluation.measurement import Attacking, Tested, first_images
 from symjax.evaluation.measurement import measure as measure_images
 from symjax.evaluation.progress import Progress
-from symjax.evaluation.results import Results, Row
+from symjax.evaluation.results import Results
+from symjax.evaluation.rows import Row
 from symjax.evaluation.run import Run
 from symjax.folders import expand
 
@@ -40,10 +41,9 @@ class Made:
 
     seed: int = SEED
 
-    @property
-    def name(self) -> str:
-        """As rows say it."""
-        return f"made, seed {self.seed}"
+    def identity(self) -> dict[str, Any]:
+        """The entries of a row's identity."""
+        return {"source": "generated", "corruption_seed": self.seed}
 
     def __call__(self, test: Split, name: str, severity: int) -> Split:
         """These images, corrupted; each as it would be among others.
@@ -70,9 +70,9 @@ class Published:
     read: cifar_c.Official | cifar_c.Prepared
 
     @property
-    def name(self) -> str:
-        """As rows say it."""
-        return "official" if self.read.paired else "tfds"
+    def identity(self) -> dict[str, Any]:
+        """The entry of a row's identity."""
+        return {"source": "official" if self.read.paired else "tfds"}
 
     def __call__(self, test: Split, name: str, severity: int) -> Split:
         """The first of them, as many as `test` has; TFDS's are in another order."""
@@ -123,8 +123,8 @@ def named(beginning: str) -> list[str]:
 
 
 def says(name: str, severity: int, images: Made | Published) -> dict[str, Any]:
-    """The part of a row's identity that is of its images."""
-    return {"corruption": name, "severity": severity, "images": images.name}
+    """The entries of a row's identity that are of its images."""
+    return {"corruption": name, "severity": severity, **images.identity()}
 
 
 def measure(

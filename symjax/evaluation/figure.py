@@ -18,10 +18,10 @@ from rich.console import Console
 
 from symjax.data.augment import to_unit
 from symjax.evaluation import orbit
-from symjax.evaluation.attack import Attack
 from symjax.evaluation.measurement import UNCORRUPTED, first_images, origin
 from symjax.evaluation.progress import Progress
-from symjax.evaluation.results import Results, Row, cell_id
+from symjax.evaluation.results import Results
+from symjax.evaluation.rows import METRIC, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.table import figure_name
 from symjax.groups import Group
@@ -173,14 +173,12 @@ def identity_of(
     """
     return {
         **run,
-        **Attack("none").identity(),
+        **UNCORRUPTED,
         "split": "test",
         "n": n,
         "seed": seed,
-        "norm": None,
-        "eps": 0.0,
+        "kind": METRIC,
         "protocol": "sound",
-        **UNCORRUPTED,
         **(orbit.identity(run) if figure.over_orbit else {}),
         **figure.says,
     }
@@ -192,11 +190,9 @@ def _write(
     began = time.perf_counter()
     found = figure.find(subject)
     seconds = round(time.perf_counter() - began, 3)
-    facts = {**found.facts, "diverged": False, "seconds": seconds, **origin(run)}
-    named = {}
+    facts = {**found.facts, "diverged": False}
     if figure.over_orbit:
         facts |= orbit.facts(run.identity())
-        named = orbit.identity(run.identity())
-    facts["settings"] = sorted([*figure.says, *named])
-    store.add(identity, found.value, found.outcomes, facts)
+    where = {"seconds": seconds, **origin(run)}
+    store.add(identity, found.value, found.outcomes, facts, where)
     store.finish([identity])

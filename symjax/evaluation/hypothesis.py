@@ -32,7 +32,7 @@ RESTARTS = 2
 def figures(
     train_images: int = 1000, radius: float = NEARBY * RADII["l2"], steps: int = 20
 ) -> list[Figure]:
-    """Two figures, "generalisation gap" and "lipschitz".
+    """Two figures, "generalization_gap" and "lipschitz".
 
     Args:
       train_images: the first so many training images, or all if there are fewer.
@@ -42,7 +42,7 @@ def figures(
     ball = {"norm": "l2", "radius": radius, "steps": steps, "restarts": RESTARTS}
     return [
         Figure(
-            {"metric": "generalisation gap", "train_images": train_images},
+            {"metric": "generalization_gap", "train_images": train_images},
             functools.partial(_gap, train_images),
         ),
         Figure(

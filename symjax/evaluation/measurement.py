@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,8 @@ from symjax.data.augment import to_unit
 from symjax.evaluation import provenance
 from symjax.evaluation.attack import DRIVEN
 from symjax.evaluation.progress import Progress
-from symjax.evaluation.results import Results, Row, cell_id
+from symjax.evaluation.results import Results
+from symjax.evaluation.rows import ATTACK, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.table import format_eps
 from symjax.seeds import Stream, stream
@@ -34,8 +35,32 @@ DRIVEN_OUTCOMES = (*OUTCOMES, "broken_by", "rejected", "images")
 UNCORRUPTED = {"corruption": None, "severity": 0}
 
 
+class Radius(NamedTuple):
+    """An epsilon as it is given, and in pixel units.
+
+    Attributes:
+      pixels: for images in [0, 1]; one number, or one per channel.
+      given: in `unit`.
+      unit: "pixel" or "normalized".
+    """
+
+    pixels: float | tuple[float, ...]
+    given: float | tuple[float, ...]
+    unit: str = "pixel"
+
+    @classmethod
+    def of(cls, eps: "float | tuple[float, ...] | Radius") -> "Radius":
+        """A number without a unit is one in pixel units."""
+        return eps if isinstance(eps, Radius) else cls(eps, eps)
+
+    def identity(self) -> dict[str, Any]:
+        """The entries of a row's identity."""
+        given = format_eps(self.given)
+        return {"eps": self.pixels, "eps_given": given, "eps_unit": self.unit}
+
+
 class Attacking(Protocol):
-    """An attack on one seed's net, static in a program: `Attack`, `Reference`."""
+    """An attack on one seed's net, static in a program: `Attack`, `PublishedAttack`."""
 
     @property
     def name(self) -> str: ...
@@ -134,7 +159,7 @@ def measure(
     store: Results,
     attack: Attacking,
     norm: attacks.Norm,
-    eps: Sequence[float | tuple[float, ...]],
+    eps: Sequence[float | tuple[float, ...] | Radius],
     n: int = 0,
     batch_size: int = 250,
     console: Console | None = None,
@@ -149,7 +174,7 @@ def measure(
       store: where the rows go.
       attack: the attack; a published one, which may leave the ball, says so in rows.
       norm: "linf", "l2" or "l1", or as peers spell them.
-      eps: radii in pixel units, each a number or one a channel.
+      eps: radii in pixel units, each a number or one per channel; or as `Radius`.
       n: the first n test images; 0: all.
       batch_size: images at a time, for each seed.
       console: where progress goes.
@@ -162,7 +187,7 @@ def measure(
       ValueError: if the test split has fewer than n images, or the batch size is not
         positive.
     """
-    norm = as_norm(norm)
+    norm, eps = as_norm(norm), list(map(Radius.of, eps))
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
     if tested is None:
@@ -181,7 +206,7 @@ def measure(
         for radius, of_radius, is_missing in zip(eps, cells, missing, strict=True):
             if not is_missing:
                 continue
-            threat = ThreatModel(norm, np.asarray(radius, np.float32))
+            threat = ThreatModel(norm, np.asarray(radius.pixels, np.float32))
             progress.begin(_title(attack, radius))
             split = *tested.take(), batch_size
             if attack.driven:
@@ -196,11 +221,11 @@ def measure(
     return [store.rows[cell_id(cell)] for of_radius in cells for cell in of_radius]
 
 
-def _title(attack: Attacking, radius: float | tuple[float, ...]) -> str:
+def _title(attack: Attacking, radius: Radius) -> str:
     """What is measured, for people."""
     if attack.name == "none":
         return "accuracy without an attack"
-    return f"{attack.name}, eps {format_eps(radius)}"
+    return f"{attack.name}, eps {format_eps(radius.pixels)}"
 
 
 def first_images(run: Run, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -219,15 +244,15 @@ def identity(
     run: Mapping[str, Any],
     attack: Attacking,
     norm: attacks.Norm,
-    eps: float | tuple[float, ...],
+    radius: Radius,
     n: int,
     seed: int,
 ) -> dict[str, Any]:
-    """What a row of clean test images says was measured; its hash is the cell id.
+    """The identity of a row on the clean test images; its hash is the cell id.
 
     Args:
-      run: what it says of the run, see `evaluation.run.identity`.
-      attack, norm, eps, n: as in `measure`; n is the number of images.
+      run: the entries of the run, see `evaluation.run.identity`.
+      attack, norm, radius, n: as in `measure`; n is the number of images.
       seed: the seed.
     """
     return {
@@ -237,10 +262,10 @@ def identity(
         "split": "test",
         "n": n,
         "seed": seed,
+        "kind": ATTACK,
         "norm": None if attack.name == "none" else norm,
-        "eps": 0.0 if attack.name == "none" else eps,
+        **(Radius(0.0, 0.0) if attack.name == "none" else radius).identity(),
         **UNCORRUPTED,
-        "metric": "accuracy",
     }
 
 
@@ -314,7 +339,7 @@ def one_batch(run, attack, threat, images, labels, size, index) -> dict[str, Any
 
 
 def origin(run: Run) -> dict[str, Any]:
-    """Where a row comes from: configuration, data, commit, versions, device, time."""
+    """The provenance of a row: configuration, data, commit, command, device, time."""
     return {
         "trained_in": run.experiment.config.model.dtype,
         "config": experiments.digest(run.experiment.config),
@@ -351,4 +376,4 @@ def write(
             }
             facts |= {"broken_by": by, "rejected": int(of_seed["rejected"].sum())}
         value = float(np.mean(of_seed["robust"]))
-        store.add(cell, value, of_seed, facts | common)
+        store.add(cell, value, of_seed, facts, common)

@@ -15,6 +15,7 @@ from symjax.evaluation import (
     hypothesis,
     smoothing,
     symmetry,
+    titles,
     tolerance,
 )
 from symjax.evaluation.figure import Figure, measure
@@ -42,7 +43,7 @@ def figures(name: str, only: str = "", **options: Any) -> list[Figure]:
 
     Args:
       name: one of `METRICS`.
-      only: those whose name begins so.
+      only: those whose name or title begins so, see `evaluation.titles`.
       **options: of its function.
 
     Raises:
@@ -57,7 +58,7 @@ def figures(name: str, only: str = "", **options: Any) -> list[Figure]:
             f"metric {name!r} takes {list(known) or 'no options'}, not {other}."
         )
     found = METRICS[name](**options)
-    chosen = [each for each in found if each.says["metric"].startswith(only)]
+    chosen = [each for each in found if titles.begins(each.says, only)]
     if not chosen:
         names = sorted({each.says["metric"] for each in found})
         raise ValueError(f"only={only!r}: expected the beginning of one of {names}.")

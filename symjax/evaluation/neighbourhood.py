@@ -32,7 +32,7 @@ def figures(samples: int = SAMPLES) -> list[Figure]:
         *(
             (
                 {
-                    "metric": "appendix A.1",
+                    "metric": "appendix_a1",
                     "norm": norm,
                     "radius": NEARBY * RADII[norm],
                     **drawn,
@@ -43,16 +43,16 @@ def figures(samples: int = SAMPLES) -> list[Figure]:
         ),
         *(
             ({"metric": name, "length": length, **drawn}, statement(length, samples))
-            for name, statement in (("lemma 5", _lemma_5), ("theorem 2", _theorem_2))
+            for name, statement in (("lemma_5", _lemma_5), ("theorem_2", _theorem_2))
             for length in LENGTHS
         ),
-        ({"metric": "theorem 2, orbit", **drawn}, _orbit(samples)),
+        ({"metric": "theorem_2_orbit", **drawn}, _orbit(samples)),
     ]
     others: list[tuple[dict, Statement]] = [
-        ({"metric": "tangent slope"}, _slope),
-        ({"metric": "section 4.4, variance", **ball}, _variance(samples)),
-        ({"metric": "section 4.5, scales averaged", **ball}, _over_scales(samples)),
-        ({"metric": "section 4.5, frequency"}, _frequency),
+        ({"metric": "tangent_slope"}, _slope),
+        ({"metric": "section_4_4_variance", **ball}, _variance(samples)),
+        ({"metric": "section_4_5_scales_averaged", **ball}, _over_scales(samples)),
+        ({"metric": "section_4_5_frequency"}, _frequency),
     ]
     return [
         *(figure(*each, noisy=True, over_orbit=True) for each in over_orbit),

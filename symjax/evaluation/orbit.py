@@ -36,18 +36,15 @@ def of(model: str, group: Group | str) -> tuple[Group, str]:
 
 
 def identity(run: Mapping[str, Any]) -> dict[str, str]:
-    """What a row's identity says of the group: nothing of C4, else its name.
-
-    Rows from before the group was named are of C4, and keep their identity.
+    """The entry of a row's identity that names the group.
 
     Args:
       run: what a row says of the run, see `evaluation.run.identity`.
     """
     group, _ = of(run["model"], run["group"])
-    return {} if group == PAPER else {"orbit": str(group)}
+    return {"orbit": str(group)}
 
 
 def facts(run: Mapping[str, Any]) -> dict[str, str]:
-    """What a row says of the group besides: its name, and why it is this one."""
-    group, reason = of(run["model"], run["group"])
-    return {"orbit": str(group), "orbit_reason": reason}
+    """The fact that says why it is this group."""
+    return {"orbit_reason": of(run["model"], run["group"])[1]}

@@ -6,7 +6,7 @@
 
 The paper's numbers come from code in which every net is attacked in its own way. Each
 difference from a sound protocol is a switch, so that its part of a number can be
-measured (`symjax.evaluation.reference` has the loop).
+measured (`symjax.evaluation.published` has the loop).
 """
 
 import dataclasses

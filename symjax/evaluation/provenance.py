@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, versions, device, time.
+"""Where a number comes from: commit, command, versions, device, time.
 
 row |= provenance.now()
 """
@@ -9,6 +9,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,19 @@ PACKAGES = ("symjax", "jax", "flax", "optax")
 
 
 def now() -> dict[str, Any]:
-    """Commit, versions, device and the time in UTC, for a results row."""
+    """Commit, command line, versions, device and the time in UTC, for a results row."""
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {**_fixed(), "utc": time}
+    return {**_fixed(), "argv": _command(), "utc": time}
+
+
+def _command() -> list[str]:
+    """The command line; a module that is run as `python -m` by its name."""
+    program, *arguments = sys.argv
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None:
+        name = spec.name.removesuffix(".__main__")
+        return ["python", "-m", name, *arguments]
+    return ["python", Path(program).name, *arguments]
 
 
 @functools.cache

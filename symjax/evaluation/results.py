@@ -1,18 +1,15 @@
-"""Results rows: one JSON object a line, one for each seed and measured cell.
+"""The rows of a run: `results.jsonl`, and the per-image outcomes beside it.
 
     store = Results(run_folder)
-    store.add(identity, value=0.41, outcomes={"robust": robust}, provenance=...)
+    store.add(identity, value=0.41, outcomes={"robust": robust}, facts=..., provenance=...)
 
-A row's identity says what was measured, and its hash is the row's `cell_id`. Rows are
-only appended. A row that was measured anew has the cell id of the row that it
-supersedes; readers see the newest row of a cell alone. Values are fractions. Tables are
-made from rows alone. `python -m symjax.evaluation.rows RUN` lists and removes rows.
+Rows are only appended. A row that was measured anew has the cell id of the row that it
+supersedes; readers see the newest row of a cell alone. `python -m
+symjax.evaluation.cells RUN` lists and removes rows.
 """
 
 import contextlib
 import fcntl
-import hashlib
-import itertools
 import json
 import os
 import shutil
@@ -23,32 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from symjax.evaluation import schema
+from symjax.evaluation.rows import Row, cell_id
 from symjax.folders import expand, reading
 
-Row = dict[str, Any]
 REPAIR = "mend the line, or remove it and measure what it is of again"
 
 
 class DuplicateCellError(ValueError):
     """A cell that has been measured already was to be written again."""
-
-
-def cell_id(identity: Mapping[str, Any]) -> str:
-    """Hash of what a row measures, 16 hexadecimal digits."""
-    text = json.dumps(identity, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def identity_of(row: Row, without: Collection[str] = ()) -> dict[str, Any]:
-    """The part of a row that says what was measured: what stands before its cell id.
-
-    Args:
-      row: as in a file.
-      without: names that are left out.
-    """
-    names = itertools.takewhile(lambda name: name != "cell_id", row)
-    return {name: row[name] for name in names if name not in without}
 
 
 def read(paths: Iterable[Path]) -> list[Row]:
@@ -57,7 +36,7 @@ def read(paths: Iterable[Path]) -> list[Row]:
     A row that supersedes an older one in its file stands in the older one's place.
 
     Raises:
-      ValueError: if a line is not a row, see `schema.check`, but for a last one that
+      ValueError: if a line is not a row, see `Row.of_json`, but for a last one that
         was cut off; it names the file and the line.
     """
     rows = []
@@ -86,23 +65,6 @@ def read_existing(paths: Iterable[Path]) -> list[Row]:
             )
         rows += of_file
     return rows
-
-
-def kind(row: Row) -> str:
-    """What a row is of: "accuracy", "audit", or "metric" for every other metric.
-
-    Raises:
-      ValueError: if it does not say so.
-    """
-    metric = row.get("metric")
-    if not isinstance(metric, str):
-        raise ValueError(
-            f"a row has no 'metric': {str(row)[:60]}...; expected the rows that "
-            "evaluate.py writes."
-        )
-    if metric == "accuracy":
-        return "accuracy"
-    return "audit" if metric.startswith("audit") else "metric"
 
 
 class Results:
@@ -150,15 +112,17 @@ class Results:
         identity: Mapping[str, Any],
         value: float | None,
         outcomes: Mapping[str, np.ndarray],
+        facts: Mapping[str, Any],
         provenance: Mapping[str, Any],
     ) -> Row:
-        """Writes one row and what each image came to.
+        """Writes one row and the outcomes of its images.
 
         Args:
           identity: what was measured; its hash is the cell id.
-          value: the figure, a fraction; None where there is none.
+          value: a fraction; None where there is none.
           outcomes: one array `[n]` each, saved beside the rows unless `keep` leaves
             them out.
+          facts: what else was found.
           provenance: how it was measured.
 
         Raises:
@@ -167,9 +131,9 @@ class Results:
         cell = cell_id(identity)
         if cell in self.rows:
             raise DuplicateCellError(f"cell {cell} is in {self.path} already.")
-        row = {**identity, "cell_id": cell, "value": value, **provenance}
-        if cell in self._older:
-            row["supersedes"] = self._older[cell].get("utc", "an older row")
+        older = self._older.get(cell)
+        again = {} if older is None else {"supersedes": older.get("utc", "unknown")}
+        row = Row(identity, value, facts, {**provenance, **again})
         if self._write:
             try:
                 self._save(cell, row, outcomes)
@@ -209,7 +173,7 @@ class Results:
             self._cells.mkdir(parents=True, exist_ok=True)
             with aside(self._cells / f"{cell}.npz") as partial:
                 np.savez_compressed(partial, **kept)  # pyright: ignore[reportArgumentType]
-        self._append(json.dumps(row) + "\n")
+        self._append(row.to_json() + "\n")
 
     def _append(self, line: str) -> None:
         """Appends a line, in place of one that was cut off."""
@@ -239,7 +203,7 @@ def rewrite(folder: Path, wanted: Callable[[Row], bool]) -> None:
         rows = _lines(path)
         kept = [row for row in rows if wanted(row)]
         with aside(path) as partial:
-            text = "".join(json.dumps(row) + "\n" for row in kept)
+            text = "".join(row.to_json() + "\n" for row in kept)
             partial.write_text(text, encoding="utf-8")
     left = {row["cell_id"] for row in kept}
     for cell in {row["cell_id"] for row in rows} - left:
@@ -280,9 +244,7 @@ def _lines(path: Path) -> list[Row]:
     rows = []
     for number, line in enumerate(lines, 1):
         with reading(f"{path}, line {number}", REPAIR):
-            row = json.loads(line)
-            schema.check(row)
-            rows.append(row)
+            rows.append(Row.of_json(json.loads(line)))
     return rows
 
 

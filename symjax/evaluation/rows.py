@@ -1,147 +1,299 @@
-"""Lists the rows of a run, and removes some of them.
+"""Results rows: what was measured, the value, and where it comes from.
 
-    python -m symjax.evaluation.rows RUN                                  # all of them
-    python -m symjax.evaluation.rows RUN --match attack=pgd eps=8         # some of them
-    python -m symjax.evaluation.rows RUN --match attack=pgd eps=8 --remove
-    python -m symjax.evaluation.rows RUN --remove CELL [CELL ...]
+    row = Row(identity, value=0.41, facts={...}, provenance={...})
+    row["eps"], row.get("orbit")               # every entry by its name
+    frame(read([path]))                        # one line per row, one column per name
 
-Without --remove nothing is changed. A removed row's outcomes, `cells/CELL.npz`, are
-removed with it, and so are the older rows that it superseded; no other row is touched.
+A row is flat in memory: the names of its entries are unique. In a file it is one JSON
+object per line, nested so that its parts are told apart:
+
+    {"identity": {"run": {"name": "baseline", "model": "baseline", "depth": 4, ...},
+                  "images": {"dataset": "cifar10", "split": "test", "n": 1000, ...},
+                  "measurement": {"kind": "attack", "attack": "pgd", "eps": 0.0314, ...},
+                  "seed": 0},
+     "cell_id": "...", "value": 0.41, "facts": {...}, "provenance": {...}}
+
+The identity says what was measured. Its hash, the `cell_id`, answers one question: is
+this cell measured already? Values are fractions.
 """
 
+import hashlib
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
-from symjax import terminal
-from symjax.arguments import Parser, command
-from symjax.evaluation import results
-from symjax.evaluation.results import Row
-from symjax.evaluation.table import attack_name, figure_name, format_eps
-from symjax.folders import expand
+import pandas as pd
 
-COLUMNS = ("cell", "what", "norm", "eps", "n", "seed", "value", "measured, UTC")
+Identity = dict[str, Any]
+ATTACK, METRIC, AUDIT = KINDS = ("attack", "metric", "audit")
+
+RUN = {
+    "run": "name",
+    "model": "model",
+    "depth": "depth",
+    "width": "width",
+    "trunk": "trunk",
+    "trunk_version": "trunk_version",
+    "group": "group",
+    "basis": "basis",
+    "training": "training",
+    "epoch": "epoch",
+    "dtype": "dtype",
+}
+"""Entries of the identity's part "run", and their names there."""
+IMAGES = (
+    *("dataset", "split", "n"),
+    *("corruption", "severity", "source", "corruption_seed"),
+)
+"""Entries of the identity's part "images". All others but the seed, which stands by
+itself, are of the part "measurement"."""
+FIRST = ("kind", "metric", "check", "protocol", "attack", "norm")
+"""Entries of the part "measurement" that stand before its others."""
+DEFAULTS = {"width": 1.0, "trunk_version": 1, "basis": "full", "orbit": "C4"}
+"""Entries that older rows do not have, and what they stand for there. A new entry of
+identities is added here with the value that all rows measured so far have; then their
+cell ids stay as they are."""
 
 
-def matching(rows: Sequence[Row], conditions: Sequence[str]) -> list[Row]:
-    """The rows that meet all of the conditions.
+def nest(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """A flat identity in its parts "run", "images", "measurement" and "seed"."""
+    rest = dict(identity)
+    seed = rest.pop("seed", None)
+    run = {new: rest.pop(old) for old, new in RUN.items() if old in rest}
+    images = {name: rest.pop(name) for name in IMAGES if name in rest}
+    measurement = {name: rest.pop(name) for name in FIRST if name in rest} | rest
+    return {"run": run, "images": images, "measurement": measurement, "seed": seed}
+
+
+def flatten(nested: Mapping[str, Any]) -> Identity:
+    """The inverse of `nest`; entries that an older row lacks get their default."""
+    run = {old: nested["run"][new] for old, new in RUN.items() if new in nested["run"]}
+    parts = {**run, **nested["images"], **nested["measurement"]}
+    added = {name: DEFAULTS[name] for name in DEFAULTS if name in RUN}
+    seed = {"seed": nested["seed"]} if "seed" in nested else {}
+    return {**added, **parts, **seed}
+
+
+def cell_id(identity: Mapping[str, Any]) -> str:
+    """Hash of a flat identity, 16 hexadecimal digits.
+
+    Entries that have their default, see `DEFAULTS`, are left out of it.
+    """
+    named = {
+        name: value
+        for name, value in identity.items()
+        if name not in DEFAULTS or value != DEFAULTS[name]
+    }
+    text = json.dumps(nest(named), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Row(Mapping[str, Any]):
+    """One measured cell; a mapping of all its entries by name.
 
     Args:
-      rows: of a run.
-      conditions: each "NAME=VALUE", of a row's entries: "attack=pgd", "eps=8".
+      identity: what was measured, flat.
+      value: a fraction; None where there is none.
+      facts: what else was found.
+      provenance: how it was measured.
+
+    Attributes:
+      identity, facts, provenance: as given.
 
     Raises:
-      ValueError: for another form, or a name that no row has.
+      ValueError: for an entry that is missing or of another type, or for a name that
+        stands in two of the parts.
     """
-    found = list(rows)
-    for condition in conditions:
-        name, equals, value = condition.partition("=")
-        if not equals:
-            raise ValueError(f"--match {condition!r}: expected NAME=VALUE.")
-        if not any(name in row for row in rows):
-            names = sorted({name for row in rows for name in row})
+
+    def __init__(
+        self,
+        identity: Mapping[str, Any],
+        value: float | None,
+        facts: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+    ):
+        self.identity = dict(identity)
+        self.facts, self.provenance = dict(facts), dict(provenance)
+        self._flat = {
+            **self.identity,
+            "cell_id": cell_id(identity),
+            "value": value,
+            **self.facts,
+            **self.provenance,
+        }
+        names = [*identity, *facts, *provenance]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{twice} stand in two parts of the row")
+        _check(self._flat)
+
+    @classmethod
+    def of_json(cls, parsed: Any) -> "Row":
+        """The row of a line of a file, parsed.
+
+        Raises:
+          ValueError: as the class, or if the line is not such an object.
+        """
+        if not isinstance(parsed, dict):
+            raise ValueError(f"{_shown(parsed)}: expected one JSON object per line")
+        if "identity" not in parsed and "metric" in parsed:
             raise ValueError(
-                f"--match {condition!r}: no row has {name!r}; rows have {names}."
+                "the row is of an older format: convert its file with `python -m "
+                "symjax.evaluation.convert FILE`"
             )
-        found = [row for row in found if _is(row.get(name), value)]
-    return found
+        nested = parsed.get("identity")
+        _check_parts(parsed, ("identity", "facts", "provenance"))
+        _check_parts(nested, ("run", "images", "measurement"))
+        if "value" not in parsed:
+            raise ValueError(f"value is missing: expected {NEEDED['value'].text}")
+        identity, value = flatten(nested), parsed["value"]
+        row = cls(identity, value, parsed["facts"], parsed["provenance"])
+        if row["cell_id"] != parsed.get("cell_id"):
+            raise ValueError(
+                f"cell_id={_shown(parsed.get('cell_id'))}: expected {row['cell_id']!r}, "
+                "the hash of the identity"
+            )
+        return row
+
+    def to_json(self) -> str:
+        """The line of a file, without its end."""
+        parts = {
+            "identity": nest(self.identity),
+            "cell_id": self["cell_id"],
+            "value": self["value"],
+            "facts": self.facts,
+            "provenance": self.provenance,
+        }
+        return json.dumps(parts)
+
+    @property
+    def measurement(self) -> dict[str, Any]:
+        """The part of the identity that is the measurement and its settings."""
+        return nest(self.identity)["measurement"]
+
+    def identity_without(self, names: Collection[str]) -> Identity:
+        """The identity without some of its entries."""
+        return {key: x for key, x in self.identity.items() if key not in names}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._flat[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._flat)
+
+    def __len__(self) -> int:
+        return len(self._flat)
+
+    def __repr__(self) -> str:
+        return f"Row({self['cell_id']}, value={self['value']})"
 
 
-def remove(folder: Path, cells: Sequence[str]) -> None:
-    """Removes the rows of some cells, and the cells; in one step.
+def frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """A tidy table: one line per row, one column per entry, NaN where a row lacks it."""
+    return pd.DataFrame([dict(row) for row in rows])
 
-    Args:
-      folder: the run folder.
-      cells: ids of rows that are there.
+
+class Rule(NamedTuple):
+    """What a value has to be.
+
+    Attributes:
+      accepts: whether a value is fine.
+      text: what is expected, after "expected".
+    """
+
+    accepts: Callable[[Any], bool]
+    text: str
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _or_null(rule: Rule) -> Rule:
+    return Rule(lambda x: x is None or rule.accepts(x), f"{rule.text}, or null")
+
+
+def _list_of(rule: Rule, text: str) -> Rule:
+    def accepts(value: Any) -> bool:
+        return isinstance(value, list | tuple) and all(map(rule.accepts, value))
+
+    return Rule(accepts, text)
+
+
+TEXT = Rule(lambda x: isinstance(x, str), "text")
+NUMBER = Rule(_is_number, "a number")
+COUNT = Rule(
+    lambda x: _is_number(x) and isinstance(x, int) and x >= 0,
+    "a whole number of 0 or more",
+)
+SWITCH = Rule(lambda x: isinstance(x, bool), "true or false")
+OBJECT = Rule(lambda x: isinstance(x, dict), "an object")
+NUMBERS = _list_of(NUMBER, "a list of numbers")
+PER_CHANNEL = Rule(
+    lambda x: _is_number(x) or (NUMBERS.accepts(x) and len(x) > 0),
+    "a number, or a list of one number per channel",
+)
+
+NEEDED = {
+    **dict.fromkeys(("cell_id", "run", "model", "trunk", "dataset", "dtype"), TEXT),
+    **dict.fromkeys(("protocol", "split", "data"), TEXT),
+    **dict.fromkeys(("depth", "epoch", "n", "seed", "severity"), COUNT),
+    "corruption": _or_null(TEXT),
+    "kind": Rule(lambda x: x in KINDS, f"one of {list(KINDS)}"),
+    "diverged": SWITCH,
+    "value": _or_null(NUMBER),
+}
+"""Of every row."""
+NEEDED_OF_KIND = {
+    ATTACK: ("attack", "norm", "eps", "eps_given", "eps_unit"),
+    METRIC: ("metric",),
+    AUDIT: ("check", "attack", "norm", "eps"),
+}
+
+OTHERS = {
+    **dict.fromkeys(("utc", "commit", "source", "group", "orbit"), TEXT),
+    **dict.fromkeys(("attack", "metric", "check", "eps_given", "eps_unit"), TEXT),
+    **dict.fromkeys(("steps", "undefined", "no_error_found"), _or_null(COUNT)),
+    **dict.fromkeys(("low", "high", "exact"), _or_null(NUMBER)),
+    **dict.fromkeys(("versions", "broken_by"), OBJECT),
+    "norm": _or_null(TEXT),
+    "eps": PER_CHANNEL,
+    "levels": NUMBERS,
+    "argv": _list_of(TEXT, "a list of texts"),
+    "in_ball": SWITCH,
+    "input_std": PER_CHANNEL,
+}
+"""Of rows that have them."""
+
+
+def _check(row: Mapping[str, Any]) -> None:
+    """Checks that a row holds what tables, plots and pages need of it.
 
     Raises:
-      ValueError: for an id that is not there; then nothing is removed.
+      ValueError: for the first entry that is missing, or is of another type.
     """
-    there = {row["cell_id"] for row in results.read_existing([folder])}
-    if unknown := sorted(set(cells) - there):
-        raise ValueError(
-            f"{unknown} are no rows of {folder}: nothing was removed. List the rows "
-            f"with `python -m symjax.evaluation.rows {folder}`."
-        )
-    results.rewrite(folder, lambda row: row["cell_id"] not in cells)
-
-
-def table(rows: Sequence[Row]) -> str:
-    """A line a row, for people."""
-    lines = [COLUMNS, *map(_line, rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(COLUMNS))]
-    return "".join(
-        "  ".join(
-            text.ljust(width) for text, width in zip(line, widths, strict=True)
-        ).rstrip()
-        + "\n"
-        for line in lines
-    )
-
-
-def _line(row: Row) -> tuple[str, ...]:
-    what = figure_name(row)
-    if results.kind(row) == "accuracy":
-        what = "clean" if row["attack"] == "none" else attack_name(row)
+    needed = {*NEEDED, *NEEDED_OF_KIND.get(str(row.get("kind")), ())}
+    if row.get("attack") == "pgd":
+        needed.add("steps")
     if row.get("corruption") is not None:
-        what += f" on {row['corruption']} {row['severity']}"
-    if row["protocol"] != "sound":
-        what += f", {row['protocol']} protocol"
-    value = "none" if row["value"] is None else f"{row['value']:.4f}"
-    return (
-        row["cell_id"],
-        what,
-        row["norm"] or "",
-        format_eps(row["eps"]),
-        str(row["n"]),
-        str(row["seed"]),
-        value,
-        row.get("utc", ""),
-    )
+        needed |= {"source"}
+    for name, rule in {**NEEDED, **OTHERS}.items():
+        if name not in row and name in needed:
+            raise ValueError(f"{name} is missing: expected {rule.text}")
+        if name in row and not rule.accepts(row[name]):
+            raise ValueError(f"{name}={_shown(row[name])}: expected {rule.text}")
+    if row["value"] is None and not (row["diverged"] or row["kind"] == AUDIT):
+        raise ValueError("value=null: expected a number, as the seed did not diverge")
+    if row.get("attack") == "pgd" and row["steps"] is None:
+        raise ValueError("steps=null: expected a number of steps, since pgd has them")
 
 
-def _is(value: object, wanted: str) -> bool:
-    """Whether a row's entry is what was asked for, as text or as a number."""
-    if isinstance(value, str):
-        return value == wanted
-    try:
-        return value == json.loads(wanted)
-    except ValueError:
-        return False
+def _check_parts(parsed: Any, names: tuple[str, ...]) -> None:
+    for name in names:
+        if not isinstance(parsed, dict) or not isinstance(parsed.get(name), dict):
+            there = parsed.get(name) if isinstance(parsed, dict) else parsed
+            raise ValueError(f"{name}={_shown(there)}: expected an object")
 
 
-@command()
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Lists, and removes."""
-    parser = Parser("python -m symjax.evaluation.rows", __doc__)
-    parser.add_argument("run", type=expand, metavar="RUN", help="The run folder.")
-    parser.add_argument(
-        "--match",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="List, or remove, only the rows that meet all of these conditions.",
-    )
-    parser.add_argument(
-        "--remove",
-        nargs="*",
-        metavar="CELL",
-        help="Remove the rows of these cells, or those that --match lists.",
-    )
-    asked = parser.parse_args(arguments)
-    found = matching(results.read_existing([asked.run]), asked.match)
-    if asked.remove is None:
-        print(table(found), end="")
-        print(f"{terminal.counted(len(found), 'row')} of {asked.run}")
-        return
-    if bool(asked.remove) == bool(asked.match):
-        raise ValueError("--remove: give the cells, or --match and no cell.")
-    cells = asked.remove or [row["cell_id"] for row in found]
-    listed = table([row for row in found if row["cell_id"] in cells])
-    remove(asked.run, cells)
-    removed = terminal.counted(len(set(cells)), "row")
-    print(f"{listed}removed {removed} of {asked.run}")
-
-
-if __name__ == "__main__":
-    main()
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

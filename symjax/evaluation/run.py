@@ -115,13 +115,13 @@ class Run:
         return models.layers_fn(self.experiment.model, self.state.variables)
 
     def identity(self) -> dict[str, Any]:
-        """What a results row says of the run; seed and measurement come on top."""
+        """The entries of a row's identity that are of the run."""
         config, model = self.experiment.config, self.experiment.model
         return identity(self.folder.name, config, model, self.epoch)
 
 
 def identity(name: str, config: Config, model: Net, epoch: int) -> dict[str, Any]:
-    """What a results row says of a run; known before it is trained.
+    """The entries of a row's identity that are of a run; known before it is trained.
 
     Args:
       name: of the run, that is of its folder.
@@ -129,14 +129,13 @@ def identity(name: str, config: Config, model: Net, epoch: int) -> dict[str, Any
       model: the net that it describes.
       epoch: epochs trained.
     """
-    version = models.TRUNK_VERSIONS[config.model.trunk]
     return {
         "run": name,
         "model": config.model.name,
         "depth": config.model.depth,
         "width": config.model.width,
         "trunk": config.model.trunk,
-        **({} if version == 1 else {"trunk_version": version}),
+        "trunk_version": models.TRUNK_VERSIONS[config.model.trunk],
         "group": str(model.group),
         "basis": model.basis,
         "training": config.training.mode,

@@ -1,6 +1,6 @@
 """One statement of the paper as a figure: a value an image, with an interval.
 
-figure({"metric": "lemma 1"}, lemma_1, noisy=True)
+figure({"metric": "lemma_1"}, lemma_1, noisy=True)
 """
 
 from collections.abc import Callable, Mapping
@@ -62,8 +62,7 @@ def figure(
             facts["exact"] = float(np.mean(values < EXACT))
         return Found(facts.pop("mean"), whole, facts)
 
-    images = "dequantised" if noisy else "clean"
-    return Figure({**says, "images": images}, find, over_orbit)
+    return Figure({**says, "dequantized": noisy}, find, over_orbit)
 
 
 @compilation.quick

@@ -11,7 +11,7 @@ import pandas as pd
 
 from symjax.arguments import Parser, command
 from symjax.evaluation import results
-from symjax.evaluation.results import Row
+from symjax.evaluation.rows import ATTACK, Row
 from symjax.evaluation.table import attack_name, format_eps, mean_and_sd
 from symjax.folders import expand
 
@@ -34,11 +34,7 @@ def summary(rows: Sequence[Row]) -> str:
     Raises:
       ValueError: if no such rows are left, or a seed has two rows of the same.
     """
-    clean = [
-        row
-        for row in rows
-        if results.kind(row) == "accuracy" and row["corruption"] is None
-    ]
+    clean = [row for row in rows if row["kind"] == ATTACK and row["corruption"] is None]
     alive = [row for row in clean if not row["diverged"]]
     if not alive:
         reason = "all of them are of seeds that diverged" if clean else "there are none"
@@ -79,7 +75,7 @@ def _distinguishes(key: str, rows: Sequence[Row]) -> bool:
 def _columns(rows: Sequence[Row]) -> list[str]:
     """The column of each row; what is measured with other settings has another one."""
     of_net = {*NET, *HIDDEN, "run", "seed"}
-    measured = [results.identity_of(row, without=of_net) for row in rows]
+    measured = [row.identity_without(of_net) for row in rows]
     distinct: dict[str, dict[str, dict]] = {}
     for row, settings in zip(rows, measured, strict=True):
         same_name = distinct.setdefault(_column(row), {})

@@ -33,21 +33,21 @@ def figures(samples: int = neighbourhood.SAMPLES) -> list[Figure]:
     clean: list[tuple[dict, Statement]] = [
         ({"metric": "invariance"}, _invariance),
         ({"metric": "equivariance"}, _equivariance),
-        ({"metric": "lemma 2"}, _lemma_2),
+        ({"metric": "lemma_2"}, _lemma_2),
     ]
     scales: list[tuple[dict, Statement]] = [
         (
-            {"metric": "equation 12", "factors": list(FACTORS), "method": method},
+            {"metric": "equation_12", "factors": list(FACTORS), "method": method},
             _scale(method),
         )
         for method in METHODS
     ]
     noisy: list[tuple[dict, Statement]] = [
-        ({"metric": "lemma 1"}, _lemma_1),
-        ({"metric": "lemma 3"}, _turning("margin")),
-        ({"metric": "lemma 4"}, _turning("jacobian")),
-        *(({"metric": "theorem 1", "norm": norm}, _theorem_1(norm)) for norm in NORMS),
-        ({"metric": "theorem 1, clever", **few}, _clever_over_orbit),
+        ({"metric": "lemma_1"}, _lemma_1),
+        ({"metric": "lemma_3"}, _turning("margin")),
+        ({"metric": "lemma_4"}, _turning("jacobian")),
+        *(({"metric": "theorem_1", "norm": norm}, _theorem_1(norm)) for norm in NORMS),
+        ({"metric": "theorem_1_clever", **few}, _clever_over_orbit),
     ]
     return [
         *(figure(*each, noisy=False, over_orbit=True) for each in clean),

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from symjax.evaluation.results import Row
+from symjax.evaluation import titles
+from symjax.evaluation.rows import Row
 from symjax.terminal import counted
 
 
@@ -108,12 +109,16 @@ def undefined_images(row: Row) -> int:
 
 
 def figure_name(row: Mapping[str, Any]) -> str:
-    """A row's metric, and those of its settings that tell it from others."""
+    """The title of a row's metric, and those of its settings that tell it from others.
+
+    Args:
+      row: of a metric, or the settings of a metric.
+    """
     keys = ("norm", "length", "method", "sigma")
     settings = [str(row[key]) for key in keys if row.get(key) is not None]
     if row.get("orbit", "C4") != "C4":
         settings.append(f"under {row['orbit']}")
-    return ", ".join([row["metric"], *settings])
+    return ", ".join([titles.title(row), *settings])
 
 
 def attack_name(row: Row) -> str:

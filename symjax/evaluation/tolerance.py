@@ -69,7 +69,7 @@ def _published() -> Figure:
         return _found(found, subject, Removal(), draws)
 
     levels = library.PUBLISHED_LEVELS.tolist()
-    return Figure({"metric": "tolerance, removal as published", "levels": levels}, find)
+    return Figure({"metric": "tolerance_removal_published", "levels": levels}, find)
 
 
 def _ladder(
@@ -91,7 +91,7 @@ def _ladder(
         return _found(found, subject, perturbation, 0)
 
     settings = {"levels": levels.tolist(), "draws": draws}
-    return Figure({"metric": f"tolerance, {name}", **settings}, find)
+    return Figure({"metric": f"tolerance_{name}", **settings}, find)
 
 
 def _found(
@@ -137,7 +137,7 @@ def _box() -> Figure:
         return _with_interval(outcomes["largest"], outcomes, facts)
 
     settings = {"radius": invariant.LARGEST, "steps": STEPS, "halvings": HALVINGS}
-    return Figure({"metric": "tolerance, invariant box", **settings}, find)
+    return Figure({"metric": "tolerance_invariant_box", **settings}, find)
 
 
 def _with_interval(values: np.ndarray, outcomes, facts) -> Found:

@@ -23,11 +23,11 @@ from symjax.models.cascaded import Cascaded
 from symjax.models.equivariant import READOUTS, Equivariant
 from symjax.models.net import Net
 from symjax.models.parallel import BRANCHES, Parallel
-from symjax.models.reference import (
-    ReferenceCascaded,
-    ReferenceParallelRot,
-    ReferenceParallelScales,
-    ReferenceWeighted,
+from symjax.models.published import (
+    PublishedCascaded,
+    PublishedParallelRot,
+    PublishedParallelScales,
+    PublishedWeighted,
 )
 from symjax.nn import kernels, settings
 from symjax.nn.convolution import LOWERINGS, Lowering, default_lowering
@@ -67,22 +67,22 @@ def _published(trunk: str, depth_4: str = MATCHED_TRUNK[4]) -> dict[int, str]:
     return {4: depth_4, 10: trunk}
 
 
-REFERENCE: dict[str, Recipe] = {
+PUBLISHED: dict[str, Recipe] = {
     "baseline": (
         functools.partial(Baseline, features=16),
         _published("P 32 P 32 64 P 64 128 P 128 256 P 256 256"),
     ),
     "parallel_rot": (
-        ReferenceParallelRot,
+        PublishedParallelRot,
         _published("P 32 32 64 P 64 128 P 128 256 256 512"),
     ),
     "parallel_scale": (
-        functools.partial(ReferenceParallelScales, rotation=False),
+        functools.partial(PublishedParallelScales, rotation=False),
         _published(RS_TRUNK),
     ),
-    "parallel_rs": (ReferenceParallelScales, _published(RS_TRUNK)),
-    "weighted": (ReferenceWeighted, _published("P 32 32 64 128 256 256 512 512")),
-    "cascaded": (ReferenceCascaded, _published("P 64 128 P 128 256 P 256 512 512")),
+    "parallel_rs": (PublishedParallelScales, _published(RS_TRUNK)),
+    "weighted": (PublishedWeighted, _published("P 32 32 64 128 256 256 512 512")),
+    "cascaded": (PublishedCascaded, _published("P 64 128 P 128 256 P 256 512 512")),
     "equivariant": (
         Equivariant,
         _published(
@@ -91,8 +91,8 @@ REFERENCE: dict[str, Recipe] = {
     ),
 }
 
-TRUNKS = {"matched": MATCHED, "reference": REFERENCE}
-TRUNK_VERSIONS = {"matched": 1, "reference": 2}
+TRUNKS = {"matched": MATCHED, "published": PUBLISHED}
+TRUNK_VERSIONS = {"matched": 1, "published": 2}
 """One more whenever parameters of before would be another net; runs record it. 2: the
 kernels have e2cnn's scale, and `weighted` has a batch norm in its standard branch."""
 PUBLISHED_GROUP = {"parallel_rs": "C8", "equivariant": "C8"}  # C4 of the others
@@ -123,15 +123,15 @@ def build(
       depth: 4 or 10 convolutional layers, the fusion's 1x1 not counted.
       classes: number of classes, K.
       trunk: "matched": the six nets that are not fully equivariant differ in their
-        first layer alone. "reference": each net as published, with the initialization
+        first layer alone. "published": each net as published, with the initialization
         and the scale of steerable kernels of PyTorch and e2cnn; its 4-layer nets are
         not published and take the matched trunk.
       width: factor on every number of channels.
       group: of the rotation layers, as in groups.C8, "C8" or "D4"; empty takes C4, or
-        on the reference trunk that of the published net, which is C8 for `parallel_rs`
+        on the published trunk that of the published net, which is C8 for `parallel_rs`
         and `equivariant`.
       basis: of their kernels, one of `symjax.nn.kernels.BASES`; empty takes the group's
-        default, or on the reference trunk the published one, "steerable".
+        default, or on the published trunk the published one, "steerable".
       readout: of `equivariant` alone: "invariant" or "flatten"; empty takes that of the
         trunk, invariant on the matched one and flattened as published on the other.
       order: of `cascaded` on the matched trunk alone; empty takes standard, rotation,
@@ -150,7 +150,7 @@ def build(
     _expect("net", name, MODELS)
     _expect("trunk", trunk, TRUNKS)
     _expect("depth", depth, DEPTHS)
-    published = trunk == "reference"
+    published = trunk == "published"
     group = group or (PUBLISHED_GROUP.get(name, "C4") if published else "C4")
     chosen = groups.as_group(group)
     basis = basis or (PUBLISHED_BASIS if published else default_basis(chosen))

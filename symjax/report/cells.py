@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from symjax.evaluation import results
-from symjax.evaluation.results import Row
+from symjax.evaluation.cells import METRIC, Row
 from symjax.evaluation.table import figure_name
 from symjax.folders import read_arrays
 
@@ -38,8 +38,8 @@ class Figure:
     def settings(self) -> str:
         """What was measured, of whichever net; equal for figures to compare."""
         row = self.rows[0]
-        names = (*row["settings"], "dataset", "data", "split", "n", "protocol")
-        return json.dumps({name: row[name] for name in names}, sort_keys=True)
+        images = {name: row[name] for name in ("dataset", "data", "split", "n")}
+        return json.dumps({**row.measurement, **images}, sort_keys=True)
 
     @property
     def is_by_image(self) -> bool:
@@ -70,7 +70,7 @@ def read(folder: Path, flag: str = "...", **wanted: Any) -> list[Figure]:
     of_figure: dict[str, list[Row]] = {}
     for row in results.read([folder / "results.jsonl"]):
         is_wanted = all(row.get(key) == wanted[key] for key in wanted)
-        if results.kind(row) == "metric" and is_wanted and not row["diverged"]:
+        if row["kind"] == METRIC and is_wanted and not row["diverged"]:
             of_figure.setdefault(_key(row), []).append(row)
     if not of_figure:
         raise ValueError(
@@ -81,8 +81,7 @@ def read(folder: Path, flag: str = "...", **wanted: Any) -> list[Figure]:
 
 
 def _key(row: Row) -> str:
-    names = (*row["settings"], "n", "epoch", "dtype")
-    return json.dumps({name: row[name] for name in names}, sort_keys=True)
+    return json.dumps(row.identity_without(("seed",)), sort_keys=True)
 
 
 def _figure(folder: Path, rows: list[Row]) -> Figure:
@@ -91,7 +90,7 @@ def _figure(folder: Path, rows: list[Row]) -> Figure:
     for row in rows:
         path = folder / "cells" / f"{row['cell_id']}.npz"
         again = (
-            "remove the row with `python -m symjax.evaluation.rows "
+            "remove the row with `python -m symjax.evaluation.cells "
             f"{folder} --remove {row['cell_id']}` and measure it again"
         )
         if not path.exists():

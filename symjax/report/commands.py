@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from symjax.evaluation import metrics
-from symjax.evaluation.results import Row
+from symjax.evaluation.rows import Row
 
 AUDIT = "audit"
 MADE = "made, seed "
@@ -61,8 +61,8 @@ def _accuracy(rows: Sequence[Row]) -> list[Any]:
             parts += ["--corruption_seed", images.removeprefix(MADE)]
     sound = first["protocol"] == "sound"
     if not sound:
-        parts += ["--protocol", "reference"]
-    if first["protocol"] not in ("sound", "reference"):
+        parts += ["--protocol", "published"]
+    if first["protocol"] not in ("sound", "published"):
         parts += ["--switches", "..."]  # which ones, no row says by their names
     if first["attack"] == "none":
         return parts or ["--attack", "none"]

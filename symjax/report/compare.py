@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from symjax.arguments import Parser, command
+from symjax.evaluation import titles
 from symjax.folders import expand
 from symjax.metrics.bootstrap import Estimate, paired_difference
 from symjax.report.cells import Figure, read
@@ -105,7 +106,7 @@ def table(folders: Sequence[Path], metric: str | None = None) -> str:
 
 
 def _wanted(figure: Figure, metric: str | None) -> bool:
-    named = metric is None or figure.rows[0]["metric"].startswith(metric)
+    named = metric is None or titles.begins(figure.rows[0], metric)
     return named and figure.is_by_image
 
 

@@ -4,7 +4,7 @@
 
 The first run is the reference of the normalised errors. Means are over all five
 severities; of the 15 corruptions of the benchmark and of all 19, kept apart.
-`--protocol reference` shows the rows of the published attacks, whose epsilons are in
+`--protocol published` shows the rows of the published attacks, whose epsilons are in
 units of what the net is fed.
 """
 
@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from symjax.arguments import Parser, command
 from symjax.data import corruptions
 from symjax.evaluation import results
-from symjax.evaluation.results import Row
-from symjax.evaluation.table import attack_name, format_eps, mean_and_sd
+from symjax.evaluation.rows import ATTACK, Row
+from symjax.evaluation.table import attack_name, mean_and_sd
 from symjax.folders import expand
 from symjax.metrics import corruption as errors
 
@@ -48,7 +48,7 @@ def frame(rows: Mapping[Path, Sequence[Row]], protocol: str = "sound") -> pd.Dat
 
     Args:
       rows: by run folder; others than accuracies are left out, and diverged seeds.
-      protocol: "sound" or "reference"; rows of the other are left out.
+      protocol: "sound" or "published"; rows of the other are left out.
 
     Returns:
       Columns "net", "attack", "corruption" ("" of clean images), "severity", "seed",
@@ -63,7 +63,7 @@ def frame(rows: Mapping[Path, Sequence[Row]], protocol: str = "sound") -> pd.Dat
         alive = [
             row
             for row in of_run
-            if (results.kind(row), row["protocol"]) == ("accuracy", protocol)
+            if (row["kind"], row["protocol"]) == (ATTACK, protocol)
             and not row["diverged"]
         ]
         corrupted = [row for row in alive if row["corruption"] is not None]
@@ -253,12 +253,12 @@ def draw(found: pd.DataFrame) -> Figure:
 def _line(folder: Path, row: Row) -> dict:
     name, attack = row["corruption"], attack_name(row)
     says = f"accuracy in % of {row['n']:,} {row['split']} images of {row['dataset']}"
-    says += f", corruptions {row.get('images', '')}"
-    if row["protocol"] == "reference":
+    says += f", corruptions {source(row)}"
+    if row["protocol"] == "published":
         says += "; as published: epsilons are of what the net is fed, and images may "
         says += "leave the ball"
     if row["attack"] != "none":
-        attack += f" {row['norm']} {_radius(row)}"
+        attack += f" {row['norm']} {row['eps_given']}"
     return {
         "net": folder.resolve().name,
         "attack": attack,
@@ -270,12 +270,11 @@ def _line(folder: Path, row: Row) -> dict:
     }
 
 
-def _radius(row: Row) -> str:
-    """In pixel units; of a published attack, in units of what the net is fed."""
-    if row["protocol"] == "reference":
-        eps, std = (np.ravel(row[name])[0] for name in ("eps", "input_std"))
-        return f"{eps / std:.4g}"  # one number, after the channels' own std
-    return format_eps(row["eps"])
+def source(row: Row) -> str:
+    """Where a row's corrupted images come from, in words; empty for clean ones."""
+    if "corruption_seed" in row:
+        return f"{row['source']}, seed {row['corruption_seed']}"
+    return row.get("source", "")
 
 
 def _corrupted(found: pd.DataFrame) -> list[tuple[tuple[str, str], Any]]:
@@ -315,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = Parser("python -m symjax.report.corruption", __doc__)
     parser.add_argument("runs", nargs="+", type=expand, help="run folders")
     parser.add_argument("--out", type=expand, help="an image file, of the heat map")
-    protocols = ["sound", "reference"]
+    protocols = ["sound", "published"]
     parser.add_argument("--protocol", choices=protocols, default="sound")
     parser.add_argument("--attack", help='only this one: "none", "fgsm linf 1/255"')
     options = parser.parse_args(arguments)

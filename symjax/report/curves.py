@@ -14,7 +14,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from symjax.evaluation.results import Row, identity_of
+from symjax.evaluation.rows import Row
 from symjax.evaluation.table import attack_name, format_eps
 from symjax.report.parts import Cell, Picture, Table
 
@@ -84,7 +84,7 @@ def _of_norm(kinds: Sequence[Sequence[Row]], norm: str) -> list[Curve]:
         row, values = kind[0], _values(kind)
         if row["norm"] != norm or not isinstance(row["eps"], float | int) or not values:
             continue
-        settings = identity_of(row, without=("seed", "eps"))
+        settings = row.identity_without(("seed", "eps", "eps_given"))
         key = json.dumps(settings, sort_keys=True)
         if key not in found:
             name = f"{attack_name(row)}, {row['protocol']}, n={row['n']:,}"

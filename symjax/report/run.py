@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from symjax.evaluation import results, schema
-from symjax.evaluation.results import Row
+from symjax.evaluation import results, titles
+from symjax.evaluation.rows import ATTACK, AUDIT, METRIC, Row
 from symjax.evaluation.table import (
     attack_name,
     figure_name,
@@ -21,6 +21,7 @@ from symjax.evaluation.table import (
 )
 from symjax.folders import reading
 from symjax.report.commands import command
+from symjax.report.corruption import source
 from symjax.report.curves import curves
 from symjax.report.parts import Cell, Page, Table
 from symjax.terminal import counted
@@ -29,8 +30,9 @@ RUN = (  # what a row says of the run that it is of
     *("run", "model", "depth", "width", "trunk", "group", "basis", "training", "epoch"),
     *("dataset", "dtype", "split"),
 )
-SHOWN = ("attack", "norm", "eps", "protocol", "n", "seed", "metric", "corruption")
-SHOWN += ("severity", "images")
+SHOWN = ("kind", "attack", "norm", "eps", "eps_given", "eps_unit", "protocol", "n")
+SHOWN += ("seed", "metric", "check", "corruption", "severity")
+SOURCE = ("source", "corruption_seed")
 NO_VERDICT = (
     "A run alone decides no claim: claims compare runs, so there are no verdicts here."
 )
@@ -52,11 +54,11 @@ def of_run(folder: Path) -> Page:
     """
     rows = results.read_existing([folder])
     groups = _groups(rows, ("seed",))
-    accuracy = [kind for kind in groups if results.kind(kind[0]) == "accuracy"]
+    accuracy = [kind for kind in groups if kind[0]["kind"] == ATTACK]
     plain = [kind for kind in accuracy if kind[0].get("corruption") is None]
     corrupted = [kind for kind in accuracy if kind[0].get("corruption") is not None]
-    audit = [kind for kind in groups if results.kind(kind[0]) == "audit"]
-    metrics = [kind for kind in groups if results.kind(kind[0]) == "metric"]
+    audit = [kind for kind in groups if kind[0]["kind"] == AUDIT]
+    metrics = [kind for kind in groups if kind[0]["kind"] == METRIC]
     tables = []
     if plain:
         tables.append(_accuracy(folder, "Accuracy", plain, rows))
@@ -80,7 +82,7 @@ def _groups(rows: Sequence[Row], without: Sequence[str]) -> list[Kind]:
     """Rows whose identity differs in these names at most, in their order."""
     found: dict[str, Kind] = {}
     for row in rows:
-        key = json.dumps(results.identity_of(row, without), sort_keys=True)
+        key = json.dumps(row.identity_without(without), sort_keys=True)
         found.setdefault(key, []).append(row)
     return list(found.values())
 
@@ -106,7 +108,7 @@ def _accuracy(folder: Path, name: str, kinds: list[Kind], rows: Kind) -> Table:
     says = "Accuracy in percent, a line an attack, norm, eps and protocol; mean and "
     says += "sample standard deviation over seeds. Eps is in units of pixels in [0, 1]."
     if corrupted:
-        images = sorted({str(row.get("images", "")) for row in every})
+        images = sorted(set(map(source, every)))
         says += f" Corruptions: {'; '.join(images)}."
     calls = _calls(folder, every)
     return Table(name, columns, lines, says + _warnings(every), "\n".join(calls))
@@ -138,18 +140,17 @@ def _metrics(kinds: list[Kind], rows: Kind) -> Table:
 def _audit(folder: Path, kinds: list[Kind]) -> Table:
     """Whatever the audit's rows say, but for what all rows say."""
     every = [row for kind in kinds for row in kind]
-    common = {*RUN, *schema.NEEDED, "settings"}
-    common |= {"config", "data", "commit", "versions", "device", "platform", "utc"}
-    keys = dict.fromkeys(key for row in every for key in row)
+    common = {*RUN, *SHOWN}
+    keys = dict.fromkeys(
+        key for row in every for key in (*row.identity, *row.facts) if key not in common
+    )
     extra = [
-        key
-        for key in keys
-        if key not in common and any(row.get(key) not in (None, "") for row in every)
+        key for key in keys if any(row.get(key) not in (None, "") for row in every)
     ]
     lines: list[list[Cell]] = []
     for row in every:
         value = row["value"]
-        line = [row["metric"], row["seed"], row["n"]]
+        line = [titles.title(row), row["seed"], row["n"]]
         line += [value if value is None else f"{value:.4g}"]
         lines.append([*line, *(_plain(row.get(key)) for key in extra)])
     columns = ["check", "seed", "n", "value", *extra]
@@ -190,9 +191,13 @@ def _origin(row: Row) -> list[Cell]:
     what, commit = _kind(row), row.get("commit")
     if row.get("corruption") is not None:
         what += f", {row['corruption']} {row['severity']}"
-    start: list[Cell] = [row["cell_id"], what, format_eps(row["eps"]), row["seed"]]
+    start: list[Cell] = [row["cell_id"], what, _eps(row), row["seed"]]
     end = commit and commit[:10] + ("+changes" if commit.endswith("+changes") else "")
     return [*start, row["value"], end, row.get("device"), row.get("utc")]
+
+
+def _eps(row: Row) -> str | None:
+    return format_eps(row["eps"]) if "eps" in row else None
 
 
 def _config(path: Path) -> list[list[Cell]]:
@@ -211,7 +216,7 @@ def _config(path: Path) -> list[list[Cell]]:
 
 def _alike(rows: Kind) -> list[Kind]:
     """Rows that one command makes."""
-    return _groups(rows, ("seed", "eps", "corruption", "severity"))
+    return _groups(rows, ("seed", "eps", "eps_given", "corruption", "severity"))
 
 
 def _calls(folder: Path, rows: Kind) -> list[str]:
@@ -219,8 +224,8 @@ def _calls(folder: Path, rows: Kind) -> list[str]:
 
 
 def _kind(row: Row) -> str:
-    if row["metric"] != "accuracy":
-        return figure_name(row)
+    if row["kind"] != ATTACK:
+        return figure_name(row) if row["kind"] == METRIC else titles.title(row)
     clean = "corrupted" if row.get("corruption") is not None else "clean"
     if row["attack"] == "none":
         return f"{clean} accuracy, {row['protocol']}"
@@ -234,12 +239,10 @@ def _constant(rows: Kind) -> set[str]:
 
 
 def _settings(row: Row, constant: set[str]) -> str:
-    hidden = {*SHOWN, *constant}
-    if row["metric"] != "accuracy":
-        hidden -= {"images"}
-    if row["attack"] == "pgd":
+    hidden = {*SHOWN, *SOURCE, *constant}
+    if row.get("attack") == "pgd":
         hidden |= {"steps"}
-    said = results.identity_of(row, tuple(hidden))
+    said = row.identity_without(hidden)
     return ", ".join(f"{k} {_text(v)}" for k, v in said.items() if v is not None)
 
 

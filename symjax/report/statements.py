@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from symjax.arguments import Parser, command
-from symjax.evaluation import results
-from symjax.evaluation.results import Row
+from symjax.evaluation import results, titles
+from symjax.evaluation.rows import METRIC, Row
 from symjax.evaluation.table import figure_name
 from symjax.folders import expand
 
@@ -30,7 +30,7 @@ def table(rows: Sequence[Row]) -> str:
     Raises:
       ValueError: if there are none, or two rows of a net and seed belong in one cell.
     """
-    metrics = [row for row in rows if results.kind(row) == "metric"]
+    metrics = [row for row in rows if row["kind"] == METRIC]
     alive = [row for row in metrics if not row["diverged"]]
     if not alive:
         raise ValueError(
@@ -63,12 +63,12 @@ def _cell(rows: list[Row]) -> str:
     """Of one net; two rows of one seed are no two seeds."""
     seeds = [row["seed"] for row in rows]
     if again := [seed for seed in seeds if seeds.count(seed) > 1]:
-        pair = [results.identity_of(row) for row in rows if row["seed"] == again[0]]
+        pair = [row.identity for row in rows if row["seed"] == again[0]]
         differing = [name for name in pair[0] if pair[0][name] != pair[1].get(name)]
         raise ValueError(
             f"seed {again[0]} of {rows[0]['model']} has several rows of "
             f"{figure_name(rows[0])!r}, which differ in {differing}: give files with "
-            "one of them, or remove the others by `python -m symjax.evaluation.rows`."
+            "one of them, or remove the others by `python -m symjax.evaluation.cells`."
         )
     mean = np.mean([row["value"] for row in rows])
     text = f"{mean:.3g}"
@@ -89,11 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("files", nargs="+", type=expand, metavar="FILE.jsonl")
     options = parser.parse_args(arguments)
     rows = results.read_existing(options.files)
-    print(table([row for row in rows if _wanted(row, options.metric)]), end="")
-
-
-def _wanted(row: Row, metric: str) -> bool:
-    return row["metric"].startswith(metric)
+    metrics = [row for row in rows if row["kind"] == METRIC]
+    wanted = [row for row in metrics if titles.begins(row, options.metric)]
+    print(table(wanted), end="")
 
 
 if __name__ == "__main__":

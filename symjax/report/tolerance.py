@@ -21,13 +21,13 @@ from symjax.metrics.bootstrap import estimate
 from symjax.report import cells
 
 UNITS = {
-    "removal as published": "share, drawn afresh; unnormalised inputs",
+    "removal_published": "share, drawn afresh; unnormalised inputs",
     "removal": "share of values set to 0",
     "noise": "standard deviation of the noise",
     "rotation": "angle in degrees",
     "scale": "factor",
     "translation": "pixels",
-    "invariant box": "mean half-width of the box",
+    "invariant_box": "mean half-width of the box",
 }
 PICTURES = "removal"
 SAMPLES = 4  # images in the grid
@@ -44,7 +44,7 @@ def read(run: Path) -> dict[str, cells.Figure]:
     Raises:
       ValueError: if a perturbation was not measured; names the command to run.
     """
-    names = {name: f"tolerance, {name}" for name in UNITS}
+    names = {name: f"tolerance_{name}" for name in UNITS}
     return {
         name: cells.read(Path(run), flag="tolerance", metric=metric)[-1]
         for name, metric in names.items()

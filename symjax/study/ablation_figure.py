@@ -45,7 +45,7 @@ def bars(evidence: Evidence) -> Drawn:
     says = published.numbers()["figure6_ablation"]
     run = published.run(says["dataset"], says["depth"], "{}")
     panels = [
-        panel_of(evidence, "figure 6", "reference", run, attack) for attack in TWO
+        panel_of(evidence, "figure 6", "published", run, attack) for attack in TWO
     ]
     title = "Figure 6: rotation, scale and both, CIFAR-100, 10 layers"
     caption = (

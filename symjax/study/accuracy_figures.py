@@ -1,6 +1,6 @@
 """The paper's Figures 1, 2 and 6: accuracy against epsilon, of nets beside nets.
 
-curves(evidence, 2, 10, "reference")     # Figure 2, ten layers
+curves(evidence, 2, 10, "published")     # Figure 2, ten layers
 curves(evidence, 2, 10, "sound")         # the same nets; None if nothing is there
 bars(evidence)                           # Figure 6
 """
@@ -77,7 +77,7 @@ def curves(evidence: Evidence, number: int, depth: int, protocol: str) -> Drawn 
     Args:
       evidence: the study's rows.
       number, depth: 1 and 4, or 2 and 10.
-      protocol: "reference", beside the paper's numbers, or "sound", by itself.
+      protocol: "published", beside the paper's numbers, or "sound", by itself.
 
     Returns:
       None if it is sound and nothing is measured.

@@ -104,7 +104,7 @@ def steps(
     path = [("sound", mean(evidence.line(run, "sound", attack), eps))]
     for count, name in enumerate(names, 1):
         line = (
-            evidence.line(run, "reference", attack)
+            evidence.line(run, "published", attack)
             if count == len(names)
             else evidence.line(run, "switched", attack, names[:count])
         )
@@ -120,8 +120,8 @@ def trained(evidence: Evidence) -> Table:
     rows: list[list[Cell]] = []
     for net in NAMES:
         for training in _trainings_of(net):
-            cells = [clean(evidence, training.name, "reference")]
-            for protocol in ("reference", "sound"):
+            cells = [clean(evidence, training.name, "published")]
+            for protocol in ("published", "sound"):
                 cells += [
                     text(evidence.line(training.name, protocol, attack), x)
                     for x in TAKEN_APART

@@ -100,7 +100,7 @@ def _of_net(evidence: Evidence, run: str) -> Iterator[Waterfall]:
                 evidence.line(run, "switched", attack, names[:count])
                 for count in range(1, len(names))
             ),
-            evidence.line(run, "reference", attack),
+            evidence.line(run, "published", attack),
         ]
         for eps in TAKEN_APART:
             values = [line.values[:, line.at(eps)] for line in lines if line]

@@ -12,7 +12,7 @@ that.
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from symjax.evaluation.results import Row
+from symjax.evaluation.rows import Row
 from symjax.report.parts import Verdict
 from symjax.study import earlier, questions
 from symjax.study.evidence import Evidence
@@ -64,7 +64,7 @@ class Claim:
         if self.rows is not None:
             found = {
                 protocol: self.rows(evidence, protocol)
-                for protocol in ("reference", "sound")
+                for protocol in ("published", "sound")
             }
             published_text, sound_text = (x.text for x in found.values())
             if published_text == sound_text:
@@ -72,7 +72,7 @@ class Claim:
             else:
                 texts.append(f"published protocol: {published_text}")
                 texts.append(f"sound protocol: {sound_text}")
-            verdict = overall(found["reference"], found["sound"])
+            verdict = overall(found["published"], found["sound"])
         if self.fact is not None:
             verdict, why = self.fact
             texts.insert(0, why)
@@ -85,7 +85,7 @@ class Claim:
         return Verdict(
             claim=self.quote,
             where=self.where,
-            published=WORDS[found["reference"].holds] if found else "-",
+            published=WORDS[found["published"].holds] if found else "-",
             sound=WORDS[found["sound"].holds] if found else "-",
             verdict=verdict,
             evidence=" ".join(_sentence(text) for text in texts if text),

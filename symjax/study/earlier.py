@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from symjax.evaluation import results
-from symjax.evaluation.results import Row
+from symjax.evaluation.rows import Row
 from symjax.evaluation.table import attack_name, format_eps
 from symjax.report.parts import Cell, Table
 

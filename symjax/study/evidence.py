@@ -1,7 +1,7 @@
 """The study's rows, asked by run and measurement; no net is run.
 
     evidence = Evidence(Path("results/study"))
-    line = evidence.line("cifar10-10-baseline-reference", "reference", "pgd")
+    line = evidence.line("cifar10-10-baseline-published", "published", "pgd")
     line.eps, line.values                       # [E], [S, E] in percent, NaN if missing
 
 All of it is of the full size. Rows of the smoke size show that a piece runs, and no
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from symjax.evaluation import results
-from symjax.evaluation.results import Row, cell_id
+from symjax.evaluation.rows import Row, cell_id
 from symjax.folders import read_arrays
 from symjax.metrics.bootstrap import Estimate, paired_difference
 from symjax.study import published

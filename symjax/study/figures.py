@@ -51,7 +51,7 @@ def drawn(evidence: Evidence) -> list[Drawn]:
       evidence: the study's rows.
     """
     every = [
-        *(curves(evidence, number, depth, "reference") for number, depth in _depths()),
+        *(curves(evidence, number, depth, "published") for number, depth in _depths()),
         *(curves(evidence, number, depth, "sound") for number, depth in _depths()),
         bars(evidence),
         tolerance(evidence),

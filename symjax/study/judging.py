@@ -1,7 +1,7 @@
 """What the rows say about a claim under one protocol: it holds, it does not, or open.
 
-finding = above(evidence, "sound", ["cifar10-10-parallel_rs-reference"],
-                ["cifar10-10-baseline-reference"])
+finding = above(evidence, "sound", ["cifar10-10-parallel_rs-published"],
+                ["cifar10-10-baseline-published"])
 finding.holds                # True, False, or None: what is missing is in the text
 """
 
@@ -37,7 +37,7 @@ class Finding:
 
 Judge = Callable[[Evidence, str], Finding]
 WORDS = {True: "holds", False: "does not hold", None: "open"}
-UNDER = {"reference": "the published protocol", "sound": "a sound protocol"}
+UNDER = {"published": "the published protocol", "sound": "a sound protocol"}
 
 
 def overall(published: Finding, sound: Finding) -> str:
@@ -51,7 +51,7 @@ def overall(published: Finding, sound: Finding) -> str:
     if published.holds and sound.holds:
         return "stands"
     if published.holds:
-        return f"stands only under {UNDER['reference']}"
+        return f"stands only under {UNDER['published']}"
     return f"stands only under {UNDER['sound']}" if sound.holds else "does not stand"
 
 
@@ -70,7 +70,7 @@ def above(
 
     Args:
       evidence: the rows.
-      protocol: "reference" or "sound".
+      protocol: "published" or "sound".
       winners, losers: names of runs.
       attacks: that are compared.
       radii: in the protocol's unit; none: all that both have.

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from symjax.evaluation.results import cell_id
+from symjax.evaluation.rows import cell_id
 from symjax.study import published, speed
 from symjax.study.measurements import Subject, of_training
 from symjax.study.size import SMOKE, Size

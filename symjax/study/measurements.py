@@ -15,14 +15,22 @@ from typing import Any
 
 from symjax import evaluation
 from symjax.attacks import sanity
-from symjax.evaluation import corruption, figure, measurement, reference, tolerance
+from symjax.evaluation import (
+    corruption,
+    figure,
+    measurement,
+    tolerance,
+)
 from symjax.evaluation import protocol as protocols
 from symjax.evaluation.attack import STEPS, Attack
-from symjax.evaluation.audit import UNIT, record
-from symjax.evaluation.measurement import origin
+from symjax.evaluation.audit import identities as audit_identities
+from symjax.evaluation.audit import record
+from symjax.evaluation.measurement import Radius, origin
 from symjax.evaluation.protocol import SOUND
-from symjax.evaluation.reference import Reference
-from symjax.evaluation.results import Results, cell_id
+from symjax.evaluation.published import PublishedAttack, with_series
+from symjax.evaluation.published import measure as measure_published
+from symjax.evaluation.results import Results
+from symjax.evaluation.rows import cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.run import identity as run_identity
 from symjax.evaluation.table import format_eps
@@ -48,7 +56,7 @@ REDUCED_PIXELS = (2 / 255, 8 / 255)
 """Epsilons of the sound PGD and of AutoAttack in the reduced size, in pixel units."""
 REDUCED_FEW = 200  # images of a switch of the protocol
 REDUCED_FEWER = 100  # images of PGD on a corruption
-FIGURE_5 = ("tolerance, removal as published", "tolerance, removal")
+FIGURE_5 = ("tolerance_removal_published", "tolerance_removal")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +91,7 @@ class Accuracy:
     """Accuracy under one attack and protocol, at some epsilons.
 
     Attributes:
-      protocol: "sound", "reference" or "switched".
+      protocol: "sound", "published" or "switched".
       attack: by name.
       eps: in the protocol's own unit.
       switches: of "switched", those that stand as published.
@@ -98,7 +106,7 @@ class Accuracy:
     n: int = 0
     first_seed: bool = False
 
-    def attacking(self, subject: Subject) -> Attack | Reference:
+    def attacking(self, subject: Subject) -> Attack | PublishedAttack:
         """The attack on that run's net."""
         if self.protocol == "sound":
             if self.attack == "autoattack":
@@ -107,17 +115,17 @@ class Accuracy:
                 steps, restarts = subject.size.steps, subject.size.restarts
                 return Attack("pgd", steps=steps, restarts=restarts)
             return Attack(self.attack)
-        switches = None if self.protocol == "reference" else self.switches
+        switches = None if self.protocol == "published" else self.switches
         call = subject.config, self.attack, False, switches, subject.size.steps
-        return Reference.of_config(*call, restarts=subject.size.restarts)
+        return PublishedAttack.of_config(*call, restarts=subject.size.restarts)
 
-    def radii(self, subject: Subject) -> list[float | tuple[float, ...]]:
-        """In pixel units."""
+    def radii(self, subject: Subject) -> list[Radius]:
+        """The epsilons, in the order in which they are measured."""
         eps = subject.size.some(self.eps)
         if self.protocol == "sound":
-            return list(eps)
+            return list(map(Radius.of, eps))
         attack = self.attacking(subject)
-        return [attack.in_pixels(x) for x in eps]  # pyright: ignore
+        return [attack.radius(x) for x in eps]  # pyright: ignore
 
     def identities(self, subject: Subject, seed: int) -> list[Identity]:
         """One an epsilon; none of a seed that is not measured."""
@@ -127,8 +135,8 @@ class Accuracy:
         n, found = self._images(subject.size), []
         for index, radius in enumerate(radii):
             says = measurement.identity(subject.says, attack, "linf", radius, n, seed)
-            if isinstance(attack, Reference):
-                says = reference.with_series(says, attack, radii[: index + 1])
+            if isinstance(attack, PublishedAttack):
+                says = with_series(says, attack, radii[: index + 1])
             found.append(says)
         return found
 
@@ -136,10 +144,10 @@ class Accuracy:
         """Measures it, of all seeds of the run: an epsilon, and another if asked."""
         attack, radii = self.attacking(subject), self.radii(subject)
         n = self._images(subject.size)
-        if isinstance(attack, Reference):
+        if isinstance(attack, PublishedAttack):
             carries = attack.protocol.batch_norm == "moved"
             for some in [radii] if carries else [[radius] for radius in radii]:
-                yield reference.measure(run, store, attack, some, n, console)
+                yield measure_published(run, store, attack, some, n, console)
             return
         for radius in radii:
             call = run, store, attack, "linf", [radius], n
@@ -154,10 +162,10 @@ class Accuracy:
             radii = [format_eps(x) for x in size.some(self.eps)]
             parts.append(f"--eps {','.join(radii)}")
         if self.protocol != "sound":
-            parts.append("--protocol reference")
+            parts.append("--protocol published")
         if self.protocol == "switched":
             parts.append(f'--switches "{",".join(self.switches) or "none"}"')
-        if self.protocol != "reference" and self.attack == "pgd":
+        if self.protocol != "published" and self.attack == "pgd":
             parts.append(f"--restarts {size.restarts}")
         if self.attack == "pgd" and size.steps != STEPS["pgd"]:
             parts.append(f"--steps {size.steps}")
@@ -180,11 +188,11 @@ class Accuracy:
 class Corrupted(Accuracy):
     """The same on corrupted images, made with seed 0."""
 
-    def attacking(self, subject: Subject) -> Attack | Reference:
+    def attacking(self, subject: Subject) -> Attack | PublishedAttack:
         if self.protocol == "sound":
             return super().attacking(subject)
         call = subject.config, self.attack, True
-        return Reference.of_config(*call, steps=subject.size.steps)
+        return PublishedAttack.of_config(*call, steps=subject.size.steps)
 
     def identities(self, subject: Subject, seed: int) -> list[Identity]:
         if self.first_seed and seed != 0:
@@ -252,7 +260,7 @@ class Tolerance:
         for seed, diverged in zip(run.seeds, run.diverged, strict=True):
             for cell in self.identities(subject, seed) if diverged else ():
                 if cell_id(cell) not in store.rows:  # or it would always be missing
-                    store.add(cell, None, {}, {"diverged": True, **origin(run)})
+                    store.add(cell, None, {}, {"diverged": True}, origin(run))
 
     def gradients(self, size: Size) -> float:
         """About how many gradients by an image one seed takes."""
@@ -276,12 +284,10 @@ class Audit:
         if seed != 0:
             return []
         names = list(subject.size.audit.get("only", sanity.CHECKS))
-        if self.protocol == "reference":
-            names.insert(0, UNIT)
         own = Accuracy(self.protocol, "pgd", (AUDITED,))
         call = subject.says, own.attacking(subject), "linf", own.radii(subject)[0]
         says = measurement.identity(*call, subject.size.n_audit, seed)
-        return [says | {"metric": f"audit, {name}"} for name in names]
+        return audit_identities(says, self.protocol, names)
 
     def take(self, run: Run, store: Results, subject: Subject, console) -> Parts:
         """Audits the first seed, if it is seed 0."""
@@ -306,8 +312,8 @@ class Audit:
         """What shows it of a run in `folder`."""
         asked = f"--audit --eps {AUDITED} --n {size.n_audit}"
         asked += (
-            " --protocol reference"
-            if self.protocol == "reference"
+            " --protocol published"
+            if self.protocol == "published"
             else f" --restarts {size.restarts}"
         )
         return f"python evaluate.py --run {folder} {asked}"
@@ -333,35 +339,35 @@ def of_training(training: Training, size: Size) -> Iterator[Measurement]:
 def _full(training: Training) -> Iterator[Measurement]:
     radii = _published_radii(training.name) or TAKEN_APART
     moves = protocols.published(net_of(training)).batch_norm == "moved"
-    reference_radii = protocols.SERIES if moves else radii
+    published_radii = protocols.SERIES if moves else radii
     for attack in ("none", "fgsm", "pgd"):
-        eps = (0.0,) if attack == "none" else reference_radii
-        yield Accuracy("reference", attack, eps)
+        eps = (0.0,) if attack == "none" else published_radii
+        yield Accuracy("published", attack, eps)
     if training.kind != SWITCHED:
         yield Audit("sound")
-        yield Audit("reference")
+        yield Audit("published")
     sound = PIXELS if training.kind == CONTROLLED else radii
     for attack in ("none", "fgsm", "pgd"):
         yield Accuracy("sound", attack, (0.0,) if attack == "none" else sound)
     last = LAST_WORD if training.kind == CONTROLLED else TAKEN_APART
     yield Accuracy("sound", "autoattack", last)
-    if training.name.startswith("cifar10-10-") and training.name.endswith("-reference"):
+    if training.name.startswith("cifar10-10-") and training.name.endswith("-published"):
         yield from taken_apart(training)
     if training.name in published.tolerances():
         yield from (Tolerance(metric) for metric in FIGURE_5)
     if any(cell.corruption for cell in _cells(training.name)):
         for attack in ("fgsm", "pgd"):
-            yield Corrupted("reference", attack, (0.01, 0.02, 0.03, 0.04))
+            yield Corrupted("published", attack, (0.01, 0.02, 0.03, 0.04))
         yield Corrupted("sound", "none")
         yield Corrupted("sound", "pgd", CORRUPTED_SOUND)
 
 
 def _reduced(training: Training) -> Iterator[Measurement]:
     moves = protocols.published(net_of(training)).batch_norm == "moved"
-    yield Accuracy("reference", "none")
+    yield Accuracy("published", "none")
     # Where the attack moves the averages, FGSM and PGD are measured in one pass.
-    yield Accuracy("reference", "fgsm", TAKEN_APART if moves else REDUCED_RADII)
-    yield Accuracy("reference", "pgd", TAKEN_APART)
+    yield Accuracy("published", "fgsm", TAKEN_APART if moves else REDUCED_RADII)
+    yield Accuracy("published", "pgd", TAKEN_APART)
     yield Accuracy("sound", "none")
     yield Accuracy("sound", "fgsm", tuple(sorted((*PIXELS, *REDUCED_RADII))))
     yield Accuracy("sound", "pgd", REDUCED_PIXELS)
@@ -373,12 +379,12 @@ def _reduced(training: Training) -> Iterator[Measurement]:
         names = [published.run("cifar10", 10, net) for net in published.TABLE_1_NETS]
         if training.name.replace("-4-", "-10-") in names:
             yield Corrupted("sound", "none")
-            yield Corrupted("reference", "fgsm", CORRUPTED_SOUND)
+            yield Corrupted("published", "fgsm", CORRUPTED_SOUND)
             if training.name in names:
                 few = {"n": REDUCED_FEWER, "first_seed": True}
-                yield Corrupted("reference", "pgd", CORRUPTED_SOUND, **few)
+                yield Corrupted("published", "pgd", CORRUPTED_SOUND, **few)
     yield Audit("sound")
-    yield Audit("reference")
+    yield Audit("published")
 
 
 def taken_apart(training: Training, ends: bool = False) -> Iterator[Accuracy]:

@@ -6,7 +6,8 @@ for table in provenance(evidence):
 
 import collections
 
-from symjax.evaluation.results import Row
+from symjax.evaluation import titles
+from symjax.evaluation.rows import Row
 from symjax.report.parts import Cell, Table
 from symjax.study.evidence import Evidence
 from symjax.study.measurements import Audit, of_training
@@ -24,7 +25,7 @@ def audits(evidence: Evidence) -> list[Table]:
     """Which checks each net fails, under both protocols."""
     rows: list[list[Cell]] = []
     for name, training in evidence.size.trainings.items():
-        for protocol in ("sound", "reference"):
+        for protocol in ("sound", "published"):
             if Audit(protocol) in list(of_training(training, evidence.size)):
                 rows.append([name, protocol, *_audit(evidence.audit(name, protocol))])
     columns = ["run", "protocol", "passed", "failed", "no answer", "what fails"]
@@ -33,18 +34,18 @@ def audits(evidence: Evidence) -> list[Table]:
         "published unit. Passing is necessary for a number to be believed, not "
         "sufficient."
     )
-    asked = Audit("reference").command("RUN", evidence.size)
+    asked = Audit("published").command("RUN", evidence.size)
     return [Table("Audit", columns, rows, caption, asked)]
 
 
 def _audit(rows: list[Row]) -> list[Cell]:
     if not rows:
         return [None] * 4
-    counts = collections.Counter(row["passed"] for row in rows)
+    counts = collections.Counter(row["value"] for row in rows)
     failed = [
-        f"{row['name']}: {row['detail']} ({row['figure']:.3g})"
+        f"{titles.title(row)}: {row['detail']} ({row['measured']:.3g})"
         for row in rows
-        if row["passed"] is False
+        if row["value"] == 0
     ]
     return [counts[True], counts[False], counts[None], "; ".join(failed) or "nothing"]
 

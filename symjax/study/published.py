@@ -73,7 +73,7 @@ def tolerances() -> dict[str, tuple[float, float]]:
 
 def run(dataset: str, depth: int, net: str) -> str:
     """The name of the run that a published number is of."""
-    return f"{dataset}-{depth}-{net}-reference"
+    return f"{dataset}-{depth}-{net}-published"
 
 
 def _curves(artefact: str, wanted: int) -> Iterator[Cell]:
@@ -107,7 +107,7 @@ def _tables_2_and_3() -> Iterator[Cell]:
 def _table_4() -> Iterator[Cell]:
     table = numbers()["table4_adversarial_training"]
     names = {
-        "cnn_at": "cifar10-10-baseline-reference-pgd",
+        "cnn_at": "cifar10-10-baseline-published-pgd",
         "equivariant_no_at": run("cifar10", 10, "equivariant"),
     }
     for key, name in names.items():

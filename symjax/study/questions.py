@@ -102,7 +102,7 @@ def ablation(winners, losers) -> Judge:
     return judge
 
 
-TRAINED = "cifar10-10-baseline-reference-pgd"
+TRAINED = "cifar10-10-baseline-published-pgd"
 EQUIVARIANT = published.run("cifar10", 10, "equivariant")
 
 
@@ -191,7 +191,7 @@ def spread(evidence: Evidence, protocol: str) -> Finding:
 
 def tolerance(evidence: Evidence, protocol: str) -> Finding:
     """As published; and soundly: fed as trained, several draws, levels in order."""
-    place = 0 if protocol == "reference" else 1
+    place = 0 if protocol == "published" else 1
     values = {name: evidence.tolerated(name, place) for name in published.tolerances()}
     lost = [name for name, found in values.items() if found is None]
     if lost:

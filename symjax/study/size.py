@@ -142,9 +142,9 @@ def _stage(training: Training) -> tuple[str, str, int]:
 FEW_STEPS = {"steps": 5, "queries": 20, "target_classes": 1}
 FEW_CHECKS = {
     "only": (
-        "no dependence on the batch",
-        "returned images hold",
-        "PGD at least as strong as FGSM",
+        "no_batch_dependence",
+        "returned_images",
+        "pgd_at_least_fgsm",
     )
 }
 FULL = Size(

@@ -23,7 +23,7 @@ READABLE, NEAR = 2.0, 4.0
 """Percent from which on a published number is compared; points it may be missed by."""
 TO_MEET = tuple(
     name for name in TRAININGS if name.startswith("cifar10-10-") and
-    name.endswith("-reference")
+    name.endswith("-published")
 )  # fmt: skip
 NAMES = {
     "baseline": "Baseline CNN",
@@ -34,7 +34,7 @@ NAMES = {
     "weighted": "Weighted GCNN (R & S)",
     "equivariant": "Fully equivariant",
 }
-OURS = {"reference": "ours, published protocol", "sound": "ours, sound protocol"}
+OURS = {"published": "ours, published protocol", "sound": "ours, sound protocol"}
 RUN = "python -m symjax.study run"
 TABLE_1_NOTE = (
     "Table 1 does not name its attack; it is compared with PGD, which it very probably "
@@ -108,13 +108,13 @@ def miss(evidence: Evidence, cell: published.Cell) -> float | None:
     if cell.corruption:
         ours = _mean_on(evidence, cell)
     else:
-        ours = mean(evidence.line(cell.training, "reference", cell.attack), cell.eps)
+        ours = mean(evidence.line(cell.training, "published", cell.attack), cell.eps)
     return None if ours is None or cell.percent is None else ours - cell.percent
 
 
 def _mean_on(evidence: Evidence, cell: published.Cell) -> float | None:
     """Mean over severities and seeds of a cell of Table 1; None if one is missing."""
-    values = evidence.corrupted(cell.training, "reference", cell.attack)
+    values = evidence.corrupted(cell.training, "published", cell.attack)
     names = list(evidence.size.corruptions)
     radii = evidence.size.some(published.numbers()["table1_cifar10c"]["eps"])
     if values is None or cell.corruption not in names or cell.eps not in radii:
@@ -155,10 +155,10 @@ def table_1_means(evidence: Evidence, net: str, protocol: str) -> np.ndarray | N
     Args:
       evidence: the rows.
       net: of `published.TABLE_1_NETS`.
-      protocol: "reference", with PGD, as very probably published; or "sound", with
+      protocol: "published", with PGD, as very probably published; or "sound", with
         none and PGD.
     """
-    attacks = ("pgd",) if protocol == "reference" else ("none", "pgd")
+    attacks = ("pgd",) if protocol == "published" else ("none", "pgd")
     name, found = published.run("cifar10", 10, net), []
     for attack in attacks:
         values = evidence.corrupted(name, protocol, attack)
@@ -184,7 +184,7 @@ def _corrupted(evidence: Evidence, attack: str, nets) -> list[np.ndarray]:
     found = []
     for net in nets:
         name = published.run("cifar10", 10, net)
-        values = evidence.corrupted(name, "reference", attack)
+        values = evidence.corrupted(name, "published", attack)
         assert values is not None, f"{name} has cells of Table 1"
         found.append(_mean_of_seeds(values))
     return found
@@ -246,7 +246,7 @@ def equivariant(evidence: Evidence, title: str, dataset: str) -> Table:
 def table_4(evidence: Evidence) -> Table:
     """Adversarial training against the equivariant net."""
     runs = {
-        "CNN + AT": "cifar10-10-baseline-reference-pgd",
+        "CNN + AT": "cifar10-10-baseline-published-pgd",
         "G-CNN (no AT)": published.run("cifar10", 10, "equivariant"),
     }
     eps = published.numbers()["table4_adversarial_training"]["eps"]

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from symjax.evaluation.results import Row
+from symjax.evaluation.rows import Row
 from symjax.folders import read_arrays
 from symjax.metrics.tolerance import PUBLISHED_STEP
 from symjax.report import cells

@@ -1,6 +1,6 @@
 """The nets of the study, and how each is trained.
 
-    TRAININGS["cifar10-10-parallel_rs-reference"].command()
+    TRAININGS["cifar10-10-parallel_rs-published"].command()
 
 Three kinds: each published net with its published training; the same with one switch of
 the training turned (attribution); and nets that differ in one thing alone, on one trunk
@@ -40,9 +40,9 @@ AS_PUBLISHED: dict[str, dict[str, Any]] = {
 }
 """What differs from a net's file in `configs/`, beside the trunk."""
 ADDED = (
-    "cifar10-4-parallel_scale-reference",
-    "cifar10-4-baseline-reference-pgd",
-    "cifar100-4-parallel_scale-reference",
+    "cifar10-4-parallel_scale-published",
+    "cifar10-4-baseline-published-pgd",
+    "cifar100-4-parallel_scale-published",
 )
 """Runs of the reduced size alone: with four layers the paper shows no such nets."""
 ALIKE = {"batch_size": 128, "epochs": 200}  # of the controlled comparison
@@ -109,7 +109,7 @@ def _published() -> Iterator[Training]:
     for depth in DEPTHS:
         yield dataclasses.replace(
             _of_paper("cifar10", depth, "baseline"),
-            name=f"cifar10-{depth}-baseline-reference-pgd",
+            name=f"cifar10-{depth}-baseline-published-pgd",
             net="adversarial_training",
             note="CNN + AT of Table 4, whose settings are not published: "
             "8/255, 7 steps",
@@ -118,9 +118,9 @@ def _published() -> Iterator[Training]:
 
 def _of_paper(dataset: str, depth: int, net: str) -> Training:
     where = {"dataset.name": dataset, "model.depth": depth}
-    published = {"model.trunk": "reference"} | LAST_BATCH | AS_PUBLISHED[net]
+    published = {"model.trunk": "published"} | LAST_BATCH | AS_PUBLISHED[net]
     changes = where | published
-    return Training(f"{dataset}-{depth}-{net}-reference", net, changes, PUBLISHED)
+    return Training(f"{dataset}-{depth}-{net}-published", net, changes, PUBLISHED)
 
 
 def _switched() -> Iterator[Training]:

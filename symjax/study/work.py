@@ -18,7 +18,8 @@ import jax
 from rich.console import Console
 
 from symjax import evaluation
-from symjax.evaluation.results import Results, cell_id
+from symjax.evaluation.results import Results
+from symjax.evaluation.rows import cell_id
 from symjax.folders import FolderInUseError, hold
 from symjax.study import nets
 from symjax.study.measurements import Measurement, Subject, of_training

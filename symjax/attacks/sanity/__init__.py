@@ -11,6 +11,7 @@ public implementation, Pintor et al. 2022 and Zimmermann et al. 2022.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 from jax import Array
@@ -36,30 +37,71 @@ PINTOR = "Pintor et al. 2022"
 ZIMMERMANN = "Zimmermann et al. 2022"
 OURS = "symjax"
 
-CHECKS: dict[str, tuple[Callable[[Subject], Finding], str]] = {
-    "enough classes for the DLR loss": (net.classes, CROCE),
-    "logits, not probabilities": (net.probabilities, f"{CARLINI}, {CROCE}"),
-    "no randomness at inference": (net.randomness, f"{ATHALYE}, {CROCE}"),
-    "no dependence on the batch": (net.batch, OURS),
-    "differentiable operations only": (program.operations, f"{ATHALYE}, {PINTOR}"),
-    "gradients of the margin": (net.margin_gradients, f"{ATHALYE}, {PINTOR}"),
-    "gradients of the attacked loss": (net.loss_gradients, f"{CROCE}, {PINTOR}"),
-    "returned images hold": (strength.returned, CARLINI),
-    "PGD at least as strong as FGSM": (strength.fgsm_weaker, f"{ATHALYE}, {CARLINI}"),
-    "success grows with eps": (strength.growing, f"{ATHALYE}, {CARLINI}"),
-    "grey image at eps 0.5": (strength.grey, CARLINI),
-    "unbounded attack succeeds": (strength.unbounded, f"{ATHALYE}, {PINTOR}"),
-    "doubling steps": (strength.steps, CARLINI),
-    "doubling restarts": (strength.restarts, CARLINI),
-    "loss no longer moving": (strength.moving, PINTOR),
-    "found on the path, returned": (strength.path, PINTOR),
-    "Square finds no more": (black_box.square_attack, f"{ATHALYE}, {CROCE}"),
-    "transfer finds no more": (black_box.transfer, f"{CARLINI}, {PINTOR}"),
-    "random draws find no more": (black_box.draws, f"{ATHALYE}, {CARLINI}"),
-    "planted weakness found": (planted.weakness, ZIMMERMANN),
-    "turned image, turned adversarial": (symmetry.turned, OURS),
+
+class Question(NamedTuple):
+    """What a check is made of.
+
+    Attributes:
+      title: what should be so, for tables.
+      answer: computes it.
+      source: the publication that the check is from.
+    """
+
+    title: str
+    answer: Callable[[Subject], Finding]
+    source: str
+
+
+CHECKS: dict[str, Question] = {
+    "enough_classes": Question("enough classes for the DLR loss", net.classes, CROCE),
+    "logits_not_probabilities": Question(
+        "logits, not probabilities", net.probabilities, f"{CARLINI}, {CROCE}"
+    ),
+    "no_randomness": Question(
+        "no randomness at inference", net.randomness, f"{ATHALYE}, {CROCE}"
+    ),
+    "no_batch_dependence": Question("no dependence on the batch", net.batch, OURS),
+    "differentiable_operations": Question(
+        "differentiable operations only", program.operations, f"{ATHALYE}, {PINTOR}"
+    ),
+    "margin_gradients": Question(
+        "gradients of the margin", net.margin_gradients, f"{ATHALYE}, {PINTOR}"
+    ),
+    "loss_gradients": Question(
+        "gradients of the attacked loss", net.loss_gradients, f"{CROCE}, {PINTOR}"
+    ),
+    "returned_images": Question("returned images hold", strength.returned, CARLINI),
+    "pgd_at_least_fgsm": Question(
+        "PGD at least as strong as FGSM", strength.fgsm_weaker, f"{ATHALYE}, {CARLINI}"
+    ),
+    "success_grows_with_eps": Question(
+        "success grows with eps", strength.growing, f"{ATHALYE}, {CARLINI}"
+    ),
+    "grey_image": Question("grey image at eps 0.5", strength.grey, CARLINI),
+    "unbounded_attack": Question(
+        "unbounded attack succeeds", strength.unbounded, f"{ATHALYE}, {PINTOR}"
+    ),
+    "doubling_steps": Question("doubling steps", strength.steps, CARLINI),
+    "doubling_restarts": Question("doubling restarts", strength.restarts, CARLINI),
+    "loss_converged": Question("loss no longer moving", strength.moving, PINTOR),
+    "path_returned": Question("found on the path, returned", strength.path, PINTOR),
+    "square": Question(
+        "Square finds no more", black_box.square_attack, f"{ATHALYE}, {CROCE}"
+    ),
+    "transfer": Question(
+        "transfer finds no more", black_box.transfer, f"{CARLINI}, {PINTOR}"
+    ),
+    "random_draws": Question(
+        "random draws find no more", black_box.draws, f"{ATHALYE}, {CARLINI}"
+    ),
+    "planted_weakness": Question(
+        "planted weakness found", planted.weakness, ZIMMERMANN
+    ),
+    "rotated_image": Question(
+        "rotated image, rotated adversarial example", symmetry.turned, OURS
+    ),
 }
-"""Each check and where it is from, in the order in which they run."""
+"""The checks by name, in the order in which they run."""
 
 
 def audit(
@@ -153,15 +195,22 @@ def audit(
 
 
 def _run(name: str, subject: Subject) -> Check:
-    function, source = CHECKS[name]
+    title, answer, source = CHECKS[name]
     try:
-        found = function(subject)
+        found = answer(subject)
     except DoesNotApply as reason:
         found = Finding(None, None, "", str(reason))
     more = {"steps": 2 * subject.steps, "restarts": 4 * subject.restarts}
     advice = ADVICE[name].format(**more) if found.passed is False else ""
     return Check(
-        name, found.passed, found.figure, found.threshold, source, found.detail, advice
+        name=name,
+        title=title,
+        passed=found.passed,
+        figure=found.figure,
+        threshold=found.threshold,
+        source=source,
+        detail=found.detail,
+        advice=advice,
     )
 
 
@@ -175,7 +224,7 @@ def table(checks: Sequence[Check]) -> Table:
         advice = check.advice
         figure = "-" if check.figure is None else f"{check.figure:.3g}"
         printed.add_row(
-            check.name,
+            check.title,
             words[check.passed],
             figure,
             check.threshold or "-",

@@ -44,7 +44,8 @@ class Check:
     """One row of the audit.
 
     Attributes:
-      name: what should be so.
+      name: of the check, one of `sanity.CHECKS`.
+      title: what should be so.
       passed: None where the check does not apply; `detail` says why.
       figure: what was measured.
       threshold: what it has to be, like "<= 0.01".
@@ -54,6 +55,7 @@ class Check:
     """
 
     name: str
+    title: str
     passed: bool | None
     figure: float | None
     threshold: str

@@ -1,0 +1,140 @@
+"""Converts files of rows from the first format, flat and with titles in place of names.
+
+    python -m symjax.evaluation.convert runs/baseline/results.jsonl ...
+
+Every row of a file is converted, or none: the new file is moved into place when it is
+whole. The outcomes `cells/CELL.npz` beside it get the new cell ids as names. Rows of the
+present format stay as they are, so that the command can be repeated.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from symjax.arguments import Parser, command
+from symjax.evaluation import titles
+from symjax.evaluation.measurement import Radius
+from symjax.evaluation.results import aside, locked
+from symjax.evaluation.rows import ATTACK, AUDIT, METRIC, Row
+from symjax.folders import expand, reading
+from symjax.terminal import counted
+
+PUBLISHED = {"reference": "published"}
+STUDY_RUN = re.compile(r"^(cifar100?-\d+-\w+)-reference")
+METRICS = {title: name for name, title in titles.METRICS.items()}
+CHECKS = {title: name for name, title in titles.CHECKS.items()} | {
+    "turned image, turned adversarial": "rotated_image"
+}
+OF_ATTACK = ("steps", "step_size", "restarts", "start", "attack", "loss", "keep", "eps")
+OVER_ORBIT = ("invariance", "equivariance", "appendix_a1", "theorem", "lemma")
+SWITCHED_EPS = (0.01, 0.03)
+"""Epsilons at which the study turned single settings of the protocol on."""
+PROVENANCE = (
+    *("batch_size", "seconds_all_seeds", "seconds", "supersedes", "trained_in"),
+    *("config", "data", "commit", "versions", "device", "platform", "utc"),
+)
+DROPPED = ("settings", "name", "passed")
+RENAMED = {"figure": "measured", "source": "literature"}  # facts of a check
+
+
+def row(old: Mapping[str, Any]) -> Row:
+    """A row of the first format, as parsed, in the present one.
+
+    Raises:
+      ValueError: if it is not such a row.
+    """
+    names = list(old)
+    place = names.index("cell_id")
+    identity = {name: old[name] for name in names[:place]}
+    found = {name: old[name] for name in names[place + 1 :] if name not in DROPPED}
+    value = found.pop("value")
+    where = {name: found.pop(name) for name in PROVENANCE if name in found}
+    identity = _identity(identity)
+    if identity["kind"] == AUDIT:
+        found = {RENAMED.get(name, name): entry for name, entry in found.items()}
+    if "orbit" in found:
+        identity["orbit"] = found.pop("orbit")
+    return Row(identity, value, found, where)
+
+
+def _identity(old: Mapping[str, Any]) -> dict[str, Any]:
+    identity = dict(old)
+    identity["run"] = STUDY_RUN.sub(r"\1-published", identity["run"])
+    for name in ("trunk", "protocol"):
+        identity[name] = PUBLISHED.get(identity[name], identity[name])
+    title, images = identity.pop("metric"), identity.pop("images", None)
+    if images in ("clean", "dequantised"):
+        identity["dequantized"] = images == "dequantised"
+    elif images is not None:
+        source, _, seed = images.partition(", seed ")
+        identity["source"] = {"made": "generated"}.get(source, source)
+        identity |= {"corruption_seed": int(seed)} if seed else {}
+    if title == "accuracy":
+        return identity | {"kind": ATTACK, **_radius(identity)}
+    if title.startswith("audit, "):
+        check = CHECKS[title.removeprefix("audit, ")]
+        return identity | {"kind": AUDIT, "check": check, **_radius(identity)}
+    name = METRICS.get(title, title)
+    unset = [x for x in OF_ATTACK if identity[x] in (None, "none", 0.0)]
+    unset += ["norm"] if identity["norm"] is None else []
+    kept = {x: entry for x, entry in identity.items() if x not in unset}
+    orbit = {"orbit": "C4"} if name.startswith(OVER_ORBIT) else {}
+    return {**orbit, **kept, "kind": METRIC, "metric": name}
+
+
+def _radius(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The epsilon as it was given, which rows of the first format did not hold."""
+    eps, protocol = identity["eps"], identity["protocol"]
+    if isinstance(eps, list):
+        eps = tuple(eps)
+    if protocol == "sound" or identity["attack"] == "none":
+        return Radius(eps, eps).identity()
+    given = float(np.ravel(eps)[0] / np.ravel(identity["input_std"])[0])
+    if protocol == "switched" and not np.isclose(given, SWITCHED_EPS).any():
+        return Radius(eps, eps).identity()
+    return Radius(eps, given, "normalized").identity()
+
+
+def file(path: Path) -> int:
+    """Converts one file and the cells beside it.
+
+    Returns:
+      How many rows were of the first format.
+
+    Raises:
+      ValueError: if a line is not a row; the file is then as it was.
+    """
+    with locked(path.parent):
+        lines, moved, count = [], {}, 0
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            with reading(f"{path}, line {number}", "mend or remove the line"):
+                parsed = json.loads(line)
+                if "identity" not in parsed:
+                    made, count = row(parsed), count + 1
+                    moved[parsed["cell_id"]] = made["cell_id"]
+                    line = made.to_json()
+                lines.append(line)
+        cells = path.parent / "cells"
+        for old, new in moved.items():
+            if (cells / f"{old}.npz").exists():
+                (cells / f"{old}.npz").rename(cells / f"{new}.npz")
+        with aside(path) as partial:
+            partial.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    return count
+
+
+@command()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Converts the files and prints how many rows each had."""
+    parser = Parser("python -m symjax.evaluation.convert", __doc__)
+    parser.add_argument("files", nargs="+", type=expand, metavar="FILE")
+    for path in parser.parse_args(arguments).files:
+        print(f"{path}: {counted(file(path), 'row')} converted")
+
+
+if __name__ == "__main__":
+    main()
