@@ -2,7 +2,7 @@
 
     from symjax import attacks, data, groups, models, nn
 
-Each room is imported by itself: a layer does not pay for the attacks, nor they for it.
+Each package is imported by itself: a layer does not load the attacks, nor they a layer.
 """
 
 import sys

@@ -1,25 +1,21 @@
-"""The flags of `train.py`, `evaluate.py` and the audit of a net, and nothing else."""
+"""The flags of `train.py` and `evaluate.py`, and nothing else."""
 
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 from rich.console import Console
 
 from symjax import command, command_help, folders
-from symjax.evaluate_flags import RUNS
+from symjax.folders import RUNS
 
 FLAGS = flags.FLAGS
 
 
 def train() -> None:
     """`python train.py --config configs/x.py [--config.key=value] [--workdir W]`."""
-    config = config_flags.DEFINE_config_file(
-        "config", None, "The file of the experiment. --config.KEY=VALUE changes a key."
-    )
+    config = command.config_flag()
     flags.DEFINE_string(
         "workdir",
         None,
@@ -40,7 +36,7 @@ def train() -> None:
 
         if jax.process_count() > 1:
             raise ValueError("--workdir: several processes need one named, and shared.")
-        workdir = folders.new(Path(RUNS), config.value.name)
+        workdir = folders.new(RUNS, config.value.name)
         try:
             return _train(config.value, workdir)
         finally:
@@ -97,56 +93,3 @@ def evaluate() -> None:
 
     evaluate_flags.define()
     command.run(evaluate_command.main, evaluate_flags.help_text)
-
-
-def audit_net() -> None:
-    """`python -m symjax.nn.audit --config configs/x.py [--config.key=value] [...]`."""
-    config = config_flags.DEFINE_config_file(
-        "config", None, "The file of the experiment. --config.KEY=VALUE changes a key."
-    )
-    flags.DEFINE_string(
-        "workdir",
-        None,
-        f"The run folder of the training; without it {RUNS}/NAME-audit.",
-    )
-    flags.DEFINE_list("sizes", ["15", "16", "31", "32"], "Sides of images, in pixels.")
-
-    def main() -> int:
-        from symjax.evaluation import equivariance
-
-        workdir = folders.expand(FLAGS.workdir or f"{RUNS}/{config.value.name}-audit")
-        sizes = _sizes(FLAGS.sizes)
-        signals = command.signals()
-        signals.keeps(f"what was saved is in {workdir}")
-        with signals.stopping() as stop:
-            equivariance.run(config.value, workdir, sizes, Console(), stop)
-        signals.leave_if_stopped()
-        return 0
-
-    command.run(main, _audit_help)
-
-
-def _audit_help() -> str:
-    groups = {
-        "The net": ["config", "workdir"],
-        "The images": ["sizes"],
-        "Several processes, and errors": command.SHARED,
-    }
-    example = "python -m symjax.nn.audit --config configs/parallel_rot.py"
-    summary = """
-    Trains a net, and measures by how much each of its layers fails to commute with each
-    element of its group, before and after. Without any flag the layers of the library
-    are measured by themselves.
-    """
-    examples = [example, f"{example} --config.model.group=C8 --sizes 31,32"]
-    text = command_help.show_help(summary, examples, groups)
-    return f"{text}\n{command.configurations()}"
-
-
-def _sizes(words: Sequence[str]) -> list[int]:
-    if not words or not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise ValueError(
-            f"--sizes={','.join(words)!r}: expected sides of images in pixels, with "
-            "commas between them, as in 31,32."
-        )
-    return [int(word) for word in words]

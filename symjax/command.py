@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
+from ml_collections import config_flags
 
 from symjax import command_help, interruption, terminal
 
@@ -31,6 +32,13 @@ _SIGNALS = interruption.Signals()
 def signals() -> interruption.Signals:
     """Those of the command that runs."""
     return _SIGNALS
+
+
+def config_flag() -> flags.FlagHolder:
+    """Defines `--config`, a file of an experiment, and `--config.KEY=VALUE`."""
+    return config_flags.DEFINE_config_file(
+        "config", None, "The file of the experiment. --config.KEY=VALUE changes a key."
+    )
 
 
 def run(main: Callable[[], int], help_text: Callable[[], str] | None = None) -> None:

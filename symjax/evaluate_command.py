@@ -13,7 +13,8 @@ from absl import flags
 from rich.console import Console
 
 from symjax import command, folders, names, terminal
-from symjax.evaluate_flags import CORRUPTION, OF_ATTACK, OPTIONS, RUNS, check, radii
+from symjax.evaluate_flags import CORRUPTION, OF_ATTACK, OPTIONS, check, radii
+from symjax.folders import RUNS
 
 AUDIT_IMAGES, METRIC_IMAGES = 200, 100
 FLAGS = flags.FLAGS
@@ -58,7 +59,7 @@ def main() -> int:
 def _folder() -> Path:
     from symjax import evaluation
 
-    folder = folders.expand(FLAGS.run) if FLAGS.run else evaluation.newest(Path(RUNS))
+    folder = folders.expand(FLAGS.run) if FLAGS.run else evaluation.newest(RUNS)
     kept = f"the rows measured so far are in {folder}/results.jsonl"
     if FLAGS.audit:
         kept = "nothing is kept of an audit before its end"

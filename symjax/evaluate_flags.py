@@ -11,8 +11,8 @@ from absl import flags
 
 from symjax import names
 from symjax.command_help import show_help
+from symjax.folders import RUNS
 
-RUNS = "runs"
 DEFAULT_EPS = {"linf": "1/255,2/255,4/255,8/255", "l2": "0.25,0.5,1", "l1": "4,8,12"}
 PUBLISHED_EPS = "0.01,0.02,0.03,0.04"  # in the published protocol's unit
 ATTACKS = (  # those of symjax.evaluation.attack, without its imports; a test compares

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 LOCK = ".lock"
+RUNS = Path("runs")
+"""Where run folders are made, below the current folder, if none is named."""
 
 
 class FolderInUseError(OSError):

@@ -40,7 +40,6 @@ def parser():
 
 MISTYPED = [  # the command, its arguments, the flag that is meant
     (audit.main, ["--size", "7"], "--sizes"),
-    (audit.main, ["--confg=configs/base.py"], "--config"),
     (table.main, ["--hlp"], "--help"),
     (rows.main, ["RUN", "--mach", "eps=8"], "--match"),
     (summary.main, ["--hepl"], "--help"),

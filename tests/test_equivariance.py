@@ -77,10 +77,10 @@ def test_the_command_trains_and_prints_a_table_a_size(tmp_path):
     options = [option for option in TINY if "model.name" not in option]
     options += ["--config.model.name=equivariant", "--config.model.group=C8"]
     options += ["--config.epochs=1", "--config.seeds=1"]
-    workdir = f"--workdir={tmp_path / 'run'}"
-    command = [sys.executable, "-m", "symjax.nn.audit", *options, workdir]
+    options += [f"--workdir={tmp_path / 'run'}", "--sizes=8,3"]
+    command = [sys.executable, "-m", "symjax.evaluation.equivariance", *options]
     found = subprocess.run(
-        [*command, "--sizes=8,3"], cwd=ROOT, capture_output=True, text=True, timeout=300
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert found.returncode == 0, found.stderr
     for when in ("before", "after"):

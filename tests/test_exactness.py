@@ -217,7 +217,7 @@ def test_error_measure_has_known_values():
     cut = lambda x: x[:, 1:]  # noqa: E731
 
     def error(function):
-        measure = lambda x: audit.equivariance_errors(  # noqa: E731
+        measure = lambda x: exactness.equivariance_errors(  # noqa: E731
             function, x, C4.act, C4.act, range(4)
         )
         return jnp.max(jax.jit(measure)(images))
@@ -292,7 +292,15 @@ def test_audit_explains_itself(capsys):
         audit.main(["--help"])
     assert ended.value.code == 0
     printed = capsys.readouterr().out
-    assert "--sizes" in printed and "--config" in printed
+    assert "--sizes" in printed and "symjax.evaluation.equivariance" in printed
+
+
+def test_audit_of_a_net_is_another_command(capsys):
+    with pytest.raises(SystemExit):
+        audit.main(["--config=configs/equivariant.py"])
+    error = capsys.readouterr().err
+    assert error.startswith("error: --config: there is no such flag.")
+    assert "python -m symjax.evaluation.equivariance --config" in error
 
 
 def test_audit_prints_its_table(monkeypatch, capsys):
@@ -305,7 +313,7 @@ def test_audit_prints_its_table(monkeypatch, capsys):
     for name, value in small.items():
         monkeypatch.setattr(audit, name, value)
     monkeypatch.setenv("COLUMNS", "160")
-    audit.main()
+    audit.main([])
     printed = " ".join(capsys.readouterr().out.split())
     assert exactness.RULE in printed
     for layer in ("LiftingConv", "GroupConv", "max_pool", "avg_pool"):

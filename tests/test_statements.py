@@ -1,5 +1,7 @@
 """Statements on a run: over the orbits of the net's own group, which rows name."""
 
+import copy
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -151,6 +153,58 @@ def test_every_statement_on_orbits_holds_for_a_net_of_half_turns():
     invariance = figures["invariance"]
     assert invariance.find(subject(net, C4)).value > 0.01
     assert invariance.find(subject(net, C2, "baseline")).value > 0.01  # P4
+
+
+def odd_net(images):
+    """`[w x, -w x]`, where w is the same after quarter turns and -w when mirrored."""
+    w = jnp.array([[0, 1, -1, 0], [-1, 0, 0, 1], [1, 0, 0, -1], [0, -1, 1, 0]])
+    value = jnp.tensordot(images[..., 0], w.astype(images.dtype), 2)
+    return jnp.stack([value, -value], axis=1)
+
+
+@pytest.mark.parametrize("model", ["equivariant", "baseline"])
+def test_values_of_a_net_that_changes_its_sign_when_it_is_mirrored(model):
+    """Under D4 four of seven elements change the sign, which is a change of 2 values.
+
+    A baseline has no group, whatever its configuration names, and is measured under C4.
+    """
+    mirrored = model == "equivariant"
+    expected = {  # under D4; under C4 all are 0
+        "invariance": {"error": 2, "same_class": False},
+        "equivariance": {"worst": 2},
+        "lemma 1": {"error": 0},
+        "lemma 2": {"error": 2},
+        "lemma 3": {"error": 8 / 7, "cosine": -1 / 7, "length_ratio": 1},
+        "theorem 1": {"error": 0},
+    }
+    of_metric = {each.says["metric"]: each for each in symmetry.figures()}
+    for metric, values in expected.items():
+        outcomes = of_metric[metric].find(subject(odd_net, D4, model)).outcomes
+        for name, value in values.items():
+            invariant = float(name in ("same_class", "cosine", "length_ratio"))
+            value = value if mirrored else invariant
+            np.testing.assert_allclose(outcomes[name], value, atol=1e-5, err_msg=metric)
+
+
+def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(
+    trained, tmp_path
+):
+    """The same net under both: its errors under D4 include those under C4."""
+    run, store = Run.open(trained.folder), results.Results(tmp_path)
+    config = copy.deepcopy(run.experiment.config)
+    with config.unlocked():
+        config.model.name = "equivariant"  # in its rows alone
+    figures = [x for x in symmetry.figures() if x.says["metric"] == "invariance"]
+    rows = {}
+    for group in (C4, D4):
+        model = run.experiment.model.clone(group=group)
+        changed = dataclasses.replace(run.experiment, config=config, model=model)
+        other = dataclasses.replace(run, experiment=changed)
+        (rows[group], _) = figure.measure(other, store, figures, n=4)
+    assert rows[D4]["orbit"] == "D4" and "orbit" in rows[D4]["settings"]
+    assert rows[C4]["orbit"] == "C4" and "orbit" not in rows[C4]["settings"]
+    assert rows[C4]["cell_id"] != rows[D4]["cell_id"]
+    assert rows[D4]["value"] > rows[C4]["value"] > 0.01
 
 
 def test_an_error_under_the_identity_alone_is_no_error_of_0():

@@ -1,5 +1,7 @@
 """How nearly each layer of a net turns with the image, before and after training.
 
+    python -m symjax.evaluation.equivariance --config configs/equivariant.py
+
     audit = equivariance.audit(model, variables, size=32, dtype="float32")
     audit["block_1"]                # [G], an error for each element of the net's group
 
@@ -10,18 +12,19 @@ upper bound, since it has the interpolation's own error, large on few pixels.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 from jax import Array
 from rich.console import Console
 from rich.table import Table
 
-from symjax import compilation, models, seeds
+from symjax import command, command_help, compilation, folders, models, seeds
 from symjax.groups import Group
 from symjax.metrics.orbit import rotate
 from symjax.models.net import Net
@@ -32,6 +35,7 @@ from symjax.training.experiment import Config, Experiment
 IMAGES, SEED = 4, 0
 DTYPES = ("float32", "bfloat16")
 Errors = Mapping[str, np.ndarray]
+FLAGS = flags.FLAGS
 
 
 def audit(
@@ -177,3 +181,59 @@ def summary(found: Mapping[tuple[str, str], Errors], group: Group) -> list[str]:
                 parts.append(f"{kind} {worst[name]:.1e} ({name})")
         lines.append(f"{dtype}, {when} training: largest {', '.join(parts)}")
     return lines
+
+
+def main() -> None:
+    """`python -m symjax.evaluation.equivariance --config configs/x.py [...]`."""
+    config = command.config_flag()
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        f"The run folder of the training; without it {folders.RUNS}/NAME-audit.",
+    )
+    flags.DEFINE_list("sizes", ["15", "16", "31", "32"], "Sides of images, in pixels.")
+
+    def measure() -> int:
+        default = folders.RUNS / f"{config.value.name}-audit"
+        workdir = folders.expand(FLAGS.workdir or default)
+        sizes = _sizes(FLAGS.sizes)
+        signals = command.signals()
+        signals.keeps(f"what was saved is in {workdir}")
+        with signals.stopping() as stop:
+            run(config.value, workdir, sizes, Console(), stop)
+        signals.leave_if_stopped()
+        return 0
+
+    command.run(measure, _help)
+
+
+def _help() -> str:
+    groups = {
+        "The net": ["config", "workdir"],
+        "The images": ["sizes"],
+        "Several processes, and errors": command.SHARED,
+    }
+    example = (
+        "python -m symjax.evaluation.equivariance --config configs/parallel_rot.py"
+    )
+    summary = """
+    Trains a net, or finds it trained, and measures by how much each of its layers fails
+    to commute with each element of its group, before and after training. `python -m
+    symjax.nn.audit` measures the layers of the library by themselves.
+    """
+    examples = [example, f"{example} --config.model.group=C8 --sizes 31,32"]
+    text = command_help.show_help(summary, examples, groups)
+    return f"{text}\n{command.configurations()}"
+
+
+def _sizes(words: Sequence[str]) -> list[int]:
+    if not words or not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise ValueError(
+            f"--sizes={','.join(words)!r}: expected sides of images in pixels, with "
+            "commas between them, as in 31,32."
+        )
+    return [int(word) for word in words]
+
+
+if __name__ == "__main__":
+    main()

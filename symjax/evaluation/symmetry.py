@@ -4,6 +4,11 @@
 
 Here are the statements on orbits, which are exact for an invariant net;
 `symjax.evaluation.neighbourhood` has those on what is near an image.
+
+The orbits are those of the net's own group, as far as it is on the pixel grid: D4 for a
+net of D4, C4 for one of C8, since a statement that is exact leaves no room for the
+error of interpolation. A net without a group is measured under C4, the paper's group.
+Each row names its group (`symjax.evaluation.orbit`).
 """
 
 import jax.numpy as jnp
@@ -13,6 +18,7 @@ from symjax.attacks import NORMS
 from symjax.evaluation import neighbourhood
 from symjax.evaluation.clever import RADII
 from symjax.evaluation.figure import Figure
+from symjax.evaluation.orbit import WITHOUT_GROUP
 from symjax.evaluation.statement import Statement, Values, figure
 from symjax.metrics import clever, rescaling, symmetry
 from symjax.metrics.orbit import turned
@@ -67,7 +73,9 @@ def _invariance(subject, images, labels, keys) -> Values:
 
 def _equivariance(subject, images, labels, keys) -> Values:
     del labels, keys
-    group = subject.run.experiment.model.group  # the fields are on all of it
+    net = subject.run.experiment
+    has_group = net.config.model.name not in WITHOUT_GROUP
+    group = net.model.group if has_group else subject.orbit  # of the feature maps
     errors = symmetry.equivariance_errors(subject.layers_fn, images, group)
     if group.grid.group.order == 1:  # the identity alone: no layer could fail
         errors = {name: np.full(len(images), np.nan) for name in errors}

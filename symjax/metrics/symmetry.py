@@ -32,7 +32,7 @@ from symjax.metrics.jacobian import (
 )
 from symjax.metrics.orbit import deviation, orbit
 from symjax.metrics.program import evaluate, measure
-from symjax.nn.audit import equivariance_errors as equivariance_errors_of
+from symjax.nn import exactness
 
 __all__ = [
     "Turning",
@@ -96,7 +96,7 @@ def element_errors(
         def layer(batch):
             return layers(batch)[name]
 
-        return equivariance_errors_of(
+        return exactness.equivariance_errors(
             layer, image[None], group.act, acts[rank], elements
         )
 

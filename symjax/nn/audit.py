@@ -1,10 +1,9 @@
 """Measures how far each layer is from exact equivariance, over a grid of settings.
 
     python -m symjax.nn.audit
-    python -m symjax.nn.audit --sizes 15,16                     # sides of the images
-    python -m symjax.nn.audit --config configs/equivariant.py   # of a whole net
+    python -m symjax.nn.audit --sizes 15,16     # sides of the square images
 
-The last is `symjax.evaluation.equivariance`, which trains that net.
+`python -m symjax.evaluation.equivariance` measures the layers of a whole net.
 
 The error of a layer f is `max |f(g x) - g f(x)| / max |f(x)|` over all group elements:
 a few roundings where the layer is exact, of the order of 1 where it is not.
@@ -14,9 +13,7 @@ import argparse
 import dataclasses
 import functools
 import itertools
-import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +27,12 @@ from symjax import nn
 from symjax.arguments import Parser, command
 from symjax.groups import C4, Group
 from symjax.nn import exactness, settings
-from symjax.nn.exactness import is_exact, pair, resolve_padding
+from symjax.nn.exactness import (
+    equivariance_errors,
+    is_exact,
+    pair,
+    resolve_padding,
+)
 
 SIZES = (7, 8)
 KERNELS = (1, 2, 3, 4)
@@ -91,33 +93,6 @@ def grid(group: Group = C4, sizes: Sequence[int] = SIZES) -> Iterator[Case]:
         case = Case(layer, group, size, kernel, stride, padding)
         if case.fits:
             yield case
-
-
-def equivariance_errors(
-    function: Callable[[Array], Array],
-    inputs: Array,
-    act_before: Callable[[int, Array], Array],
-    act_after: Callable[[int, Array], Array],
-    elements: Sequence[int] | np.ndarray,
-) -> Array:
-    """`max |f(g x) - g f(x)| / max |f(x)|` of each element g, `[E]`; traceable.
-
-    Infinite where the shapes of the two sides differ.
-
-    Args:
-      function: the layer or net, each image of the batch on its own.
-      inputs: its input.
-      act_before, act_after: the group's action on inputs and on outputs.
-      elements: those that are measured; the first is the identity.
-    """
-    batch = jnp.concatenate([act_before(g, inputs) for g in elements])
-    moved = jnp.split(function(batch).astype(jnp.float32), len(elements))
-    expected = [act_after(g, moved[0]) for g in elements]
-    if {x.shape for x in expected} != {moved[0].shape}:
-        return jnp.full(len(elements), jnp.inf)
-    difference = jnp.abs(jnp.stack(moved) - jnp.stack(expected))
-    largest = jnp.max(difference, axis=tuple(range(1, difference.ndim)))
-    return largest / jnp.max(jnp.abs(moved[0]))
 
 
 def measure(case: Case, dtype: str = "float32") -> float:
@@ -195,36 +170,32 @@ def _sizes(text: str) -> list[int]:
         ) from None
 
 
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         "python -m symjax.nn.audit",
         __doc__,
-        hint="The audit of layers takes --sizes alone; for that of a net add --config "
-        "configs/NAME.py.",
+        hint="The audit of layers takes --sizes alone; the layers of a whole net are "
+        "measured by `python -m symjax.evaluation.equivariance --config "
+        "configs/NAME.py`.",
     )
     parser.add_argument(
         "--sizes",
         type=_sizes,
-        help="sides of the square images in pixels, as in 15,16; without it "
-        f"{SIZES[0]},{SIZES[1]} for layers and 15,16,31,32 for a net",
-    )
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help="train the net of this experiment and audit its layers; then there are "
-        "also --config.KEY=VALUE, --workdir FOLDER and --traceback",
+        default=SIZES,
+        help="sides of the square images in pixels, as in 15,16; the default is "
+        f"{SIZES[0]},{SIZES[1]}",
     )
     return parser.parse_args(arguments)
 
 
 @command()
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a row a dtype and layer: the largest error, and the least refused one.
 
     Args:
       arguments: of the command line.
     """
-    sizes = _parsed(arguments).sizes or SIZES
+    sizes = _parsed(arguments).sizes
     table = Table(title="Equivariance error over C4, relative to the largest output")
     for column in ("dtype", "layer", "settings", "largest", "refused", "smallest"):
         table.add_column(column, justify="right")
@@ -250,11 +221,4 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    of_a_net = any(re.match("--?config[.=]|--?config$", each) for each in given)
-    if of_a_net and not {"--help", "-h"} & set(given):
-        from symjax import cli  # only this door leads from a layer to a trained net
-
-        cli.audit_net()
-    else:
-        main(given)
+    main()

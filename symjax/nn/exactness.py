@@ -9,9 +9,16 @@ the one that it reverses. Of a group that turns pixels between pixels, such as C
 concerns the elements that do not (C4); the others are never exact.
 
     exactness.check("GroupConv", group, (32, 32), (3, 3), (2, 2), ((0, 1), (0, 1)))
+    exactness.equivariance_errors(layer, images, act_before, act_after, elements)
+
+The first applies this rule; the second measures the error of any function.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
 
 from symjax.groups import Group
 from symjax.nn import settings
@@ -173,3 +180,32 @@ def nearest(
                 if is_exact(group, size, (k, k), (stride, stride), ((p, p), (p, p))):
                     return size, k, p
     return None
+
+
+def equivariance_errors(
+    function: Callable[[Array], Array],
+    inputs: Array,
+    act_before: Callable[[int, Array], Array],
+    act_after: Callable[[int, Array], Array],
+    elements: Sequence[int] | np.ndarray,
+) -> Array:
+    """The measured error of equivariance under each element g; traceable.
+
+    Args:
+      function: the layer or net; it treats each image of the batch on its own.
+      inputs: `[B, ...]`, the input of `function`.
+      act_before, act_after: the group's action on inputs and on outputs.
+      elements: the E elements that are measured; the first is the identity.
+
+    Returns:
+      `[E]`, `max |f(g x) - g f(x)| / max |f(x)|` over the batch and all axes. All are
+      infinite where the shapes of the two sides differ.
+    """
+    batch = jnp.concatenate([act_before(g, inputs) for g in elements])
+    moved = jnp.split(function(batch).astype(jnp.float32), len(elements))
+    expected = [act_after(g, moved[0]) for g in elements]
+    if {x.shape for x in expected} != {moved[0].shape}:
+        return jnp.full(len(elements), jnp.inf)
+    difference = jnp.abs(jnp.stack(moved) - jnp.stack(expected))
+    largest = jnp.max(difference, axis=tuple(range(1, difference.ndim)))
+    return largest / jnp.max(jnp.abs(moved[0]))
