@@ -13,7 +13,8 @@ from rich.console import Console
 
 from symjax import attacks, evaluation, models
 from symjax.data.augment import to_unit
-from symjax.evaluation import Results, corruption, published
+from symjax.evaluation import Results, corruption
+from symjax.evaluation import published as loop
 from symjax.evaluation import protocol as protocols
 from symjax.evaluation.protocol import PUBLISHED, PUBLISHED_CORRUPTED, SOUND, published
 from symjax.evaluation.published import PublishedAttack
@@ -221,7 +222,7 @@ def test_batch_norm_as_published(net, trained_like, net_name):
     eps = [0.05, 0.1]
     pixels = [attack.in_pixels(x) for x in eps]
     quiet = Console(file=io.StringIO())
-    rows = published.measure(run, store, attack, pixels, console=quiet)
+    rows = loop.measure(run, store, attack, pixels, console=quiet)
     assert [(x["attack"], x["eps"]) for x in rows] == [("fgsm", 0.025), ("fgsm", 0.05)]
     moves = batch_norm == "moved"
     order = [(x, each) for x in eps for each in ("fgsm", "pgd")[: 1 + moves]]
@@ -245,11 +246,11 @@ def test_batch_norm_as_published(net, trained_like, net_name):
     same = np.array_equal(first, jax.tree.leaves(now["batch_stats"])[0])
     assert same != moves
     count = len(written)
-    published.measure(run, store, attack, pixels, console=quiet)
+    loop.measure(run, store, attack, pixels, console=quiet)
     assert len(written) == count  # measured once
     if moves:
         pgd = PublishedAttack.of(run, "pgd", steps=2)
-        rows = published.measure(run, store, pgd, pixels, console=quiet)
+        rows = loop.measure(run, store, pgd, pixels, console=quiet)
         assert len(written) == count and {row["attack"] for row in rows} == {"pgd"}
 
 
@@ -265,7 +266,7 @@ def test_clean_accuracy_is_published_in_evaluation_mode(net_name):
 @pytest.fixture
 def trained_like(monkeypatch):
     """A run of one seed, made of a net and images; test batches of 8."""
-    monkeypatch.setattr(published, "TEST_BATCH", 8)
+    monkeypatch.setattr(loop, "TEST_BATCH", 8)
 
     def make(model, variables, images, labels, name):
         test = types.SimpleNamespace(

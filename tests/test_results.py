@@ -104,7 +104,7 @@ RIGHT = [
 
 
 def line(changes):
-    """A row of `CELL` as a line of a file, some of its entries changed or, by ..., gone."""
+    """A row of `CELL` as a line of a file; an entry that is ... is left out."""
     flat = {**CELL, **FACTS, **PROVENANCE, "value": 0.5, **changes}
     flat = {name: value for name, value in flat.items() if value is not ...}
     outside = {}

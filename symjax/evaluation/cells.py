@@ -1,7 +1,7 @@
 """Lists the measured cells of a run, and removes some of them.
 
-    python -m symjax.evaluation.cells RUN                                  # all of them
-    python -m symjax.evaluation.cells RUN --match attack=pgd eps=8         # some of them
+    python -m symjax.evaluation.cells RUN                             # all of them
+    python -m symjax.evaluation.cells RUN --match attack=pgd eps=8    # some of them
     python -m symjax.evaluation.cells RUN --match attack=pgd eps=8 --remove
     python -m symjax.evaluation.cells RUN --remove CELL [CELL ...]
 

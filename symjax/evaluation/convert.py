@@ -3,8 +3,8 @@
     python -m symjax.evaluation.convert runs/baseline/results.jsonl ...
 
 Every row of a file is converted, or none: the new file is moved into place when it is
-whole. The outcomes `cells/CELL.npz` beside it get the new cell ids as names. Rows of the
-present format stay as they are, so that the command can be repeated.
+whole. The outcomes `cells/CELL.npz` beside it get the new cell ids as names. Rows of
+the present format stay as they are, so that the command can be repeated.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The published attacks, and those between them and sound ones (`protocol`'s switches).
 
-    attack = PublishedAttack.of(run, "pgd")                     # as published for its net
+    attack = PublishedAttack.of(run, "pgd")         # as published for its net
     published.measure(run, store, attack, [attack.radius(0.01)])
 
 Not a sound protocol: it is there so that published numbers can be made again, and taken

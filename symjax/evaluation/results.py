@@ -1,7 +1,7 @@
 """The rows of a run: `results.jsonl`, and the per-image outcomes beside it.
 
     store = Results(run_folder)
-    store.add(identity, value=0.41, outcomes={"robust": robust}, facts=..., provenance=...)
+    store.add(identity, 0.41, {"robust": robust}, facts, provenance)
 
 Rows are only appended. A row that was measured anew has the cell id of the row that it
 supersedes; readers see the newest row of a cell alone. `python -m

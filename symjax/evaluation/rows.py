@@ -9,7 +9,7 @@ object per line, nested so that its parts are told apart:
 
     {"identity": {"run": {"name": "baseline", "model": "baseline", "depth": 4, ...},
                   "images": {"dataset": "cifar10", "split": "test", "n": 1000, ...},
-                  "measurement": {"kind": "attack", "attack": "pgd", "eps": 0.0314, ...},
+                  "measurement": {"kind": "attack", "attack": "pgd", "eps": 0.03, ...},
                   "seed": 0},
      "cell_id": "...", "value": 0.41, "facts": {...}, "provenance": {...}}
 
@@ -149,8 +149,8 @@ class Row(Mapping[str, Any]):
         row = cls(identity, value, parsed["facts"], parsed["provenance"])
         if row["cell_id"] != parsed.get("cell_id"):
             raise ValueError(
-                f"cell_id={_shown(parsed.get('cell_id'))}: expected {row['cell_id']!r}, "
-                "the hash of the identity"
+                f"cell_id={_shown(parsed.get('cell_id'))}: expected "
+                f"{row['cell_id']!r}, the hash of the identity"
             )
         return row
 
@@ -188,7 +188,7 @@ class Row(Mapping[str, Any]):
 
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
-    """A tidy table: one line per row, one column per entry, NaN where a row lacks it."""
+    """A table: one line per row, one column per entry, NaN where a row lacks it."""
     return pd.DataFrame([dict(row) for row in rows])
 
 
