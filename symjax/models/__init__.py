@@ -30,7 +30,7 @@ from symjax.models.reference import (
     ReferenceWeighted,
 )
 from symjax.nn import kernels, settings
-from symjax.nn.convolution import LOWERINGS, Lowering, default_lowering
+from symjax.nn.convolution import LOWERINGS, default_lowering
 from symjax.nn.kernels import BASES, default_basis
 
 Recipe = tuple[Callable[..., Net], Mapping[int, str]]
@@ -259,19 +259,6 @@ def training_fn(model: linen.Module, variables: Any) -> Partial:
     depend on the batch.
     """
     return Partial(_ApplyTraining(model), variables)
-
-
-def with_lowering(logits_fn: Partial, lowering: Lowering) -> Partial:
-    """The same net with its convolutions computed in another way.
-
-    Args:
-      logits_fn: as `logits_fn` makes it; any other callable is returned as it is.
-      lowering: one of `symjax.nn.convolution.LOWERINGS`.
-    """
-    net = logits_fn.func
-    if not isinstance(net, _Apply) or not isinstance(net.model, Net):
-        return logits_fn
-    return Partial(type(net)(net.model.clone(lowering=lowering)), *logits_fn.args)
 
 
 def layers_fn(model: linen.Module, variables: Any) -> Partial:
