@@ -276,30 +276,3 @@ def parameter_count(model: linen.Module, image_shape: tuple[int, int, int]) -> i
     init = functools.partial(model.init, train=False)
     variables = jax.eval_shape(init, jax.random.key(0), images)
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-
-
-def matching_width(
-    name: str, parameters: int, image_shape: tuple[int, int, int], **options: Any
-) -> float:
-    """The width at which a net comes nearest to a number of parameters.
-
-    Args:
-      name: one of `MODELS`.
-      parameters: number to match.
-      image_shape: `(H, W, C)`.
-      **options: of `build`, without the width.
-
-    Returns:
-      A width, to 1/1024.
-    """
-    steps = 1024
-
-    def count(step: int) -> int:
-        model = build(name, width=step / steps, **options)
-        return parameter_count(model, image_shape)
-
-    low, high = 1, 16 * steps
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) < parameters else (low, middle)
-    return min((low, high), key=lambda step: abs(count(step) - parameters)) / steps
