@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 
 from symjax import attacks, metrics
 from symjax.attacks import sanity
-from symjax.metrics import bounds, smoothing, tolerance
+from symjax.metrics import smoothing, tolerance
 from symjax.metrics.perturbations import Removal
 
 KEY = jax.random.key(0)
@@ -64,11 +64,6 @@ def tolerated(logits_fn, images, labels, key, threat):
     return tolerance.tolerance(logits_fn, images, labels, key, Removal(), [0.5], 1)
 
 
-def proven(logits_fn, images, labels, key, threat):
-    del key, threat
-    return bounds.distance_bound(logits_fn, images, labels, steps=6)
-
-
 CALLS = {
     **{name: made(name) for name in SETTINGS},
     "autoattack": autoattack,
@@ -76,10 +71,9 @@ CALLS = {
     "clever": clever,
     "certify": certify,
     "tolerance": tolerated,
-    "distance_bound": proven,
 }
-WITHOUT_THREAT = ("clever", "certify", "tolerance", "distance_bound")
-WITHOUT_KEY = ("fgsm", "deepfool", "carlini_wagner", "distance_bound")
+WITHOUT_THREAT = ("clever", "certify", "tolerance")
+WITHOUT_KEY = ("fgsm", "deepfool", "carlini_wagner")
 
 
 def linear(weights, images):
@@ -425,6 +419,4 @@ def outcome(name, result):
     field |= {name: "distance" for name in DISTANCES}
     if name == "audit":
         return [check.figure for check in result]
-    if name == "distance_bound":
-        return result
     return getattr(result, field.get(name, "images"))

@@ -1,5 +1,6 @@
 """Data sets: contents, sources, the array cache, and cuts."""
 
+import hashlib
 import io
 import shutil
 import socket
@@ -11,6 +12,7 @@ from PIL import Image
 
 from symjax import data
 from symjax.data import cache, cifar, tfds_source
+from symjax.data.digits import FILE
 
 NAMES = [f"class {k}" for k in range(10)]
 DIGITS_PER_CLASS = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
@@ -107,12 +109,25 @@ class TestDigits:
         assert digits.sha256 == data.load("digits").sha256
 
     def test_bundled_resolution_is_only_rescaled(self):
-        from sklearn.datasets import load_digits
-
         digits = data.load("digits", size=8)
         images = np.concatenate([digits.train.images, digits.test.images])[..., 0]
-        bundled = np.round(load_digits().images * 255 / 16)
+        with np.load(FILE) as file:
+            bundled = np.round(file["images"] * (255 / 16))
         assert sorted(map(bytes, images)) == sorted(map(bytes, bundled.astype("u1")))
+
+    def test_they_are_those_of_scikit_learns_load_digits(self):
+        """Whose arrays, as uint8, had this hash, and these hashes as data sets."""
+        with np.load(FILE) as file:
+            images, labels = file["images"], file["labels"]
+        assert images.dtype == labels.dtype == np.uint8
+        assert hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest() == (
+            "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
+        )
+        for size, wanted in (
+            (8, "2579835e36c6f014e5312b1f9da197dc5e5f679f50f8b241cf0b90a70a78b0c0"),
+            (16, "d5bc24d81a2394cd141d7dc56d3e537fc09ec544c3c5747935136b2a25b21264"),
+        ):
+            assert data.load("digits", size=size).sha256 == wanted
 
     def test_resizing_keeps_the_picture(self):
         small, large = (data.load("digits", size=size) for size in (8, 32))

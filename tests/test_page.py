@@ -159,6 +159,7 @@ def run(tmp_path):
     folder = tmp_path / "net"
     write(folder, [0.9, 0.8])
     pgd = {"attack": "pgd", "steps": 40, "norm": "linf", "start": "uniform"}
+    pgd["extra"] = {"argv": ["evaluate.py", "--run", "a net", "--eps", "2/255,8/255"]}
     write(folder, [0.5, 0.6], eps=2 / 255, **pgd)
     write(folder, [0.2, 0.1], eps=8 / 255, **pgd)
     write(folder, [0.3], metric="clever", radius=0.5, extra={"low": 0.1, "high": 0.4})
@@ -189,8 +190,9 @@ def test_a_run_has_its_tables_its_picture_and_where_they_come_from(run):
     text = render(page)
     for part in ("c0f", "da7a", "abc123", "0.10", "cpu", "model.depth"):
         assert part in text
-    call = f"evaluate.py --run {run} --attack pgd --norm linf --eps 2/255,8/255 --n 100"
-    assert call in text and f"--run {run} --attack none --n 100" in text
+    command = "evaluate.py --run 'a net' --eps 2/255,8/255"
+    assert accuracy.command == command and "--eps 2/255,8/255</code>" in text
+    assert not metrics.command and not page.audit[0].command
 
 
 def test_a_run_says_what_is_wrong_with_its_rows(tmp_path):

@@ -14,8 +14,8 @@ from rich.console import Console
 from symjax import attacks, evaluation, models
 from symjax.data.augment import to_unit
 from symjax.evaluation import Results, corruption
-from symjax.evaluation import published as loop
 from symjax.evaluation import protocol as protocols
+from symjax.evaluation import published as loop
 from symjax.evaluation.protocol import PUBLISHED, PUBLISHED_CORRUPTED, SOUND, published
 from symjax.evaluation.published import PublishedAttack
 from symjax.report import corruption as report

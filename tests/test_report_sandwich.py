@@ -1,4 +1,4 @@
-"""The figure of bounds, attacks and CLEVER, from made-up rows and cells."""
+"""The figure of distances and CLEVER scores, from made-up rows and cells."""
 
 import numpy as np
 import pytest
@@ -8,18 +8,19 @@ from symjax.report import sandwich
 from tests import made_rows
 
 DISTANCE = np.array([0.4, 0.0, 0.1, np.inf, 0.2, 0.3])
-BOUND = np.array([0.01, 0.0, 0.0, 0.02, 0.02, 0.03])
 SCORE = np.array([0.5, 0.9, 0.1, 2.0, 0.3, 0.2])
 CORRECT = DISTANCE > 0
 
 
-def add(folder, metric, norm="l2", seed=0, n=6, **cells):
+def add(folder, metric, norm="l2", seed=0, n=6, settings=None, **cells):
     """A row of the first n images, and its cell."""
     (folder / "cells").mkdir(parents=True, exist_ok=True)
-    row = made_rows.row(0.0, metric=metric, norm=norm, seed=seed, n=n)
+    row = made_rows.row(
+        0.0, metric=metric, norm=norm, seed=seed, n=n, **(settings or {})
+    )
     with (folder / "results.jsonl").open("a") as file:
         file.write(row.to_json() + "\n")
-    usual = {"correct": CORRECT, "distance": DISTANCE, "bound": BOUND, "score": SCORE}
+    usual = {"correct": CORRECT, "distance": DISTANCE, "score": SCORE}
     first = {name: value[:n] for name, value in (usual | cells).items()}
     np.savez(folder / "cells" / f"{row['cell_id']}.npz", **first)
 
@@ -30,7 +31,6 @@ def test_scores_above_an_error_are_refuted(tmp_path):
     (found,) = sandwich.sandwiches(tmp_path)
     assert (found.norm, found.n, found.wrong, found.open) == ("l2", 6, 1, 1)
     np.testing.assert_array_equal(found.distance, [0.1, 0.2, 0.3, 0.4])
-    np.testing.assert_array_equal(found.bound, [0.0, 0.02, 0.03, 0.01])
     np.testing.assert_array_equal(found.score, [0.1, 0.3, 0.2, 0.5])
     assert found.refuted == 2  # 0.1 is not above 0.1; nor does an open image count
 
@@ -47,6 +47,20 @@ def test_the_largest_common_images_of_all_seeds_and_norms(tmp_path):
         assert (each.seeds, each.n, each.wrong, each.open) == (2, 5, 2, 2)
         np.testing.assert_array_equal(each.distance, [0.1, 0.1, 0.2, 0.2, 0.4, 0.4])
         assert each.refuted == 4
+
+
+def test_radii_of_the_least_noise_are_shown_where_all_images_have_one(tmp_path):
+    radii = np.array([0.5, 0.0, 0.1, 0.2, 0.0, 0.3])
+    for norm in ("linf", "l2"):
+        add(tmp_path, "distance", norm)
+        add(tmp_path, "clever", norm)
+    add(tmp_path, "smoothing", n=5, settings={"sigma": 0.12}, radius=radii)
+    assert np.isnan([each.radius for each in sandwich.sandwiches(tmp_path)]).all()
+    add(tmp_path, "smoothing", settings={"sigma": 0.12}, radius=radii)
+    add(tmp_path, "smoothing", settings={"sigma": 0.25}, radius=9 * radii)
+    linf, l2 = sandwich.sandwiches(tmp_path)
+    assert np.isnan(linf.radius).all()
+    np.testing.assert_array_equal(l2.radius, [0.1, 0.0, 0.3, 0.5])
 
 
 def test_the_figure_is_written_and_says_what_is_refuted(tmp_path, capsys):

@@ -78,30 +78,6 @@ def test_weights_are_those_of_jax(method, antialias):
         np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("method", resizing.METHODS)
-@pytest.mark.parametrize("size", [(16, 4), (4, 10), (5, 10), (16, 20)])
-def test_derivatives_of_resize(method, size):
-    """Of a linear map: itself, and the transposed matrix."""
-    images, moved = normal(0, 2, 8, 5, 3), normal(1, 2, 8, 5, 3)
-    rows = resizing.weights(8, size[0], method, True)
-    columns = resizing.weights(5, size[1], method, True)
-    weights = normal(2, 2, *size, 3)
-
-    @jax.jit
-    def derivatives(images, moved, weights):
-        outputs, transpose = jax.vjp(lambda x: nn.resize(x, size, method), images)
-        by_jvp = jax.jvp(lambda x: nn.resize(x, size, method), (images,), (moved,))
-        return outputs, transpose(weights)[0], by_jvp[1]
-
-    found = derivatives(images, moved, weights)
-    expected = (
-        np.einsum("yh,xw,bhwc->byxc", rows, columns, images),
-        np.einsum("yh,xw,byxc->bhwc", rows, columns, weights),
-        np.einsum("yh,xw,bhwc->byxc", rows, columns, moved),
-    )
-    chex.assert_trees_all_close(found, expected, atol=1e-5)
-
-
 def test_resize_in_closed_form():
     images = normal(0, 2, 8, 6, 3)
     blocks = images.reshape(2, 4, 2, 3, 2, 3).mean((2, 4))

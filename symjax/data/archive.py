@@ -14,16 +14,15 @@ References:
 import dataclasses
 import tarfile
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 from rich.progress import track
 
 from symjax.data.dataset import Dataset, Split, make_dataset
-from symjax.data.download import ResumingDownloader
 
 SIZE, CHANNELS = 32, 3
+TIMEOUT = 30  # seconds without an answer, or in a download without a byte
 
 
 class ArchiveHashError(ValueError):
@@ -37,7 +36,6 @@ class Archive:
     Attributes:
       url: its address.
       sha256: its hash.
-      size: its size in bytes.
       train_files: members with training records, in order.
       test_files: members with test records.
       names_file: the member with one class name a line.
@@ -46,7 +44,6 @@ class Archive:
 
     url: str
     sha256: str
-    size: int
     train_files: tuple[str, ...]
     test_files: tuple[str, ...]
     names_file: str
@@ -58,12 +55,11 @@ class Archive:
         return PurePosixPath(urlsplit(self.url).path).name
 
 
-# Hashes and sizes as in TensorFlow Datasets' url_checksums.
+# Hashes as in TensorFlow Datasets' url_checksums.
 ARCHIVES = {
     "cifar10": Archive(
         url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
         sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-        size=170_052_171,
         train_files=tuple(f"data_batch_{batch}.bin" for batch in range(1, 6)),
         test_files=("test_batch.bin",),
         names_file="batches.meta.txt",
@@ -72,7 +68,6 @@ ARCHIVES = {
     "cifar100": Archive(
         url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
         sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
-        size=168_513_733,
         train_files=("train.bin",),
         test_files=("test.bin",),
         names_file="fine_label_names.txt",
@@ -89,7 +84,7 @@ def fetch(
     Args:
       archive: which one.
       data_dir: where a user may have put it.
-      cache_dir: where downloads are kept, a partial one as `<archive>.part`.
+      cache_dir: where downloads are kept.
       progress: show a progress bar.
 
     Returns:
@@ -97,26 +92,26 @@ def fetch(
 
     Raises:
       ArchiveHashError: if the file found or downloaded is another one.
-      DownloadError: if it cannot be downloaded, or not to its end.
+      requests.RequestException: if it cannot be downloaded, or not to its end;
+        nothing of it is kept.
     """
     import pooch
+    import requests
 
     own = data_dir / archive.filename
     if own.is_file():
         return _verified(own, archive)
     folder = cache_dir / "archives"
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{archive.filename}.part"
-    # Any, because pooch's type for a downloader names what a processor takes.
-    downloader: Any = ResumingDownloader(part, archive.size, progress)
     try:
         path = pooch.retrieve(
             archive.url,
             known_hash=f"sha256:{archive.sha256}",
             fname=archive.filename,
             path=folder,
-            downloader=downloader,
+            downloader=pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT),
         )
+    except requests.RequestException:  # some of which are ValueErrors
+        raise
     except ValueError as error:
         raise ArchiveHashError(
             f"The file behind {archive.url} is not the published archive. {error}"

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from symjax.data import archive, cache, tfds_source
 from symjax.data.dataset import Dataset
-from symjax.data.download import DownloadError
 
 CLASSES = {"cifar10": 10, "cifar100": 100}
 IMAGE_SHAPE = (32, 32, 3)
@@ -72,13 +71,15 @@ def _source(name: str, data_dir: Path, cache_dir: Path, progress: bool) -> Sourc
 def _read_archive(
     name: str, data_dir: Path, cache_dir: Path, progress: bool
 ) -> Dataset:
+    import requests
+
     published = archive.ARCHIVES[name]
     try:
         path = archive.fetch(published, data_dir, cache_dir, progress)
-    except DownloadError as error:
+    except requests.RequestException as error:
         raise DataNotFoundError(
-            f"No data for {name!r}: {data_dir} has none, and fetching the official "
-            f"archive failed ({error}). Any one of these helps:\n"
+            f"No data for {name!r}: {data_dir} has none, and downloading "
+            f"{published.url} failed ({error}). Any one of these helps:\n"
             f"  - a TFDS data set in {data_dir / name}, prepared with "
             "file_format='array_record' (tfrecord needs TensorFlow and is not read)\n"
             f"  - the official archive {published.url}, put into {data_dir}\n"

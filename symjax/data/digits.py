@@ -1,13 +1,12 @@
-"""The handwritten digits that scikit-learn bundles: a data set with no download.
+"""Handwritten digits that are part of this package: a data set with no download.
 
     digits = load(size=16)      # 1437 training and 360 test images, [16, 16, 1]
 
 References:
   Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
-  Repository, 1998. https://doi.org/10.24432/C50P49
+  Repository, 1998. https://doi.org/10.24432/C50P49 (its license is in `digits.txt`)
 """
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,15 @@ from symjax.data.dataset import Dataset, Split, make_dataset
 TEST_IMAGES = 360
 SPLIT_SEED = 0
 LARGEST_SIDE = 256  # of an image, in pixels: 0.1 GB of digits that are 8 pixels wide
-BRIGHTEST = 16  # The bundled pixels are counts from 0 to 16.
+FILE = Path(__file__).parent / "digits.npz"
+BRIGHTEST = 16  # The pixels of the file are counts from 0 to 16.
 
 
 def load(size: int = 16) -> Dataset:
     """Loads the digits, resized by bicubic interpolation.
 
     Args:
-      size: height and width of an image, in pixels; 8 is the bundled resolution.
+      size: height and width of an image, in pixels; 8 is the resolution of the file.
 
     Returns:
       The data set; every class has the same share of both splits, to one image.
@@ -38,23 +38,15 @@ def load(size: int = 16) -> Dataset:
             f"size={size!r}: expected a positive number of pixels, an integer up to "
             f"{LARGEST_SIDE}."
         )
-    pixels, labels = _bundled()
+    with np.load(FILE) as file:
+        pixels, labels = file["images"], file["labels"].astype(np.int32)
     images = np.stack([_resize(image, size) for image in pixels])[..., None]
     whole = Split(images, labels)
     test = _test_indices(labels)
     train = np.setdiff1d(np.arange(len(labels)), test)
     names = [str(digit) for digit in range(10)]
-    source = f"scikit-learn's load_digits at {size}x{size}"
+    source = f"{FILE.name} at {size}x{size}"
     return make_dataset("digits", whole.take(train), whole.take(test), names, source)
-
-
-def _bundled() -> tuple[np.ndarray, np.ndarray]:
-    """What `sklearn.datasets.load_digits` reads, without two seconds of its imports."""
-    spec = importlib.util.find_spec("sklearn")
-    assert spec is not None and spec.origin is not None, "scikit-learn is a dependency"
-    path = Path(spec.origin).parent / "datasets/data/digits.csv.gz"
-    table = np.loadtxt(path, delimiter=",")
-    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int32)
 
 
 def _resize(image: np.ndarray, size: int) -> np.ndarray:

@@ -3,7 +3,6 @@
 found = metrics.clever(logits_fn, image, key, norm="l2", radius=2.0)
 """
 
-from symjax.metrics.bounds import distance_bound
 from symjax.metrics.clever import Clever, clever, clever_from_maxima, clever_images
 from symjax.metrics.gradient_maxima import Maxima, gradient_maxima, gradient_norms
 
@@ -13,7 +12,6 @@ __all__ = [
     "clever",
     "clever_from_maxima",
     "clever_images",
-    "distance_bound",
     "gradient_maxima",
     "gradient_norms",
 ]

@@ -8,7 +8,7 @@ count of a lowered one is not to be had on every backend.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -73,32 +73,19 @@ def count(jaxpr: Any) -> Operations:
     return _total([_of(equation) for equation in jaxpr.eqns])
 
 
-def terms(name: str, params: Any, shapes: Sequence[tuple[int, ...]]) -> int:
-    """How many numbers, or products of two, one number of a result adds up.
-
-    Args:
-      name, params: of a primitive that adds up.
-      shapes: of its operands.
-    """
-    if name == "conv_general_dilated":
-        features = params["dimension_numbers"].rhs_spec[0]
-        return math.prod(shapes[1]) // shapes[1][features]
-    if name == "reduce_window_sum":
-        return math.prod(params["window_dimensions"])
-    if name == "dot_general":
-        (axes, _), _ = params["dimension_numbers"]
-    else:
-        axes = params["axes"]
-    return math.prod(shapes[0][axis] for axis in axes)
-
-
 def _of(equation: Any) -> Operations:
     name, params = equation.primitive.name, equation.params
     results = [x.aval for x in equation.outvars]
     if name in ("dot_general", "conv_general_dilated"):
         (result,) = results
-        shapes = [x.aval.shape for x in equation.invars]
-        products = result.size * terms(name, params, shapes)
+        left, right = (x.aval.shape for x in equation.invars)
+        if name == "dot_general":
+            (axes, _), _ = params["dimension_numbers"]
+            terms = math.prod(left[axis] for axis in axes)
+        else:
+            features = params["dimension_numbers"].rhs_spec[0]
+            terms = math.prod(right) // right[features]
+        products = result.size * terms
         return Operations(products, 0, result.size * result.dtype.itemsize)
     if name.startswith(("reduce", "scatter", "argm", "select_and")):
         return Operations(0, _of_sum(equation), 0)

@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import optimize, stats
+from scipy.optimize import elementwise
 
 SHAPES = (1.0, 100.0)
 REGULAR = 2.0  # at shapes above it the likelihood is regular (Smith 1985)
 GAPS = np.geomspace(1e-6, 1e3, 37)  # from the largest maximum to L, in sample ranges
-GOLDEN = (5**0.5 - 1) / 2
-SEARCHES = 32  # golden sections of two steps of GAPS: to 3e-7 of the gap
 ROWS = 64  # samples at a time
 NEWTON_STEPS = 60  # a handful; bisections, at worst
 PRECISION = 1e-8  # of the last step but one, whose error Newton's method squares
@@ -114,10 +113,14 @@ def _most_likely(rows: np.ndarray) -> np.ndarray:
     largest, spread = rows.max(axis=1), np.ptp(rows, axis=1)
     depth = (largest[:, None] - rows) / spread[:, None]
     best = _profile(depth[:, None], GAPS)[0].argmax(axis=1)
-    low, high = (
-        np.log(GAPS[np.clip(best + step, 0, len(GAPS) - 1)]) for step in (-1, 1)
+    place = np.clip(best, 1, len(GAPS) - 2)
+    found = elementwise.find_minimum(
+        lambda x, row: -_profile(depth[row], np.exp(x))[0],
+        tuple(np.log(GAPS[place + step]) for step in (-1, 0, 1)),
+        args=(np.arange(len(rows)),),
     )
-    gap = np.exp(_golden_section(lambda x: _profile(depth, np.exp(x))[0], low, high))
+    # There is no success where the best is at an end of GAPS.
+    gap = np.where(found.success, np.exp(found.x), GAPS[best])
     likelihood, shape, scale = _profile(depth, gap)
     mean = depth.mean(axis=1)  # the scale of shape 1, an exponential law
     exponential = -np.log(mean) - 1 >= likelihood
@@ -170,23 +173,6 @@ def _shape(below: np.ndarray) -> np.ndarray:
         if (np.abs(inverse - before) <= PRECISION * inverse).all():
             break
     return np.clip(1 / inverse, *SHAPES)
-
-
-def _golden_section(function, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Where a function of `[M]` is largest, each entry between its `low` and `high`."""
-    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-    at_left, at_right = function(left), function(right)
-    for _ in range(SEARCHES):
-        keep = at_left >= at_right  # the part up to `right`
-        low, high = np.where(keep, low, left), np.where(keep, right, high)
-        new = np.where(keep, high - GOLDEN * (high - low), low + GOLDEN * (high - low))
-        value = function(new)
-        left, right = np.where(keep, new, right), np.where(keep, left, new)
-        at_left, at_right = (
-            np.where(keep, value, at_right),
-            np.where(keep, at_left, value),
-        )
-    return (low + high) / 2
 
 
 def _goodness(rows, end_point, shape, scale) -> np.ndarray:

@@ -30,7 +30,7 @@ from symjax.models.published import (
     PublishedWeighted,
 )
 from symjax.nn import kernels, settings
-from symjax.nn.convolution import LOWERINGS, Lowering, default_lowering
+from symjax.nn.convolution import LOWERINGS, default_lowering
 from symjax.nn.kernels import BASES, default_basis
 
 Recipe = tuple[Callable[..., Net], Mapping[int, str]]
@@ -261,19 +261,6 @@ def training_fn(model: linen.Module, variables: Any) -> Partial:
     return Partial(_ApplyTraining(model), variables)
 
 
-def with_lowering(logits_fn: Partial, lowering: Lowering) -> Partial:
-    """The same net with its convolutions computed in another way.
-
-    Args:
-      logits_fn: as `logits_fn` makes it; any other callable is returned as it is.
-      lowering: one of `symjax.nn.convolution.LOWERINGS`.
-    """
-    net = logits_fn.func
-    if not isinstance(net, _Apply) or not isinstance(net.model, Net):
-        return logits_fn
-    return Partial(type(net)(net.model.clone(lowering=lowering)), *logits_fn.args)
-
-
 def layers_fn(model: linen.Module, variables: Any) -> Partial:
     """As `logits_fn`, but a dict of the outputs of all layers, by name.
 
@@ -289,30 +276,3 @@ def parameter_count(model: linen.Module, image_shape: tuple[int, int, int]) -> i
     init = functools.partial(model.init, train=False)
     variables = jax.eval_shape(init, jax.random.key(0), images)
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-
-
-def matching_width(
-    name: str, parameters: int, image_shape: tuple[int, int, int], **options: Any
-) -> float:
-    """The width at which a net comes nearest to a number of parameters.
-
-    Args:
-      name: one of `MODELS`.
-      parameters: number to match.
-      image_shape: `(H, W, C)`.
-      **options: of `build`, without the width.
-
-    Returns:
-      A width, to 1/1024.
-    """
-    steps = 1024
-
-    def count(step: int) -> int:
-        model = build(name, width=step / steps, **options)
-        return parameter_count(model, image_shape)
-
-    low, high = 1, 16 * steps
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) < parameters else (low, middle)
-    return min((low, high), key=lambda step: abs(count(step) - parameters)) / steps

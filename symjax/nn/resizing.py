@@ -7,11 +7,9 @@ size]` for each axis.
 """
 
 import functools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -21,7 +19,6 @@ from symjax.nn.exactness import Pair
 
 Method = Literal["bicubic", "bilinear", "area"]
 METHODS = ("bicubic", "bilinear", "area")
-MOST_PHASES = 2
 
 
 def resize(
@@ -47,12 +44,12 @@ def resize(
     sizes = settings.two("resize", "sizes", sizes)
     if sizes == images.shape[1:3]:
         return images
-    batch, height, width, channels = images.shape
-    rows = weights(height, sizes[0], method, antialias)
-    columns = weights(width, sizes[1], method, antialias)
-    tall = _along_axis_1(rows, images.reshape(batch, height, width * channels))
-    wide = _along_axis_1(columns, tall.reshape(batch * sizes[0], width, channels))
-    return wide.reshape(batch, *sizes, channels)
+    rows, columns = (
+        jnp.asarray(weights(size, new_size, method, antialias), images.dtype)
+        for size, new_size in zip(images.shape[1:3], sizes, strict=True)
+    )
+    tall = jnp.einsum("yh,bhwc->bywc", rows, images, precision="highest")
+    return jnp.einsum("xw,bywc->byxc", columns, tall, precision="highest")
 
 
 def rescaled_patches(
@@ -144,75 +141,6 @@ def _shifted(matrix: np.ndarray, window: int, stride: int, padding: Pair) -> np.
     outputs = (len(padded) - window) // stride + 1
     end = (outputs - 1) * stride + 1
     return np.stack([padded[i : i + end : stride] for i in range(window)])
-
-
-def _along_axis_1(matrix: np.ndarray, rows: Array) -> Array:
-    """`matrix @ rows`, `[A, size, K]` to `[A, new size, K]`."""
-    if max(matrix.shape) > MOST_PHASES * math.gcd(*matrix.shape):
-        dense = jnp.asarray(matrix, rows.dtype)
-        return jnp.einsum("yh,ahk->ayk", dense, rows, precision="highest")
-    return _banded(matrix)(rows)
-
-
-def _banded(matrix: np.ndarray) -> Callable[[Array], Array]:
-    """A matrix applied as sums of strided slices, which compilers fuse with the rest.
-
-    So is its gradient: the tangent is written as the transpose of such sums.
-    """
-    forward, backward = _slices(matrix), _slices(matrix.T)
-
-    @jax.custom_jvp
-    def apply(rows: Array) -> Array:
-        return forward(rows)
-
-    @apply.defjvp
-    def _(primals, tangents):
-        outputs = apply(*primals)
-        return outputs, *jax.linear_transpose(backward, outputs)(*tangents)
-
-    return apply
-
-
-def _slices(matrix: np.ndarray) -> Callable[[Array], Array]:
-    """A matrix as a function of `[A, size, K]`.
-
-    Sizes in the ratio p : q make p phases: new pixels that are p apart read pixels that
-    are q apart, with the same weights but for those at the border.
-    """
-    new_size, size = matrix.shape
-    count = math.gcd(new_size, size)
-    phases, step = new_size // count, size // count
-    taps = [_taps(matrix[phase::phases], step) for phase in range(phases)]
-    offsets = [offset for of_phase in taps for offset in of_phase]
-    low = max(0, -min(offsets))
-    high = max(0, max(offsets) + step * (count - 1) + 1 - size)
-
-    def apply(rows: Array) -> Array:
-        padded = jnp.pad(rows, ((0, 0), (low, high), (0, 0)))
-        found = [
-            sum(
-                padded[:, low + offset :: step][:, :count] * column.astype(rows.dtype)
-                for offset, column in of_phase.items()
-            )
-            for of_phase in taps
-        ]
-        return jnp.stack(found, axis=2).reshape(len(rows), new_size, rows.shape[-1])
-
-    return apply
-
-
-def _taps(matrix: np.ndarray, step: int) -> dict[int, np.ndarray]:
-    """By offset from `step * row`, the weights `[1, rows, 1]` that are not all zero."""
-    count, size = matrix.shape
-    taps: dict[int, np.ndarray] = {}
-    for offset in range(-step * (count - 1), size):
-        inside = [0 <= step * row + offset < size for row in range(count)]
-        column = np.zeros((1, count, 1), np.float32)
-        for row in np.flatnonzero(inside):
-            column[0, row] = matrix[row, step * row + offset]
-        if column.any():
-            taps[offset] = column
-    return taps
 
 
 def _check(method: str) -> None:

@@ -6,6 +6,7 @@ page = of_run(Path("runs/baseline"))
 import itertools
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,7 +21,6 @@ from symjax.evaluation.table import (
     undefined_images,
 )
 from symjax.folders import reading
-from symjax.report.commands import command
 from symjax.report.corruption import source
 from symjax.report.curves import curves
 from symjax.report.parts import Cell, Page, Table
@@ -53,7 +53,7 @@ def of_run(folder: Path) -> Page:
       ValueError: if there are no rows, or a file is not as runs have it.
     """
     rows = results.read_existing([folder])
-    groups = _groups(rows, ("seed",))
+    groups = _groups(rows)
     accuracy = [kind for kind in groups if kind[0]["kind"] == ATTACK]
     plain = [kind for kind in accuracy if kind[0].get("corruption") is None]
     corrupted = [kind for kind in accuracy if kind[0].get("corruption") is not None]
@@ -61,10 +61,10 @@ def of_run(folder: Path) -> Page:
     metrics = [kind for kind in groups if kind[0]["kind"] == METRIC]
     tables = []
     if plain:
-        tables.append(_accuracy(folder, "Accuracy", plain, rows))
+        tables.append(_accuracy("Accuracy", plain, rows))
     if corrupted:
         name = "Accuracy on corrupted images"
-        tables.append(_accuracy(folder, name, corrupted, rows))
+        tables.append(_accuracy(name, corrupted, rows))
     if metrics:
         tables.append(_metrics(metrics, rows))
     name = folder.resolve().name
@@ -73,21 +73,21 @@ def of_run(folder: Path) -> Page:
         summary=f"{_heading(rows)}\n\n{NO_VERDICT}",
         tables=tables,
         pictures=curves(plain),
-        audit=[_audit(folder, audit)] if audit else (),
+        audit=[_audit(audit)] if audit else (),
         provenance=_provenance(folder, rows),
     )
 
 
-def _groups(rows: Sequence[Row], without: Sequence[str]) -> list[Kind]:
-    """Rows whose identity differs in these names at most, in their order."""
+def _groups(rows: Sequence[Row]) -> list[Kind]:
+    """Rows that differ in their seed at most, in their order."""
     found: dict[str, Kind] = {}
     for row in rows:
-        key = json.dumps(row.identity_without(without), sort_keys=True)
+        key = json.dumps(row.identity_without(("seed",)), sort_keys=True)
         found.setdefault(key, []).append(row)
     return list(found.values())
 
 
-def _accuracy(folder: Path, name: str, kinds: list[Kind], rows: Kind) -> Table:
+def _accuracy(name: str, kinds: list[Kind], rows: Kind) -> Table:
     columns = ["attack", "norm", "eps", "protocol", "mean, %", "sd", "n", "seeds"]
     columns += ["in ball", "settings"]
     corrupted = kinds[0][0].get("corruption") is not None
@@ -110,8 +110,7 @@ def _accuracy(folder: Path, name: str, kinds: list[Kind], rows: Kind) -> Table:
     if corrupted:
         images = sorted(set(map(source, every)))
         says += f" Corruptions: {'; '.join(images)}."
-    calls = _calls(folder, every)
-    return Table(name, columns, lines, says + _warnings(every), "\n".join(calls))
+    return Table(name, columns, lines, says + _warnings(every), _commands(every))
 
 
 def _metrics(kinds: list[Kind], rows: Kind) -> Table:
@@ -132,12 +131,12 @@ def _metrics(kinds: list[Kind], rows: Kind) -> Table:
     every = [row for kind in kinds for row in kind]
     says = "A line a figure: its mean over images and seeds, the sample standard "
     says += "deviation of the seeds' means, and the hull of their 95 % intervals, "
-    says += "which are over images. Undefined: images without a figure, all seeds. "
-    says += "The provenance has the commands."
-    return Table("Metrics", columns, lines, says + _warnings(every))
+    says += "which are over images. Undefined: images without a figure, all seeds."
+    caption = says + _warnings(every)
+    return Table("Metrics", columns, lines, caption, _commands(every))
 
 
-def _audit(folder: Path, kinds: list[Kind]) -> Table:
+def _audit(kinds: list[Kind]) -> Table:
     """Whatever the audit's rows say, but for what all rows say."""
     every = [row for kind in kinds for row in kind]
     common = {*RUN, *SHOWN}
@@ -155,7 +154,7 @@ def _audit(folder: Path, kinds: list[Kind]) -> Table:
         lines.append([*line, *(_plain(row.get(key)) for key in extra)])
     columns = ["check", "seed", "n", "value", *extra]
     says = "Checks of the attack and of the nets, as their rows have them."
-    return Table("Audit", columns, lines, says, "\n".join(_calls(folder, every)))
+    return Table("Audit", columns, lines, says, _commands(every))
 
 
 def _provenance(folder: Path, rows: Kind) -> list[Table]:
@@ -172,13 +171,6 @@ def _provenance(folder: Path, rows: Kind) -> list[Table]:
     if times:
         facts.append(["measured, UTC", f"{times[0]} to {times[-1]}"])
     tables = [Table("Origin", ["what", "value"], facts)]
-    calls: list[list[Cell]] = [
-        [_kind(kind[0]), len(kind), command(folder, kind)] for kind in _alike(rows)
-    ]
-    says = (
-        "Run in the repository's folder; what has been measured is not measured again."
-    )
-    tables.append(Table("Commands", ["rows", "count", "command"], calls, says))
     config = folder / "config.json"
     if config.exists():
         tables.append(Table("Configuration", ["key", "value"], _config(config)))
@@ -214,13 +206,10 @@ def _config(path: Path) -> list[list[Cell]]:
     return [[str(key).removeprefix("."), value] for key, value in flat("", config)]
 
 
-def _alike(rows: Kind) -> list[Kind]:
-    """Rows that one command makes."""
-    return _groups(rows, ("seed", "eps", "eps_given", "corruption", "severity"))
-
-
-def _calls(folder: Path, rows: Kind) -> list[str]:
-    return list(dict.fromkeys(command(folder, kind) for kind in _alike(rows)))
+def _commands(rows: Kind) -> str:
+    """The commands that made the rows, a line each, of those rows that have theirs."""
+    made_by = (shlex.join(row["argv"]) for row in rows if "argv" in row)
+    return "\n".join(dict.fromkeys(made_by))
 
 
 def _kind(row: Row) -> str:

@@ -1,10 +1,12 @@
-"""A sandwich: proven below, attacked above, and CLEVER's estimates laid over it.
+"""CLEVER scores and certified radii beside the distances of errors that FAB found.
 
     python -m symjax.report.sandwich RUN [RUN ...] --out sandwich.png
 
-One row of panels a run, one panel a norm. The distance of the nearest error lies
-between the two curves, whatever the net. A CLEVER score estimates that distance; one
-above the upper curve is refuted by an error that is there.
+One row of panels a run, one panel a norm. The nearest error is no farther away than the
+curve. A CLEVER score estimates its distance; a score above the curve is refuted by the
+error that was found. In l2, radii that randomised smoothing certifies are shown where
+they were measured. They are those of the smoothed net, which is another classifier, and
+may lie above the curve.
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from symjax.arguments import Parser, command
+from symjax.evaluation import results
 from symjax.folders import expand
 from symjax.report import cells
 
@@ -31,8 +34,10 @@ class Sandwich(NamedTuple):
     Attributes:
       run, norm: which.
       seeds, n: how many nets, and images of each.
-      bound, distance, score: `[m]`, of the images that are classified correctly and
-        have an error that was found, by distance.
+      distance, score: `[m]`, of the images that are classified correctly and have an
+        error that was found, by distance.
+      radius: `[m]`, certified for the net smoothed with the least noise measured; NaN
+        where it was not measured.
       wrong, open: how many images of all were misclassified, or had no error found.
     """
 
@@ -40,9 +45,9 @@ class Sandwich(NamedTuple):
     norm: str
     seeds: int
     n: int
-    bound: np.ndarray
     distance: np.ndarray
     score: np.ndarray
+    radius: np.ndarray
     wrong: int
     open: int
 
@@ -79,8 +84,11 @@ def sandwiches(folder: Path) -> list[Sandwich]:
                     f"measure them by `python evaluate.py --run {folder} --metric "
                     f"{metric} --norm {norm}`."
                 )
-    norms = [norm for norm in NORMS if norm in attacked]
-    return [_of_norm(folder, norm, attacked[norm], estimated[norm]) for norm in norms]
+    return [
+        _of_norm(folder, norm, attacked[norm], estimated[norm], _smoothed(folder, norm))
+        for norm in NORMS
+        if norm in attacked
+    ]
 
 
 def draw(found: Sequence[Sequence[Sandwich]]) -> Figure:
@@ -113,22 +121,35 @@ def _by_norm(folder: Path, metric: str) -> dict[str, cells.Figure]:
     return found
 
 
-def _of_norm(folder: Path, norm: str, attacked, estimated) -> Sandwich:
+def _smoothed(folder: Path, norm: str) -> cells.Figure | None:
+    """The certified radii of the net smoothed with the least noise, if measured."""
+    wanted = {"metric": "smoothing", "norm": norm}
+    rows = results.read([folder / "results.jsonl"])
+    sigmas = [row["sigma"] for row in rows if wanted.items() <= row.items()]
+    if not sigmas:
+        return None
+    return cells.read(folder, flag="smoothing", sigma=min(sigmas), **wanted)[-1]
+
+
+def _of_norm(folder: Path, norm: str, attacked, estimated, smoothed) -> Sandwich:
     rows = attacked.rows
     n = min(rows[0]["n"], estimated.rows[0]["n"])
 
     def flat(figure, name):
         return figure.cells[name][:, :n].reshape(-1)
 
-    bound, distance, correct = (
-        flat(attacked, name) for name in ("bound", "distance", "correct")
-    )
+    distance, correct = (flat(attacked, name) for name in ("distance", "correct"))
     score, predicted = (flat(estimated, name) for name in ("score", "correct"))
     if (correct != predicted).any():
         raise ValueError(
             f"{folder}, {norm}: CLEVER and the attack do not agree on which images are "
             "classified correctly: the rows are not of the same nets and images."
         )
+    radius = np.full(len(distance), np.nan)
+    seeds = [row["seed"] for row in rows]
+    if smoothed is not None and [row["seed"] for row in smoothed.rows] == seeds:
+        if smoothed.rows[0]["n"] >= n:
+            radius = flat(smoothed, "radius")
     shown = correct & np.isfinite(distance)
     order = np.flatnonzero(shown)[np.argsort(distance[shown], kind="stable")]
     return Sandwich(
@@ -136,9 +157,9 @@ def _of_norm(folder: Path, norm: str, attacked, estimated) -> Sandwich:
         norm=norm,
         seeds=len(rows),
         n=n,
-        bound=bound[order],
         distance=distance[order],
         score=score[order],
+        radius=radius[order],
         wrong=int(np.sum(~correct)),
         open=int(np.sum(correct & ~shown)),
     )
@@ -146,13 +167,12 @@ def _of_norm(folder: Path, norm: str, attacked, estimated) -> Sandwich:
 
 def _draw(axis: Axes, found: Sandwich) -> None:
     place = np.arange(len(found.distance))
-    bound, score = (np.where(x > 0, x, np.nan) for x in (found.bound, found.score))
+    score, radius = (np.where(x > 0, x, np.nan) for x in (found.score, found.radius))
     refuted = found.score > found.distance
-    axis.fill_between(place, bound, found.distance, color=GREY, alpha=0.25, lw=0)
     axis.plot(place, found.distance, color="black", label="error found (FAB)")
-    axis.plot(place, bound, color=BLUE, label="proven (intervals)")
     axis.plot(place[~refuted], score[~refuted], ".", color=GREY, label="CLEVER")
     axis.plot(place[refuted], score[refuted], ".", color=ORANGE, label="refuted")
+    axis.plot(place, radius, "^", color=BLUE, label="certified, smoothed net")
     axis.set_yscale("log")
     axis.set_xlabel("images, by distance of the error")
     axis.set_ylabel(f"{found.norm}, pixels in [0, 1]")
