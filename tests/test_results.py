@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from symjax import io
 from symjax.attacks.batches import KeptBatches
 from symjax.evaluation import results, rows, schema
 from symjax.evaluation.results import Results, cell_id, read
@@ -216,7 +217,7 @@ def test_a_rewrite_that_fails_leaves_every_row(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(results.os, "replace", full)
+    monkeypatch.setattr(io.os, "replace", full)
     with pytest.raises(OSError, match="No space"):
         rows.remove(tmp_path, [cell_id(CELL)])
     assert path.read_text() == text and len(list((tmp_path / "cells").iterdir())) == 3
@@ -244,7 +245,7 @@ def test_a_full_disk_leaves_no_half_cell(tmp_path, monkeypatch):
         Path(path).write_bytes(b"PK")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(results.np, "savez_compressed", full)
+    monkeypatch.setattr(io.np, "savez_compressed", full)
     with pytest.warns(UserWarning, match="No space left"):
         store = filled(tmp_path, [0])
     assert store.failure is not None and not list((tmp_path / "cells").iterdir())

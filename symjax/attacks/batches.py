@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from symjax.folders import expand, read_arrays, reading
+from symjax.folders import expand, reading
+from symjax.io import read_arrays
 
 SAME = 1e-3
 """Of the largest answer: another device rounds in another way, another net differs."""

@@ -14,7 +14,7 @@ import numpy as np
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
 from symjax.evaluation.table import figure_name
-from symjax.folders import read_arrays
+from symjax.io import read_arrays
 
 
 @dataclasses.dataclass(frozen=True)
