@@ -1,24 +1,34 @@
-"""Files that are never half there: atomic writes, arrays, and rows of JSON.
+"""Files that are never half there, and batches that need not be computed again.
 
     with atomic_write(folder / "page.html") as partial:
         partial.write_text(page)
     append_row(folder / "rows.jsonl", {"epoch": 1, "loss": 2.3})
+    checkpoint = BatchCheckpoint(folder, identity, fingerprint)
+    for part in in_batches(len(images), 128):
+        outcome = checkpoint.load(f"{part[0]}") or ...
 
 `symjax.folders` has the errors that name a file, and the lock of a run folder.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from symjax.folders import reading
+from symjax.folders import expand, reading
+
+SAME = 1e-3
+"""Largest difference of two fingerprints of one net, as a fraction of the largest
+logit: another device rounds differently, and another net differs by more."""
+START_OVER = "remove the folder, and the evaluation starts over"
 
 
 @contextlib.contextmanager
@@ -131,6 +141,115 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+class BatchCheckpoint:
+    """Outcomes of finished batches in a folder, with which a killed evaluation goes on.
+
+    Where the folder cannot be written to, as on a full disk, there is one warning, and
+    the evaluation goes on without it.
+
+    Args:
+      folder: made if it is not there; None keeps nothing.
+      identity: what the outcomes depend on: plain values, and "arrays", a sequence of
+        them, of which a hash is written.
+      fingerprint: logits or margins of a few images. They detect other weights even if
+        a function closes over them.
+
+    Raises:
+      ValueError: if the folder holds batches of another identity or net, or damaged
+        files.
+    """
+
+    def __init__(
+        self, folder: Path | None, identity: Mapping[str, Any], fingerprint: np.ndarray
+    ):
+        self._folder = None if folder is None else expand(folder)
+        if self._folder is not None:
+            try:
+                self._open(self._folder, identity, fingerprint)
+            except OSError as error:
+                self._give_up(error)
+
+    def _open(
+        self, folder: Path, identity: Mapping[str, Any], fingerprint: np.ndarray
+    ) -> None:
+        """Writes the identity, or checks that it is the one in the folder."""
+        arrays = _digest(identity["arrays"])
+        now = json.loads(json.dumps({**identity, "arrays": arrays}))
+        call, answers = folder / "call.json", folder / "answers.npy"
+        if not call.exists():
+            with atomic_write(answers) as partial:
+                np.save(partial, fingerprint)
+            with atomic_write(call) as partial:
+                partial.write_text(json.dumps(now, indent=1))
+        with reading(call, START_OVER):
+            before = dict(json.loads(call.read_text()))
+        other = [name for name in now if before.get(name) != now[name]]
+        with reading(answers, START_OVER):
+            if not other and not _agree(np.load(answers), fingerprint):
+                other = ["logits_fn"]
+        if other:
+            raise ValueError(
+                f"{folder} holds batches of another call, which differs in {other}: "
+                "choose another folder, or remove this one."
+            )
+
+    def load(self, name: str) -> dict[str, np.ndarray] | None:
+        """The outcome of a batch; None if it was not saved."""
+        path = self._folder and self._folder / f"{name}.npz"
+        if path is None or not path.exists():
+            return None
+        return read_arrays(path, "remove it, and that batch is measured again")
+
+    def save(self, name: str, outcome: Mapping[str, Any]) -> None:
+        """Writes the outcome of a batch, arrays by name."""
+        if self._folder is not None:
+            try:
+                write_arrays(self._folder / f"{name}.npz", outcome)
+            except OSError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        warnings.warn(
+            f"{self._folder} cannot be written ({error}): finished batches are not "
+            "kept, and an evaluation that is killed starts over.",
+            stacklevel=4,
+        )
+        self._folder = None
+
+
+def in_batches(count: int, size: int, pad: bool = True) -> Iterator[np.ndarray]:
+    """Indices of images, `size` at a time.
+
+    Args:
+      count: the number of all images.
+      size: of a batch.
+      pad: fill the last batch by repeating the last index, so that one program serves
+        all batches; `np.concatenate(results)[:count]` are the results of all images.
+
+    Raises:
+      ValueError: if size is not positive.
+    """
+    if size < 1:
+        raise ValueError(f"batches of {size} images: expected 1 or more.")
+    for first in range(0, count, size):
+        indices = np.arange(first, first + size)
+        yield np.minimum(indices, count - 1) if pad else indices[indices < count]
+
+
+def _digest(arrays: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in map(np.ascontiguousarray, arrays):
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _agree(before: np.ndarray, now: np.ndarray) -> bool:
+    finite = np.abs(before[np.isfinite(before)])
+    within = SAME * finite.max(initial=0.0)
+    return np.allclose(now, before, rtol=0, atol=within, equal_nan=True)
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -342,16 +342,3 @@ def printed(item):
     text = io.StringIO()
     Console(file=text, width=120).print(item)
     return text.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("eps", "text"),
-    [
-        (8 / 255, "8/255"),
-        (0.0, "0"),
-        (0.005, "0.005"),
-        ((1 / 255, 0.1), "(1/255, 0.1)"),
-    ],
-)
-def test_radii_for_people(eps, text):
-    assert table.format_eps(eps) == text

@@ -95,3 +95,93 @@ def test_rows_that_are_appended_at_once_are_all_there(tmp_path):
         thread.join()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert sorted(lines, key=lambda row: row["row"]) == rows
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "padded", "whole"),
+    [
+        (5, 2, [[0, 1], [2, 3], [4, 4]], [[0, 1], [2, 3], [4]]),
+        (4, 2, [[0, 1], [2, 3]], [[0, 1], [2, 3]]),
+        (2, 3, [[0, 1, 1]], [[0, 1]]),
+        (0, 3, [], []),
+    ],
+)
+def test_batches_have_every_image_once_and_fill_up_with_the_last(
+    count, size, padded, whole
+):
+    assert [part.tolist() for part in io.in_batches(count, size)] == padded
+    found = [part.tolist() for part in io.in_batches(count, size, pad=False)]
+    assert found == whole
+
+
+def test_batches_of_no_images_are_refused():
+    with pytest.raises(ValueError, match="batches of 0 images: expected 1 or more"):
+        next(io.in_batches(3, 0))
+
+
+IDENTITY = {"steps": 3, "arrays": (np.arange(3),)}
+FINGERPRINT = np.array([1.0, -2.0])
+
+
+def test_whole_batches_are_kept_alone(tmp_path):
+    checkpoint = io.BatchCheckpoint(tmp_path, IDENTITY, FINGERPRINT)
+    assert checkpoint.load("one") is None
+    checkpoint.save("one", {"x": np.arange(4)})
+    again = io.BatchCheckpoint(tmp_path, IDENTITY, FINGERPRINT).load("one")
+    assert again is not None
+    np.testing.assert_array_equal(again["x"], np.arange(4))
+    assert json.loads((tmp_path / "call.json").read_text())["steps"] == 3
+    nowhere = io.BatchCheckpoint(None, IDENTITY, FINGERPRINT)
+    nowhere.save("one", {"x": np.arange(4)})
+    assert nowhere.load("one") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "fingerprint", "differing"),
+    [
+        ({"steps": 4}, FINGERPRINT, "steps"),
+        ({"arrays": (np.arange(3.0),)}, FINGERPRINT, "arrays"),
+        ({}, 1.01 * FINGERPRINT, "logits_fn"),
+    ],
+)
+def test_batches_of_another_call_are_refused(tmp_path, changes, fingerprint, differing):
+    io.BatchCheckpoint(tmp_path, IDENTITY, FINGERPRINT)
+    io.BatchCheckpoint(tmp_path, IDENTITY, 1.0001 * FINGERPRINT)  # another device
+    with pytest.raises(ValueError, match=rf"differs in \['{differing}'\]: choose"):
+        io.BatchCheckpoint(tmp_path, IDENTITY | changes, fingerprint)
+
+
+def test_batches_that_are_damaged_are_named(tmp_path):
+    for name, content, way_out in (
+        ("one.npz", b"PK\3\4", "remove it, and that batch is measured again"),
+        ("answers.npy", b"", "remove the folder, and the evaluation starts over"),
+        ("call.json", b"{", "remove the folder, and the evaluation starts over"),
+        ("call.json", b"3", "remove the folder, and the evaluation starts over"),
+    ):
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        io.BatchCheckpoint(folder, IDENTITY, FINGERPRINT).save(
+            "one", {"x": np.arange(3)}
+        )
+        (folder / name).write_bytes(content)
+        text = rf"^{folder / name} cannot be read \(.+\): {way_out}\.$"
+        with pytest.raises(ValueError, match=text):
+            io.BatchCheckpoint(folder, IDENTITY, FINGERPRINT).load("one")
+
+
+def test_batches_that_cannot_be_kept_are_a_warning(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match="finished batches are not kept"):
+        checkpoint = io.BatchCheckpoint(
+            tmp_path / "file" / "folder", IDENTITY, FINGERPRINT
+        )
+    checkpoint.save("one", {"x": np.arange(3)})
+    assert checkpoint.load("one") is None
+    checkpoint = io.BatchCheckpoint(tmp_path / "folder", IDENTITY, FINGERPRINT)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(io.os, "replace", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        checkpoint.save("one", {"x": np.arange(3)})
+    assert checkpoint.load("one") is None

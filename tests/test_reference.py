@@ -17,9 +17,9 @@ from symjax.evaluation import Results, corruption, reference
 from symjax.evaluation import protocol as protocols
 from symjax.evaluation.protocol import PUBLISHED, PUBLISHED_CORRUPTED, SOUND, published
 from symjax.evaluation.reference import Reference
+from symjax.mesh import ONE_DEVICE
 from symjax.report import corruption as report
 from symjax.seeds import of_seed
-from symjax.training.mesh import ONE_DEVICE
 
 SHAPE = 4, 2, 2, 3
 RNG = np.random.default_rng(0)

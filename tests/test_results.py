@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from symjax import io
-from symjax.attacks.batches import KeptBatches
-from symjax.evaluation import results, rows, schema
+from symjax.evaluation import rows, schema
 from symjax.evaluation.results import Results, cell_id, read
 from tests.made_rows import FACTS, IDENTITY
 
@@ -137,22 +136,6 @@ def test_what_every_row_has_may_neither_be_missing_nor_an_object(name):
             schema.check(with_changes({name: value}))
 
 
-def test_kept_batches_that_are_damaged_are_named(tmp_path):
-    says, answers = {"steps": 3, "arrays": [np.arange(3)]}, np.arange(2.0)
-    for name, content, way_out in (
-        ("one.npz", b"PK\3\4", "remove it, and that batch is measured again"),
-        ("answers.npy", b"", "remove the folder, and the evaluation starts over"),
-        ("call.json", b"{", "remove the folder, and the evaluation starts over"),
-        ("call.json", b"3", "remove the folder, and the evaluation starts over"),
-    ):
-        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
-        KeptBatches(folder, says, answers).add("one", {"x": np.arange(3)})
-        (folder / name).write_bytes(content)
-        text = rf"^{folder / name} cannot be read \(.+\): {way_out}\.$"
-        with pytest.raises(ValueError, match=text):
-            KeptBatches(folder, says, answers).recall("one")
-
-
 def command(capsys, *arguments):
     code = 0
     try:
@@ -253,21 +236,3 @@ def test_a_full_disk_leaves_no_half_cell(tmp_path, monkeypatch):
     monkeypatch.undo()
     filled(tmp_path, [1])  # there is room again
     assert [row["seed"] for row in read([tmp_path / "results.jsonl"])] == [1]
-
-
-def test_batches_that_cannot_be_kept_are_a_warning(tmp_path, monkeypatch):
-    says, answers = {"steps": 3, "arrays": [np.arange(3)]}, np.arange(2.0)
-    (tmp_path / "file").write_text("")
-    with pytest.warns(UserWarning, match="finished batches are not kept"):
-        kept = KeptBatches(tmp_path / "file" / "folder", says, answers)
-    kept.add("one", {"x": np.arange(3)})
-    assert kept.recall("one") is None
-    kept = KeptBatches(tmp_path / "folder", says, answers)
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("symjax.attacks.batches.os.replace", full)
-    with pytest.warns(UserWarning, match="No space left"):
-        kept.add("one", {"x": np.arange(3)})
-    assert kept.recall("one") is None

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from symjax.evaluation import Run, figure, orbit, results, symmetry, table
+from symjax.evaluation import Run, figure, orbit, results, symmetry
 from symjax.evaluation.figure import Subject
 from symjax.evaluation.results import cell_id
+from symjax.formatting import figure_name
 from symjax.groups import C2, C4, C8, D4, C, D
 from symjax.metrics.orbit import averaged
 
@@ -85,7 +86,7 @@ def test_rows_of_another_group_have_another_identity_and_those_of_c4_keep_theirs
         }
         assert "orbit" not in found["C4"] and "orbit" not in found["C8"]
         assert found["D4"]["orbit"] == "D4" and found["C2"]["orbit"] == "C2"
-        assert table.figure_name(found["D4"]).endswith("under D4")
+        assert figure_name(found["D4"]).endswith("under D4")
     for metric in ("tangent slope", "equation 12"):  # which rotate by no group
         assert not of_metric[metric].over_orbit
 

@@ -24,10 +24,10 @@ from symjax.evaluation.attack import DRIVEN
 from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
-from symjax.evaluation.table import format_eps
+from symjax.formatting import format_eps
+from symjax.mesh import Layout
 from symjax.seeds import Stream, stream
 from symjax.training import experiment as experiments
-from symjax.training.mesh import Layout
 
 OUTCOMES = ("robust", "distance", "queries", "gradients")  # saved for every image
 DRIVEN_OUTCOMES = (*OUTCOMES, "broken_by", "rejected", "images")

@@ -40,10 +40,11 @@ from symjax.evaluation.protocol import (
 )
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
+from symjax.formatting import format_eps
+from symjax.mesh import Layout
 from symjax.names import matched
 from symjax.seeds import Stream, stream
 from symjax.training.experiment import Config
-from symjax.training.mesh import Layout
 
 NAMES = ("none", "fgsm", "pgd")
 
@@ -358,7 +359,7 @@ def measure(
     ]
     with Progress(console, len(due)) as progress:
         for each, radius, cells in due:
-            progress.begin(f"{each.name}, eps {measurement.format_eps(radius)}")
+            progress.begin(f"{each.name}, eps {format_eps(radius)}")
             call = run, each, radius, stats, tested, progress.part
             outcome, after = _all_batches(*call)
             stats = after if carries else stats

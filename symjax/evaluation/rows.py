@@ -17,8 +17,8 @@ from symjax import terminal
 from symjax.arguments import Parser, command
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
-from symjax.evaluation.table import attack_name, figure_name, format_eps
 from symjax.folders import expand
+from symjax.formatting import attack_name, figure_name, format_eps
 
 COLUMNS = ("cell", "what", "norm", "eps", "n", "seed", "value", "measured, UTC")
 

@@ -28,9 +28,10 @@ from symjax.attacks.checks import refuse_traced
 from symjax.attacks.inputs import OPTIONAL, prepare
 from symjax.attacks.losses import is_correct
 from symjax.attacks.result import LogitsFn
+from symjax.io import in_batches
 from symjax.metrics.gradient_maxima import Report
 from symjax.metrics.perturbations import Perturbation, Removal
-from symjax.metrics.samples import keys_of_images, parts
+from symjax.metrics.samples import keys_of_images
 from symjax.nets import as_partial
 from symjax.seeds import as_key
 
@@ -204,7 +205,7 @@ def _answers(
         net, images, labels = given.net, np.asarray(given.images), given.labels
         labels, key = np.asarray(labels), as_key(key)
         keys = keys_of_images(key, count)
-        for part in parts(count, together(chunk)):
+        for part in in_batches(count, min(together(chunk), count)):
             x, truth, own = jnp.asarray(images[part]), labels[part], keys[part]
             held = [
                 _judge()(net, _perturb(perturbation)(x, own, *pair), truth)

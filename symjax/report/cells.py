@@ -13,7 +13,7 @@ import numpy as np
 
 from symjax.evaluation import results
 from symjax.evaluation.results import Row
-from symjax.evaluation.table import figure_name
+from symjax.formatting import figure_name
 from symjax.io import read_arrays
 
 

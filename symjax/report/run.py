@@ -5,24 +5,19 @@ page = of_run(Path("runs/baseline"))
 
 import itertools
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from symjax.evaluation import results, schema
 from symjax.evaluation.results import Row
-from symjax.evaluation.table import (
-    attack_name,
-    figure_name,
-    format_eps,
-    undefined_images,
-)
+from symjax.evaluation.table import undefined_images
 from symjax.folders import reading
+from symjax.formatting import attack_name, figure_name, format_eps
 from symjax.report.commands import command
 from symjax.report.curves import curves
 from symjax.report.parts import Cell, Page, Table
+from symjax.statistics import mean_and_sd
 from symjax.terminal import counted
 
 RUN = (  # what a row says of the run that it is of
@@ -97,7 +92,7 @@ def _accuracy(folder: Path, name: str, kinds: list[Kind], rows: Kind) -> Table:
         values = [100 * row["value"] for row in kind if not row.get("diverged")]
         inside = all(row.get("in_ball", True) for row in kind)
         line: list[Cell] = [attack_name(first), first["norm"] or ""]
-        line += [format_eps(first["eps"]), first["protocol"], *_mean_and_sd(values)]
+        line += [format_eps(first["eps"]), first["protocol"], *_of_seeds(values)]
         line += [first["n"], len(values), inside, _settings(first, constant)]
         if corrupted:
             line[4:4] = [first["corruption"], first["severity"]]
@@ -118,7 +113,7 @@ def _metrics(kinds: list[Kind], rows: Kind) -> Table:
     lines, constant = [], _constant(rows)
     for kind in kinds:
         alive = [row for row in kind if not row.get("diverged")]
-        mean, spread = _mean_and_sd([row["value"] for row in alive])
+        mean, spread = _of_seeds([row["value"] for row in alive])
         low = [row["low"] for row in alive if row.get("low") is not None]
         high = [row["high"] for row in alive if row.get("high") is not None]
         numbers = [mean, spread, min(low, default=None), max(high, default=None)]
@@ -243,11 +238,8 @@ def _settings(row: Row, constant: set[str]) -> str:
     return ", ".join(f"{k} {_text(v)}" for k, v in said.items() if v is not None)
 
 
-def _mean_and_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
-    if not values:
-        return None, None
-    finite = len(values) > 1 and all(math.isfinite(value) for value in values)
-    return fmean(values), stdev(values) if finite else None
+def _of_seeds(values: Sequence[float]) -> tuple[float | None, float | None]:
+    return mean_and_sd(values) if values else (None, None)
 
 
 def _warnings(rows: Kind) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from symjax.evaluation import results
 from symjax.evaluation.results import Row, cell_id
 from symjax.io import read_arrays
-from symjax.metrics.bootstrap import Estimate, paired_difference
+from symjax.statistics import Estimate, paired_difference
 from symjax.study import published
 from symjax.study.measurements import (
     FIGURE_5,
