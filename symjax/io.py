@@ -232,7 +232,7 @@ def in_batches(count: int, size: int, pad: bool = True) -> Iterator[np.ndarray]:
       ValueError: if size is not positive.
     """
     if size < 1:
-        raise ValueError(f"batches of {size} images: expected 1 or more.")
+        raise ValueError(f"size={size}: expected batches of 1 image or more.")
     for first in range(0, count, size):
         indices = np.arange(first, first + size)
         yield np.minimum(indices, count - 1) if pad else indices[indices < count]

@@ -115,7 +115,7 @@ def test_batches_have_every_image_once_and_fill_up_with_the_last(
 
 
 def test_batches_of_no_images_are_refused():
-    with pytest.raises(ValueError, match="batches of 0 images: expected 1 or more"):
+    with pytest.raises(ValueError, match="size=0: expected batches of 1"):
         next(io.in_batches(3, 0))
 
 

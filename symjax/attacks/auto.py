@@ -28,6 +28,7 @@ from symjax.attacks.stepwise import Problem
 from symjax.attacks.threat import ThreatModel, host_lengths
 from symjax.io import BatchCheckpoint, in_batches
 from symjax.jaxprs import host_array
+from symjax.seeds import fold_in
 
 CLEAN, ROBUST = "clean", ""  # in broken_by: misclassified as it is; not broken
 
@@ -280,7 +281,7 @@ class _Evaluation:
             [np.resize(row if len(row) else np.arange(1), self.size) for row in chosen]
         )
         real = np.arange(self.size) < np.array([[len(row)] for row in chosen])
-        keys = _fold(self.keys, number, batch)
+        keys = fold_in(self.keys, number, batch)
         problem = self._problem(index, keys, rank)
         best = programs.run(stage.attack, self.nets, problem, real)
         claimed = np.asarray(best.margin) >= 0
@@ -328,9 +329,3 @@ class _Evaluation:
         return jax.tree.map(
             lambda x: jnp.broadcast_to(jnp.asarray(x), (count, *np.shape(x))), tree
         )
-
-
-def _fold(keys: Array, *numbers: int) -> Array:
-    for number in numbers:
-        keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
-    return keys

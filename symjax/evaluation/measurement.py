@@ -25,6 +25,7 @@ from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.formatting import format_eps
+from symjax.io import in_batches
 from symjax.mesh import Layout
 from symjax.seeds import Stream, stream
 from symjax.training import experiment as experiments
@@ -249,13 +250,12 @@ def _attack(run, attack, threat, images, labels, batch_size, part) -> Outcome:
     batches = -(-len(images) // batch_size)
     batch_size = -(-len(images) // batches)  # even batches: little to pad
     collected = Collected(run, threat)
-    for index in range(batches):
-        batch = slice(index * batch_size, (index + 1) * batch_size)
+    for index, batch in enumerate(in_batches(len(images), batch_size, pad=False)):
         result = one_batch(
             run, attack, threat, images[batch], labels[batch], batch_size, index
         )
         collected.add(result, np.asarray(to_unit(images[batch])))
-        part(batch.stop, len(images))
+        part(int(batch[-1]) + 1, len(images))
     return collected.outcome(batch_size)
 
 

@@ -41,6 +41,7 @@ from symjax.evaluation.protocol import (
 from symjax.evaluation.results import Results, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.formatting import format_eps
+from symjax.io import in_batches
 from symjax.mesh import Layout
 from symjax.names import matched
 from symjax.seeds import Stream, stream
@@ -403,8 +404,8 @@ def _all_batches(
     program = _program(attack, run.experiment.model, layout)
     threat = ThreatModel("linf", np.asarray(radius, np.float32))
     collected = measurement.Collected(run, threat)
-    for index, first in enumerate(range(0, len(images), TEST_BATCH)):
-        batch = slice(first, first + TEST_BATCH)
+    batches = in_batches(len(images), TEST_BATCH, pad=False)
+    for index, batch in enumerate(batches):
         given = layout.put((images[batch], labels[batch]))
         with jax.default_matmul_precision("highest"):  # no tf32
             call = run.state.params, stats, *given, run.experiment.keys, index, threat
@@ -412,7 +413,7 @@ def _all_batches(
         names = ("images", *OUTCOMES)
         fields = {name: np.asarray(getattr(result, name)) for name in names}
         collected.add(fields, np.asarray(to_unit(images[batch])))
-        part(batch.stop, len(images))
+        part(int(batch[-1]) + 1, len(images))
     return collected.outcome(TEST_BATCH), stats
 
 

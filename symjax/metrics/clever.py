@@ -32,6 +32,7 @@ from symjax.metrics.gradient_maxima import (
 )
 from symjax.metrics.program import evaluate
 from symjax.metrics.weibull import ReverseWeibull
+from symjax.seeds import fold_in
 
 
 class Clever(NamedTuple):
@@ -183,7 +184,7 @@ def clever_images(
     for index, image in enumerate(images):
         kept = checkpoint.load(f"{index:06d}")
         if kept is None:
-            call = nets, image, _fold(key, index), norm, radius, known[index]
+            call = nets, image, fold_in(key, index), norm, radius, known[index]
             part = share(report, index, len(images))
             found = gradient_maxima(*call, **sampling, report=part)
             checkpoint.save(f"{index:06d}", found._asdict())
@@ -220,11 +221,6 @@ def clever_from_maxima(
         capped=capped,
         masked=capped & (found.vanished > 0),
     )
-
-
-def _fold(key: Array, index: int) -> Array:
-    fold = jax.random.fold_in
-    return jax.vmap(fold, (0, None))(key, index) if key.ndim else fold(key, index)
 
 
 def _at(values: np.ndarray, index: np.ndarray) -> np.ndarray:

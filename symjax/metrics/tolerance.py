@@ -25,6 +25,7 @@ from jax.tree_util import Partial
 
 from symjax import compilation
 from symjax.attacks.checks import refuse_traced
+from symjax.attacks.entry import whole_number
 from symjax.attacks.inputs import OPTIONAL, prepare
 from symjax.attacks.losses import is_correct
 from symjax.attacks.result import LogitsFn
@@ -183,7 +184,7 @@ def perturbed(
 def together(chunk: int | None) -> int:
     """How many images at a time: as asked, or as many as suit the backend."""
     if chunk is not None:
-        return chunk
+        return whole_number("images at a time", "chunk", chunk)
     return ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
 
 
