@@ -15,10 +15,10 @@ from benchmarks.setting import CLASSES, Setting
 from symjax import attacks, compilation, models, seeds
 from symjax.attacks.entry import unchecked
 from symjax.data.augment import to_unit
+from symjax.mesh import ONE_DEVICE, Layout
 from symjax.seeds import over_seeds
 from symjax.training import adversarial, optimizer
 from symjax.training import state as states
-from symjax.training.mesh import ONE_DEVICE, Layout
 from symjax.training.state import TrainState
 from symjax.training.step import Recipe, train_epoch
 

@@ -193,7 +193,7 @@ def _program(code, attack: str, ours: models.Net) -> Callable:
         return result.images, result.robust, stats
 
     def in_input_units(params, stats, images, labels, eps: float):
-        pixels = np.asarray(searching.in_pixels(eps), images.dtype)
+        pixels = np.asarray(searching.radius(eps).pixels, images.dtype)
         return run(params, stats, images, labels, pixels)
 
     return in_input_units

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import ours, report, setting
 from benchmarks.setting import Setting
-from symjax.training import mesh
+from symjax import mesh
 
 AXES = ("seeds", "batch_size", "size", "width", "devices")
 POINTS: dict[str, tuple[float, ...]] = {

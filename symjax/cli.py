@@ -66,8 +66,8 @@ def _train_help() -> str:
 
 def _train(config: Any, workdir: Path) -> int:
     """Trains, and prints what comes next; 1 if every seed diverged."""
+    from symjax.mesh import is_writer
     from symjax.training import journal, loop
-    from symjax.training.mesh import is_writer
     from symjax.training.progress import closing
 
     signals = command.signals()

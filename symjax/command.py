@@ -70,9 +70,8 @@ def run(main: Callable[[], int], help_text: Callable[[], str] | None = None) -> 
 
 
 def _guarded(main: Callable[[], int]) -> int:
-    from symjax import compilation
+    from symjax import compilation, mesh
     from symjax.data import cache
-    from symjax.training import mesh
 
     logging.set_verbosity(logging.ERROR)
     compilation.keep_programs(cache.default_folder() / "programs")

@@ -26,7 +26,7 @@ def main() -> int:
     numbers = radii()
     from symjax import evaluation
     from symjax.evaluation import corruption, metrics, protocol
-    from symjax.training.mesh import is_writer
+    from symjax.mesh import is_writer
 
     console = Console(quiet=not is_writer())
     corrupted = FLAGS.metric == CORRUPTION

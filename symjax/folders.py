@@ -15,10 +15,7 @@ import socket
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import numpy as np
+from typing import IO, Any
 
 LOCK = ".lock"
 RUNS = Path("runs")
@@ -137,23 +134,6 @@ def reading(place: Path | str, way_out: str) -> Iterator[None]:
             text = f"{error.strerror}{at}" if error.strerror else text
         reason = textwrap.shorten(text, 200, placeholder="...").rstrip(".")
         raise kind(f"{place} cannot be read ({reason}): {way_out}.") from error
-
-
-def read_arrays(path: Path, way_out: str) -> "dict[str, np.ndarray]":
-    """The arrays of an `.npz` file by name, read whole.
-
-    Args:
-      path: the file.
-      way_out: see `reading`.
-
-    Raises:
-      OSError, ValueError: as `reading`.
-    """
-    import numpy as np  # not needed where a command only prints its help
-
-    # Opened here, since numpy leaves a file open that is cut off.
-    with reading(path, way_out), path.open("rb") as file, np.load(file) as arrays:
-        return dict(arrays)
 
 
 def _locked(path: Path) -> IO[str]:

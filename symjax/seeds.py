@@ -117,7 +117,25 @@ def stream(key: Array, purpose: Stream, index: int | Array = 0) -> Array:
     Raises:
       ValueError: if `key` is no random key, see `as_key`.
     """
-    return jax.random.fold_in(jax.random.fold_in(as_key(key), purpose), index)
+    return fold_in(as_key(key), purpose, index)
+
+
+def fold_in(keys: Array, *numbers: int | Array) -> Array:
+    """One key, or each of some keys, folded with numbers, one number after the other.
+
+    Args:
+      keys: typed keys of any shape.
+      *numbers: scalars.
+
+    Returns:
+      Keys of the same shape.
+    """
+    fold = jax.random.fold_in
+    for _ in range(keys.ndim):
+        fold = jax.vmap(fold, (0, None))
+    for number in numbers:
+        keys = fold(keys, number)
+    return keys
 
 
 def keys_of_images(key: Array, count: int) -> Array:

@@ -1,7 +1,5 @@
 """AutoAttack: the ensemble, its driver, and that a killed one goes on."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,6 @@ from jax.tree_util import Partial
 from symjax import attacks
 from symjax.attacks import ThreatModel, autoattack, ensemble, programs, stepwise
 from symjax.attacks.apgd import APGD
-from symjax.attacks.batches import KeptBatches
 from symjax.attacks.square import Square
 from symjax.attacks.stepwise import Problem
 from tests.linear_models import boundary_distance, linear, problem
@@ -238,21 +235,6 @@ def test_impossible_calls_are_errors(change, match):
     call = {"images": images, "labels": labels, "threat": attacks.Linf(0.1)}
     with pytest.raises(ValueError, match=match):
         autoattack(logits_fn, key=KEY, **(call | change))
-
-
-def test_whole_batches_are_kept_alone(tmp_path):
-    says = {"plan": ["a"], "arrays": (np.arange(3),)}
-    call = says, np.array([1.0, -2.0])
-    kept = KeptBatches(tmp_path, *call)
-    assert kept.recall("one") is None
-    kept.add("one", {"x": np.arange(4)})
-    again = KeptBatches(tmp_path, *call).recall("one")
-    assert again is not None
-    np.testing.assert_array_equal(again["x"], np.arange(4))
-    assert json.loads((tmp_path / "call.json").read_text())["plan"] == ["a"]
-    nowhere = KeptBatches(None, *call)
-    nowhere.add("one", {"x": np.arange(4)})
-    assert nowhere.recall("one") is None
 
 
 def test_a_closure_over_other_weights_is_another_call(tmp_path):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from symjax.metrics.bootstrap import Estimate
 from symjax.report.parts import VERDICTS
+from symjax.statistics import Estimate
 from symjax.study import attribution, build, earlier, figures, published, tables
 from symjax.study.claims import CLAIMS
 from symjax.study.evidence import Evidence

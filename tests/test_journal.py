@@ -46,9 +46,11 @@ def test_rows_come_back_and_go_to_tensorboard(tmp_path):
 def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
     path = write(tmp_path, ROWS[:2])
     whole = path.read_text()
-    for cut in range(len(whole.splitlines()[0]) + 1, len(whole)):
+    for cut in range(len(whole.splitlines()[0]) + 1, len(whole) - 1):
         path.write_text(whole[:cut])
         assert read(path) == ROWS[:1]
+    path.write_text(whole[:-1])  # the end of the line alone is missing
+    assert read(path) == ROWS[:2]
 
 
 @pytest.mark.parametrize(

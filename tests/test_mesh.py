@@ -11,9 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from symjax import evaluation
+from symjax import evaluation, mesh
 from symjax.evaluation import results
-from symjax.training import journal, mesh
+from symjax.training import journal
 
 ROOT = Path(__file__).parents[1]
 CHANGES = {

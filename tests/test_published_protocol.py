@@ -18,9 +18,9 @@ from symjax.evaluation import protocol as protocols
 from symjax.evaluation import published as loop
 from symjax.evaluation.protocol import PUBLISHED, PUBLISHED_CORRUPTED, SOUND, published
 from symjax.evaluation.published import PublishedAttack
+from symjax.mesh import ONE_DEVICE
 from symjax.report import corruption as report
 from symjax.seeds import of_seed
-from symjax.training.mesh import ONE_DEVICE
 
 SHAPE = 4, 2, 2, 3
 RNG = np.random.default_rng(0)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from symjax.evaluation import Results
-from symjax.metrics.bootstrap import paired_difference
 from symjax.report import cells, compare, statements
+from symjax.statistics import paired_difference
 from tests import made_rows
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from symjax import io
 from symjax.evaluation import results
 from symjax.report import sandwich
 from tests import made_rows
@@ -18,8 +19,7 @@ def add(folder, metric, norm="l2", seed=0, n=6, settings=None, **cells):
     row = made_rows.row(
         0.0, metric=metric, norm=norm, seed=seed, n=n, **(settings or {})
     )
-    with (folder / "results.jsonl").open("a") as file:
-        file.write(row.to_json() + "\n")
+    io.append_row(folder / "results.jsonl", row.nested())
     usual = {"correct": CORRECT, "distance": DISTANCE, "score": SCORE}
     first = {name: value[:n] for name, value in (usual | cells).items()}
     np.savez(folder / "cells" / f"{row['cell_id']}.npz", **first)

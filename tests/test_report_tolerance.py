@@ -1,14 +1,14 @@
 """Tolerances of a trained run become rows, and rows become the paper's Figure 5."""
 
-import io
 import shutil
+from io import StringIO
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from symjax import evaluation
+from symjax import evaluation, io
 from symjax.evaluation import metrics
 from symjax.evaluation.rows import Row
 from symjax.metrics import tolerance as library
@@ -16,7 +16,7 @@ from symjax.metrics.perturbations import Removal
 from symjax.report import tolerance as report
 from symjax.seeds import Stream, of_seed, stream
 
-QUIET = Console(file=io.StringIO())
+QUIET = Console(file=StringIO())
 IMAGES = 3
 
 
@@ -150,8 +150,7 @@ def test_nets_that_were_measured_differently_are_not_compared(measured, tmp_path
         changed.append(Row(identity, row["value"], row.facts, row.provenance))
         old, new = (f"{x['cell_id']}.npz" for x in (row, changed[-1]))
         (other / "cells" / old).rename(other / "cells" / new)
-    text = "".join(row.to_json() + "\n" for row in changed)
-    (other / "results.jsonl").write_text(text)
+    io.write_rows(other / "results.jsonl", [row.nested() for row in changed])
     nets = {"one": report.read(folder), "two": report.read(other)}
     with pytest.raises(ValueError, match="measured differently.*the same --n"):
         report.draw(nets)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from symjax.attacks.batches import KeptBatches
-from symjax.evaluation import cells, results, rows
+from symjax import io
+from symjax.evaluation import cells, rows
 from symjax.evaluation.results import Results, read
 from symjax.evaluation.rows import Row, cell_id
 from tests.made_rows import FACTS, OF_ATTACK, PROVENANCE, identity
@@ -140,7 +140,7 @@ def test_rows_that_may_be_are_read_and_written_as_they_were(tmp_path, changes):
     path = tmp_path / "results.jsonl"
     path.write_text(line(changes))
     (row,) = read([path])
-    assert Row.of_json(json.loads(row.to_json())) == row
+    assert Row.of_nested(json.loads(json.dumps(row.nested()))) == row
     assert row["cell_id"] == json.loads(line(changes))["cell_id"]
     assert row.get("value") == changes.get("value", 0.5)
 
@@ -149,18 +149,18 @@ def test_rows_that_may_be_are_read_and_written_as_they_were(tmp_path, changes):
 def test_what_every_row_has_may_neither_be_missing_nor_an_object(name):
     for value, reason in ((..., " is missing"), ({}, "={}")):
         with pytest.raises(ValueError, match=f"^{name}{reason}: expected "):
-            Row.of_json(json.loads(line({name: value})))
+            Row.of_nested(json.loads(line({name: value})))
 
 
 def test_a_row_without_its_parts_or_with_another_hash_is_refused():
     whole = json.loads(line({}))
     for name in ("identity", "facts", "provenance"):
         with pytest.raises(ValueError, match=f"^{name}=None: expected an object"):
-            Row.of_json({key: part for key, part in whole.items() if key != name})
+            Row.of_nested({key: part for key, part in whole.items() if key != name})
     with pytest.raises(ValueError, match="^cell_id='x': expected '[0-9a-f]{16}'"):
-        Row.of_json({**whole, "cell_id": "x"})
+        Row.of_nested({**whole, "cell_id": "x"})
     with pytest.raises(ValueError, match="older format: convert its file with"):
-        Row.of_json({"metric": "accuracy", "cell_id": "x", "value": 0.5})
+        Row.of_nested({"metric": "accuracy", "cell_id": "x", "value": 0.5})
     with pytest.raises(ValueError, match=r"\['data'\] stand in two parts of the row"):
         Row(CELL, 0.5, FACTS | {"data": "x"}, PROVENANCE)
 
@@ -171,7 +171,7 @@ def test_an_entry_that_is_new_changes_no_cell_id_at_its_default():
     assert cell_id(older) != cell_id(CELL | {"width": 0.5})
     parsed = json.loads(line({"width": ...}))
     assert "width" not in parsed["identity"]["run"]
-    assert Row.of_json(parsed)["width"] == 1.0
+    assert Row.of_nested(parsed)["width"] == 1.0
 
 
 def test_the_frame_has_a_line_per_row_and_a_column_per_entry(tmp_path):
@@ -180,22 +180,6 @@ def test_the_frame_has_a_line_per_row_and_a_column_per_entry(tmp_path):
     assert list(found["seed"]) == [0, 1, 2] and list(found["value"]) == [0.0, 0.1, 0.2]
     assert (found["eps_given"] == "8").all() and (found["data"] == "hash").all()
     assert rows.frame([]).empty
-
-
-def test_kept_batches_that_are_damaged_are_named(tmp_path):
-    says, answers = {"steps": 3, "arrays": [np.arange(3)]}, np.arange(2.0)
-    for name, content, way_out in (
-        ("one.npz", b"PK\3\4", "remove it, and that batch is measured again"),
-        ("answers.npy", b"", "remove the folder, and the evaluation starts over"),
-        ("call.json", b"{", "remove the folder, and the evaluation starts over"),
-        ("call.json", b"3", "remove the folder, and the evaluation starts over"),
-    ):
-        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
-        KeptBatches(folder, says, answers).add("one", {"x": np.arange(3)})
-        (folder / name).write_bytes(content)
-        text = rf"^{folder / name} cannot be read \(.+\): {way_out}\.$"
-        with pytest.raises(ValueError, match=text):
-            KeptBatches(folder, says, answers).recall("one")
 
 
 def command(capsys, *arguments):
@@ -262,7 +246,7 @@ def test_a_rewrite_that_fails_leaves_every_row(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(results.os, "replace", full)
+    monkeypatch.setattr(io.os, "replace", full)
     with pytest.raises(OSError, match="No space"):
         cells.remove(tmp_path, [cell_id(CELL)])
     assert path.read_text() == text and len(list((tmp_path / "cells").iterdir())) == 3
@@ -290,7 +274,7 @@ def test_a_full_disk_leaves_no_half_cell(tmp_path, monkeypatch):
         Path(path).write_bytes(b"PK")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(results.np, "savez_compressed", full)
+    monkeypatch.setattr(io.np, "savez_compressed", full)
     with pytest.warns(UserWarning, match="No space left"):
         store = filled(tmp_path, [0])
     assert store.failure is not None and not list((tmp_path / "cells").iterdir())
@@ -298,21 +282,3 @@ def test_a_full_disk_leaves_no_half_cell(tmp_path, monkeypatch):
     monkeypatch.undo()
     filled(tmp_path, [1])  # there is room again
     assert [row["seed"] for row in read([tmp_path / "results.jsonl"])] == [1]
-
-
-def test_batches_that_cannot_be_kept_are_a_warning(tmp_path, monkeypatch):
-    says, answers = {"steps": 3, "arrays": [np.arange(3)]}, np.arange(2.0)
-    (tmp_path / "file").write_text("")
-    with pytest.warns(UserWarning, match="finished batches are not kept"):
-        kept = KeptBatches(tmp_path / "file" / "folder", says, answers)
-    kept.add("one", {"x": np.arange(3)})
-    assert kept.recall("one") is None
-    kept = KeptBatches(tmp_path / "folder", says, answers)
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("symjax.attacks.batches.os.replace", full)
-    with pytest.warns(UserWarning, match="No space left"):
-        kept.add("one", {"x": np.arange(3)})
-    assert kept.recall("one") is None

@@ -1,11 +1,12 @@
 """The Markdown table of accuracies: which rows count, and none is averaged unseen."""
 
-import io
 import sys
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
 
+from symjax import io
 from symjax.evaluation import summary as command
 from symjax.evaluation.summary import summary
 from tests import made_rows
@@ -115,7 +116,7 @@ def test_a_file_that_is_no_rows_is_one_line(tmp_path, capsys, text, message):
 
 
 def test_a_run_folder_will_do(tmp_path, capsys):
-    (tmp_path / "results.jsonl").write_text(row(0.5).to_json() + "\n")
+    io.write_rows(tmp_path / "results.jsonl", [row(0.5).nested()])
     command.main([str(tmp_path)])
     assert "| 50.00 |" in capsys.readouterr().out
 
@@ -128,8 +129,8 @@ def test_help_is_no_error_and_no_file_is_one():
 
 
 def test_an_ascii_terminal_gets_the_nearest_text(monkeypatch):
-    written = io.BytesIO()
-    stream = io.TextIOWrapper(written, encoding="ascii")
+    written = BytesIO()
+    stream = TextIOWrapper(written, encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
     command.main([str(ROOT / "results/cifar10_4_layers.jsonl")])
     print("≤ é 中 ━")

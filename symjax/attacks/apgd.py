@@ -29,6 +29,7 @@ from symjax.attacks.result import (
 )
 from symjax.attacks.stepwise import Best, Problem
 from symjax.attacks.threat import ThreatModel
+from symjax.seeds import fold_in
 
 LONGEST_STEP = {"linf": 2.0, "l2": 2.0, "l1": 1.0}  # in eps
 SPARSER = 1.5  # l1: so many times fewer pixels move than the best point has moved
@@ -265,7 +266,7 @@ class APGD:
         if not self.eot:
             gradients, (loss, margin) = ascent(x)
         else:
-            key = jax.random.fold_in(jax.random.fold_in(problem.key, 1), index)
+            key = fold_in(problem.key, 1, index)
             keys = jax.random.split(key, self.eot)
             gradients, (loss, margin) = jax.lax.map(lambda key: ascent(x, key), keys)
             gradients, loss, margin = jnp.mean(gradients, 0), loss[-1], margin[-1]

@@ -19,7 +19,6 @@ import numpy as np
 from jax import Array
 
 from symjax.attacks import ensemble, programs
-from symjax.attacks.batches import KeptBatches
 from symjax.attacks.checks import check_finite, refuse_traced
 from symjax.attacks.ensemble import Nothing, Stage
 from symjax.attacks.entry import whole_number
@@ -27,7 +26,9 @@ from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.stepwise import Problem
 from symjax.attacks.threat import ThreatModel, host_lengths
+from symjax.io import BatchCheckpoint, in_batches
 from symjax.jaxprs import host_array
+from symjax.seeds import fold_in
 
 CLEAN, ROBUST = "clean", ""  # in broken_by: misclassified as it is; not broken
 
@@ -155,10 +156,12 @@ def autoattack(
             of_lane, key[lane], images, labels, threat, batch_size, randomised
         )
         evaluation.check_finite()
-        kept = KeptBatches(where, evaluation.says(plan), evaluation.answers())
+        checkpoint = BatchCheckpoint(
+            where, evaluation.identity(plan), evaluation.fingerprint()
+        )
         later = attempts * len(images) * (len(key) - lane.stop)
         work = _Work(done, later, attempts)
-        parts.append(evaluation.run(plan, kept, report, work))
+        parts.append(evaluation.run(plan, checkpoint, report, work))
         done = work.done
     whole = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
@@ -191,7 +194,7 @@ class _Evaluation:
         self.broken_by = np.full(shape, ROBUST, dtype="<U16")
         self.queries, self.gradients, self.rejected = np.zeros((3, *shape), np.int32)
 
-    def says(self, plan: Sequence[Stage]) -> dict[str, Any]:
+    def identity(self, plan: Sequence[Stage]) -> dict[str, Any]:
         """What the batches in a folder depend on."""
         return {
             "plan": [repr(stage) for stage in plan],
@@ -208,18 +211,16 @@ class _Evaluation:
     def check_finite(self) -> None:
         """Refuses nets that have logits of the clean images that are not finite."""
         finite = programs.finite(len(self.keys), self.randomised)
-        every = np.arange(len(self.images))
-        for first in range(0, len(every), self.size):
-            index = np.resize(every[first : first + self.size], self.size)
+        for index in in_batches(len(self.images), self.size):
             images = np.broadcast_to(
                 self.images[index], (len(self.keys), self.size, *self.images.shape[1:])
             )
             found = np.asarray(finite(self.nets, images, self.keys))
-            flags = np.ones((len(self.keys), len(every)), bool)
+            flags = np.ones((len(self.keys), len(self.images)), bool)
             flags[:, index] = found
             check_finite(flags)
 
-    def answers(self) -> np.ndarray:
+    def fingerprint(self) -> np.ndarray:
         """Margins of the first images, `[S, B]`."""
         nothing = Nothing(self.randomised)
         index = np.broadcast_to(np.arange(self.size), (len(self.keys), self.size))
@@ -229,13 +230,15 @@ class _Evaluation:
                 programs.run(nothing, self.nets, problem, index >= 0).margin
             )
 
-    def run(self, plan, kept: KeptBatches, report, work: _Work) -> AutoAttackResult:
+    def run(
+        self, plan, checkpoint: BatchCheckpoint, report, work: _Work
+    ) -> AutoAttackResult:
         """All stages, each on what the ones before left."""
         with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
             for number, stage in enumerate(plan):
                 for rank in stage.ranks:
                     work.attempts -= 1
-                    self._meet(number, stage, rank, kept, report, work)
+                    self._meet(number, stage, rank, checkpoint, report, work)
         start = np.asarray(self.images, np.float64)
         length = [host_lengths(found - start, self.threat.norm) for found in self.found]
         return AutoAttackResult(
@@ -249,7 +252,7 @@ class _Evaluation:
         )
 
     def _meet(
-        self, number, stage: Stage, rank, kept: KeptBatches, report, work: _Work
+        self, number, stage: Stage, rank, checkpoint: BatchCheckpoint, report, work
     ) -> None:
         """One attempt of one attack with every image that is left, batch by batch."""
         left = [np.flatnonzero(row == ROBUST) for row in self.broken_by]
@@ -258,10 +261,10 @@ class _Evaluation:
             part = slice(batch * self.size, (batch + 1) * self.size)
             chosen = [row[part] for row in left]
             name = f"{number:02d}-{stage.name}-{rank}-{batch:04d}"
-            outcome = kept.recall(name)
+            outcome = checkpoint.load(name)
             if outcome is None:
                 outcome = self._attack(number, stage, rank, batch, chosen)
-                kept.add(name, outcome)
+                checkpoint.save(name, outcome)
             self._record(stage.name, chosen, outcome)
             work.done += sum(map(len, chosen))
             if report:
@@ -278,7 +281,7 @@ class _Evaluation:
             [np.resize(row if len(row) else np.arange(1), self.size) for row in chosen]
         )
         real = np.arange(self.size) < np.array([[len(row)] for row in chosen])
-        keys = _fold(self.keys, number, batch)
+        keys = fold_in(self.keys, number, batch)
         problem = self._problem(index, keys, rank)
         best = programs.run(stage.attack, self.nets, problem, real)
         claimed = np.asarray(best.margin) >= 0
@@ -326,9 +329,3 @@ class _Evaluation:
         return jax.tree.map(
             lambda x: jnp.broadcast_to(jnp.asarray(x), (count, *np.shape(x))), tree
         )
-
-
-def _fold(keys: Array, *numbers: int) -> Array:
-    for number in numbers:
-        keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
-    return keys

@@ -102,13 +102,15 @@ def fetch(
     if own.is_file():
         return _verified(own, archive)
     folder = cache_dir / "archives"
+    # Any: pooch's protocol of a downloader names its arguments otherwise than its own.
+    downloader: Any = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)
     try:
         path = pooch.retrieve(
             archive.url,
             known_hash=f"sha256:{archive.sha256}",
             fname=archive.filename,
             path=folder,
-            downloader=pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT),
+            downloader=downloader,
         )
     except requests.RequestException:  # some of which are ValueErrors
         raise

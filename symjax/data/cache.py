@@ -9,7 +9,6 @@ or not at all, and is checked in full each time it is loaded.
 import hashlib
 import json
 import os
-import uuid
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from symjax.data.dataset import Dataset, Split, make_dataset
 from symjax.folders import expand
+from symjax.io import atomic_write, read_arrays
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels", "class_names")
 HASH_KEY = "sha256"
@@ -57,8 +57,9 @@ def read_npz(path: Path, name: str, source: str | None = None) -> Dataset:
     Raises:
       ValueError: if the file is no such archive, or an array is missing or wrong. A
         file that holds its own content hash must agree with it.
+      OSError: if the file system cannot read it.
     """
-    arrays = _arrays(path)
+    arrays = read_arrays(path, "it may be incomplete; copy or write it again")
     missing = [key for key in KEYS if key not in arrays]
     if missing:
         raise ValueError(
@@ -78,19 +79,6 @@ def read_npz(path: Path, name: str, source: str | None = None) -> Dataset:
     return dataset
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        # Opened here because numpy leaves a file open that it fails to recognise.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    # A damaged zip file raises any of a dozen types, down to those of numpy's parser.
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as a .npz file of arrays: {error}. It may be "
-            "incomplete; copy or write it again."
-        ) from error
-
-
 def cached(path: Path, name: str, source: str, read: Callable[[], Dataset]) -> Dataset:
     """Loads a data set from its cache file, or reads and keeps it.
 
@@ -107,7 +95,7 @@ def cached(path: Path, name: str, source: str, read: Callable[[], Dataset]) -> D
     if path.exists():
         try:
             return read_npz(path, name, source)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             warnings.warn(
                 f"Ignoring a damaged cache file and decoding {source} again: {error}",
                 stacklevel=2,
@@ -125,20 +113,11 @@ def cached(path: Path, name: str, source: str, read: Callable[[], Dataset]) -> D
 
 
 def _write(path: Path, dataset: Dataset) -> None:
-    """Writes the whole file under another name, then gives it its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     arrays = (*dataset.train, *dataset.test, np.asarray(dataset.class_names))
-    try:
-        with temporary.open("wb") as file:
-            np.savez(
-                file,
-                allow_pickle=False,
-                **dict(zip(KEYS, arrays, strict=True)),
-                **{HASH_KEY: np.asarray(dataset.sha256)},
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write(path) as partial:
+        np.savez(
+            partial,
+            allow_pickle=False,
+            **dict(zip(KEYS, arrays, strict=True)),
+            **{HASH_KEY: np.asarray(dataset.sha256)},
+        )

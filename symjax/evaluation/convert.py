@@ -7,7 +7,6 @@ whole. The outcomes `cells/CELL.npz` beside it get the new cell ids as names. Ro
 the present format stay as they are, so that the command can be repeated.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from symjax import io
 from symjax.arguments import Parser, command
 from symjax.evaluation import titles
 from symjax.evaluation.measurement import Radius
-from symjax.evaluation.results import aside, locked
 from symjax.evaluation.rows import ATTACK, AUDIT, METRIC, Row
-from symjax.folders import expand, reading
+from symjax.folders import expand
 from symjax.terminal import counted
 
 PUBLISHED = {"reference": "published"}
@@ -78,7 +77,7 @@ def _identity(old: Mapping[str, Any]) -> dict[str, Any]:
     if title.startswith("audit, "):
         check = CHECKS[title.removeprefix("audit, ")]
         return identity | {"kind": AUDIT, "check": check, **_radius(identity)}
-    name = METRICS.get(title, title)
+    name = str(METRICS.get(title, title))
     unset = [x for x in OF_ATTACK if identity[x] in (None, "none", 0.0)]
     unset += ["norm"] if identity["norm"] is None else []
     kept = {x: entry for x, entry in identity.items() if x not in unset}
@@ -108,23 +107,23 @@ def file(path: Path) -> int:
     Raises:
       ValueError: if a line is not a row; the file is then as it was.
     """
-    with locked(path.parent):
-        lines, moved, count = [], {}, 0
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-            with reading(f"{path}, line {number}", "mend or remove the line"):
-                parsed = json.loads(line)
-                if "identity" not in parsed:
-                    made, count = row(parsed), count + 1
-                    moved[parsed["cell_id"]] = made["cell_id"]
-                    line = made.to_json()
-                lines.append(line)
+    moved: dict[str, str] = {}
+
+    def converted(parsed: Any) -> dict[str, Any]:
+        if "identity" in parsed:
+            return parsed
+        made = row(parsed)
+        moved[parsed["cell_id"]] = made["cell_id"]
+        return made.nested()
+
+    with io.locked(path.parent):
+        rows = io.read_rows(path, converted, "mend or remove the line")
         cells = path.parent / "cells"
         for old, new in moved.items():
             if (cells / f"{old}.npz").exists():
                 (cells / f"{old}.npz").rename(cells / f"{new}.npz")
-        with aside(path) as partial:
-            partial.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    return count
+        io.write_rows(path, rows)
+    return len(moved)
 
 
 @command()

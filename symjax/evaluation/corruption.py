@@ -19,7 +19,7 @@ from rich.console import Console
 from symjax import attacks
 from symjax.data import cifar_c, corruptions
 from symjax.data.dataset import Split
-from symjax.evaluation.measurement import Attacking, Tested, first_images
+from symjax.evaluation.measurement import Attacking, Eps, Tested, first_images
 from symjax.evaluation.measurement import measure as measure_images
 from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results
@@ -69,7 +69,6 @@ class Published:
 
     read: cifar_c.Official | cifar_c.Prepared
 
-    @property
     def identity(self) -> dict[str, Any]:
         """The entry of a row's identity."""
         return {"source": "official" if self.read.paired else "tfds"}
@@ -132,7 +131,7 @@ def measure(
     store: Results,
     attack: Attacking,
     norm: attacks.Norm,
-    eps: Sequence[float | tuple[float, ...]],
+    eps: Sequence[Eps],
     images: Made | Published,
     n: int = 0,
     names: Sequence[str] = (),

@@ -20,10 +20,10 @@ from symjax import compilation, models
 from symjax.attacks import Linf, pgd
 from symjax.attacks.entry import unchecked
 from symjax.evaluation.figure import Figure, Found, Subject
+from symjax.mesh import ONE_DEVICE, to_host
 from symjax.metrics.cost import cost, throughput
 from symjax.metrics.operations import operations
 from symjax.seeds import of_seed
-from symjax.training.mesh import ONE_DEVICE, to_host
 from symjax.training.step import train_epoch
 
 BATCH = 128  # images, of the passes and attacks that are timed

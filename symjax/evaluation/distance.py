@@ -12,14 +12,13 @@ import numpy as np
 
 from symjax import compilation
 from symjax.attacks import NORMS, Norm, ThreatModel, programs
-from symjax.attacks.batches import KeptBatches
 from symjax.attacks.fab import FAB
 from symjax.attacks.result import select
 from symjax.attacks.stepwise import Problem
 from symjax.attacks.threat import host_lengths
 from symjax.evaluation.figure import Figure, Found, Subject, interval
+from symjax.io import BatchCheckpoint, in_batches
 from symjax.metrics.program import evaluate
-from symjax.metrics.samples import parts
 
 TOGETHER = 20  # images at a time
 
@@ -75,19 +74,19 @@ def _figure(norm: Norm, steps: int, restarts: int) -> Figure:
 def _closest_errors(subject: Subject, norm: Norm, steps: int, restarts: int):
     """What `_search` finds, of all images, some at a time; kept in the folder."""
     net, images, labels = subject.logits_fn, subject.images, subject.labels
-    says = {"norm": norm, "steps": steps, "restarts": restarts}
     arrays = images, labels, jax.random.key_data(subject.key), *jax.tree.leaves(net)
-    answers = np.asarray(evaluate(net, images[:1]))
-    kept = KeptBatches(subject.folder, {**says, "arrays": arrays}, answers)
+    identity = {"norm": norm, "steps": steps, "restarts": restarts, "arrays": arrays}
+    fingerprint = np.asarray(evaluate(net, images[:1]))
+    checkpoint = BatchCheckpoint(subject.folder, identity, fingerprint)
     batches = []
-    for places in parts(len(images), TOGETHER):
+    for places in in_batches(len(images), min(TOGETHER, len(images))):
         name = f"{places[0]:06d}"
-        found = kept.recall(name)
+        found = checkpoint.load(name)
         if found is None:
             keys = jax.vmap(jax.random.fold_in, (None, 0))(subject.key, places)
             call = net, images[places], labels[places], keys
             found = _search(*call, norm, steps, restarts)
-            kept.add(name, found)
+            checkpoint.save(name, found)
         batches.append(found)
         subject.report(int(places[-1]) + 1, len(images))
     return {

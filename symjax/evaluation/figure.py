@@ -23,10 +23,10 @@ from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results
 from symjax.evaluation.rows import METRIC, Row, cell_id
 from symjax.evaluation.run import Run
-from symjax.evaluation.table import figure_name
+from symjax.evaluation.titles import figure_name
 from symjax.groups import Group
-from symjax.metrics.bootstrap import estimate
 from symjax.seeds import Stream, of_seed, stream
+from symjax.statistics import estimate
 
 Report = Callable[[int, int], None]
 

@@ -19,10 +19,11 @@ from symjax.data.augment import to_unit
 from symjax.evaluation.clever import RADII
 from symjax.evaluation.figure import Figure, Found, Subject, interval
 from symjax.evaluation.neighbourhood import NEARBY
+from symjax.io import in_batches
 from symjax.metrics import lipschitz
-from symjax.metrics.bootstrap import difference
 from symjax.metrics.program import evaluate
 from symjax.metrics.samples import keys_of_images
+from symjax.statistics import difference
 
 BATCH = 250  # images at a time, of a forward pass
 CHUNK = 20  # of an ascent
@@ -79,11 +80,9 @@ def _correct(net: Partial, images: np.ndarray, labels: np.ndarray) -> np.ndarray
     """Whether each image is classified correctly, `[N]`; a tie is an error."""
     parts = []
     with jax.default_matmul_precision("highest"):
-        for first in range(0, len(images), BATCH):
-            part = images[first : first + BATCH]
-            padded = np.resize(part, (BATCH, *part.shape[1:]))  # one shape: one program
-            parts.append(np.asarray(evaluate(net, padded))[: len(part)])
-    logits = jnp.asarray(np.concatenate(parts))
+        for part in in_batches(len(images), BATCH):
+            parts.append(np.asarray(evaluate(net, images[part])))
+    logits = jnp.asarray(np.concatenate(parts)[: len(images)])
     return np.asarray(is_correct(logits, jnp.asarray(labels)))
 
 
@@ -91,8 +90,7 @@ def _steepness(radius: float, steps: int, subject: Subject) -> Found:
     """The largest gradient of the margin in a ball, and what it is at the centre."""
     count, parts = len(subject.images), []
     keys, threat = keys_of_images(subject.key, count), L2(np.float32(radius))
-    for first in range(0, count, CHUNK):
-        some = slice(first, first + CHUNK)
+    for some in in_batches(count, CHUNK, pad=False):
         found = lipschitz.steepest(
             subject.logits_fn,
             jnp.asarray(subject.images[some]),
@@ -103,7 +101,7 @@ def _steepness(radius: float, steps: int, subject: Subject) -> Found:
             RESTARTS,
         )
         parts.append((found.constant, found.centre, found.flat))
-        subject.report(min(first + CHUNK, count), count)
+        subject.report(int(some[-1]) + 1, count)
     constant, centre, flat = np.concatenate(parts, axis=1).astype(np.float64)
     known = np.isfinite(constant)
     steep = known & (centre > 0)

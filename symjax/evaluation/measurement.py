@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -25,17 +25,19 @@ from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results
 from symjax.evaluation.rows import ATTACK, Row, cell_id
 from symjax.evaluation.run import Run
-from symjax.evaluation.table import format_eps
+from symjax.formatting import format_eps
+from symjax.io import in_batches
+from symjax.mesh import Layout
 from symjax.seeds import Stream, stream
 from symjax.training import experiment as experiments
-from symjax.training.mesh import Layout
 
 OUTCOMES = ("robust", "distance", "queries", "gradients")  # saved for every image
 DRIVEN_OUTCOMES = (*OUTCOMES, "broken_by", "rejected", "images")
 UNCORRUPTED = {"corruption": None, "severity": 0}
 
 
-class Radius(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Radius:
     """An epsilon as it is given, and in pixel units.
 
     Attributes:
@@ -49,7 +51,7 @@ class Radius(NamedTuple):
     unit: str = "pixel"
 
     @classmethod
-    def of(cls, eps: "float | tuple[float, ...] | Radius") -> "Radius":
+    def of(cls, eps: "Eps") -> "Radius":
         """A number without a unit is one in pixel units."""
         return eps if isinstance(eps, Radius) else cls(eps, eps)
 
@@ -57,6 +59,9 @@ class Radius(NamedTuple):
         """The entries of a row's identity."""
         given = format_eps(self.given)
         return {"eps": self.pixels, "eps_given": given, "eps_unit": self.unit}
+
+
+Eps = float | tuple[float, ...] | Radius
 
 
 class Attacking(Protocol):
@@ -159,7 +164,7 @@ def measure(
     store: Results,
     attack: Attacking,
     norm: attacks.Norm,
-    eps: Sequence[float | tuple[float, ...] | Radius],
+    eps: Sequence[Eps],
     n: int = 0,
     batch_size: int = 250,
     console: Console | None = None,
@@ -187,7 +192,7 @@ def measure(
       ValueError: if the test split has fewer than n images, or the batch size is not
         positive.
     """
-    norm, eps = as_norm(norm), list(map(Radius.of, eps))
+    norm, radii = as_norm(norm), [Radius.of(each) for each in eps]
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
     if tested is None:
@@ -199,11 +204,11 @@ def measure(
             | dict(tested.says)
             for seed in run.seeds
         ]
-        for radius in eps
+        for radius in radii
     ]
     missing = [any(cell_id(cell) not in store.rows for cell in of) for of in cells]
     with Progress(console, sum(missing)) as progress:
-        for radius, of_radius, is_missing in zip(eps, cells, missing, strict=True):
+        for radius, of_radius, is_missing in zip(radii, cells, missing, strict=True):
             if not is_missing:
                 continue
             threat = ThreatModel(norm, np.asarray(radius.pixels, np.float32))
@@ -274,13 +279,12 @@ def _attack(run, attack, threat, images, labels, batch_size, part) -> Outcome:
     batches = -(-len(images) // batch_size)
     batch_size = -(-len(images) // batches)  # even batches: little to pad
     collected = Collected(run, threat)
-    for index in range(batches):
-        batch = slice(index * batch_size, (index + 1) * batch_size)
+    for index, batch in enumerate(in_batches(len(images), batch_size, pad=False)):
         result = one_batch(
             run, attack, threat, images[batch], labels[batch], batch_size, index
         )
         collected.add(result, np.asarray(to_unit(images[batch])))
-        part(batch.stop, len(images))
+        part(int(batch[-1]) + 1, len(images))
     return collected.outcome(batch_size)
 
 

@@ -31,6 +31,7 @@ from symjax.evaluation.attack import NAMES as ATTACKS
 from symjax.evaluation.measurement import (
     OUTCOMES,
     UNCORRUPTED,
+    Eps,
     Outcome,
     Radius,
     Tested,
@@ -47,11 +48,12 @@ from symjax.evaluation.protocol import (
 from symjax.evaluation.results import Results
 from symjax.evaluation.rows import Row, cell_id
 from symjax.evaluation.run import Run
-from symjax.evaluation.table import format_eps
+from symjax.formatting import format_eps
+from symjax.io import in_batches
+from symjax.mesh import Layout
 from symjax.names import matched
 from symjax.seeds import Stream, stream
 from symjax.training.experiment import Config
-from symjax.training.mesh import Layout
 
 NAMES = ("none", "fgsm", "pgd")
 
@@ -323,7 +325,7 @@ def measure(
     run: Run,
     store: Results,
     attack: PublishedAttack,
-    eps: Sequence[float | Values | Radius],
+    eps: Sequence[Eps],
     n: int = 0,
     console: Console | None = None,
     tested: Tested | None = None,
@@ -344,7 +346,7 @@ def measure(
     Returns:
       One row a seed and eps, in the order of `eps`, then of the seeds.
     """
-    eps = list(map(Radius.of, eps))
+    radii = [Radius.of(each) for each in eps]
     if attack.protocol.batch_norm == "running":
         call = run, store, attack, "linf", eps, n
         return measurement.measure(*call, console=console, tested=tested)
@@ -352,8 +354,8 @@ def measure(
         first = measurement.first_images(run, n)
         tested = Tested(UNCORRUPTED, lambda: first, len(first[0]))
     passes = [
-        (each, radius, cells_of(run, each, eps[: index + 1], tested))
-        for index, radius in enumerate(eps)
+        (each, radius, cells_of(run, each, radii[: index + 1], tested))
+        for index, radius in enumerate(radii)
         for each in attack.in_order
     ]
     asked = [cell for each, _, cells in passes if each == attack for cell in cells]
@@ -414,8 +416,8 @@ def _all_batches(
     program = _program(attack, run.experiment.model, layout)
     threat = ThreatModel("linf", np.asarray(radius, np.float32))
     collected = measurement.Collected(run, threat)
-    for index, first in enumerate(range(0, len(images), TEST_BATCH)):
-        batch = slice(first, first + TEST_BATCH)
+    batches = in_batches(len(images), TEST_BATCH, pad=False)
+    for index, batch in enumerate(batches):
         given = layout.put((images[batch], labels[batch]))
         with jax.default_matmul_precision("highest"):  # no tf32
             call = run.state.params, stats, *given, run.experiment.keys, index, threat
@@ -423,7 +425,7 @@ def _all_batches(
         names = ("images", *OUTCOMES)
         fields = {name: np.asarray(getattr(result, name)) for name in names}
         collected.add(fields, np.asarray(to_unit(images[batch])))
-        part(batch.stop, len(images))
+        part(int(batch[-1]) + 1, len(images))
     return collected.outcome(TEST_BATCH), stats
 
 

@@ -8,20 +8,17 @@ supersedes; readers see the newest row of a cell alone. `python -m
 symjax.evaluation.cells RUN` lists and removes rows.
 """
 
-import contextlib
-import fcntl
-import json
-import os
 import shutil
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from symjax import io
 from symjax.evaluation.rows import Row, cell_id
-from symjax.folders import expand, reading
+from symjax.folders import expand
 
 REPAIR = "mend the line, or remove it and measure what it is of again"
 
@@ -36,13 +33,12 @@ def read(paths: Iterable[Path]) -> list[Row]:
     A row that supersedes an older one in its file stands in the older one's place.
 
     Raises:
-      ValueError: if a line is not a row, see `Row.of_json`, but for a last one that
+      ValueError: if a line is not a row, see `Row.of_nested`, but for a last one that
         was cut off; it names the file and the line.
     """
     rows = []
     for path in map(expand, paths):
-        of_file = _lines(path) if path.exists() else []
-        rows += {row["cell_id"]: row for row in of_file}.values()
+        rows += {row["cell_id"]: row for row in _lines(path)}.values()
     return rows
 
 
@@ -170,25 +166,8 @@ class Results:
             if self._keep is None or name in self._keep
         }
         if kept or self._keep is None:
-            self._cells.mkdir(parents=True, exist_ok=True)
-            with aside(self._cells / f"{cell}.npz") as partial:
-                np.savez_compressed(partial, **kept)  # pyright: ignore[reportArgumentType]
-        self._append(row.to_json() + "\n")
-
-    def _append(self, line: str) -> None:
-        """Appends a line, in place of one that was cut off."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(self.path.parent), self.path.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    file.seek(0)
-                    *_, last = file.read().rpartition(b"\n")
-                    if _is_row(last):
-                        file.write(b"\n")
-                    else:
-                        file.truncate(file.tell() - len(last))
-            file.write(line.encode())
+            io.write_arrays(self._cells / f"{cell}.npz", kept)
+        io.append_row(self.path, row.nested())
 
 
 def rewrite(folder: Path, wanted: Callable[[Row], bool]) -> None:
@@ -199,58 +178,15 @@ def rewrite(folder: Path, wanted: Callable[[Row], bool]) -> None:
       wanted: of a row, the older ones of a cell included.
     """
     path = Path(folder) / "results.jsonl"
-    with locked(Path(folder)):
+    with io.locked(Path(folder)):
         rows = _lines(path)
         kept = [row for row in rows if wanted(row)]
-        with aside(path) as partial:
-            text = "".join(row.to_json() + "\n" for row in kept)
-            partial.write_text(text, encoding="utf-8")
+        io.write_rows(path, (row.nested() for row in kept))
     left = {row["cell_id"] for row in kept}
     for cell in {row["cell_id"] for row in rows} - left:
         (Path(folder) / "cells" / f"{cell}.npz").unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def aside(path: Path) -> Iterator[Path]:
-    """A path to write to, moved to `path` at the end, or removed after an error."""
-    partial = path.with_suffix(f".partial{path.suffix}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """No other process appends to the folder's rows, or rewrites them, meanwhile."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a file system that has no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _lines(path: Path) -> list[Row]:
-    """Every row of a file, superseded ones included; a last one may be cut off."""
-    with reading(path, "it has to be a text file of rows; mend or remove it"):
-        *lines, last = path.read_text(encoding="utf-8").split("\n")
-    if _is_row(last):  # whole, but for the end of its line
-        lines.append(last)
-    rows = []
-    for number, line in enumerate(lines, 1):
-        with reading(f"{path}, line {number}", REPAIR):
-            rows.append(Row.of_json(json.loads(line)))
-    return rows
-
-
-def _is_row(line: str | bytes) -> bool:
-    """Whether a line is a whole JSON object; one that was cut off is not."""
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
+    """Every row of a file, superseded ones included."""
+    return io.read_rows(path, Row.of_nested, REPAIR)

@@ -127,7 +127,7 @@ class Row(Mapping[str, Any]):
         _check(self._flat)
 
     @classmethod
-    def of_json(cls, parsed: Any) -> "Row":
+    def of_nested(cls, parsed: Any) -> "Row":
         """The row of a line of a file, parsed.
 
         Raises:
@@ -140,7 +140,7 @@ class Row(Mapping[str, Any]):
                 "the row is of an older format: convert its file with `python -m "
                 "symjax.evaluation.convert FILE`"
             )
-        nested = parsed.get("identity")
+        nested: Any = parsed.get("identity")
         _check_parts(parsed, ("identity", "facts", "provenance"))
         _check_parts(nested, ("run", "images", "measurement"))
         if "value" not in parsed:
@@ -154,16 +154,15 @@ class Row(Mapping[str, Any]):
             )
         return row
 
-    def to_json(self) -> str:
-        """The line of a file, without its end."""
-        parts = {
+    def nested(self) -> dict[str, Any]:
+        """The row as a file has it."""
+        return {
             "identity": nest(self.identity),
             "cell_id": self["cell_id"],
             "value": self["value"],
             "facts": self.facts,
             "provenance": self.provenance,
         }
-        return json.dumps(parts)
 
     @property
     def measurement(self) -> dict[str, Any]:

@@ -15,11 +15,11 @@ import numpy as np
 
 from symjax import models
 from symjax.folders import expand
+from symjax.mesh import to_host
 from symjax.models import Net
 from symjax.training import experiment as experiments
 from symjax.training.checkpoint import Checkpoints
 from symjax.training.experiment import Config, Experiment
-from symjax.training.mesh import to_host
 from symjax.training.state import STILL_FINITE, TrainState
 
 MAKE_ONE = "train one with `python train.py --config configs/quickstart.py`"

@@ -13,6 +13,7 @@ from jax import Array
 
 from symjax import compilation
 from symjax.evaluation.figure import Figure, Found, Subject, interval
+from symjax.io import in_batches
 from symjax.metrics.samples import keys_of_images
 
 CHUNK = 20  # images at a time
@@ -48,11 +49,10 @@ def figure(
         count = len(subject.images)
         keys, parts = keys_of_images(subject.key, count), []
         images = _dequantised(subject.images, keys) if noisy else subject.images
-        for first in range(0, count, CHUNK):
-            part = slice(first, first + CHUNK)
+        for part in in_batches(count, CHUNK, pad=False):
             found = statement(subject, images[part], subject.labels[part], keys[part])
             parts.append({name: np.asarray(value) for name, value in found.items()})
-            subject.report(min(first + CHUNK, count), count)
+            subject.report(int(part[-1]) + 1, count)
         whole = {
             name: np.concatenate([part[name] for part in parts]) for name in parts[0]
         }

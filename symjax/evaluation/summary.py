@@ -12,8 +12,8 @@ import pandas as pd
 from symjax.arguments import Parser, command
 from symjax.evaluation import results
 from symjax.evaluation.rows import ATTACK, Row
-from symjax.evaluation.table import attack_name, format_eps, mean_and_sd
 from symjax.folders import expand
+from symjax.formatting import attack_name, format_eps, markdown, mean_and_sd_text
 
 NET = ("model", "depth", "trunk", "epoch")
 HIDDEN = ("width", "group", "basis", "training", "dataset", "dtype")
@@ -48,7 +48,7 @@ def summary(rows: Sequence[Row]) -> str:
     frame["percent"] = [100 * row["value"] for row in alive]
     frame["cell"] = _columns(alive)
     _refuse_several(frame, [*keys, "cell", "seed"], alive)
-    texts = frame.groupby([*keys, "cell"], sort=False)["percent"].agg(mean_and_sd)
+    texts = frame.groupby([*keys, "cell"], sort=False)["percent"].agg(mean_and_sd_text)
     columns = list(dict.fromkeys(frame["cell"]))
     table: Any = texts.unstack("cell")[columns]
     table.insert(0, "seeds", frame.groupby(keys, sort=False)["seed"].nunique())
@@ -56,8 +56,7 @@ def summary(rows: Sequence[Row]) -> str:
         list(dict.fromkeys(zip(*(frame[key] for key in keys), strict=True)))
     ]
     flat = table.reset_index().astype(object).fillna("").astype(str)
-    lines = [list(flat.columns), ["---"] * len(flat.columns), *flat.to_numpy().tolist()]
-    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    text = markdown(flat.columns, flat.to_numpy().tolist())
     if any(r["protocol"] == "sound" and not r.get("in_ball", True) for r in alive):
         text += "\nWRONG: some images left the ball or the valid range.\n"
     return text

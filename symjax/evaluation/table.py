@@ -6,26 +6,17 @@ What is measured is in the rows; this is how it is shown.
 """
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from rich.table import Table
 
-from symjax.evaluation import titles
 from symjax.evaluation.rows import Row
+from symjax.evaluation.titles import figure_name
+from symjax.formatting import attack_name, format_eps, mean_and_sd_text
+from symjax.statistics import mean_and_sd
 from symjax.terminal import counted
-
-
-def format_eps(eps: float | Sequence[float]) -> str:
-    """A radius in pixel units for people: 8/255 where it is that, else four digits."""
-    if not isinstance(eps, float | int):
-        return "(" + ", ".join(format_eps(value) for value in eps) + ")"
-    levels = eps * 255
-    if levels < 100 and abs(levels - round(levels)) < 1e-6:
-        return f"{round(levels)}/255" if round(levels) else "0"
-    return f"{eps:.4g}"
 
 
 def accuracy(clean: Sequence[Row], attacked: Sequence[Row]) -> Table:
@@ -61,15 +52,9 @@ def _by_eps(rows: Sequence[Row]) -> list[tuple[str, str]]:
             key = tuple(eps) if isinstance(eps, list | tuple) else eps
             values.setdefault(key, {})[row["seed"]] = 100 * row["value"]
     return [
-        (format_eps(eps), mean_and_sd(pd.Series(of_seed)))
+        (format_eps(eps), mean_and_sd_text(list(of_seed.values())))
         for eps, of_seed in values.items()
     ]
-
-
-def mean_and_sd(values: pd.Series) -> str:
-    """Mean and sample standard deviation; of a single value, the value; NaN of NaN."""
-    mean, spread = values.mean(skipna=False), values.std(skipna=False)
-    return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} ± {spread:.2f}"
 
 
 def figures(rows: Sequence[Row]) -> Table:
@@ -93,11 +78,12 @@ def figures(rows: Sequence[Row]) -> Table:
         of_figure.setdefault(figure_name(row), []).append(row)
     for name, of_seeds in of_figure.items():
         finite = [row["value"] for row in of_seeds if np.isfinite(row["value"])]
-        values = pd.Series(finite, dtype=float)
-        spread = f"{values.std():.3g}" if len(values) > 1 else ""
-        mean = f"{values.mean():.4g}" if len(values) else "-"
-        if len(values) < len(of_seeds):
-            mean += f" ({len(values)} of {len(of_seeds)} seeds)"
+        mean, spread = "-", ""
+        if finite:
+            value, sd = mean_and_sd(finite)
+            mean, spread = f"{value:.4g}", "" if sd is None else f"{sd:.3g}"
+        if len(finite) < len(of_seeds):
+            mean += f" ({len(finite)} of {len(of_seeds)} seeds)"
         undefined = sum(map(undefined_images, of_seeds))
         table.add_row(name, mean, spread, str(undefined or ""))
     return table
@@ -106,24 +92,6 @@ def figures(rows: Sequence[Row]) -> Table:
 def undefined_images(row: Row) -> int:
     """How many images of a metric's row have no value, and are not in its mean."""
     return (row.get("undefined") or 0) + (row.get("no_error_found") or 0)
-
-
-def figure_name(row: Mapping[str, Any]) -> str:
-    """The title of a row's metric, and those of its settings that tell it from others.
-
-    Args:
-      row: of a metric, or the settings of a metric.
-    """
-    keys = ("norm", "length", "method", "sigma")
-    settings = [str(row[key]) for key in keys if row.get(key) is not None]
-    if row.get("orbit", "C4") != "C4":
-        settings.append(f"under {row['orbit']}")
-    return ", ".join([titles.title(row), *settings])
-
-
-def attack_name(row: Row) -> str:
-    """The attack as people name it, with its steps."""
-    return f"pgd-{row['steps']}" if row["attack"] == "pgd" else row["attack"]
 
 
 def broken_by(rows: Sequence[Row]) -> list[str]:

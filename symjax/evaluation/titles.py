@@ -10,7 +10,7 @@ from typing import Any
 
 from symjax.attacks import sanity
 
-METRICS = {
+METRICS: dict[str, str] = {
     "appendix_a1": "appendix A.1",
     "clever": "clever",
     "cost": "cost",
@@ -42,7 +42,7 @@ METRICS = {
     "tolerance_scale": "tolerance, scale",
     "tolerance_translation": "tolerance, translation",
 }
-CHECKS = {
+CHECKS: dict[str, str] = {
     "epsilon_unit": "epsilon in pixel units",
     **{name: check.title for name, check in sanity.CHECKS.items()},
 }
@@ -57,4 +57,18 @@ def title(row: Mapping[str, Any]) -> str:
     """The title of a row's metric or check; a name without a title is its own."""
     if "check" in row:
         return f"audit, {CHECKS.get(row['check'], row['check'])}"
-    return METRICS.get(row["metric"], row["metric"])
+    name = str(row["metric"])
+    return METRICS.get(name, name)
+
+
+def figure_name(row: Mapping[str, Any]) -> str:
+    """The title of a row's metric, and those of its settings that tell it from others.
+
+    Args:
+      row: of a metric, or the settings of a metric.
+    """
+    keys = ("norm", "length", "method", "sigma")
+    settings = [str(row[key]) for key in keys if row.get(key) is not None]
+    if row.get("orbit", "C4") != "C4":
+        settings.append(f"under {row['orbit']}")
+    return ", ".join([title(row), *settings])

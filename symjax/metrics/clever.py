@@ -16,12 +16,12 @@ import jax
 import numpy as np
 from jax import Array
 
-from symjax.attacks.batches import KeptBatches
 from symjax.attacks.checks import refuse_traced
 from symjax.attacks.entry import is_number
 from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Norm
+from symjax.io import BatchCheckpoint
 from symjax.jaxprs import host_array
 from symjax.metrics import weibull
 from symjax.metrics.gradient_maxima import (
@@ -32,6 +32,7 @@ from symjax.metrics.gradient_maxima import (
 )
 from symjax.metrics.program import evaluate
 from symjax.metrics.weibull import ReverseWeibull
+from symjax.seeds import fold_in
 
 
 class Clever(NamedTuple):
@@ -172,21 +173,21 @@ def clever_images(
     known = [None] * len(images)
     if labels is not None:
         known = np.asarray(given.labels).tolist()
-    says = {"norm": norm, "radius": radius, "labels": known, **sampling}
-    says |= {"arrays": (images, *map(host_array, (key, *jax.tree.leaves(nets))))}
-    says.pop("chunk", None)  # changes nothing
-    scores, answers = [], np.zeros(0)
+    identity = {"norm": norm, "radius": radius, "labels": known, **sampling}
+    identity |= {"arrays": (images, *map(host_array, (key, *jax.tree.leaves(nets))))}
+    identity.pop("chunk", None)  # changes nothing
+    scores, fingerprint = [], np.zeros(0)
     if folder is not None:  # another kind of device may round otherwise
         ask = jax.vmap(evaluate, (0, None)) if key.ndim else evaluate
-        answers = np.asarray(ask(nets, images[:1]))
-    finished = KeptBatches(folder and Path(folder), says, answers)
+        fingerprint = np.asarray(ask(nets, images[:1]))
+    checkpoint = BatchCheckpoint(folder and Path(folder), identity, fingerprint)
     for index, image in enumerate(images):
-        kept = finished.recall(f"{index:06d}")
+        kept = checkpoint.load(f"{index:06d}")
         if kept is None:
-            call = nets, image, _fold(key, index), norm, radius, known[index]
+            call = nets, image, fold_in(key, index), norm, radius, known[index]
             part = share(report, index, len(images))
             found = gradient_maxima(*call, **sampling, report=part)
-            finished.add(f"{index:06d}", found._asdict())
+            checkpoint.save(f"{index:06d}", found._asdict())
         else:
             found = Maxima(**kept)
         scores.append(clever_from_maxima(found, radius, start))
@@ -220,11 +221,6 @@ def clever_from_maxima(
         capped=capped,
         masked=capped & (found.vanished > 0),
     )
-
-
-def _fold(key: Array, index: int) -> Array:
-    fold = jax.random.fold_in
-    return jax.vmap(fold, (0, None))(key, index) if key.ndim else fold(key, index)
 
 
 def _at(values: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ from symjax.metrics.jacobian import (
 from symjax.metrics.orbit import orbit, tangent
 from symjax.metrics.program import measure
 from symjax.metrics.samples import keys_of_images
+from symjax.seeds import fold_in
 
 SAMPLES = 8
 
@@ -126,7 +127,7 @@ def tangent_changes(
     keys = keys_of_images(key, len(images))
 
     def of_number(number):  # the tangent itself is number -1: one net in the program
-        across = draw(_fold(keys, number), along, noise)
+        across = draw(fold_in(keys, number), along, noise)
         return change(length * jnp.where(number < 0, unit(along), across))
 
     changes = jax.lax.map(of_number, jnp.arange(-1, samples))
@@ -179,7 +180,7 @@ def orbit_changes(
 
     def across(index):
         number, g = jnp.divmod(index, len(steps))
-        drawn = draw(_fold(_fold(keys, number), g), steps[g], noise)
+        drawn = draw(fold_in(keys, number, g), steps[g], noise)
         return change(distance[g][:, None, None, None] * drawn)
 
     off_orbit = jax.lax.map(across, jnp.arange(samples * len(steps)))
@@ -232,10 +233,6 @@ def _change_fn(logits_fn: LogitsFn, images: Array, v: Array, base: Array):
         return spectral_norm(pull_back(logits_fn, images + displacement, v) - base)
 
     return change
-
-
-def _fold(keys: Array, number: ArrayLike) -> Array:
-    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
 
 
 def _root_mean_square(changes: Array) -> Array:

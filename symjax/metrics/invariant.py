@@ -31,9 +31,10 @@ from symjax.attacks.entry import unchecked
 from symjax.attacks.inputs import OPTIONAL, prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Linf
+from symjax.io import in_batches
 from symjax.metrics.gradient_maxima import Report
 from symjax.metrics.jacobian import cotangents, pull_back
-from symjax.metrics.samples import keys_of_images, parts
+from symjax.metrics.samples import keys_of_images
 from symjax.metrics.tolerance import together
 
 LARGEST = 0.1
@@ -101,7 +102,7 @@ def invariant_box(
         raise ValueError(f"largest={largest}: expected a number above 0.")
     net, images, labels = _checked(logits_fn, images, labels)
     boxes, count = [], len(images)
-    for part in parts(count, together(chunk)):
+    for part in in_batches(count, min(together(chunk), count)):
         with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
             linear = _linearised()(net, images[part], labels[part])
         margins, gradients = (np.asarray(array, np.float64) for array in linear)
@@ -153,7 +154,7 @@ def holding(
     net, images, labels = _checked(logits_fn, images, labels)
     factors, count, attack = [], len(images), _attack(steps)
     keys = keys_of_images(key, count)
-    for part in parts(count, together(chunk)):
+    for part in in_batches(count, min(together(chunk), count)):
         whole = Box(box.below[part], box.above[part])
 
         def holds(factor, part=part, whole=whole):

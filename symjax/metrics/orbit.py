@@ -21,6 +21,7 @@ from symjax.attacks.result import LogitsFn
 from symjax.groups import C4, Group, as_group
 from symjax.metrics.program import check_turns
 from symjax.nets import as_partial
+from symjax.nn.resizing import cubic
 
 
 def orbit(images: Array, group: Group | str = C4) -> Array:
@@ -173,13 +174,5 @@ def _taps(places: Array, size: int) -> tuple[Array, Array]:
     first = jnp.floor(places)
     t = places - first  # beyond the pixel before; `floor` has no slope
     pixels = jnp.stack([first + offset for offset in (-1, 0, 1, 2)], axis=-1)
-    weights = jnp.stack([_far(1 + t), _near(t), _near(1 - t), _far(2 - t)], axis=-1)
+    weights = cubic(jnp.stack([1 + t, t, 1 - t, 2 - t], axis=-1))
     return jnp.clip(pixels.astype(int), 0, size - 1), weights
-
-
-def _near(d: Array) -> Array:
-    return (1.5 * d - 2.5) * d * d + 1
-
-
-def _far(d: Array) -> Array:
-    return ((-0.5 * d + 2.5) * d - 4) * d + 2

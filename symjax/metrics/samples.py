@@ -16,25 +16,14 @@ import numpy as np
 from jax import Array
 
 from symjax.attacks.threat import ThreatModel
+from symjax.io import in_batches
 from symjax.seeds import as_key
 from symjax.seeds import keys_of_images as keys_of_images
 
 
 def parts(count: int, chunk: int) -> Iterator[np.ndarray]:
-    """Indices of images, so many at a time; the last one fills up the last part.
-
-    Args:
-      count: of all.
-      chunk: at a time.
-
-    Raises:
-      ValueError: if chunk is not positive.
-    """
-    if chunk < 1:
-        raise ValueError(f"chunk={chunk}: expected 1 or more.")
-    chunk = min(chunk, count)
-    for first in range(0, count, chunk):
-        yield np.minimum(np.arange(first, first + chunk), count - 1)
+    """As `io.in_batches`, in which few images make a smaller batch."""
+    return in_batches(count, min(chunk, count))
 
 
 def over_samples(

@@ -21,11 +21,11 @@ from jax import Array
 from scipy import stats
 
 from symjax import compilation
-from symjax.attacks.batches import KeptBatches
 from symjax.attacks.checks import check_finite, refuse_traced
 from symjax.attacks.entry import is_number, whole_number
 from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
+from symjax.io import BatchCheckpoint
 from symjax.jaxprs import host_array
 from symjax.metrics.gradient_maxima import Report
 from symjax.metrics.program import evaluate
@@ -172,16 +172,19 @@ def _counts(
         finite = jnp.isfinite(evaluate(given.net, given.images)).all(axis=1)
     check_finite(finite)
     net, images, key = given.net, np.asarray(given.images), given.key
-    says = {"sigma": sigma, "samples": samples}
-    says |= {"arrays": (images, *map(host_array, (key, *jax.tree.leaves(net))))}
-    answers = np.zeros(0) if folder is None else np.asarray(evaluate(net, images[:1]))
-    finished, found = KeptBatches(folder and Path(folder), says, answers), []
+    identity = {"sigma": sigma, "samples": samples}
+    identity |= {"arrays": (images, *map(host_array, (key, *jax.tree.leaves(net))))}
+    fingerprint = (
+        np.zeros(0) if folder is None else np.asarray(evaluate(net, images[:1]))
+    )
+    checkpoint = BatchCheckpoint(folder and Path(folder), identity, fingerprint)
+    found = []
     for index, image in enumerate(images):
-        kept = finished.recall(f"{index:06d}")
+        kept = checkpoint.load(f"{index:06d}")
         if kept is None:
             work = net, image, jax.random.fold_in(key, index), sigma, samples
             kept = {"counts": _counts_of_image(*work, chunk, given.classes)}
-            finished.add(f"{index:06d}", kept)
+            checkpoint.save(f"{index:06d}", kept)
         found.append(kept["counts"])
         if report:
             report(index + 1, len(images))

@@ -25,12 +25,14 @@ from jax.tree_util import Partial
 
 from symjax import compilation
 from symjax.attacks.checks import refuse_traced
+from symjax.attacks.entry import whole_number
 from symjax.attacks.inputs import OPTIONAL, prepare
 from symjax.attacks.losses import is_correct
 from symjax.attacks.result import LogitsFn
+from symjax.io import in_batches
 from symjax.metrics.gradient_maxima import Report
 from symjax.metrics.perturbations import Perturbation, Removal
-from symjax.metrics.samples import keys_of_images, parts
+from symjax.metrics.samples import keys_of_images
 from symjax.nets import as_partial
 from symjax.seeds import as_key
 
@@ -182,7 +184,7 @@ def perturbed(
 def together(chunk: int | None) -> int:
     """How many images at a time: as asked, or as many as suit the backend."""
     if chunk is not None:
-        return chunk
+        return whole_number("images at a time", "chunk", chunk)
     return ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
 
 
@@ -204,7 +206,7 @@ def _answers(
         net, images, labels = given.net, np.asarray(given.images), given.labels
         labels, key = np.asarray(labels), as_key(key)
         keys = keys_of_images(key, count)
-        for part in parts(count, together(chunk)):
+        for part in in_batches(count, min(together(chunk), count)):
             x, truth, own = jnp.asarray(images[part]), labels[part], keys[part]
             held = [
                 _judge()(net, _perturb(perturbation)(x, own, *pair), truth)

@@ -4,13 +4,14 @@ python -m symjax.models.table
 """
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from symjax import models
+from symjax import formatting, models
 from symjax.arguments import Parser, command
 
 IMAGE_SHAPE, CLASSES = (32, 32, 3), 10
@@ -18,16 +19,14 @@ IMAGE_SHAPE, CLASSES = (32, 32, 3), 10
 
 def markdown() -> str:
     """All nets, trunks and depths for CIFAR-10, as a Markdown table."""
-    lines = [
-        "| net | trunk | depth | first layer: kernels | then | parameters |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for trunk in models.TRUNKS:
-        for name in models.MODELS:
-            for depth in models.DEPTHS:
-                cells = name, trunk, str(depth), *_describe(name, trunk, depth)
-                lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    nets = itertools.product(models.TRUNKS, models.MODELS, models.DEPTHS)
+    return formatting.markdown(
+        ["net", "trunk", "depth", "first layer: kernels", "then", "parameters"],
+        [
+            [name, trunk, str(depth), *_describe(name, trunk, depth)]
+            for trunk, name, depth in nets
+        ],
+    )
 
 
 def _describe(name: str, trunk: str, depth: int) -> tuple[str, str, str]:

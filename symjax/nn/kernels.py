@@ -27,6 +27,7 @@ from jax import Array
 
 from symjax.groups import Cosets, Group
 from symjax.nn.exactness import Pair
+from symjax.nn.resizing import cubic
 
 Basis = Literal["full", "steerable", "interpolated"]
 BASES = ("full", "steerable", "interpolated")
@@ -235,20 +236,14 @@ def _pixels_interpolated(
     inside = np.hypot(*points) <= size[0] / 2
     disc = points[:, inside]
     x, y = matrix.T @ disc
-    turned = _cubic(x[:, None] - disc[0]) * _cubic(y[:, None] - disc[1])
+    columns, rows = (np.abs(a[:, None] - b) for a, b in zip((x, y), disc, strict=True))
+    turned = cubic(columns) * cubic(rows)
     degree, scale = size[0] - 1, size[0] / 2
     moments = _moments(disc / scale, degree)
     missing = _moments(matrix @ disc / scale, degree) - moments @ turned
     seen = np.zeros((points.shape[1], disc.shape[1]))
     seen[inside] = turned + np.linalg.pinv(moments) @ missing
     return seen
-
-
-def _cubic(distance: np.ndarray) -> np.ndarray:
-    """Keys's kernel, a = -0.5."""
-    d = np.abs(distance)
-    near, far = (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2
-    return np.where(d < 1, near, np.where(d < 2, far, 0))
 
 
 def _moments(points: np.ndarray, degree: int) -> np.ndarray:

@@ -8,7 +8,7 @@ size]` for each axis.
 
 import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -112,7 +112,7 @@ def weights(size: int, new_size: int, method: Method, antialias: bool) -> np.nda
     shrinks = max(size / new_size, 1) if antialias else 1
     centres = (np.arange(new_size)[:, None] + 0.5) * size / new_size - 0.5
     distances = np.abs(centres - np.arange(size)) / shrinks
-    kernel = {"bicubic": _keys, "bilinear": _triangle}[method](distances)
+    kernel = {"bicubic": cubic, "bilinear": _triangle}[method](distances)
     return (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -120,11 +120,20 @@ def _triangle(x: np.ndarray) -> np.ndarray:
     return np.maximum(0, 1 - x)
 
 
-def _keys(x: np.ndarray) -> np.ndarray:
-    """Keys, Cubic Convolution Interpolation, 1981, equation 15 (a = -0.5)."""
+def cubic(distances: Any) -> Any:
+    """The weights of pixels at these distances, of 0 or more, in cubic interpolation.
+
+    NumPy arrays give NumPy arrays, and JAX arrays JAX arrays.
+
+    References:
+      Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981,
+      equation 15 (a = -0.5).
+    """
+    where = jnp.where if isinstance(distances, Array) else np.where
+    x = distances
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x <= 1, near, np.where(x < 2, far, 0))
+    return where(x <= 1, near, where(x < 2, far, 0))
 
 
 def _area_weights(size: int, new_size: int) -> np.ndarray:

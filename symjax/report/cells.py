@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from symjax.evaluation import results
-from symjax.evaluation.cells import METRIC, Row
-from symjax.evaluation.table import figure_name
-from symjax.folders import read_arrays
+from symjax.evaluation.rows import METRIC, Row
+from symjax.evaluation.titles import figure_name
+from symjax.io import read_arrays
 
 
 @dataclasses.dataclass(frozen=True)

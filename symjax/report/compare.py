@@ -16,8 +16,9 @@ import numpy as np
 from symjax.arguments import Parser, command
 from symjax.evaluation import titles
 from symjax.folders import expand
-from symjax.metrics.bootstrap import Estimate, paired_difference
+from symjax.formatting import markdown
 from symjax.report.cells import Figure, read
+from symjax.statistics import Estimate, paired_difference
 
 HEAD = (
     "figure",
@@ -91,18 +92,18 @@ def table(folders: Sequence[Path], metric: str | None = None) -> str:
       ValueError: if nothing was measured alike.
     """
     base, *others = ([x for x in read(f) if _wanted(x, metric)] for f in folders)
-    lines = [HEAD, ["---"] * len(HEAD)]
+    lines = []
     for figure in base:
         for found in others:
             alike = [x for x in found if x.settings == figure.settings]
             if alike:
                 lines.append(_line(figure, alike[-1]))
-    if len(lines) == 2:
+    if not lines:
         raise ValueError(
             f"{[str(x) for x in folders]}: no figure of {metric or 'any metric'} that "
             "the first and another were both measured for: measure them alike."
         )
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown(HEAD, lines)
 
 
 def _wanted(figure: Figure, metric: str | None) -> bool:

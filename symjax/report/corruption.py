@@ -21,9 +21,11 @@ from symjax.arguments import Parser, command
 from symjax.data import corruptions
 from symjax.evaluation import results
 from symjax.evaluation.rows import ATTACK, Row
-from symjax.evaluation.table import attack_name, mean_and_sd
 from symjax.folders import expand
+from symjax.formatting import attack_name, markdown, mean_and_sd_text
 from symjax.metrics import corruption as errors
+from symjax.report.parts import save_figure
+from symjax.statistics import mean_and_sd
 
 GROUPS = {"15": corruptions.BENCHMARK, "19": corruptions.NAMES}
 ALIKE = ("dataset", "data", "split", "n", "protocol", "images")
@@ -160,8 +162,7 @@ def table_1(found: pd.DataFrame) -> str:
         (net, attack): 100 * accuracies(part, names)
         for (net, attack), part in _corrupted(found)
     }
-    lines = [["corruption", *(f"{net}, {attack}" for net, attack in columns)]]
-    lines.append(["---"] * len(lines[0]))
+    lines = []
     for place, name in enumerate(names):
         lines.append([name, *(f"{x[:, place].mean():.2f}" for x in columns.values())])
     for group, wanted in GROUPS.items():
@@ -172,11 +173,12 @@ def table_1(found: pd.DataFrame) -> str:
         of_group = [x[:, places] for x in columns.values()]
         lines.append([f"Mean {label}", *(f"{x.mean():.2f}" for x in of_group)])
         if len(places) > 1:
-            spread = [x.mean(axis=(0, 2)).std(ddof=1) for x in of_group]
+            spread = [mean_and_sd(x.mean(axis=(0, 2)))[1] for x in of_group]
             lines.append([f"Std {label}", *(f"{value:.2f}" for value in spread)])
-        seeds = [mean_and_sd(pd.Series(x.mean(axis=(1, 2)))) for x in of_group]
+        seeds = [mean_and_sd_text(x.mean(axis=(1, 2))) for x in of_group]
         lines.append([f"Mean ± sd over seeds {label}", *seeds])
-    return _markdown(lines) + "\n" + caption(found)
+    head = ["corruption", *(f"{net}, {attack}" for net, attack in columns)]
+    return markdown(head, lines) + "\n" + caption(found)
 
 
 def mean_errors(found: pd.DataFrame) -> str:
@@ -197,7 +199,7 @@ def mean_errors(found: pd.DataFrame) -> str:
     parts = dict(_corrupted(found))
     reference = found["net"].iloc[0]
     head = ["net", "attack", "corruptions", "mean error", "mCE", "relative mCE"]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for (net, attack), part in parts.items():
         for group, wanted in GROUPS.items():
             there = [name for name in wanted if name in names]
@@ -211,10 +213,10 @@ def mean_errors(found: pd.DataFrame) -> str:
                 if attack == "none" and {net, reference} <= set(clean):
                     pair = clean[net], theirs, clean[reference]
                     means.append(errors.relative_error(ours, *pair))
-            texts = [mean_and_sd(pd.Series(100 * x)) for x in means]
+            texts = [mean_and_sd_text(100 * x) for x in means]
             label = _label(group, there, wanted)
             lines.append([net, attack, label, *texts, *[""] * (3 - len(texts))])
-    return _markdown(lines) + "\n" + caption(found)
+    return markdown(head, lines) + "\n" + caption(found)
 
 
 def caption(found: pd.DataFrame) -> str:
@@ -304,10 +306,6 @@ def _label(group: str, there: Sequence, wanted: Sequence) -> str:
     return f"of {len(there)} of the {group}"
 
 
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the tables, and writes the heat map if a file is named."""
@@ -324,8 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table_1(found))
     print(mean_errors(found), end="")
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        draw(found).savefig(options.out, dpi=150)
+        save_figure(draw(found), options.out)
 
 
 if __name__ == "__main__":

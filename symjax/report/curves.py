@@ -7,7 +7,6 @@ import io
 import itertools
 import json
 from collections.abc import Sequence
-from statistics import fmean, stdev
 from typing import NamedTuple
 
 import matplotlib
@@ -15,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from symjax.evaluation.rows import Row
-from symjax.evaluation.table import attack_name, format_eps
+from symjax.formatting import attack_name, format_eps
 from symjax.report.parts import Cell, Picture, Table
+from symjax.statistics import mean_and_sd
 
 COLOURS = (  # Okabe and Ito (2008), but for the yellow, which is faint on white
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"),
@@ -54,10 +54,11 @@ def draw(norm: str, found: Sequence[Curve]) -> Figure:
     )
     for curve, (colour, marker, dash) in zip(found, looks, strict=False):
         eps = sorted(curve.points)
-        mean = [fmean(curve.points[x]) for x in eps]
-        spread = [_spread(curve.points[x]) for x in eps]
-        low = [m - s for m, s in zip(mean, spread, strict=True)]
-        high = [m + s for m, s in zip(mean, spread, strict=True)]
+        mean, sd = zip(*(mean_and_sd(curve.points[x]) for x in eps), strict=True)
+        low, high = (
+            [m + sign * (s or 0.0) for m, s in zip(mean, sd, strict=True)]
+            for sign in (-1, 1)
+        )
         axis.fill_between(eps, low, high, color=colour, alpha=0.2, linewidth=0)
         style = {"color": colour, "marker": marker, "linestyle": dash, "clip_on": False}
         axis.plot(eps, mean, label=curve.name, markersize=5, **style)
@@ -116,17 +117,12 @@ def _values(kind: Sequence[Row]) -> list[float]:
     return [100 * row["value"] for row in kind if not row.get("diverged")]
 
 
-def _spread(values: Sequence[float]) -> float:
-    return stdev(values) if len(values) > 1 else 0.0
-
-
 def _picture(norm: str, found: Sequence[Curve]) -> Picture:
     rows: list[list[Cell]] = []
     for curve in found:
         for eps, values in sorted(curve.points.items()):
-            spread = stdev(values) if len(values) > 1 else None
-            line = [curve.name, format_eps(eps), fmean(values), spread, len(values)]
-            rows.append(line)
+            measured = *mean_and_sd(values), len(values)
+            rows.append([curve.name, format_eps(eps), *measured])
     columns = ["attack", "eps", "mean, %", "sd", "seeds"]
     name = f"Accuracy against eps, {norm}"
     caption = "Means over seeds; the band is one sample standard deviation to either "
@@ -146,7 +142,8 @@ def _in_words(found: Sequence[Curve]) -> str:
     for curve in found:
         first, last = min(curve.points), max(curve.points)
         low, high = (
-            f"{fmean(curve.points[x]):.1f} % at {format_eps(x)}" for x in (first, last)
+            f"{mean_and_sd(curve.points[x])[0]:.1f} % at {format_eps(x)}"
+            for x in (first, last)
         )
         says.append(f"{curve.name}: {low}" + (f" to {high}" if last > first else ""))
     return "; ".join(says) + "."

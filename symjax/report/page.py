@@ -22,6 +22,7 @@ from markupsafe import Markup
 
 from symjax.arguments import Parser, command
 from symjax.folders import expand
+from symjax.io import atomic_write
 from symjax.report.parts import VERDICTS, Cell, Page, Picture, Table, Verdict
 from symjax.report.run import of_run
 
@@ -256,8 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     out = options.out or options.run / "report.html"
     text = render(of_run(options.run))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    with atomic_write(out) as partial:
+        partial.write_text(text, encoding="utf-8")
     print(f"page in {out}")
 
 

@@ -5,6 +5,11 @@ Page("Table 2", "A summary.", verdicts=[Verdict(...)], tables=[Table(...)])
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from symjax.io import atomic_write
 
 VERDICTS = ("stands", "stands only under", "does not stand", "inconclusive")
 Cell = str | float | int | None
@@ -118,3 +123,9 @@ class Page:
     audit: Sequence[Table] = ()
     provenance: Sequence[Table] = ()
     reproduction: Sequence[Table] = ()
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes an image file, in the format of its suffix; PNG if there is none."""
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format=path.suffix[1:] or "png", dpi=150)

@@ -5,25 +5,21 @@ page = of_run(Path("runs/baseline"))
 
 import itertools
 import json
-import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from symjax.evaluation import results, titles
 from symjax.evaluation.rows import ATTACK, AUDIT, METRIC, Row
-from symjax.evaluation.table import (
-    attack_name,
-    figure_name,
-    format_eps,
-    undefined_images,
-)
+from symjax.evaluation.table import undefined_images
+from symjax.evaluation.titles import figure_name
 from symjax.folders import reading
+from symjax.formatting import attack_name, format_eps
 from symjax.report.corruption import source
 from symjax.report.curves import curves
 from symjax.report.parts import Cell, Page, Table
+from symjax.statistics import mean_and_sd
 from symjax.terminal import counted
 
 RUN = (  # what a row says of the run that it is of
@@ -99,7 +95,7 @@ def _accuracy(name: str, kinds: list[Kind], rows: Kind) -> Table:
         values = [100 * row["value"] for row in kind if not row.get("diverged")]
         inside = all(row.get("in_ball", True) for row in kind)
         line: list[Cell] = [attack_name(first), first["norm"] or ""]
-        line += [format_eps(first["eps"]), first["protocol"], *_mean_and_sd(values)]
+        line += [format_eps(first["eps"]), first["protocol"], *_of_seeds(values)]
         line += [first["n"], len(values), inside, _settings(first, constant)]
         if corrupted:
             line[4:4] = [first["corruption"], first["severity"]]
@@ -119,7 +115,7 @@ def _metrics(kinds: list[Kind], rows: Kind) -> Table:
     lines, constant = [], _constant(rows)
     for kind in kinds:
         alive = [row for row in kind if not row.get("diverged")]
-        mean, spread = _mean_and_sd([row["value"] for row in alive])
+        mean, spread = _of_seeds([row["value"] for row in alive])
         low = [row["low"] for row in alive if row.get("low") is not None]
         high = [row["high"] for row in alive if row.get("high") is not None]
         numbers = [mean, spread, min(low, default=None), max(high, default=None)]
@@ -235,11 +231,8 @@ def _settings(row: Row, constant: set[str]) -> str:
     return ", ".join(f"{k} {_text(v)}" for k, v in said.items() if v is not None)
 
 
-def _mean_and_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
-    if not values:
-        return None, None
-    finite = len(values) > 1 and all(math.isfinite(value) for value in values)
-    return fmean(values), stdev(values) if finite else None
+def _of_seeds(values: Sequence[float]) -> tuple[float | None, float | None]:
+    return mean_and_sd(values) if values else (None, None)
 
 
 def _warnings(rows: Kind) -> str:

@@ -22,6 +22,7 @@ from symjax.arguments import Parser, command
 from symjax.evaluation import results
 from symjax.folders import expand
 from symjax.report import cells
+from symjax.report.parts import save_figure
 
 NORMS = ("linf", "l2", "l1")
 ABREAST = 4  # panels, of one norm
@@ -192,8 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=expand, required=True, help="png, pdf or svg")
     flags = parser.parse_args(arguments)
     found = [sandwiches(folder) for folder in flags.runs]
-    flags.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(found).savefig(flags.out, dpi=150)
+    save_figure(draw(found), flags.out)
     for each in (sandwich for row in found for sandwich in row):
         shown = len(each.distance)
         print(f"{each.run}, {each.norm}: CLEVER refuted on {each.refuted} of {shown}")

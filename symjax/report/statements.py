@@ -14,8 +14,9 @@ import pandas as pd
 from symjax.arguments import Parser, command
 from symjax.evaluation import results, titles
 from symjax.evaluation.rows import METRIC, Row
-from symjax.evaluation.table import figure_name
+from symjax.evaluation.titles import figure_name
 from symjax.folders import expand
+from symjax.formatting import markdown
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -45,14 +46,14 @@ def table(rows: Sequence[Row]) -> str:
         }
     )
     nets = list(dict.fromkeys(frame["net"]))
-    lines = [["figure", "n", "seeds", *nets], ["---"] * (len(nets) + 3)]
+    lines = []
     for _, of_figure in frame.groupby(["figure", "n"], sort=False):
         figure, n = of_figure[["figure", "n"]].iloc[0]
         by_net = dict(iter(of_figure.groupby("net")["row"]))
         seeds = {row["seed"] for row in of_figure["row"]}
         cells = [_cell(list(by_net[net])) if net in by_net else "" for net in nets]
         lines.append([str(figure), str(n), str(len(seeds)), *cells])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown(["figure", "n", "seeds", *nets], lines)
 
 
 def _net(row: Row) -> str:

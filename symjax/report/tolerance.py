@@ -17,8 +17,9 @@ from matplotlib.figure import Figure, SubFigure
 
 from symjax.arguments import Parser, command
 from symjax.folders import expand
-from symjax.metrics.bootstrap import estimate
 from symjax.report import cells
+from symjax.report.parts import save_figure
+from symjax.statistics import estimate
 
 UNITS = {
     "removal_published": "share, drawn afresh; unnormalised inputs",
@@ -154,8 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=expand, required=True, help="an image file")
     asked = parser.parse_args(arguments)
     figure = draw({run.name: read(run) for run in asked.runs})
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(asked.out, dpi=150)
+    save_figure(figure, asked.out)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from symjax.evaluation.table import format_eps
+from symjax.formatting import format_eps
 from symjax.report.parts import Cell, Table
 from symjax.study.drawing import (
     ACCURACY,

@@ -15,7 +15,7 @@ from scipy import stats
 
 from symjax.evaluation import results
 from symjax.evaluation.rows import Row
-from symjax.evaluation.table import attack_name, format_eps
+from symjax.formatting import attack_name, format_eps
 from symjax.report.parts import Cell, Table
 
 FILE = "cifar10_10_layers.jsonl"

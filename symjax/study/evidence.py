@@ -17,8 +17,8 @@ import numpy as np
 
 from symjax.evaluation import results
 from symjax.evaluation.rows import Row, cell_id
-from symjax.folders import read_arrays
-from symjax.metrics.bootstrap import Estimate, paired_difference
+from symjax.io import read_arrays
+from symjax.statistics import Estimate, paired_difference
 from symjax.study import published
 from symjax.study.measurements import (
     FIGURE_5,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from symjax.metrics.bootstrap import Estimate
+from symjax.statistics import Estimate
 from symjax.study.evidence import Evidence
 from symjax.study.tables import ATTACKS, mean
 

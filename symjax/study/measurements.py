@@ -33,7 +33,7 @@ from symjax.evaluation.results import Results
 from symjax.evaluation.rows import cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.run import identity as run_identity
-from symjax.evaluation.table import format_eps
+from symjax.formatting import format_eps
 from symjax.models import Net
 from symjax.study import published
 from symjax.study.size import Size

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from symjax import models
-from symjax.evaluation.results import aside
 from symjax.evaluation.run import Run
+from symjax.io import atomic_write
 from symjax.seeds import of_seed
 from symjax.training import experiment as experiments
 from symjax.training.experiment import Config
@@ -79,7 +79,7 @@ def save(run: Run, index: int, folder: Path, half: bool) -> Path:
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{run.folder.name}-seed-{run.seeds[index]}.safetensors"
-    with aside(path) as partial:
+    with atomic_write(path) as partial:
         save_file(arrays, partial, about)
     return path
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symjax.metrics.bootstrap import paired_difference
+from symjax.statistics import paired_difference
 from symjax.study import published
 from symjax.study.attribution import curves, deviations
 from symjax.study.evidence import Evidence

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from symjax.evaluation.rows import Row
-from symjax.folders import read_arrays
+from symjax.io import read_arrays
 from symjax.metrics.tolerance import PUBLISHED_STEP
 from symjax.report import cells
 from symjax.report.parts import Cell, Table

@@ -16,11 +16,11 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from symjax import data, models, seeds
+from symjax import data, mesh, models, seeds
 from symjax.folders import reading
-from symjax.training import adversarial, mesh, optimizer, validation
+from symjax.mesh import Layout
+from symjax.training import adversarial, optimizer, validation
 from symjax.training import state as states
-from symjax.training.mesh import Layout
 from symjax.training.state import TrainState
 from symjax.training.step import Recipe, steps_of_epoch
 

@@ -4,7 +4,6 @@ with Journal(workdir, epoch=0) as journal:
     journal.write({"epoch": 1, "train_loss": [2.1, 2.2], ...})
 """
 
-import json
 import math
 import os
 import time
@@ -16,7 +15,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore
 
-from symjax.folders import expand, reading, writing
+from symjax import io
+from symjax.folders import expand, writing
 
 
 class Journal:
@@ -38,10 +38,8 @@ class Journal:
         workdir = expand(workdir)
         self._path = workdir / "metrics.jsonl"
         kept = [row for row in read(self._path) if row["epoch"] <= epoch]
-        partial = self._path.with_suffix(".partial")
         with writing(workdir):
-            partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-            os.replace(partial, self._path)
+            io.write_rows(self._path, kept)
             self._events = _events(workdir / "tensorboard", epoch)
 
     def __enter__(self) -> "Journal":
@@ -57,8 +55,7 @@ class Journal:
         if not self._write:
             return
         with writing(self._path.parent):
-            with self._path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            io.append_row(self._path, row)
             for name, values in row.items():
                 if isinstance(values, list):
                     self._events.write_event(_scalars(name, values, row["epoch"]))
@@ -96,17 +93,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     Raises:
       ValueError: if another line is not a row; it names the file and the line.
     """
-    path = expand(path)
-    if not path.exists():
-        return []
-    with reading(path, "it has to be a text file; mend or remove it"):
-        lines = path.read_text().split("\n")
-    return [_row(path, number, line) for number, line in enumerate(lines[:-1], 1)]
+    return io.read_rows(expand(path), _parse, "mend or remove the line")
 
 
-def _row(path: Path, number: int, line: str) -> dict[str, Any]:
-    with reading(f"{path}, line {number}", "mend or remove the line"):
-        row = json.loads(line)
-        if not isinstance(row, dict) or type(row.get("epoch")) is not int:
-            raise ValueError("expected a JSON object with the number of an epoch")
+def _parse(row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict) or type(row.get("epoch")) is not int:
+        raise ValueError("expected a JSON object with the number of an epoch")
     return row

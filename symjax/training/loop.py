@@ -16,14 +16,14 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from symjax import folders
+from symjax import folders, mesh
+from symjax.mesh import is_writer, to_host
 from symjax.terminal import WIDTH, counted
 from symjax.training import experiment as experiments
-from symjax.training import mesh, position, run_folder
+from symjax.training import position, run_folder
 from symjax.training.checkpoint import Checkpoints, check_room
 from symjax.training.experiment import Config, Experiment
 from symjax.training.journal import Journal
-from symjax.training.mesh import is_writer, to_host
 from symjax.training.position import Position
 from symjax.training.progress import Progress
 from symjax.training.state import STILL_FINITE, TrainState

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from symjax import models
+from symjax.mesh import is_writer
 from symjax.training import experiment as experiments
 from symjax.training.checkpoint import PARTIAL, Checkpoints
 from symjax.training.experiment import Experiment
-from symjax.training.mesh import is_writer
 from symjax.training.run_folder import RunExistsError
 from symjax.training.state import TrainState
 from symjax.training.step import Sums, no_sums

@@ -4,11 +4,11 @@ run_folder.check(config, workdir, resume=True)
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from symjax import folders
+from symjax.folders import writing
+from symjax.io import atomic_write
 from symjax.training import experiment, validation
 from symjax.training.experiment import Config
 
@@ -51,10 +51,8 @@ def check(config: Config, workdir: Path, resume: bool) -> None:
 
 def write_config(config: Config, workdir: Path) -> None:
     """Writes `config.json`, whole or not at all."""
-    partial = workdir / "config.json.partial"
-    with folders.writing(workdir):
+    with writing(workdir), atomic_write(workdir / "config.json") as partial:
         partial.write_text(experiment.to_json(config))
-        os.replace(partial, workdir / "config.json")
 
 
 def _as_json(config: Config) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from jax import Array
 
 from symjax.attacks import cross_entropy, is_correct
 from symjax.data.augment import flip_and_crop, quarter_turns, to_unit
+from symjax.mesh import ONE_DEVICE, Layout
 from symjax.seeds import Stream, stream
 from symjax.training.adversarial import BatchMaker
-from symjax.training.mesh import ONE_DEVICE, Layout
 from symjax.training.state import STILL_FINITE, TrainState
 
 

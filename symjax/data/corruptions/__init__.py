@@ -12,7 +12,6 @@ References:
 
 import difflib
 
-import jax
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
@@ -22,7 +21,7 @@ from symjax.data.corruptions.digital import DIGITAL
 from symjax.data.corruptions.noise import NOISE
 from symjax.data.corruptions.spatter import SPATTER
 from symjax.data.corruptions.weather import WEATHER, frost_is_available
-from symjax.seeds import keys_of_images
+from symjax.seeds import fold_in, keys_of_images
 
 BENCHMARK = (
     "gaussian_noise",
@@ -113,5 +112,5 @@ def corrupt(images: ArrayLike, name: str, severity: int, key: Array) -> np.ndarr
         )
     keys = keys_of_images(key, len(images))
     number = NAMES.index(name) * len(SEVERITIES) + severity
-    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+    keys = fold_in(keys, number)
     return CORRUPTIONS[name](images, severity, keys)

@@ -1,9 +1,18 @@
-"""Bootstrap intervals: known limits, pairs kept together, and NaN told."""
+"""Mean and deviation; bootstrap intervals: known limits, pairs kept together, NaN."""
 
 import numpy as np
 import pytest
 
-from symjax.metrics.bootstrap import difference, estimate, ratio_of_means
+from symjax.statistics import difference, estimate, mean_and_sd, ratio_of_means
+
+
+def test_mean_and_sample_deviation_of_the_values_that_are_there():
+    assert mean_and_sd([1, 2, 3, 4]) == (2.5, pytest.approx((5 / 3) ** 0.5))
+    assert mean_and_sd([0.5]) == (0.5, None)
+    assert mean_and_sd([1.0, np.inf]) == (np.inf, None)
+    assert np.isnan(mean_and_sd([np.inf, -np.inf])[0])
+    with pytest.raises(ValueError, match="expected one or more"):
+        mean_and_sd([])
 
 
 def test_the_interval_of_a_mean_is_that_of_its_normal_limit():

@@ -1,5 +1,6 @@
-"""Statistics over images, with intervals by the bootstrap; on the host.
+"""Statistics over seeds and images, with intervals by the bootstrap; on the host.
 
+mean_and_sd(of_seeds)                             # (mean, sample standard deviation)
 estimate(ratio)                                   # mean, and its 95 % interval
 estimate(across, along, statistic=ratio_of_means)
 difference(of_training_images, of_test_images)    # of two means, of other images each
@@ -28,6 +29,27 @@ class Estimate(NamedTuple):
     low: float
     high: float
     count: int
+
+
+def mean_and_sd(values: ArrayLike) -> tuple[float, float | None]:
+    """The mean and the sample standard deviation (`ddof=1`) of some values.
+
+    Args:
+      values: `[S]`, of one or more.
+
+    Returns:
+      Both, as floats. The standard deviation is None where it is not defined: of one
+      value, or if one is not finite.
+
+    Raises:
+      ValueError: if there are no values.
+    """
+    array = np.asarray(values, np.float64)
+    if not array.size:
+        raise ValueError("no values: expected one or more.")
+    defined = array.size > 1 and np.isfinite(array).all()
+    with np.errstate(invalid="ignore"):
+        return float(array.mean()), float(array.std(ddof=1)) if defined else None
 
 
 def ratio_of_means(above: np.ndarray, below: np.ndarray, axis: int = -1) -> np.ndarray:
