@@ -14,6 +14,7 @@ References:
 import dataclasses
 import tarfile
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
