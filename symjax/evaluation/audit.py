@@ -15,6 +15,7 @@ from jax.tree_util import Partial
 
 from symjax import models, seeds
 from symjax.attacks import AttackResult, ThreatModel, sanity
+from symjax.attacks.losses import largest_margin
 from symjax.data.augment import to_unit
 from symjax.evaluation.measurement import first_images, origin
 from symjax.evaluation.reference import Reference
@@ -180,10 +181,21 @@ class _AsPublished:
 
     def __call__(
         self, logits_fn, images, labels, key, threat, steps, step_size, restarts, loss,
-        keep,
-    ) -> AttackResult:  # fmt: skip
+        keep, path=False,
+    ) -> AttackResult | tuple[AttackResult, Array]:  # fmt: skip
         attack = dataclasses.replace(self.attack, steps=steps)
-        return attack(logits_fn, images, labels, key, threat)
+        call = images, labels, key, threat
+        if not path:
+            return attack(logits_fn, *call)
+
+        def forward(images, state, attacking):  # its state are the margins so far
+            logits, (margins, count) = logits_fn(images), state
+            now = largest_margin(logits, labels)
+            return logits, (margins.at[count].set(now), count + 1)
+
+        margins = jnp.full((attack.evaluations, len(images)), jnp.nan)
+        result, (margins, _) = attack.attack(forward, (margins, 0), *call)
+        return result, margins
 
 
 def _logits_alone(net: Partial, images: Array) -> Array:
