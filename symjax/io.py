@@ -72,8 +72,15 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
         np.savez_compressed(partial, **arrays)  # pyright: ignore[reportArgumentType]
 
 
+def _check_object(row: Any) -> None:
+    if not isinstance(row, dict):
+        raise ValueError("expected a JSON object")
+
+
 def read_rows(
-    path: Path, check: Callable[[Any], None], way_out: str
+    path: Path,
+    check: Callable[[Any], None] = _check_object,
+    way_out: str = "mend or remove the line",
 ) -> list[dict[str, Any]]:
     """The rows of a file with one JSON object a line; none if it is not there.
 
@@ -82,7 +89,7 @@ def read_rows(
     Args:
       path: the file.
       check: raises ValueError for a row that is not as expected.
-      way_out: what to do about a damaged line, as "mend or remove the line".
+      way_out: what to do about a damaged line.
 
     Raises:
       OSError, ValueError: if the file or one of its lines cannot be read or is not as

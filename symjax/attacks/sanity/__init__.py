@@ -11,6 +11,7 @@ public implementation, Pintor et al. 2022 and Zimmermann et al. 2022.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from jax import Array
@@ -18,7 +19,7 @@ from jax.typing import ArrayLike
 from rich.table import Table
 
 from symjax.attacks.gradient import Keep, pgd
-from symjax.attacks.result import AttackResult, LogitsFn
+from symjax.attacks.result import LogitsFn
 from symjax.attacks.sanity import black_box, net, planted, program, strength, symmetry
 from symjax.attacks.sanity.advice import ADVICE
 from symjax.attacks.sanity.subject import Check, DoesNotApply, Finding, Subject
@@ -79,7 +80,7 @@ def audit(
     square_queries: int = 1000,
     logits_fn_float64: LogitsFn | None = None,
     group: Group | str = C4,
-    attack: Callable[..., AttackResult] = pgd,
+    attack: Callable[..., Any] = pgd,
     only: Sequence[str] = tuple(CHECKS),
     report: Callable[[str], None] = lambda name: None,
 ) -> list[Check]:

@@ -137,7 +137,7 @@ class Subject:
     square_queries: int
     logits_fn_float64: LogitsFn | None
     group: Group
-    attack_fn: Callable[..., AttackResult] = pgd
+    attack_fn: Callable[..., Any] = pgd
 
     @classmethod
     def of(cls, logits_fn, images, labels, key, threat, *, peers, **settings):
