@@ -181,12 +181,9 @@ class _AsPublished:
 
     def __call__(
         self, logits_fn, images, labels, key, threat, steps, step_size, restarts, loss,
-        keep, path=False,
-    ) -> AttackResult | tuple[AttackResult, Array]:  # fmt: skip
+        keep, path,
+    ) -> tuple[AttackResult, Array]:  # fmt: skip
         attack = dataclasses.replace(self.attack, steps=steps)
-        call = images, labels, key, threat
-        if not path:
-            return attack(logits_fn, *call)
 
         def forward(images, state, attacking):  # its state are the margins so far
             logits, (margins, count) = logits_fn(images), state
@@ -194,6 +191,7 @@ class _AsPublished:
             return logits, (margins.at[count].set(now), count + 1)
 
         margins = jnp.full((attack.evaluations, len(images)), jnp.nan)
+        call = images, labels, key, threat
         result, (margins, _) = attack.attack(forward, (margins, 0), *call)
         return result, margins
 

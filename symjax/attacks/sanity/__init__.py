@@ -105,8 +105,9 @@ def audit(
         `logits_fn`. The leaves of a `Partial` become float64 in either case.
       group: of the symmetry that the net may have.
       attack: what is audited in place of PGD; takes PGD's arguments, and may use them.
-        Checks of its path apply if it also takes `path`, and then returns its result
-        and the margins `[Q, B]` of all points that it evaluated, in their order.
+        One that also takes `path` is called with path=True, and returns its result
+        and the margins `[Q, B]` of all points that it evaluated, in their order; the
+        checks of its path do not apply to another.
       only: names of the checks to run, of those in `CHECKS`.
       report: called with a check's name before it runs.
 
