@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks import report
 from symjax.arguments import Parser
 from symjax.attacks.threat import Norm
+from symjax.io import write_arrays
 
 SEED, BATCHES, SAMPLES, POOL_FACTOR = 9, 50, 16, 8
 TARGETS = (1, 3)
@@ -39,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for target in TARGETS:
             for name, array in scored(norm, target, arrays).items():
                 arrays[f"{name}_{norm}_{target}"] = array
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out, **arrays)  # pyright: ignore[reportArgumentType]
+    write_arrays(out, arrays)
     print(f"{out}: {out.stat().st_size / 1e3:.0f} kB")
 
 

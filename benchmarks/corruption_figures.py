@@ -41,6 +41,8 @@ from benchmarks.corruption_draws import (
 from symjax.arguments import Parser
 from symjax.data import corruptions
 from symjax.data.corruptions.corruption import to_grey_levels
+from symjax.formatting import markdown
+from symjax.io import write_arrays
 
 START, END = "# /////////////// Distortion Helpers", "# /////////////// End Distortions"
 RENAMED = {
@@ -180,10 +182,7 @@ def with_draws(module, name: str, images: np.ndarray) -> np.ndarray:
 
 def table(module, images: np.ndarray) -> str:
     """Markdown: how far ours are from the published ones, all severities together."""
-    lines = [
-        "| corruption | largest difference | unequal values |",
-        "| --- | --- | --- |",
-    ]
+    lines = []
     for name in corruptions.NAMES:
         corruption, apart = corruptions.CORRUPTIONS[name], []
         for severity, expected in enumerate(with_draws(module, name, images), 1):
@@ -192,8 +191,8 @@ def table(module, images: np.ndarray) -> str:
             found = to_grey_levels(corruption.effect(images, draws, *constants))
             apart.append(np.abs(found.astype(int) - expected))
         unequal = np.mean([(one > 0).mean() for one in apart])
-        lines.append(f"| {name} | {np.max(apart)} | {unequal:.2%} |")
-    return "\n".join(lines)
+        lines.append([name, str(np.max(apart)), f"{unequal:.2%}"])
+    return markdown(["corruption", "largest difference", "unequal values"], lines)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -211,11 +210,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         figures = stored(module, options.draws) if options.out else {}
         found = {}
         if images is not None:
-            print(table(module, images))
+            print(table(module, images), end="")
             found = of_images(module, images)
     for path, arrays in ((options.out, figures), (options.digests, found)):
         if path and arrays:
-            np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType]
+            write_arrays(path, arrays)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks import report
 from symjax.arguments import Parser
+from symjax.io import write_arrays
 
 SEED, STEPS, IMAGES = 3, 50, 4
 KEPT = (1, 2, 5, 10, 11, 12, 20, 21, 22, 30, 40, 50)  # around checkpoints
@@ -36,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for norm in NORMS:
         for attack in ATTACKS:
             arrays[f"{attack}_{norm}"] = iterates(attack, norm, arrays)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out, **arrays)  # pyright: ignore[reportArgumentType]
+    write_arrays(out, arrays)
     print(f"{out}: {out.stat().st_size / 1e3:.0f} kB")
 
 

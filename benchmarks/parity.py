@@ -17,7 +17,6 @@ Needs PyTorch and e2cnn (`pip install -e ".[peers]"`).
 
 import argparse
 import copy
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ from rich.table import Table
 
 from benchmarks import report, weight_transfer
 from benchmarks.setting import positive
-from symjax import data, models
+from symjax import data, io, models
 from symjax.attacks import ThreatModel
 from symjax.evaluation.protocol import published
 from symjax.evaluation.published import PublishedAttack, forward_fn
@@ -209,13 +208,9 @@ def _printed(rows: Sequence[dict]) -> Table:
 
 def _store(row: dict[str, Any], path: Path) -> None:
     """Adds a row to a file, in place of a row of the same net and type."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    rows = [json.loads(line) for line in lines]
-    rows = [x for x in rows if (x["net"], x["dtype"]) != (row["net"], row["dtype"])] + [
-        row
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(x) + "\n" for x in rows))
+    same = row["net"], row["dtype"]
+    others = [x for x in io.read_rows(path) if (x["net"], x["dtype"]) != same]
+    io.write_rows(path, [*others, row])
 
 
 def _command(arguments: argparse.Namespace) -> str:

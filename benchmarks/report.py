@@ -12,7 +12,6 @@ commit, utc. `ratio` says how many times as fast `what` is as `against`, the fas
 import dataclasses
 import importlib.metadata
 import importlib.util
-import json
 import math
 import os
 import statistics
@@ -25,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from symjax.evaluation import provenance
+from symjax.io import append_row
 
 LOAD = os.getloadavg()[0]  # before anything is measured: tasks that run or wait
 BUSY = 0.5
@@ -140,9 +140,7 @@ def publish(
     }
     _print(row, console or Console())
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with out.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_row(out, row)
     return row
 
 

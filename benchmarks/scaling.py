@@ -13,7 +13,6 @@ memory and x squared for time.
 """
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,8 @@ import numpy as np
 
 from benchmarks import ours, report, setting
 from benchmarks.setting import Setting
-from symjax import mesh
+from symjax import io, mesh
+from symjax.formatting import markdown
 
 AXES = ("seeds", "batch_size", "size", "width", "devices")
 POINTS: dict[str, tuple[float, ...]] = {
@@ -45,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     parser.add_argument("--table", type=Path, metavar="FILE", help="of rows, to print")
     asked, arguments = setting.read(parser, argv)
     if arguments.table:
-        lines = arguments.table.read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
+        rows = io.read_rows(arguments.table)
+        if not rows:
+            parser.error(f"{arguments.table} has no rows: expected those of --out.")
         print(table(rows), end="")
         return rows
     points = SMOKE_POINTS if arguments.smoke else POINTS
@@ -83,10 +84,7 @@ def measure(asked: Setting, axis: str, devices: int, arguments: Any) -> dict:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: each measured point, and what the line through its axis says beyond."""
-    lines = [
-        "| axis | value | ms a step | images/s | MiB a device | |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    lines = []
     for axis in AXES:
         points = [row for row in rows if row["setting"]["axis"] == axis]
         for row in points:
@@ -100,7 +98,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
                 (beyond(points, axis, value, "memory") / MIB),
             )
             lines.append(_line(axis, value, figures, said, "extrapolated"))
-    return "\n".join(lines) + "\n"
+    columns = ["axis", "value", "ms a step", "images/s", "MiB a device", ""]
+    return markdown(columns, lines)
 
 
 def beyond(
@@ -116,13 +115,11 @@ def beyond(
     return float(start + slope * value**power)
 
 
-def _line(axis, value, figures, said, how: str) -> str:
+def _line(axis, value, figures, said, how: str) -> list[str]:
     milliseconds, mebibytes = figures
     rate = said["seeds"] * said["batch_size"] / milliseconds * 1e3
-    return (
-        f"| {axis} | {value:g} | {milliseconds:,.0f} | {rate:,.0f} | {mebibytes:,.0f} "
-        f"| {how} |"
-    )
+    counts = [f"{x:,.0f}" for x in (milliseconds, rate, mebibytes)]
+    return [axis, f"{value:g}", *counts, how]
 
 
 if __name__ == "__main__":

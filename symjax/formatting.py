@@ -40,9 +40,9 @@ def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
       columns: the names of the columns.
       rows: the cells of each row, one for each column.
     """
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n"
+
     head = list(columns)
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n"
-        for line in lines
-    )
+    return "".join(map(line, [head, ["---"] * len(head), *rows]))

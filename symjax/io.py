@@ -73,7 +73,17 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
         np.savez_compressed(partial, **arrays)  # pyright: ignore[reportArgumentType]
 
 
-def read_rows(path: Path, parse: Callable[[Any], T], way_out: str) -> list[T]:
+def _object(row: Any) -> Any:
+    if not isinstance(row, dict):
+        raise ValueError("expected a JSON object")
+    return row
+
+
+def read_rows(
+    path: Path,
+    parse: Callable[[Any], T] = _object,
+    way_out: str = "mend or remove the line",
+) -> list[T]:
     """The rows of a file with one JSON object a line; none if it is not there.
 
     A last line that was cut off is left out.
@@ -81,7 +91,7 @@ def read_rows(path: Path, parse: Callable[[Any], T], way_out: str) -> list[T]:
     Args:
       path: the file.
       parse: makes a row of an object; raises ValueError if it is not as expected.
-      way_out: what to do about a damaged line, as "mend or remove the line".
+      way_out: what to do about a damaged line.
 
     Raises:
       OSError, ValueError: if the file or one of its lines cannot be read or is not as

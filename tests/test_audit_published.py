@@ -5,13 +5,24 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from symjax.evaluation.reference import Reference
 
 from symjax import attacks, evaluation
 from symjax.attacks import sanity
-from symjax.evaluation.audit import UNIT, _unit, audit, audit_published, record
+from symjax.attacks.losses import largest_margin
+from symjax.evaluation.audit import (
+    UNIT,
+    _AsPublished,
+    _unit,
+    audit,
+    audit_published,
+    record,
+)
+from symjax.evaluation.protocol import SOUND
 from symjax.evaluation.results import Results, cell_id
 from symjax.training import experiment as experiments
 from tests import made_rows
+from tests.linear_models import problem
 
 N, EPS, STEPS = 24, 0.03, 3
 RETURNED, BATCH = "returned_images", "no_batch_dependence"
@@ -74,6 +85,32 @@ def test_a_net_that_looks_at_the_batch_is_found(run, name):
     assert found.passed is False and found.figure > 0.01
     assert sound(other, [BATCH])[BATCH].passed is True
     assert published(run, [BATCH])[BATCH].passed is True  # running averages
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("fgsm", {}),
+        ("pgd", {"keep": "last", "start": "image", "restarts": 1}),
+        ("pgd", {"keep": "last", "restarts": 2}),
+        ("pgd", {"keep": "best", "restarts": 2}),
+    ],
+)
+def test_the_path_of_a_published_attack_has_every_point(name, changes):
+    """From the images, or random points, to the images that are returned."""
+    net, images, labels = problem()
+    protocol = dataclasses.replace(SOUND, **changes)
+    attack = _AsPublished(Reference(name, protocol, steps=STEPS))
+    call = net, images, labels, jax.random.key(0), attacks.Linf(np.float32(EPS))
+    settings = {"step_size": None, "restarts": 1, "loss": "", "keep": "best"}
+    result, margins = attack(*call, steps=STEPS, path=True, **settings)
+    ends = [largest_margin(net(x), labels) for x in (images, result.images)]
+    if name == "fgsm" or changes["keep"] == "best" or protocol.start == "image":
+        np.testing.assert_allclose(margins[0], ends[0], atol=1e-5)
+    np.testing.assert_allclose(margins[-1], ends[1], atol=1e-5)
+    assert np.isfinite(margins).all() and len(margins) == attack.attack.evaluations
+    alone = attack.attack(*call)
+    np.testing.assert_array_equal(result.images, alone.images)
 
 
 def cells_of(names, seed=0):

@@ -17,6 +17,7 @@ from jax.tree_util import Partial
 
 from symjax import attacks
 from symjax.attacks import NORMS, ThreatModel, fgsm, is_correct, margin, pgd
+from symjax.attacks.losses import largest_margin
 from symjax.seeds import over_seeds
 from tests.linear_models import SHAPE, linear, owes, problem, towards_error, waves
 
@@ -224,6 +225,23 @@ def test_starts_differ_between_keys_and_restarts():
 def nan_gradient(weights, bias, images):
     """Finite logits whose gradient in the first pixel is 0 times infinity."""
     return linear(weights, bias, images) + jnp.sqrt(0 * images[:, 0, 0])[:, :1]
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_path_has_the_margin_of_every_point_in_order(keep):
+    """On a linear net the margin grows by step times the dual norm, up to eps."""
+    logits_fn, images, labels = problem()
+    options = {"steps": 4, "step_size": EPS / 3, "restarts": 2, "keep": keep}
+    call = logits_fn, images, labels, KEY, attacks.Linf(EPS)
+    result, margins = attacks.pgd(*call, path=True, random_start=False, **options)
+    _, dual = towards_error(logits_fn, labels)
+    clean = np.asarray(largest_margin(logits_fn(images), labels))
+    moved = np.array([0, 1, 2, 3, 3])[:, None] * EPS / 3 * dual["linf"]
+    walks = np.tile(clean + moved, (2, 1))
+    expected = np.concatenate([clean[None], walks]) if keep == "best" else walks
+    np.testing.assert_allclose(margins, expected, atol=1e-5)
+    alone = pgd(*call, random_start=False, **options)
+    chex.assert_trees_all_close(result, alone, atol=1e-6)
 
 
 ATTACKS = pytest.mark.parametrize(

@@ -9,10 +9,6 @@ import pytest
 from symjax import io
 
 
-def as_it_is(row):
-    return row
-
-
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "page.html"
     with io.atomic_write(path) as partial:
@@ -47,7 +43,7 @@ def test_a_full_disk_leaves_the_older_file(tmp_path, monkeypatch):
             patched.setattr(io.os, name, full)
             with pytest.raises(OSError, match="No space"):
                 io.write_rows(path, [{"a": 2}])
-        assert io.read_rows(path, as_it_is, "") == [{"a": 1}]
+        assert io.read_rows(path) == [{"a": 1}]
         assert list(tmp_path.iterdir()) == [path]
 
 
@@ -65,9 +61,9 @@ def test_arrays_come_back_by_name(tmp_path):
 @pytest.mark.parametrize("end", ["", "\n", '\n{"a": 2', "\n{", "\ngarbage", "\n2"])
 def test_a_last_line_that_was_cut_off_is_dropped_and_written_over(tmp_path, end):
     path = tmp_path / "rows.jsonl"
-    assert io.read_rows(path, as_it_is, "") == []
+    assert io.read_rows(path) == []
     path.write_text('{"a": 1}' + end)
-    assert io.read_rows(path, as_it_is, "") == [{"a": 1}]
+    assert io.read_rows(path) == [{"a": 1}]
     io.append_row(path, {"a": 3})
     assert path.read_text() == '{"a": 1}\n{"a": 3}\n'
 
@@ -79,10 +75,19 @@ def test_a_row_that_the_check_refuses_is_named_with_its_line(tmp_path):
     def check(row):
         if "a" not in row:
             raise ValueError("a is missing: expected a number")
+        return row
 
     text = rf"^{path}, line 2 cannot be read \(a is missing: expected a number\): mend"
     with pytest.raises(ValueError, match=text):
         io.read_rows(path, check, "mend it")
+
+
+def test_a_line_that_is_no_object_is_no_row(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("[1]\n")
+    text = rf"^{path}, line 1 cannot be read \(expected a JSON object\): mend or remove"
+    with pytest.raises(ValueError, match=text):
+        io.read_rows(path)
 
 
 def test_rows_that_are_appended_at_once_are_all_there(tmp_path):

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from symjax.evaluation import Results
 from symjax.report import cells, compare, statements
-from symjax.statistics import paired_difference
+from symjax.report.parts import save_figure
 from tests import made_rows
 
 
@@ -112,27 +113,6 @@ def test_figures_with_other_settings_are_not_compared(tmp_path):
         compare.table([tmp_path / "base", tmp_path / "other"])
 
 
-def test_the_interval_covers_what_other_images_and_seeds_would_give():
-    """Normal effects of images and seeds: 95 % intervals hold the truth that often."""
-    draw, hits, trials = np.random.default_rng(1), 0, 200
-    for trial in range(trials):
-        image = draw.normal(size=30)
-        nets = [
-            image + draw.normal(scale=0.3, size=(8, 1)) + draw.normal(size=(8, 30))
-            for _ in range(2)
-        ]
-        found = paired_difference(*nets, resamples=400, seed=trial)
-        hits += found.low <= 0 <= found.high
-    assert 0.88 <= hits / trials <= 0.99
-
-
-def test_differences_of_what_cannot_be_are_refused():
-    with pytest.raises(ValueError, match=r"expected \[S, B\] and \[T, B\]"):
-        paired_difference(np.zeros((2, 3)), np.zeros((2, 4)))
-    with pytest.raises(ValueError, match="no NaN"):
-        paired_difference(np.full((2, 3), np.nan), np.zeros((2, 3)))
-
-
 def test_statements_are_laid_side_by_side_from_rows_alone(tmp_path):
     rows = []
     for model, shift in (("baseline", 1.0), ("equivariant", 0.0)):
@@ -154,3 +134,12 @@ def test_statements_are_laid_side_by_side_from_rows_alone(tmp_path):
     ]
     with pytest.raises(ValueError, match="no rows of a metric"):
         statements.table([])
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("plot.svg", b"<?xml"), ("plot", b"\x89PNG")]
+)
+def test_a_plot_is_one_file_of_the_name_that_was_asked_for(tmp_path, name, start):
+    path = tmp_path / "new" / name
+    save_figure(Figure(figsize=(1, 1)), path)
+    assert path.read_bytes().startswith(start) and list(path.parent.iterdir()) == [path]

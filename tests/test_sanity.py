@@ -261,6 +261,20 @@ def test_broken_attacks_are_found(audit, found_by, eps, only, found):
     assert failed(audit(threat=Linf(eps), only=only, attack=pgd)) == found
 
 
+def test_checks_of_the_path_are_of_attacks_that_return_it(audit):
+    def silent(*arguments, **settings):
+        return attacks.pgd(*arguments, **settings)
+
+    def told(*arguments, path=False, **settings):
+        return attacks.pgd(*arguments, path=path, **settings)
+
+    checks = audit(only={MOVING, PATH}, attack=silent)
+    assert inapplicable(checks) == {MOVING, PATH}
+    assert "takes no `path`" in checks[PATH].detail
+    checks = audit(only={MOVING, PATH}, attack=told)
+    assert checks == audit(only={MOVING, PATH}) and not inapplicable(checks)
+
+
 def test_an_attack_that_knows_up_from_down_is_found(audit):
     def falling(logits_fn, images, *arguments, steps, step_size, restarts, loss, keep):
         down = jnp.linspace(0, 1e-3, images.shape[1]).reshape(1, -1, 1, 1)

@@ -11,6 +11,7 @@ import pytest
 from symjax.seeds import (
     Stream,
     as_key,
+    fold_in,
     keys,
     keys_of_images,
     of_seed,
@@ -62,6 +63,15 @@ def test_streams_are_distinct_and_depend_on_nothing_drawn_before():
     jax.random.normal(stream(key, Stream.INIT), (5,))
     assert later == bits(stream(key, Stream.SHUFFLE, jnp.int32(3)))
     assert bits(jax.jit(stream, static_argnums=1)(key, Stream.SHUFFLE, 3)) == later
+
+
+def test_keys_are_folded_each_by_itself_with_one_number_after_the_other():
+    several = jax.random.split(jax.random.key(3), 4).reshape(2, 2)
+    folded = fold_in(several, 5, 6)
+    assert folded.shape == (2, 2)
+    for place in np.ndindex(2, 2):
+        alone = jax.random.fold_in(jax.random.fold_in(several[place], 5), 6)
+        assert bits(folded[place]) == bits(alone) == bits(fold_in(several[place], 5, 6))
 
 
 def test_legacy_keys_are_wrapped():

@@ -61,7 +61,7 @@ def fgsm(
     return _result((found, found_margin), images, threat, queries=2, gradients=1)
 
 
-@attack("steps", "restarts", "random_start", "loss", "keep", "momentum")
+@attack("steps", "restarts", "random_start", "loss", "keep", "momentum", "path")
 def pgd(
     logits_fn: LogitsFn,
     images: Array,
@@ -76,7 +76,8 @@ def pgd(
     keep: Keep = "best",
     momentum: float = 0.0,
     targets: Array | None = None,
-) -> AttackResult:
+    path: bool = False,
+) -> AttackResult | tuple[AttackResult, Array]:
     """Projected gradient ascent on the loss, inside the ball and the bounds.
 
     In l1 a step moves the hundredth part of the pixels with the largest gradients
@@ -102,9 +103,11 @@ def pgd(
       momentum: of the gradients, each divided by its l1 norm first (Dong et al. 2018).
       targets: `[B]`, classes to go towards; the loss is then its targeted form. What
         is kept and `robust` are about the label all the same.
+      path: return the margins of all points that the net was evaluated at as well.
 
     Returns:
-      An `AttackResult`.
+      An `AttackResult`; with `path`, also the margins `[Q, B]`: with keep="best" those
+      of the images, then those of the `steps + 1` iterates of each restart.
 
     Raises:
       ValueError: if steps or restarts are not positive, momentum is not in [0, 1], for
@@ -120,28 +123,45 @@ def pgd(
     step = 2.5 / steps * jnp.asarray(threat.eps) if step_size is None else step_size
     nowhere = jnp.full(len(images), -jnp.inf, images.dtype)
 
-    def ascend(_, carry):
-        x, velocity, best = carry
-        gradients, loss_now = gradient_fn(x)
-        if keep == "best":
-            best = larger(best, (x, loss_now))
-        if momentum:
-            gradients = velocity = momentum * velocity + _unit_l1(gradients)
-        return threat.project(threat.ascend(x, gradients, step), images), velocity, best
+    def noted(margins, *place, now):
+        if margins is None:
+            return None
+        return margins.at[place].set(now.astype(margins.dtype))
 
-    def restart(index, best):
-        start_key = jax.random.fold_in(key, index)
+    def restart(number, carry):
+        def ascend(index, carry):
+            x, velocity, best, margins = carry
+            gradients, now = gradient_fn(x)
+            margins = noted(margins, number, index, now=now)
+            if keep == "best":
+                best = larger(best, (x, now))
+            if momentum:
+                gradients = velocity = momentum * velocity + _unit_l1(gradients)
+            x = threat.project(threat.ascend(x, gradients, step), images)
+            return x, velocity, best, margins
+
+        start_key = jax.random.fold_in(key, number)
         x = threat.start(start_key, images) if random_start else images
         velocity = jnp.zeros_like(images) if momentum else None
-        x, _, best = jax.lax.fori_loop(0, steps, ascend, (x, velocity, best))
-        return larger(best, (x, largest_margin(logits_fn(x), labels)))
+        begin = x, velocity, *carry
+        x, _, best, margins = jax.lax.fori_loop(0, steps, ascend, begin)
+        now = largest_margin(logits_fn(x), labels)
+        return larger(best, (x, now)), noted(margins, number, steps, now=now)
 
-    best = (images, nowhere)
+    clean = nowhere
     if keep == "best":
-        best = images, largest_margin(logits_fn(images), labels)
-    best = jax.lax.fori_loop(0, restarts, restart, best)
+        clean = largest_margin(logits_fn(images), labels)
+    margins = jnp.zeros((restarts, steps + 1, len(images)), images.dtype)
+    begin = (images, clean), margins if path else None
+    best, margins = jax.lax.fori_loop(0, restarts, restart, begin)
     queries = restarts * (steps + 1) + (keep == "best")
-    return _result(best, images, threat, queries, gradients=restarts * steps)
+    result = _result(best, images, threat, queries, gradients=restarts * steps)
+    if not path:
+        return result
+    margins = margins.reshape(-1, len(images))
+    if keep == "best":
+        margins = jnp.concatenate([clean[None], margins])
+    return result, margins
 
 
 def _check(keep: str, momentum: float) -> None:

@@ -15,6 +15,7 @@ from jax.tree_util import Partial
 
 from symjax import models, seeds
 from symjax.attacks import AttackResult, ThreatModel, sanity
+from symjax.attacks.losses import largest_margin
 from symjax.data.augment import to_unit
 from symjax.evaluation.measurement import first_images, origin
 from symjax.evaluation.published import PublishedAttack
@@ -200,10 +201,19 @@ class _AsPublished:
 
     def __call__(
         self, logits_fn, images, labels, key, threat, steps, step_size, restarts, loss,
-        keep,
-    ) -> AttackResult:  # fmt: skip
+        keep, path,
+    ) -> tuple[AttackResult, Array]:  # fmt: skip
         attack = dataclasses.replace(self.attack, steps=steps)
-        return attack(logits_fn, images, labels, key, threat)
+
+        def forward(images, state, attacking):  # its state are the margins so far
+            logits, (margins, count) = logits_fn(images), state
+            now = largest_margin(logits, labels)
+            return logits, (margins.at[count].set(now), count + 1)
+
+        margins = jnp.full((attack.evaluations, len(images)), jnp.nan)
+        call = images, labels, key, threat
+        result, (margins, _) = attack.attack(forward, (margins, 0), *call)
+        return result, margins
 
 
 def _logits_alone(net: Partial, images: Array) -> Array:

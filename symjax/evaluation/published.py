@@ -221,7 +221,7 @@ class PublishedAttack:
 
         start = (images - mean) / std
         found, state = self._search(of_fed, state, start, labels, key, inner)
-        logits, _ = of_fed(found, state, False)
+        logits, state = of_fed(found, state, False)
         moved = jnp.where(found == start, images, found * std + mean)
         count = jnp.full(len(images), self._steps, jnp.int32)
         result = AttackResult(
@@ -240,6 +240,13 @@ class PublishedAttack:
     @property
     def _restarts(self) -> int:
         return self.protocol.restarts if self.name == "pgd" else 1
+
+    @property
+    def evaluations(self) -> int:
+        """How often the net is evaluated: at the images, on the way, at the end."""
+        best, pgd = self.protocol.keep == "best", self.name == "pgd"
+        ends = self._restarts if pgd and (best or self._restarts > 1) else 0
+        return (pgd and best) + self._restarts * self._steps + ends + 1
 
     def _search(self, forward, state, start, labels, key, threat: ThreatModel):
         """What the net is fed in the end, and its state."""

@@ -93,7 +93,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     Raises:
       ValueError: if another line is not a row; it names the file and the line.
     """
-    return io.read_rows(expand(path), _parse, "mend or remove the line")
+    return io.read_rows(expand(path), _parse)
 
 
 def _parse(row: Any) -> dict[str, Any]:

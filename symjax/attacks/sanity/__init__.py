@@ -11,7 +11,7 @@ public implementation, Pintor et al. 2022 and Zimmermann et al. 2022.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax import Array
@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 from rich.table import Table
 
 from symjax.attacks.gradient import Keep, pgd
-from symjax.attacks.result import AttackResult, LogitsFn
+from symjax.attacks.result import LogitsFn
 from symjax.attacks.sanity import black_box, net, planted, program, strength, symmetry
 from symjax.attacks.sanity.advice import ADVICE
 from symjax.attacks.sanity.subject import Check, DoesNotApply, Finding, Subject
@@ -121,7 +121,7 @@ def audit(
     square_queries: int = 1000,
     logits_fn_float64: LogitsFn | None = None,
     group: Group | str = C4,
-    attack: Callable[..., AttackResult] = pgd,
+    attack: Callable[..., Any] = pgd,
     only: Sequence[str] = tuple(CHECKS),
     report: Callable[[str], None] = lambda name: None,
 ) -> list[Check]:
@@ -146,6 +146,9 @@ def audit(
         `logits_fn`. The leaves of a `Partial` become float64 in either case.
       group: of the symmetry that the net may have.
       attack: what is audited in place of PGD; takes PGD's arguments, and may use them.
+        One that also takes `path` is called with path=True, and returns its result
+        and the margins `[Q, B]` of all points that it evaluated, in their order; the
+        checks of its path do not apply to another.
       only: names of the checks to run, of those in `CHECKS`.
       report: called with a check's name before it runs.
 

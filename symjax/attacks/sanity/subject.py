@@ -32,10 +32,6 @@ and Athalye et al. 2018 call any image that a weaker attack alone breaks a warni
 attacks are random, and an image on the fence falls to one and not to the other."""
 
 
-_seen: list[np.ndarray] = []
-"""Margins of all that the attack that runs asks the net; here, and not with a subject,
-so that the program which fills it serves every subject."""
-
 ROUNDING = 1e-12  # of differences of shares, in float64
 
 
@@ -96,6 +92,24 @@ def compiled(function: Callable, *static: str) -> Callable:
     return compilation.jit(function, static_argnames=static)
 
 
+@functools.cache
+def attack_program(attack_fn: Callable) -> Callable:
+    """An attack in one program for each shape and each value of its settings.
+
+    Its result stands beside the margins of its path, `[Q, B]`; None if it has no
+    argument `path`.
+    """
+    has_path = "path" in inspect.signature(attack_fn).parameters
+
+    def run(*arguments: Any, **settings: Any) -> tuple[AttackResult, Array | None]:
+        if has_path:
+            return attack_fn(*arguments, **settings, path=True)
+        return attack_fn(*arguments, **settings), None
+
+    static = ("steps", "restarts", "loss", "keep")
+    return compilation.jit(run, static_argnames=static)
+
+
 def evaluate(logits_fn: Partial, images: Array) -> Array:
     """The logits, `[B, K]`."""
     return logits_fn(images)
@@ -125,7 +139,7 @@ class Subject:
     square_queries: int
     logits_fn_float64: LogitsFn | None
     group: Group
-    attack_fn: Callable[..., AttackResult] = pgd
+    attack_fn: Callable[..., Any] = pgd
 
     @classmethod
     def of(cls, logits_fn, images, labels, key, threat, *, peers, **settings):
@@ -168,9 +182,8 @@ class Subject:
         return np.asarray(largest_margin(self.logits, self.labels))
 
     @functools.cached_property
-    def _run(self) -> tuple[AttackResult, np.ndarray]:
-        result = self.attack()
-        return result, np.reshape(_seen, (-1, len(self.images)))
+    def _run(self) -> tuple[AttackResult, Array | None]:
+        return self._attack()
 
     @property
     def result(self) -> AttackResult:
@@ -179,8 +192,15 @@ class Subject:
 
     @property
     def queries(self) -> np.ndarray:
-        """The margin at each point that the audited attack looked at, `[Q, B]`."""
-        return self._run[1]
+        """The margin at each point that the audited attack evaluated, `[Q, B]`.
+
+        Raises:
+          DoesNotApply: if the attack does not return its path.
+        """
+        margins = self._run[1]
+        if margins is None:
+            raise DoesNotApply("the attack takes no `path`, and so does not return it")
+        return np.asarray(margins)
 
     @functools.cached_property
     def white(self) -> np.ndarray:
@@ -211,7 +231,16 @@ class Subject:
         count = self.correct.sum()
         return max(SHARE * count, 1) / count
 
-    def attack(
+    def attack(self, **changes: Any) -> AttackResult:
+        """The audited attack, or one with another net, labels, key, threat, steps or
+        loss.
+
+        The step stays the same share of eps, and, if it is the default one, of
+        `1 / steps`.
+        """
+        return self._attack(**changes)[0]
+
+    def _attack(
         self,
         net: Partial | None = None,
         labels: Array | None = None,
@@ -219,12 +248,8 @@ class Subject:
         threat: ThreatModel | None = None,
         steps: int | None = None,
         loss: str | None = None,
-    ) -> AttackResult:
-        """The audited attack, or one that differs in what is given.
-
-        The step stays the same share of eps, and, if it is the default one, of
-        `1 / steps`.
-        """
+    ) -> tuple[AttackResult, Array | None]:
+        """As `attack`; and the margins of its path, `[Q, B]`, or None."""
         loss = loss or self.loss
         self.needs_gradient(loss)
         threat, steps = threat or self.threat, steps or self.steps
@@ -233,12 +258,10 @@ class Subject:
         else:
             wider = np.max(threat.eps) / np.max(self.threat.eps)
             step = np.asarray(self.step_size) * wider
-        labels = self.labels if labels is None else labels
-        _seen.clear()
-        result = compiled(self.attack_fn, "steps", "restarts", "loss", "keep")(
-            Partial(_watched, net or self.net, labels),
+        return attack_program(self.attack_fn)(
+            net or self.net,
             self.images,
-            labels,
+            self.labels if labels is None else labels,
             self.key if key is None else key,
             threat,
             steps=steps,
@@ -247,8 +270,6 @@ class Subject:
             loss=loss,
             keep=self.keep,
         )
-        jax.effects_barrier()
-        return result
 
     def broken(self, found: Array) -> np.ndarray:
         """Images that are classified correctly, and `found` instead of them is not."""
@@ -266,16 +287,6 @@ class Subject:
         length = {"linf": 1.0, "l2": pixels**0.5, "l1": pixels}[self.threat.norm]
         eps = np.asarray(part * length * (high - low), self.images.dtype)
         return self.threat.replace(eps=eps)
-
-
-def _watched(net: Partial, labels: Array, images: Array) -> Array:
-    logits = net(images)
-    jax.debug.callback(_note, largest_margin(logits, labels), ordered=True)
-    return logits
-
-
-def _note(margins) -> None:
-    _seen.append(np.asarray(margins))
 
 
 def _refuse_a_key(logits_fn: LogitsFn) -> None:

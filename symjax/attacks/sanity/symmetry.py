@@ -23,6 +23,7 @@ from symjax.attacks.sanity.subject import (
     Finding,
     Subject,
     at_most,
+    attack_program,
     compiled,
     evaluate,
 )
@@ -90,7 +91,7 @@ def turned(subject: Subject) -> Finding:
 def _attack(subject: Subject, net, images, labels, element: int) -> Array:
     norm, eps = subject.threat.norm, subject.threat.eps
     threat = _TurnedStart(norm, eps, UNBOUNDED, subject.group, element)
-    return compiled(subject.attack_fn, "steps", "restarts", "loss", "keep")(
+    result, _ = attack_program(subject.attack_fn)(
         net,
         images,
         labels,
@@ -101,7 +102,8 @@ def _attack(subject: Subject, net, images, labels, element: int) -> Array:
         restarts=subject.restarts,
         loss=subject.loss,
         keep=subject.keep,
-    ).images
+    )
+    return result.images
 
 
 def _in_float64(logits_fn: LogitsFn) -> Partial:
