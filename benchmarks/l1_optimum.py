@@ -22,7 +22,7 @@ from symjax.arguments import Parser
 from symjax.attacks import stepwise
 from symjax.attacks.apgd import APGD
 from symjax.attacks.ensemble import L1_RADII
-from symjax.attacks.stepwise import Problem
+from symjax.attacks.stepwise import AttackInputs
 
 IMAGES, SEEDS = 50, 3
 SHAPE, EPS = (8, 8, 1), 0.5
@@ -86,7 +86,7 @@ _pgd = jax.jit(lambda *problem: attacks.pgd(*problem, loss="margin"))
 
 def apgd(weights, images, labels, eps, seed, steps, radii):
     threat, key = attacks.L1(eps), jax.random.key(seed)
-    problem = Problem(jnp.asarray(images), labels, key, threat)
+    problem = AttackInputs(jnp.asarray(images), labels, key, threat)
     attack = APGD("cross_entropy", steps, radii=radii)
     return _apgd(attack, Partial(linear, weights), problem).best.images
 

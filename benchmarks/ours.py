@@ -15,12 +15,12 @@ from benchmarks.setting import CLASSES, Setting
 from symjax import attacks, compilation, models, seeds
 from symjax.attacks.entry import unchecked
 from symjax.data.augment import to_unit
-from symjax.mesh import ONE_DEVICE, Layout
+from symjax.mesh import ONE_DEVICE, DeviceLayout
 from symjax.seeds import over_seeds
 from symjax.training import adversarial, optimizer
 from symjax.training import state as states
 from symjax.training.state import TrainState
-from symjax.training.step import Recipe, train_epoch
+from symjax.training.step import TrainSpec, train_epoch
 
 RATE = 1e-3  # of Adam, as published
 
@@ -44,7 +44,7 @@ def model(setting: Setting) -> models.Net:
     )
 
 
-def recipe(setting: Setting, layout: Layout = ONE_DEVICE) -> Recipe:
+def recipe(setting: Setting, layout: DeviceLayout = ONE_DEVICE) -> TrainSpec:
     """Clean training with Adam, without augmentation."""
     tx = optimizer.build(
         RATE,
@@ -54,7 +54,7 @@ def recipe(setting: Setting, layout: Layout = ONE_DEVICE) -> Recipe:
         decay_factor=1.0,
         weight_decay=0.0,
     )
-    return Recipe(
+    return TrainSpec(
         model=model(setting),
         tx=tx,
         make_batch=adversarial.batch_maker("clean", eps=0.0, steps=1, step_size=0.0),
@@ -66,7 +66,7 @@ def recipe(setting: Setting, layout: Layout = ONE_DEVICE) -> Recipe:
     )
 
 
-def fresh_state(setting: Setting, recipe: Recipe) -> TrainState:
+def fresh_state(setting: Setting, recipe: TrainSpec) -> TrainState:
     """Of all seeds before the first step, leading axis S."""
     # It runs once, and random numbers take long to optimise.
     quickly = {"xla_backend_optimization_level": 1}
@@ -78,19 +78,19 @@ def fresh_state(setting: Setting, recipe: Recipe) -> TrainState:
     return program(seeds.keys(0, setting.seeds))
 
 
-def shape_of_state(setting: Setting, recipe: Recipe) -> TrainState:
+def shape_of_state(setting: Setting, recipe: TrainSpec) -> TrainState:
     """As `fresh_state`, its shapes and dtypes alone."""
     return jax.eval_shape(_creating(setting, recipe), seeds.keys(0, setting.seeds))
 
 
-def _creating(setting: Setting, recipe: Recipe) -> Callable[[jax.Array], TrainState]:
+def _creating(setting: Setting, recipe: TrainSpec) -> Callable[[jax.Array], TrainState]:
     shape = (setting.size, setting.size, 3)
     return recipe.layout.over_seeds(
         functools.partial(states.create, recipe.model, recipe.tx, image_shape=shape)
     )
 
 
-def training_program(recipe: Recipe) -> Callable:
+def training_program(recipe: TrainSpec) -> Callable:
     """`symjax.training.loop`'s program of an epoch, all seeds in one call."""
     layout = recipe.layout
     epoch = functools.partial(train_epoch, recipe)
@@ -110,7 +110,7 @@ def training(setting: Setting) -> Callable[[], None]:
 
 
 def training_and_bytes(
-    setting: Setting, layout: Layout = ONE_DEVICE
+    setting: Setting, layout: DeviceLayout = ONE_DEVICE
 ) -> tuple[Callable[[], None], int]:
     """As `training`, and the bytes that its program holds on each device."""
     chosen, count = recipe(setting, layout), setting.steps * setting.batch_size

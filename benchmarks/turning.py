@@ -111,8 +111,8 @@ def ours(group: Group, size: int, lifts: bool, basis: kernels.Basis) -> np.ndarr
 def between_pixels(kernel: np.ndarray, group: Group, wave: float) -> float:
     """The error of a kernel's turns between the pixels."""
     inputs = group.trivial if kernel.shape[2] == 1 else group.regular
-    smooth = turning.waves(0, (len(inputs), INPUTS), wave)
-    found = turning.errors(kernel, smooth, inputs, group.regular)
+    smooth = turning.random_plane_waves(0, (len(inputs), INPUTS), wave)
+    found = turning.kernel_equivariance_errors(kernel, smooth, inputs, group.regular)
     others = np.setdiff1d(np.arange(group.order), group.grid.elements)
     return float(np.sqrt(np.mean(found[others] ** 2)))
 

@@ -32,7 +32,7 @@ def jit(function: Callable, **options: Any) -> Callable:
     return jax.jit(function, compiler_options=backend_options(), **options)
 
 
-def quick(function: Callable, **options: Any) -> Callable:
+def jit_fast_compile(function: Callable, **options: Any) -> Callable:
     """As `jit`, for what is run a few times: less optimised, compiled sooner.
 
     On two CPU cores nets compile in half the time, and their gradients are as fast; a

@@ -23,7 +23,7 @@ AXES = ("seed", "data")
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class DeviceLayout:
     """Where the arrays of a run live.
 
     Attributes:
@@ -97,10 +97,10 @@ class Layout:
         return compilation.jit(function, **options)
 
 
-ONE_DEVICE = Layout()
+ONE_DEVICE = DeviceLayout()
 
 
-def build(seed_count: int, batch_size: int, seed: int = 0, data: int = 0) -> Layout:
+def build(seed_count: int, batch_size: int, seed: int = 0, data: int = 0) -> DeviceLayout:
     """Lays the devices out.
 
     Args:
@@ -143,7 +143,7 @@ def build(seed_count: int, batch_size: int, seed: int = 0, data: int = 0) -> Lay
             f"seeds and batches of {batch_size}, which leaves a process without one: "
             "start fewer processes, or choose other numbers."
         )
-    return Layout(Mesh(used, AXES, axis_types=(AxisType.Auto, AxisType.Auto)))
+    return DeviceLayout(Mesh(used, AXES, axis_types=(AxisType.Auto, AxisType.Auto)))
 
 
 def _largest_divisor(number: int, limit: int) -> int:

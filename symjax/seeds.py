@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 
 
-class Stream(enum.IntEnum):
+class KeyPurpose(enum.IntEnum):
     """What random numbers are for; each purpose has a stream of its own."""
 
     INIT = 0
@@ -108,7 +108,7 @@ def as_key(key: Any, name: str = "key") -> Array:
     )
 
 
-def stream(key: Array, purpose: Stream, index: int | Array = 0) -> Array:
+def purpose_key(key: Array, purpose: KeyPurpose, index: int | Array = 0) -> Array:
     """The key for one purpose and one epoch, step or batch of it.
 
     It depends on nothing that was drawn before, so that a resumed run draws what an

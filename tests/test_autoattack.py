@@ -10,7 +10,7 @@ from symjax import attacks
 from symjax.attacks import ThreatModel, autoattack, ensemble, programs, stepwise
 from symjax.attacks.apgd import APGD
 from symjax.attacks.square import Square
-from symjax.attacks.stepwise import Problem
+from symjax.attacks.stepwise import AttackInputs
 from tests.linear_models import boundary_distance, linear, problem
 
 KEY = jax.random.key(3)
@@ -111,7 +111,7 @@ def test_steps_from_the_host_equal_a_loop_and_seeds_together(attack, monkeypatch
     """On an accelerator the seeds are together and the steps a loop in the program."""
     nets = [problem(4, seed=seed)[0] for seed in range(2)]
     _, images, labels = problem(4)
-    several = Problem(
+    several = AttackInputs(
         images=jnp.stack([images] * 2),
         labels=jnp.stack([labels] * 2),
         key=jax.random.split(KEY, 2),

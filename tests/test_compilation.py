@@ -10,7 +10,7 @@ import pytest
 from symjax import compilation
 
 
-@functools.partial(compilation.quick, static_argnames="power")
+@functools.partial(compilation.jit_fast_compile, static_argnames="power")
 def power_sum(values, power=1):
     return jnp.sum(values**power)
 
@@ -38,5 +38,5 @@ def test_the_users_level_goes_first(monkeypatch, flags, expected):
 
     monkeypatch.setenv("XLA_FLAGS", flags)
     monkeypatch.setattr(jax, "jit", spy)
-    assert compilation.quick(lambda x: x + 1)(1) == 2
+    assert compilation.jit_fast_compile(lambda x: x + 1)(1) == 2
     assert asked[-1] == expected

@@ -169,14 +169,14 @@ def test_a_row_is_the_accuracy_on_the_corrupted_images(run, tmp_path, monkeypatc
 
 def test_grey_images_stay_grey_and_do_not_depend_on_their_company(run):
     images, labels = run.experiment.dataset.test
-    made = corruption.Made()
+    made = corruption.GeneratedCorruptions()
     few, more = (
         made(Split(images[:count], labels[:count]), "shot_noise", 3).images
         for count in (2, 5)
     )
     assert few.shape == (2, *images.shape[1:]) and few.dtype == np.uint8
     np.testing.assert_array_equal(few, more[:2])
-    other = corruption.Made(seed=1)(Split(images[:2], labels[:2]), "shot_noise", 3)
+    other = corruption.GeneratedCorruptions(seed=1)(Split(images[:2], labels[:2]), "shot_noise", 3)
     assert (other.images != few).any()
 
 
@@ -201,7 +201,7 @@ def test_published_images_go_first_and_can_be_asked_for(run, tmp_path, monkeypat
     clean = evaluation.measure(*call[:5], n=N, console=QUIET)
     assert [row["value"] for row in rows[:2]] == [row["value"] for row in clean]
     assert all(row["value"] < 0.5 for row in rows[2:])
-    assert isinstance(corruption.source(run, "made"), corruption.Made)
+    assert isinstance(corruption.source(run, "made"), corruption.GeneratedCorruptions)
 
 
 def test_the_command_attacks_corrupted_images_and_prints_table_1(
@@ -220,7 +220,7 @@ def test_the_command_attacks_corrupted_images_and_prints_table_1(
     options = {"n": N, "batch_size": 250, "console": console}
     store = Results(tmp_path)
     clean = evaluation.measure(run, store, NONE, "l2", [0.0], **options)
-    call = run, store, Attack("fgsm"), [0.5], clean, corruption.Made(), options
+    call = run, store, Attack("fgsm"), [0.5], clean, corruption.GeneratedCorruptions(), options
     assert evaluate_command._corruption(*call) == 0
     shown = said.getvalue()
     assert "fgsm l2 0.5" in shown and "| brightness | " in shown

@@ -26,7 +26,7 @@ from symjax.metrics.operations import Operations, operations
 from symjax.metrics.program import evaluate
 from symjax.metrics.samples import keys_of_images
 from symjax.nn import convolution
-from symjax.seeds import Stream, of_seed, stream
+from symjax.seeds import KeyPurpose, of_seed, purpose_key
 from symjax.training import adversarial
 from symjax.training.step import train_epoch
 
@@ -345,4 +345,4 @@ def test_rows_of_gap_and_steepness(trained, tmp_path, monkeypatch):
 def nets_and_keys(run):
     """Of both seeds, as `measure` hands them on."""
     nets = [of_seed(run.logits_fns, index) for index in range(2)]
-    return nets, [stream(key, Stream.METRIC) for key in run.experiment.keys]
+    return nets, [purpose_key(key, KeyPurpose.METRIC) for key in run.experiment.keys]

@@ -11,14 +11,14 @@ from jax.tree_util import Partial
 from rich.console import Console
 
 from symjax.evaluation import distance
-from symjax.evaluation.figure import Subject
+from symjax.evaluation.figure import SeedContext
 
 QUIET = Console(file=io.StringIO())
 
 
 def subject(logits_fn, images, labels, folder=None, said=None):
     said = [] if said is None else said
-    return Subject(
+    return SeedContext(
         logits_fn,
         Partial(lambda x: {}),
         images,

@@ -21,7 +21,7 @@ from symjax import (
 from symjax.attacks import sanity
 from symjax.evaluate_flags import parse_eps
 from symjax.evaluation import metrics, results
-from symjax.evaluation.figure import Figure, Found
+from symjax.evaluation.figure import Metric, MetricResult
 from symjax.study.measurements import of_training
 from symjax.study.size import FULL, REDUCED
 
@@ -295,8 +295,8 @@ def test_what_is_forced_is_measured_again_and_supersedes(evaluate, folder):
 @pytest.fixture
 def quick(monkeypatch):
     """A metric that nothing is compiled for."""
-    found = Found(0.5, {"value": np.full(30, 0.5)})
-    figure = Figure({"metric": "lemma_1"}, lambda subject: found)
+    found = MetricResult(0.5, {"value": np.full(30, 0.5)})
+    figure = Metric({"metric": "lemma_1"}, lambda subject: found)
     monkeypatch.setattr(metrics, "figures", lambda *_, **__: [figure])
 
 

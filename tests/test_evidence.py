@@ -12,7 +12,7 @@ from symjax.study.measurements import (
     Accuracy,
     Audit,
     Corrupted,
-    Subject,
+    PlannedRun,
     Tolerance,
     of_training,
 )
@@ -44,7 +44,7 @@ def write(tmp_path):
 
     def add(name, measurement, seed, values, size=SIZE, diverged=False, data="d"):
         store = Results(tmp_path / size.name / name)
-        subject = Subject.of(TRAININGS[name], size)
+        subject = PlannedRun.of(TRAININGS[name], size)
         cells = measurement.identities(subject, seed)
         for place, robust in values.items():
             outcomes = {"robust": np.array(robust, bool)}
@@ -162,7 +162,7 @@ def test_corruptions_are_by_name_severity_and_radius(write, evidence):
     assert found.shape == (3, 3, 2, 2) and np.isnan(found[1]).all()
     expected = 100 * (12 - np.arange(cells)).reshape(3, 2, 2) / 12
     np.testing.assert_allclose(found[0], expected)
-    subject = Subject.of(TRAININGS[BASELINE], SIZE)
+    subject = PlannedRun.of(TRAININGS[BASELINE], SIZE)
     cell = reference.identities(subject, 0)[7]  # [1, 1, 1]
     assert (cell["corruption"], cell["severity"], cell["eps"]) == ("snow", 5, 0.01)
     assert np.isnan(evidence.corrupted(BASELINE, "sound", "pgd")).all()
@@ -179,7 +179,7 @@ def test_tolerances_are_those_of_seeds_that_did_not_diverge(write, evidence):
 
 def test_checks_are_in_order_and_those_that_are_there(write, evidence):
     write(BASELINE, Audit("sound"), 0, {2: [1], 0: [0]})
-    subject = Subject.of(TRAININGS[BASELINE], SIZE)
+    subject = PlannedRun.of(TRAININGS[BASELINE], SIZE)
     names = [x["check"] for x in Audit("sound").identities(subject, 0)]
     found = evidence.audit(BASELINE, "sound")
     assert [row["check"] for row in found] == [names[0], names[2]]
@@ -212,6 +212,6 @@ def test_nothing_is_made_of_the_small_study(write, tmp_path):
 
 
 def test_cells_are_those_of_the_measurement(evidence):
-    subject = Subject.of(TRAININGS[BASELINE], SIZE)
+    subject = PlannedRun.of(TRAININGS[BASELINE], SIZE)
     expected = [cell_id(cell) for cell in PGD.identities(subject, 2)]
     assert evidence.cells(BASELINE, PGD, 2) == expected and len(expected) == 2

@@ -10,9 +10,9 @@ from rich.console import Console
 from symjax import evaluation
 from symjax.evaluate_flags import CORRUPTION, METRICS
 from symjax.evaluation import clever, metrics, statement, table
-from symjax.evaluation.figure import Figure, Found, Subject
+from symjax.evaluation.figure import Metric, MetricResult, SeedContext
 from symjax.metrics import clever_images
-from symjax.seeds import Stream, of_seed, stream
+from symjax.seeds import KeyPurpose, of_seed, purpose_key
 
 QUIET = Console(file=io.StringIO())
 
@@ -28,10 +28,10 @@ def test_a_figure_is_a_row_a_seed_and_is_measured_once(run, tmp_path):
     def find(subject):
         asked.append(subject)
         wrong = np.asarray(subject.logits_fn(subject.images)).argmax(1)
-        return Found(0.25, {"class": wrong}, {"undefined": 1})
+        return MetricResult(0.25, {"class": wrong}, {"undefined": 1})
 
     store = evaluation.Results(tmp_path)
-    figure = Figure({"metric": "made up", "norm": "l2"}, find)
+    figure = Metric({"metric": "made up", "norm": "l2"}, find)
     rows = metrics.measure(run, store, [figure], 5, QUIET)
     again = metrics.measure(run, evaluation.Results(tmp_path), [figure], 5, QUIET)
     assert len(asked) == 2 and again == rows
@@ -57,7 +57,7 @@ def test_clever_rows_are_the_scores_of_the_library(run, tmp_path):
             assert row["value"] == pytest.approx(kept["score"].mean())
             assert 0 <= row["value"] <= 0.5 and kept["score"].shape == (2,)
     images = run.experiment.dataset.test.images[:2] / np.float32(255)
-    key = stream(of_seed(run.experiment.keys, 1), Stream.METRIC)
+    key = purpose_key(of_seed(run.experiment.keys, 1), KeyPurpose.METRIC)
     net = of_seed(run.logits_fns, 1)
     found = clever_images(net, images, key, "l2", 0.5, batches=4, samples=3)
     assert rows[1]["value"] == pytest.approx(float(found.score.mean()), rel=1e-6)
@@ -91,7 +91,7 @@ def test_noisy_images_are_within_a_grey_level_whatever_they_are_measured_with(ru
     for count in (25, 3):
         net = run.logits_fns, run.layers_fns
         given = clean[:count], labels, key, None, lambda *_: None, run, 0
-        subject = Subject(*net, *given)
+        subject = SeedContext(*net, *given)
         statement.figure({"metric": "look"}, look, noisy=True).find(subject)
     assert [len(each) for each in seen] == [20, 5, 3]
     np.testing.assert_array_equal(seen[2], seen[0][:3])

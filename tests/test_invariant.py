@@ -7,7 +7,7 @@ import pytest
 from jax.tree_util import Partial
 from linear_models import linear
 
-from symjax.metrics.invariant import Box, holding, invariant_box
+from symjax.metrics.invariant import Box, verified_fraction, invariant_box
 
 KEY = jax.random.key(1)
 SHAPE = 5, 2, 3, 2
@@ -85,7 +85,7 @@ def test_a_linear_net_holds_in_its_box_and_in_as_much_of_a_larger_one():
     net, slope, margins = two_classes(images)
     labels = (margins < 0).astype(int)
     box = invariant_box(net, images, labels, LARGEST)
-    once = holding(net, images, labels, KEY, box, halvings=5)
+    once = verified_fraction(net, images, labels, KEY, box, halvings=5)
     assert (once >= 1 - 2**-5).all()  # the corner is a tie, up to rounding
     large = box.times(np.full(5, 3))
     downhill = np.sign(margins)[:, None] * slope
@@ -93,7 +93,7 @@ def test_a_linear_net_holds_in_its_box_and_in_as_much_of_a_larger_one():
     costs = below * np.maximum(downhill, 0) + above * np.maximum(-downhill, 0)
     exact = abs(margins) / costs.sum(axis=1)
     assert 0.3 < exact.min() < 0.34 and exact.max() < 1
-    found = holding(net, images, labels, KEY, large, halvings=8)
+    found = verified_fraction(net, images, labels, KEY, large, halvings=8)
     assert (exact - 2**-8 - 1e-5 <= found).all() and (found <= exact + 1e-5).all()
 
 
@@ -103,7 +103,7 @@ def test_the_misclassified_have_no_box():
     labels = (margins > 0).astype(int)
     box = invariant_box(net, images, labels)
     assert (box.size == 0).all()
-    np.testing.assert_array_equal(holding(net, images, labels, KEY, box), 0)
+    np.testing.assert_array_equal(verified_fraction(net, images, labels, KEY, box), 0)
 
 
 def valley(curvature, centre, bias, images):
@@ -119,7 +119,7 @@ def test_a_net_that_the_linear_program_cannot_see_holds_in_less():
     labels = np.zeros(2, int)
     box = invariant_box(net, images, labels, LARGEST)
     np.testing.assert_allclose(box.size, LARGEST, rtol=1e-6)  # its gradient is zero
-    factor = holding(net, images, labels, KEY, box)
+    factor = verified_fraction(net, images, labels, KEY, box)
     assert (abs(factor - 0.3) <= 2**-7).all()
 
 
@@ -138,7 +138,7 @@ def test_no_point_leaves_the_class_in_what_holds():
     sides[0][rng.uniform(size=SHAPE) < 0.3] = 0  # many pixels can go one way alone
     sides[1][rng.uniform(size=SHAPE) < 0.3] = 0
     box = Box(*sides)
-    found = holding(net, images, labels, KEY, box)
+    found = verified_fraction(net, images, labels, KEY, box)
 
     def in_ball(points):
         return (np.square(points - place).sum(axis=(-3, -2, -1)) < 0.75**2).any(axis=0)
@@ -163,9 +163,9 @@ def test_nothing_depends_on_how_many_are_attacked_at_a_time():
     net, _, margins = two_classes(images)
     labels = (margins < 0).astype(int)
     box = Box(*(np.full(SHAPE, 0.1, np.float32),) * 2)
-    whole = holding(net, images, labels, KEY, box, steps=3, halvings=4)
+    whole = verified_fraction(net, images, labels, KEY, box, steps=3, halvings=4)
     told = []
-    by_twos = holding(
+    by_twos = verified_fraction(
         net, images, labels, KEY, box, 3, 4, chunk=2, report=lambda *x: told.append(x)
     )
     np.testing.assert_array_equal(by_twos, whole)
@@ -181,7 +181,7 @@ def test_what_cannot_be_is_refused():
         invariant_box(net, images, labels, largest=0)
     box = Box(np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32))
     with pytest.raises(ValueError, match="steps=0: expected 1 or more"):
-        holding(net, images, labels, KEY, box, steps=0)
+        verified_fraction(net, images, labels, KEY, box, steps=0)
 
     def undefined(images):
         return linear(*net.args, images) * jnp.nan
@@ -190,5 +190,5 @@ def test_what_cannot_be_is_refused():
         invariant_box(undefined, images, labels)
     box = Box(np.full(SHAPE, 0.1, np.float32), np.full(SHAPE, 0.1, np.float32))
     np.testing.assert_array_equal(
-        holding(undefined, images, labels, KEY, box, steps=3), 0
+        verified_fraction(undefined, images, labels, KEY, box, steps=3), 0
     )

@@ -6,7 +6,7 @@ import struct
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from symjax.training.journal import Journal, read
+from symjax.training.journal import MetricLogger, read
 
 ROWS = [
     {"epoch": epoch, "step": 3 * epoch, "train_loss": [1.0 / epoch, None]}
@@ -15,7 +15,7 @@ ROWS = [
 
 
 def write(folder, rows, done=0):
-    with Journal(folder, done) as journal:
+    with MetricLogger(folder, done) as journal:
         for row in rows:
             journal.write(row)
     return folder / "metrics.jsonl"
@@ -71,7 +71,7 @@ def test_a_damaged_line_is_named(tmp_path, line, reason, place):
     text = (
         rf"^{path}, line {place + 1} cannot be read \({reason}.*\): mend or remove the"
     )
-    for call in (lambda: read(path), lambda: Journal(tmp_path, 3)):
+    for call in (lambda: read(path), lambda: MetricLogger(tmp_path, 3)):
         with pytest.raises(ValueError, match=text):
             call()
 
@@ -99,7 +99,7 @@ def test_a_resumed_run_tells_tensorboard_what_to_drop(tmp_path):
 
 
 def test_a_full_disk_is_one_error_that_names_the_folder(tmp_path):
-    with Journal(tmp_path, 0) as journal:
+    with MetricLogger(tmp_path, 0) as journal:
         journal._path.unlink()
         journal._path.symlink_to("/dev/full")
         text = f"{tmp_path} cannot be written to .No space left on device.: choose"

@@ -18,7 +18,7 @@ from symjax import attacks
 from symjax.attacks import stepwise
 from symjax.attacks.apgd import APGD
 from symjax.attacks.ensemble import L1_RADII
-from symjax.attacks.stepwise import Problem
+from symjax.attacks.stepwise import AttackInputs
 
 COUNT, SHAPE, EPS = 24, (24, 8, 8, 1), 0.5
 THREAT = attacks.L1(EPS)
@@ -67,7 +67,7 @@ def test_pgd_does_not_spend_its_steps_on_pixels_that_cannot_move():
 )
 def test_apgd_comes_as_near_as_the_public_implementation(radii, mean, least):
     logits_fn, images, labels, uphill, best = problem()
-    about = Problem(jax.numpy.asarray(images), labels, jax.random.key(0), THREAT)
+    about = AttackInputs(jax.numpy.asarray(images), labels, jax.random.key(0), THREAT)
     attack = APGD("cross_entropy", 100, radii=radii)
     found = jax.jit(functools.partial(stepwise.run, attack))(logits_fn, about)
     share = gained(found.best.images, images, uphill, best)

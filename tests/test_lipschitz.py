@@ -123,4 +123,4 @@ def test_what_is_differentiated():
     assert of("margin") == [[[0, 1, -1], [-1, 0, 1]]]
     assert of("margins") == [[[0, 1, -1], [-1, 0, 1]], [[-1, 1, 0], [0, -1, 1]]]
     assert of("jacobian") == [[[k == j for j in range(3)]] * 2 for k in range(3)]
-    assert jacobian.rivals(labels, 3).tolist() == [[2, 0], [0, 1]]
+    assert jacobian.other_classes(labels, 3).tolist() == [[2, 0], [0, 1]]

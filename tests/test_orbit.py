@@ -17,42 +17,42 @@ def test_a_net_of_turned_images_is_the_net_at_the_turned_image():
     net = small.net(*small.random_weights())
     for g in range(4):
         there = np.rot90(IMAGES, g, (1, 2))
-        np.testing.assert_allclose(orbit.turned(net, g)(IMAGES), net(there), 1e-4)
-    looking = orbit.turned(net, 1)
+        np.testing.assert_allclose(orbit.compose_with_rotation(net, g)(IMAGES), net(there), 1e-4)
+    looking = orbit.compose_with_rotation(net, 1)
     norms, turned = (
         symmetry.margin_gradient_norms(x, IMAGES, LABELS, "l1") for x in (net, looking)
     )
     np.testing.assert_allclose(turned, np.roll(norms, -1, axis=0), 1e-4)
     samples = orbit.orbit(IMAGES)
     np.testing.assert_array_equal(samples[3], np.rot90(IMAGES, 3, (1, 2)))
-    back = orbit.turn_back(samples)
+    back = orbit.apply_inverse(samples)
     np.testing.assert_array_equal(back, np.stack([IMAGES] * 4))
 
 
 def test_every_turn_is_measured_by_one_program(caplog):
     net = small.net(*small.random_weights())
-    symmetry.margin_gradient_norms(orbit.turned(net, 0), IMAGES, LABELS, "l1")
+    symmetry.margin_gradient_norms(orbit.compose_with_rotation(net, 0), IMAGES, LABELS, "l1")
     with jax.log_compiles(), caplog.at_level("WARNING"):
         for g in (1, 2, 3):
-            symmetry.margin_gradient_norms(orbit.turned(net, g), IMAGES, LABELS, "l1")
+            symmetry.margin_gradient_norms(orbit.compose_with_rotation(net, g), IMAGES, LABELS, "l1")
     assert "Finished XLA compilation" not in caplog.text
 
 
 def test_turns_that_cannot_be_are_refused():
     net = small.net(*small.random_weights())
     with pytest.raises(ValueError, match="g=4: expected 0 to 3"):
-        orbit.turned(net, 4)
+        orbit.compose_with_rotation(net, 4)
     with pytest.raises(ValueError, match="no quarter turn"):
-        orbit.turned(net, 2)(IMAGES[:, 1:])
+        orbit.compose_with_rotation(net, 2)(IMAGES[:, 1:])
 
 
 def test_an_averaged_net_is_invariant_whatever_it_is_made_of():
     net = small.net(*small.random_weights())
-    averaged = orbit.averaged(net)
+    averaged = orbit.orbit_average(net)
     logits = symmetry.orbit_logits(net, IMAGES)
     np.testing.assert_allclose(averaged(IMAGES), np.mean(logits, axis=0), atol=1e-4)
-    assert np.max(orbit.deviation(symmetry.orbit_logits(averaged, IMAGES))) < ROUNDING
-    turning = symmetry.gradient_turning(averaged, IMAGES, LABELS, "jacobian")
+    assert np.max(orbit.relative_spread(symmetry.orbit_logits(averaged, IMAGES))) < ROUNDING
+    turning = symmetry.gradient_equivariance(averaged, IMAGES, LABELS, "jacobian")
     assert np.max(turning.difference) < ROUNDING
 
 
@@ -88,5 +88,5 @@ def test_the_tangent_is_the_derivative_and_turns_with_the_image():
 
 def test_deviation_is_relative_to_the_largest_value_at_the_image():
     values = jnp.array([[[1.0, -4.0], [0.0, 0.0]], [[2.0, -4.0], [0.0, 1.0]]])
-    np.testing.assert_allclose(orbit.deviation(values), [0.25, np.inf])
-    assert np.isnan(orbit.deviation(jnp.zeros((2, 3)))).all()
+    np.testing.assert_allclose(orbit.relative_spread(values), [0.25, np.inf])
+    assert np.isnan(orbit.relative_spread(jnp.zeros((2, 3)))).all()

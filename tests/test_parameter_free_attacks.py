@@ -18,7 +18,7 @@ from symjax import attacks
 from symjax.attacks import NORMS, ThreatModel, is_correct, schedule, windows
 from symjax.attacks.apgd import APGD, _review
 from symjax.attacks.square import _grid
-from symjax.attacks.stepwise import Problem
+from symjax.attacks.stepwise import AttackInputs
 from symjax.seeds import over_seeds
 from tests.linear_models import boundary_distance, linear, owes, problem, waves
 
@@ -234,7 +234,7 @@ def test_checkpoints_are_those_of_the_paper():
 def test_steps_that_do_not_pay_are_halved():
     """Section 3.2: few rises, or no gain since the last checkpoint at the same step."""
     images = jnp.zeros((4, 1, 1, 1))
-    about = Problem(images, jnp.zeros(4, int), KEY, attacks.Linf(0.1), start=images)
+    about = AttackInputs(images, jnp.zeros(4, int), KEY, attacks.Linf(0.1), start=images)
     attack = APGD(loss="margin", steps=10)
     state = attack.begin(Partial(linear, np.ones((1, 2)), np.zeros((1, 2))), about)
     state = state.replace(
@@ -325,7 +325,7 @@ def grey(height, width, channels=1, batch=2):
 @jax.jit
 def grid(images, threat):
     labels = jnp.zeros(len(images), int)
-    return _grid(KEY, Problem(images, labels, KEY, threat))
+    return _grid(KEY, AttackInputs(images, labels, KEY, threat))
 
 
 @pytest.mark.parametrize("size", [(1, 8), (4, 5), (9, 9), (17, 31), (128, 32)])

@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 from benchmarks.iterates import KEPT, NORMS, STEPS, radius
 from symjax.attacks.apgd import APGD
 from symjax.attacks.fab import FAB
-from symjax.attacks.stepwise import Problem
+from symjax.attacks.stepwise import AttackInputs
 from symjax.attacks.threat import ThreatModel
 
 STORED = dict(np.load(Path(__file__).parent / "data" / "autoattack_iterates.npz"))
@@ -51,7 +51,7 @@ def trajectory(name, norm):
     start = None if name.startswith("fab") else jnp.asarray(STORED[f"start_{norm}"])
     rank = 2 if name.endswith("-t") else 0
     threat = ThreatModel(norm, radius(name, norm))
-    problem = Problem(images, labels, jax.random.key(0), threat, rank, start)
+    problem = AttackInputs(images, labels, jax.random.key(0), threat, rank, start)
     state = attack.begin(LOGITS_FN, problem)
 
     @jax.jit

@@ -14,7 +14,7 @@ from symjax.evaluation.rows import Row
 from symjax.metrics import tolerance as library
 from symjax.metrics.perturbations import Removal
 from symjax.report import tolerance as report
-from symjax.seeds import Stream, of_seed, stream
+from symjax.seeds import KeyPurpose, of_seed, purpose_key
 
 QUIET = Console(file=StringIO())
 IMAGES = 3
@@ -65,7 +65,7 @@ def test_a_row_is_what_the_library_finds(measured):
     row = next(row for row in rows if row["metric"] == "tolerance_removal")
     pixels = run.experiment.dataset.test.images[:IMAGES]
     labels = run.experiment.dataset.test.labels[:IMAGES]
-    key = stream(of_seed(run.experiment.keys, 0), Stream.METRIC)
+    key = purpose_key(of_seed(run.experiment.keys, 0), KeyPurpose.METRIC)
     images = pixels / np.float32(255)
     net = of_seed(run.logits_fns, 0)
     call = net, images, labels, key, Removal(), row["levels"]

@@ -373,7 +373,7 @@ def test_our_nets_have_no_suspicious_operations(name):
 @pytest.mark.parametrize("norm", NORMS)
 def test_the_free_ball_reaches_grey_and_beyond(case, norm):
     call, _ = case(threat=ThreatModel(norm, EPS))
-    audited = subject.Subject.of(*call, peers=(), **audit_settings())
+    audited = subject.AuditTarget.of(*call, peers=(), **audit_settings())
     images = call[1]
     grey = np.full_like(images, 0.5)
     for part, wanted in ((0.5, grey), (1.0, 1 - np.round(images))):

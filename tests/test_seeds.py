@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from symjax.seeds import (
-    Stream,
+    KeyPurpose,
     as_key,
     fold_in,
     keys,
     keys_of_images,
     of_seed,
     over_seeds,
-    stream,
+    purpose_key,
 )
 
 
@@ -54,15 +54,15 @@ def test_keys_are_those_of_the_integers(first):
 
 def test_streams_are_distinct_and_depend_on_nothing_drawn_before():
     drawn = {
-        bits(stream(key, purpose, index))
-        for key, purpose, index in itertools.product(keys(0, 3), Stream, range(4))
+        bits(purpose_key(key, purpose, index))
+        for key, purpose, index in itertools.product(keys(0, 3), KeyPurpose, range(4))
     }
-    assert len(drawn) == 3 * len(Stream) * 4
+    assert len(drawn) == 3 * len(KeyPurpose) * 4
     key = jax.random.key(1)
-    later = bits(stream(key, Stream.SHUFFLE, 3))
-    jax.random.normal(stream(key, Stream.INIT), (5,))
-    assert later == bits(stream(key, Stream.SHUFFLE, jnp.int32(3)))
-    assert bits(jax.jit(stream, static_argnums=1)(key, Stream.SHUFFLE, 3)) == later
+    later = bits(purpose_key(key, KeyPurpose.SHUFFLE, 3))
+    jax.random.normal(purpose_key(key, KeyPurpose.INIT), (5,))
+    assert later == bits(purpose_key(key, KeyPurpose.SHUFFLE, jnp.int32(3)))
+    assert bits(jax.jit(purpose_key, static_argnums=1)(key, KeyPurpose.SHUFFLE, 3)) == later
 
 
 def test_keys_are_folded_each_by_itself_with_one_number_after_the_other():
@@ -85,12 +85,12 @@ def test_legacy_keys_are_wrapped():
 
 def test_streams_and_images_take_legacy_keys():
     old, new = jax.random.PRNGKey(3), jax.random.key(3)
-    assert bits(stream(old, Stream.INIT, 1)) == bits(stream(new, Stream.INIT, 1))
+    assert bits(purpose_key(old, KeyPurpose.INIT, 1)) == bits(purpose_key(new, KeyPurpose.INIT, 1))
     assert bits(keys_of_images(old, 2)) == bits(keys_of_images(new, 2))
     several = jax.random.split(old, 3)
     assert bits(keys_of_images(several, 3)) == bits(jax.random.split(new, 3))
     for wrong in (0, None):
-        for take in (lambda x: stream(x, Stream.INIT), lambda x: keys_of_images(x, 2)):
+        for take in (lambda x: purpose_key(x, KeyPurpose.INIT), lambda x: keys_of_images(x, 2)):
             with pytest.raises(ValueError, match="expected a random key"):
                 take(wrong)
 

@@ -15,7 +15,7 @@ from symjax import evaluation
 from symjax.evaluation import figure, smoothing
 from symjax.metrics import smoothing as metric
 from symjax.metrics.smoothing import certificate, certify, predict, prediction
-from symjax.seeds import Stream, of_seed, stream
+from symjax.seeds import KeyPurpose, of_seed, purpose_key
 from tests import linear_models
 
 KEY = jax.random.key(1)
@@ -246,6 +246,6 @@ def test_rows_are_the_certificates_of_the_library(trained, tmp_path):
         assert row["certified"]["0.1"] == (cell["radius"] > 0.1).mean()
         assert row["abstained"] == (cell["class"] == -1).mean()
     net = of_seed(run.logits_fns, 1)
-    key = stream(run.experiment.keys[1], Stream.METRIC)
+    key = purpose_key(run.experiment.keys[1], KeyPurpose.METRIC)
     found = certify(net, test.images[:4] / np.float32(255), key, 0.1, 10, 30, 0.05)
     np.testing.assert_array_equal(found.counts, cell["counts"])

@@ -13,11 +13,11 @@ import pytest
 from jax.tree_util import Partial
 
 from symjax.evaluation import Run, figure, orbit, results, rows, symmetry
-from symjax.evaluation.figure import Subject
+from symjax.evaluation.figure import SeedContext
 from symjax.evaluation.rows import cell_id
 from symjax.evaluation.titles import figure_name
 from symjax.groups import C2, C4, C8, D4, C, D
-from symjax.metrics.orbit import averaged
+from symjax.metrics.orbit import orbit_average
 
 RESULTS = Path(__file__).parents[1] / "results"
 ROUNDING = 1e-4
@@ -30,7 +30,7 @@ def subject(net, group, model="equivariant"):
     images = np.float32(np.random.default_rng(0).uniform(0.2, 0.8, (2, 4, 4, 1)))
     config = SimpleNamespace(model=SimpleNamespace(name=model))
     experiment = SimpleNamespace(config=config, model=SimpleNamespace(group=group))
-    return Subject(
+    return SeedContext(
         logits_fn=net,
         layers_fn=Partial(lambda x: {"head": net(x)}),
         images=images,
@@ -53,7 +53,7 @@ def smooth_net(group):
     def logits(weights, x):
         return jnp.tanh(x.reshape(len(x), -1) @ weights[0]) @ weights[1]
 
-    return averaged(Partial(logits, (first, last)), group)
+    return orbit_average(Partial(logits, (first, last)), group)
 
 
 @pytest.mark.parametrize(

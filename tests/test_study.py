@@ -14,7 +14,7 @@ from symjax import models
 from symjax.attacks import sanity
 from symjax.evaluation.rows import cell_id
 from symjax.study import listing, measurements, published
-from symjax.study.measurements import Accuracy, Audit, Corrupted, Subject, Tolerance
+from symjax.study.measurements import Accuracy, Audit, Corrupted, PlannedRun, Tolerance
 from symjax.study.size import FULL, REDUCED, SIZES
 from symjax.study.trainings import CONTROLLED, PUBLISHED, SWITCHED, TRAININGS
 from symjax.training import experiment as experiments
@@ -145,12 +145,12 @@ def test_published_nets_are_trained_as_published():
             assert config.training.eps_pixels == 0.005
             assert tuple(config.training.bounds) == (0.5, 1.0)
         assert config.training.mode == mode
-        says = Subject.of(training, FULL).says
+        says = PlannedRun.of(training, FULL).says
         assert says["trunk_version"] == 2  # rows of another version are others
         turned = net in ("parallel_rs", "equivariant")
         assert says["group"] == ("C8" if turned else "C4")
     c4 = [x for x in TRAININGS.values() if x.name.endswith("published-c4")]
-    assert [Subject.of(x, FULL).says["group"] for x in c4] == ["C4", "C4"]
+    assert [PlannedRun.of(x, FULL).says["group"] for x in c4] == ["C4", "C4"]
 
 
 def flat(config):
@@ -197,7 +197,7 @@ def test_matched_nets_are_as_large_and_trained_alike():
         wanted = changed.get(last, {"model.name"} if training != base else set())
         assert differing(training, base) == wanted
         model = experiments.model(training.config(), 10)
-        assert Subject.of(training, FULL).says["trunk_version"] == 1
+        assert PlannedRun.of(training, FULL).says["trunk_version"] == 1
         sizes[training.name] = models.parameter_count(model, (32, 32, 3))
     ratios = np.array(list(sizes.values())) / sizes[base.name]
     assert np.abs(ratios - 1).max() < 0.05, sizes
@@ -213,7 +213,7 @@ def test_matched_nets_are_as_large_and_trained_alike():
 def test_no_two_cells_of_the_study_are_one(size, last, least):
     found = []
     for training in size.trainings.values():
-        subject = Subject.of(training, size)
+        subject = PlannedRun.of(training, size)
         for each in measurements.of_training(training, size):
             for seed in (0, last):
                 found += map(cell_id, each.identities(subject, seed))
@@ -251,7 +251,7 @@ def test_the_reduced_size_changes_width_and_epochs_alone():
 
 def test_matched_nets_of_the_reduced_size_have_one_number_of_parameters():
     sizes = [
-        models.parameter_count(Subject.of(x, REDUCED).model, (32, 32, 3))
+        models.parameter_count(PlannedRun.of(x, REDUCED).model, (32, 32, 3))
         for x in REDUCED.trainings.values()
         if x.kind == CONTROLLED
     ]
@@ -261,7 +261,7 @@ def test_matched_nets_of_the_reduced_size_have_one_number_of_parameters():
 
 def test_what_the_reduced_size_measures():
     training = TRAININGS["cifar10-4-parallel_rot-published"]
-    subject = Subject.of(training, REDUCED)
+    subject = PlannedRun.of(training, REDUCED)
     found = list(measurements.of_training(training, REDUCED))
     accuracies = [x for x in found if type(x) is Accuracy]
     assert {x.protocol for x in accuracies} == {"published", "sound", "switched"}
@@ -281,7 +281,7 @@ def test_what_the_reduced_size_measures():
 
 
 def test_only_seed_0_is_audited_check_by_check():
-    subject = Subject.of(TRAININGS[BASELINE], FULL)
+    subject = PlannedRun.of(TRAININGS[BASELINE], FULL)
     for protocol, extra in (("sound", 0), ("published", 1)):
         names = [x["check"] for x in Audit(protocol).identities(subject, 0)]
         assert len(names) == len(set(names)) == len(sanity.CHECKS) + extra

@@ -20,7 +20,7 @@ from symjax.study import __main__ as command
 from symjax.study import listing, measurements, nets
 from symjax.study import speed as speeds
 from symjax.study import work as works
-from symjax.study.measurements import Accuracy, Audit, Corrupted, Subject
+from symjax.study.measurements import Accuracy, Audit, Corrupted, PlannedRun
 from symjax.study.size import FULL, Size
 from symjax.study.trainings import TRAININGS
 from symjax.study.work import Folders
@@ -162,7 +162,7 @@ def again(study, tmp_path):
 
 
 def subject_of(name, size=TINY):
-    return Subject.of(TRAININGS[name], size)
+    return PlannedRun.of(TRAININGS[name], size)
 
 
 @pytest.mark.slow
@@ -326,7 +326,7 @@ def test_a_seed_whose_rows_are_gone_is_measured_again_alone(again):
     ]
     again.path.write_text("".join(f"{line}\n" for line in kept))
     training = TRAININGS[BASELINE]
-    subject, store = Subject.of(training, TINY), again.folders.store(training)
+    subject, store = PlannedRun.of(training, TINY), again.folders.store(training)
     whole = [x for x in few(training) if not isinstance(x, Audit)]
     missing = [works.missing(subject, store, seed) for seed in (0, 1)]
     assert missing == [[], whole]

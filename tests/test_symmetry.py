@@ -13,7 +13,7 @@ from symjax import models
 from symjax.attacks import NORMS
 from symjax.groups import C1, C2, C4
 from symjax.metrics import orbit, symmetry
-from symjax.metrics.jacobian import rivals
+from symjax.metrics.jacobian import other_classes
 from symjax.models.baseline import Baseline
 from symjax.models.equivariant import Equivariant
 from symjax.seeds import over_seeds
@@ -22,7 +22,7 @@ from tests import symmetric_models as small
 ROUNDING = 2e-5  # float32, relative, of sums of some hundred products
 IMAGES, LABELS = small.problem()
 ROWS = np.arange(len(IMAGES))
-RIVALS = np.asarray(rivals(LABELS, small.CLASSES))
+RIVALS = np.asarray(other_classes(LABELS, small.CLASSES))
 
 
 def trained(model):
@@ -56,7 +56,7 @@ def measured(net, images=IMAGES, labels=LABELS):
         "lemma 2": symmetry.orbit_margins(net, images, labels),
     }
     for of in ("logit", "margin", "jacobian"):
-        found[of] = symmetry.gradient_turning(net, images, labels, of)
+        found[of] = symmetry.gradient_equivariance(net, images, labels, of)
     for norm in NORMS:
         found[norm] = symmetry.margin_gradient_norms(net, images, labels, norm)
     return found
@@ -71,7 +71,7 @@ def deviations(found):
         "lemma 4, cosine": 1 - found["jacobian"].cosine.min(axis=0),
     }
     same = "logits", "lemma 1", "lemma 2", *NORMS
-    return turning | {name: orbit.deviation(found[name]) for name in same}
+    return turning | {name: orbit.relative_spread(found[name]) for name in same}
 
 
 def test_every_statement_holds_for_an_invariant_net_and_fails_for_another():
@@ -88,7 +88,7 @@ def test_an_equivariant_net_passes_and_says_where_another_readout_breaks_it():
     model = Equivariant("6 P 6", classes=3)
     variables, images = trained(model)
     net, labels = models.logits_fn(model, variables), np.array([0, 2])
-    turning = symmetry.gradient_turning(net, images, labels, "jacobian")
+    turning = symmetry.gradient_equivariance(net, images, labels, "jacobian")
     assert np.max(turning.difference) < ROUNDING and np.min(turning.length) > 0.1
     of_layers = Partial(Partial(layers, model), variables)
     errors = symmetry.equivariance_errors(of_layers, images)
@@ -181,7 +181,7 @@ def test_masked_and_broken_gradients_are_told():
     masked = measured(small.net())
     assert (masked["margin"].length == 0).all() and (masked["l1"] == 0).all()
     assert np.isnan(masked["margin"].difference).all()
-    assert np.isnan(orbit.deviation(masked["lemma 1"])).all()
+    assert np.isnan(orbit.relative_spread(masked["lemma 1"])).all()
     kernel = small.random_weights()[1]
     kernel[0, 0] = np.inf
     broken = measured(small.net(kernel=kernel))
@@ -207,7 +207,7 @@ def test_smaller_groups_need_less_and_see_less():
     def half_turns(images):
         return net(images) + net(C2.act(1, images))
 
-    deviation = orbit.deviation
+    deviation = orbit.relative_spread
     assert np.max(deviation(symmetry.orbit_logits(half_turns, IMAGES, C2))) < ROUNDING
     assert np.min(deviation(symmetry.orbit_logits(half_turns, IMAGES, C4))) > 1e-2
     wide = IMAGES[:, :4]
@@ -225,7 +225,7 @@ def test_impossible_arguments_are_refused():
     with pytest.raises(ValueError, match="leave the bounds"):
         symmetry.jacobian_norms(net, IMAGES + 1)
     with pytest.raises(ValueError, match="of='logits'"):
-        symmetry.gradient_turning(net, IMAGES, LABELS, "logits")
+        symmetry.gradient_equivariance(net, IMAGES, LABELS, "logits")
     with pytest.raises(ValueError, match="expected .B, H, W, G, C."):
         symmetry.equivariance_errors(lambda x: {"a": x[:, 0]}, IMAGES)
 

@@ -38,7 +38,7 @@ from symjax.training import (
 from symjax.training import experiment as experiments
 from symjax.training import state as states
 from symjax.training.checkpoint import Checkpoints
-from symjax.training.step import Recipe, evaluate_epoch, train_epoch
+from symjax.training.step import TrainSpec, evaluate_epoch, train_epoch
 
 IMAGES, BATCH, CLASSES = 50, 16, 10  # three batches; two images sit out
 CLOCK = ("seconds", "images_per_second")
@@ -71,7 +71,7 @@ def record(epoch, seeds=2, smoothing=0.0, **options):
     tx = optax.sgd(0.0)
     make_batch = adversarial.batch_maker("clean", 0, 0, 0)
     call = Recorder(), tx, make_batch, BATCH, False, False, smoothing
-    recipe = Recipe(*call, **options)
+    recipe = TrainSpec(*call, **options)
     states_ = over_seeds(lambda key: states.create(recipe.model, tx, key, (2, 2, 1)))(
         keys(0, seeds)
     )
@@ -202,7 +202,7 @@ def test_the_published_fgsm_pass_sees_the_batch_and_moves_the_averages_too():
     images = pixels / 255.0
     make = adversarial.batch_maker("fgsm_published", 0.1, 0, 0, bounds=(0.2, 1.0))
     tx = optax.sgd(0.0)
-    recipe = Recipe(Normed(), tx, make, 6, False, False, 0.0)
+    recipe = TrainSpec(Normed(), tx, make, 6, False, False, 0.0)
     key = jax.random.key(0)
     state = states.create(recipe.model, tx, key, (2, 2, 3))
     params = jax.tree.map(lambda leaf: np.asarray(leaf, float), state.params)

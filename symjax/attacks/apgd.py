@@ -27,7 +27,7 @@ from symjax.attacks.result import (
     check_rank,
     select,
 )
-from symjax.attacks.stepwise import Best, Problem
+from symjax.attacks.stepwise import Best, AttackInputs
 from symjax.attacks.threat import ThreatModel
 from symjax.seeds import fold_in
 
@@ -99,7 +99,7 @@ def apgd(
       Classifiers, ICML 2021.
     """
     run = APGD(loss, steps, targeted, rho, momentum, eot)
-    problem = Problem(images, labels, key, threat, rank, start)
+    problem = AttackInputs(images, labels, key, threat, rank, start)
     draw = (jax.random.fold_in(key, 2),) if eot else ()
     return stepwise.run(run, logits_fn, problem, *draw).best.result(problem)
 
@@ -151,7 +151,7 @@ class APGD:
             if not low <= value <= high:
                 raise ValueError(f"apgd: {name}={value}: expected {low} to {high}.")
 
-    def begin(self, logits_fn: LogitsFn, problem: Problem) -> _State:
+    def begin(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
         """At the start, which is evaluated."""
         threat = problem.threat
         if threat.norm == "l1":
@@ -170,7 +170,7 @@ class APGD:
         return self._begin_at(logits_fn, problem, *start)
 
     def move(
-        self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
+        self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
     ) -> tuple[_State, Array]:
         """Along the gradient, in the ball that this step is for."""
         first, radius, _ = (jnp.asarray(x)[index] for x in self._plan(problem))
@@ -182,7 +182,7 @@ class APGD:
     def judge(
         self,
         logits_fn: LogitsFn,
-        problem: Problem,
+        problem: AttackInputs,
         index: Array,
         state: _State,
         x: Array,
@@ -274,7 +274,7 @@ class APGD:
         gradients, loss = jnp.nan_to_num(gradients), jnp.nan_to_num(loss)
         return loss, margin, gradients, best.spend(count, count)
 
-    def _plan(self, problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _plan(self, problem: AttackInputs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return schedule.plan(problem.threat.norm, self.steps, self.radii)
 
 

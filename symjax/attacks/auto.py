@@ -20,11 +20,11 @@ from jax import Array
 
 from symjax.attacks import ensemble, programs
 from symjax.attacks.checks import check_finite, refuse_traced
-from symjax.attacks.ensemble import Nothing, Stage
+from symjax.attacks.ensemble import NoAttack, Stage
 from symjax.attacks.entry import whole_number
 from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
-from symjax.attacks.stepwise import Problem
+from symjax.attacks.stepwise import AttackInputs
 from symjax.attacks.threat import ThreatModel, host_lengths
 from symjax.io import BatchCheckpoint, in_batches
 from symjax.jaxprs import host_array
@@ -139,7 +139,7 @@ def autoattack(
     if not several:
         nets, key = jax.tree.map(lambda x: jnp.asarray(x)[None], nets), key[None]
     plan = (
-        Stage(CLEAN, Nothing(randomised), (0,)),
+        Stage(CLEAN, NoAttack(randomised), (0,)),
         *ensemble.stages(
             version, threat.norm, classes, steps, target_classes, queries, eot
         ),
@@ -222,7 +222,7 @@ class _Evaluation:
 
     def fingerprint(self) -> np.ndarray:
         """Margins of the first images, `[S, B]`."""
-        nothing = Nothing(self.randomised)
+        nothing = NoAttack(self.randomised)
         index = np.broadcast_to(np.arange(self.size), (len(self.keys), self.size))
         with jax.default_matmul_precision("highest"):  # as in `run`: one program
             problem = self._problem(index, self.keys, 0)
@@ -303,9 +303,9 @@ class _Evaluation:
             "gradients": np.asarray(best.gradients),
         }
 
-    def _problem(self, index: np.ndarray, keys: Array, rank: int) -> Problem:
+    def _problem(self, index: np.ndarray, keys: Array, rank: int) -> AttackInputs:
         """Of the images `[S, B]`."""
-        return Problem(
+        return AttackInputs(
             images=jnp.asarray(self.images[index]),
             labels=jnp.asarray(self.labels[index]),
             key=keys,

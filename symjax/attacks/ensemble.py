@@ -20,7 +20,7 @@ from symjax.attacks.losses import (
 )
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.square import Square
-from symjax.attacks.stepwise import Best, Problem, Stepwise
+from symjax.attacks.stepwise import Best, AttackInputs, IterativeAttack
 
 VERSIONS = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
@@ -37,7 +37,7 @@ class Stage:
     """An attack, and its attempts: target classes by rank, or restarts."""
 
     name: str
-    attack: Stepwise
+    attack: IterativeAttack
     ranks: tuple[int, ...]
 
 
@@ -97,7 +97,7 @@ def stages(
     last = min(target_classes + 1, classes)
     apgd_last = min(L1_TARGETS + 1, last) if wide else last
     attempts = tuple(range(RESTARTS)) if wide else restarts
-    made: dict[str, tuple[Stepwise, tuple[int, ...]]] = {
+    made: dict[str, tuple[IterativeAttack, tuple[int, ...]]] = {
         "apgd-ce": (APGD("cross_entropy", steps, eot=draws, radii=radii), attempts),
         "apgd-dlr": (APGD(dlr, steps, eot=draws, radii=radii), attempts),
         "apgd-t": (
@@ -116,13 +116,13 @@ class _State(struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True)
-class Nothing:
+class NoAttack:
     """No attack: whether an image is misclassified as it is."""
 
     randomised: bool = False
     steps: int = 0
 
-    def begin(self, logits_fn: LogitsFn, problem: Problem) -> _State:
+    def begin(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
         """One query of the images themselves."""
         draw = (problem.key,) if self.randomised else ()
         logits = logits_fn(problem.images, *draw)
@@ -132,7 +132,7 @@ class Nothing:
         )
 
     def move(
-        self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
+        self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
     ) -> tuple[_State, Array]:
         """Stays where it is."""
         del logits_fn, index
@@ -141,7 +141,7 @@ class Nothing:
     def judge(
         self,
         logits_fn: LogitsFn,
-        problem: Problem,
+        problem: AttackInputs,
         index: Array,
         state: _State,
         x: Array,

@@ -25,7 +25,7 @@ from symjax.attacks.result import (
     check_rank,
     select,
 )
-from symjax.attacks.stepwise import Best, Problem
+from symjax.attacks.stepwise import Best, AttackInputs
 from symjax.attacks.threat import ThreatModel
 
 SHORTEST = 1e-8  # projection, where two are compared; of the span of the pixels
@@ -92,7 +92,7 @@ def fab(
     """
     run = FAB(steps, targeted, alpha_max, eta, beta)
     rank = rank if targeted else restart
-    problem = Problem(images, labels, key, threat, rank)
+    problem = AttackInputs(images, labels, key, threat, rank)
     state = stepwise.run(run, logits_fn, problem)
     return state.best.result(problem).replace(distance=state.closest)
 
@@ -125,7 +125,7 @@ class FAB:
         if self.eta < 1:
             raise ValueError(f"fab: eta={self.eta}: expected 1 or more.")
 
-    def begin(self, logits_fn: LogitsFn, problem: Problem) -> _State:
+    def begin(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
         """At the image, or for a restart at random."""
         one_number("fab", problem.threat)
         images = problem.images
@@ -147,7 +147,7 @@ class FAB:
         return self._linearise(logits_fn, problem, state)
 
     def move(
-        self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
+        self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
     ) -> tuple[_State, Array]:
         """To the linearised boundary and over it."""
         del logits_fn, index
@@ -170,7 +170,7 @@ class FAB:
     def judge(
         self,
         logits_fn: LogitsFn,
-        problem: Problem,
+        problem: AttackInputs,
         index: Array,
         state: _State,
         x: Array,
@@ -195,7 +195,7 @@ class FAB:
         return best.spend(1, 1 if self.targeted else classes)
 
     def _linearise(
-        self, logits_fn: LogitsFn, problem: Problem, state: _State, edge: Any = False
+        self, logits_fn: LogitsFn, problem: AttackInputs, state: _State, edge: Any = False
     ) -> _State:
         """Finds the boundary from x, nearest or to the target.
 
@@ -243,7 +243,7 @@ def _to_hyperplane(threat: ThreatModel, x: Array, normal: Array, gap: Array) -> 
     return projection.hyperplane(flat, gap, room, threat.norm).reshape(x.shape)
 
 
-def _random_start(problem: Problem) -> Array:
+def _random_start(problem: AttackInputs) -> Array:
     """Half of eps away, scaled as the reference does."""
     images, threat = problem.images, problem.threat
     key = jax.random.fold_in(problem.key, problem.rank)

@@ -16,12 +16,12 @@ import numpy as np
 from symjax import compilation
 from symjax.attacks import stepwise
 from symjax.attacks.losses import largest_margin
-from symjax.attacks.stepwise import Best, Problem, Stepwise
+from symjax.attacks.stepwise import Best, AttackInputs, IterativeAttack
 
 LOOKS = 20  # at most so many times an attack is looked at
 
 
-def run(attack: Stepwise, nets: Any, problem: Problem, real: np.ndarray) -> Best:
+def run(attack: IterativeAttack, nets: Any, problem: AttackInputs, real: np.ndarray) -> Best:
     """Steps until the images that count are broken, or none are left to take.
 
     Args:
@@ -42,7 +42,7 @@ def run(attack: Stepwise, nets: Any, problem: Problem, real: np.ndarray) -> Best
 
 
 @functools.cache
-def _programs(attack: Stepwise, seeds: int):
+def _programs(attack: IterativeAttack, seeds: int):
     """`begin` and `advance` of an attack, for all seeds, compiled once a shape.
 
     On an accelerator the steps are a loop in the program; on a CPU, on the host.

@@ -23,7 +23,7 @@ from symjax.attacks.result import (
     LogitsFn,
     select,
 )
-from symjax.attacks.stepwise import Best, Problem
+from symjax.attacks.stepwise import Best, AttackInputs
 from symjax.attacks.threat import ThreatModel
 
 TINY = 1e-12  # of the span of the pixels, so that zero does not divide
@@ -68,7 +68,7 @@ def square(
       Attack via Random Search, ECCV 2020; in l1, Croce and Hein, ICML 2021.
     """
     run = Square(queries, initial_share, rescale)
-    problem = Problem(images, labels, key, threat)
+    problem = AttackInputs(images, labels, key, threat)
     return stepwise.run(run, logits_fn, problem).best.result(problem)
 
 
@@ -99,7 +99,7 @@ class Square:
         """As many as there are queries."""
         return self.queries
 
-    def begin(self, logits_fn: LogitsFn, problem: Problem) -> _State:
+    def begin(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
         """Stripes in linf, a grid of bumps in l2 and l1."""
         one_number("square", problem.threat)
         key = jax.random.fold_in(problem.key, problem.rank)
@@ -112,7 +112,7 @@ class Square:
         return _State(best, x, margin)
 
     def move(
-        self, logits_fn: LogitsFn, problem: Problem, index: Array, state: _State
+        self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
     ) -> tuple[_State, Array]:
         """Changes one window."""
         del logits_fn
@@ -130,7 +130,7 @@ class Square:
     def judge(
         self,
         logits_fn: LogitsFn,
-        problem: Problem,
+        problem: AttackInputs,
         index: Array,
         state: _State,
         x: Array,
@@ -150,7 +150,7 @@ def _signs(key: Array, shape: tuple[int, ...]) -> Array:
     return jax.random.rademacher(key, shape, jnp.float32)
 
 
-def _stripes(key: Array, problem: Problem) -> Array:
+def _stripes(key: Array, problem: AttackInputs) -> Array:
     """Vertical stripes of plus and minus eps, one sign a column and channel."""
     batch, _, width, channels = problem.images.shape
     stripes = _signs(key, (batch, 1, width, channels))
@@ -158,7 +158,7 @@ def _stripes(key: Array, problem: Problem) -> Array:
     return threat.project(problem.images + threat.eps * stripes, problem.images)
 
 
-def _paint(key, problem: Problem, x, size, sizes) -> Array:
+def _paint(key, problem: AttackInputs, x, size, sizes) -> Array:
     """A window of one sign a channel, in linf."""
     del sizes
     place_key, sign_key = jax.random.split(key)
@@ -168,7 +168,7 @@ def _paint(key, problem: Problem, x, size, sizes) -> Array:
     return threat.project(x + 2 * threat.eps * sign * mask, problem.images)
 
 
-def _shift_mass(key, problem: Problem, x, size, sizes) -> Array:
+def _shift_mass(key, problem: AttackInputs, x, size, sizes) -> Array:
     """A bump in one window, from the mass of that and another one, in l2 and l1."""
     keys = jax.random.split(key, 4)
     images, threat = problem.images, problem.threat
@@ -219,7 +219,7 @@ def _mass(delta: Array, norm: str) -> Array:
     return jnp.sqrt(jnp.sum(jnp.square(delta), axis=(1, 2), keepdims=True))
 
 
-def _grid(key: Array, problem: Problem) -> Array:
+def _grid(key: Array, problem: AttackInputs) -> Array:
     """Five by five bumps with a sign for each image and channel, l2 and l1."""
     images, threat = problem.images, problem.threat
     batch, height, width, channels = images.shape

@@ -20,7 +20,7 @@ from symjax.attacks.result import AttackResult, LogitsFn, larger
 from symjax.attacks.threat import ThreatModel
 
 
-class Problem(struct.PyTreeNode):
+class AttackInputs(struct.PyTreeNode):
     """What an attack is asked for, one model.
 
     Attributes:
@@ -80,7 +80,7 @@ class Best(struct.PyTreeNode):
         images, margin = larger((self.images, self.margin), (images, margin))
         return self.replace(images=images, margin=margin)
 
-    def result(self, problem: Problem) -> AttackResult:
+    def result(self, problem: AttackInputs) -> AttackResult:
         """As every attack returns it."""
         return AttackResult(
             images=self.images,
@@ -91,7 +91,7 @@ class Best(struct.PyTreeNode):
         )
 
 
-class Stepwise(Protocol):
+class IterativeAttack(Protocol):
     """An attack that can be looked at between its steps; hashable, and so static.
 
     A state is a pytree with `best: Best`.
@@ -102,12 +102,12 @@ class Stepwise(Protocol):
         """How many there are."""
         ...
 
-    def begin(self, logits_fn: LogitsFn, problem: Problem) -> Any:
+    def begin(self, logits_fn: LogitsFn, problem: AttackInputs) -> Any:
         """The state before the first step."""
         ...
 
     def move(
-        self, logits_fn: LogitsFn, problem: Problem, index: Array, state: Any
+        self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: Any
     ) -> tuple[Any, Array]:
         """Where the step of that index goes, `[B, H, W, C]`."""
         ...
@@ -115,7 +115,7 @@ class Stepwise(Protocol):
     def judge(
         self,
         logits_fn: LogitsFn,
-        problem: Problem,
+        problem: AttackInputs,
         index: Array,
         state: Any,
         x: Array,
@@ -124,7 +124,7 @@ class Stepwise(Protocol):
         ...
 
 
-def run(attack: Stepwise, logits_fn: LogitsFn, problem: Problem, *draw: Array) -> Any:
+def run(attack: IterativeAttack, logits_fn: LogitsFn, problem: AttackInputs, *draw: Array) -> Any:
     """The state after the whole attack; pure, for `jax.jit` and `jax.vmap`.
 
     An image that is misclassified as it is counts as broken by itself; `draw` is the
@@ -138,9 +138,9 @@ def run(attack: Stepwise, logits_fn: LogitsFn, problem: Problem, *draw: Array) -
 
 
 def advance(
-    attack: Stepwise,
+    attack: IterativeAttack,
     logits_fn: LogitsFn,
-    problem: Problem,
+    problem: AttackInputs,
     first: int | Array,
     last: int | Array,
     state: Any,

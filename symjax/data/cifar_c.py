@@ -24,7 +24,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclasses.dataclass(frozen=True)
-class Official:
+class NpyCifarC:
     """The folder of `.npy` files: a corruption each, its five severities in turn.
 
     Attributes:
@@ -88,7 +88,7 @@ class Official:
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class TfdsCifarC:
     """TFDS's `cifar10_corrupted`, a configuration a corruption and severity.
 
     TFDS shuffles, and keeps no ids: image i is not the clean test image i.
@@ -125,7 +125,7 @@ class Prepared:
         return split
 
 
-def find(name: str, data_dir: Path, test: Split) -> Official | Prepared | None:
+def find(name: str, data_dir: Path, test: Split) -> NpyCifarC | TfdsCifarC | None:
     """The published corruptions of a data set, if they are in a folder.
 
     Args:
@@ -135,9 +135,9 @@ def find(name: str, data_dir: Path, test: Split) -> Official | Prepared | None:
       test: the clean test split.
     """
     if name in FOLDERS and (folder := data_dir / FOLDERS[name]).is_dir():
-        return Official(folder, test)
+        return NpyCifarC(folder, test)
     if name in TFDS and (folder := data_dir / TFDS[name]).is_dir():
-        return Prepared(folder, test)
+        return TfdsCifarC(folder, test)
     return None
 
 

@@ -17,12 +17,12 @@ from symjax import models, seeds
 from symjax.attacks import AttackResult, ThreatModel, sanity
 from symjax.attacks.losses import largest_margin
 from symjax.data.augment import to_unit
-from symjax.evaluation.measurement import first_images, origin
+from symjax.evaluation.measurement import first_images, run_provenance
 from symjax.evaluation.published import PublishedAttack
 from symjax.evaluation.results import Results
 from symjax.evaluation.rows import AUDIT, cell_id
 from symjax.evaluation.run import Run
-from symjax.seeds import Stream, stream
+from symjax.seeds import KeyPurpose, purpose_key
 
 
 def audit(
@@ -52,7 +52,7 @@ def audit(
         nets[0],
         np.asarray(to_unit(images)),
         labels,
-        stream(key, Stream.EVALUATION_ATTACK),
+        purpose_key(key, KeyPurpose.EVALUATION_ATTACK),
         threat,
         peers=nets[1:],
         logits_fn_float64=models.logits_fn(wide, variables),
@@ -101,7 +101,7 @@ def audit_published(
         net,
         np.asarray(to_unit(images)),
         labels,
-        stream(key, Stream.EVALUATION_ATTACK),
+        purpose_key(key, KeyPurpose.EVALUATION_ATTACK),
         ThreatModel("linf", np.asarray(radius, np.float32)),
         peers=others,
         attack=_AsPublished(attack),
@@ -158,7 +158,7 @@ def record(
         if cell_id(cell) not in store.rows:
             passed = None if check.passed is None else float(check.passed)
             facts = {"diverged": bool(run.diverged[0]), **_facts(check)}
-            store.add(cell, passed, {}, facts | {"peers": max(peers, 0)}, origin(run))
+            store.add(cell, passed, {}, facts | {"peers": max(peers, 0)}, run_provenance(run))
 
 
 def _checks(run, protocol, eps, n, restarts, options) -> list[sanity.Check] | str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from symjax.attacks import NORMS, Norm
-from symjax.evaluation.figure import Figure, Found, Subject
+from symjax.evaluation.figure import Metric, MetricResult, SeedContext
 from symjax.metrics import clever_images
 
 RADII: dict[Norm, float] = {"l1": 40.0, "l2": 2.0, "linf": 0.1}
@@ -20,7 +20,7 @@ def figures(
     radius: float | None = None,
     batches: int = 100,
     samples: int = 256,
-) -> list[Figure]:
+) -> list[Metric]:
     """The mean untargeted score in balls of each norm.
 
     Args:
@@ -34,10 +34,10 @@ def figures(
     ]
 
 
-def _figure(norm: Norm, radius: float, batches: int, samples: int) -> Figure:
+def _figure(norm: Norm, radius: float, batches: int, samples: int) -> Metric:
     settings = {"norm": norm, "radius": radius, "batches": batches, "samples": samples}
 
-    def find(subject: Subject) -> Found:
+    def find(subject: SeedContext) -> MetricResult:
         found = clever_images(
             subject.logits_fn,
             subject.images,
@@ -48,7 +48,7 @@ def _figure(norm: Norm, radius: float, batches: int, samples: int) -> Figure:
         )
         own = np.isinf(found.margins)  # the predicted class has no score
         law = found.fit
-        return Found(
+        return MetricResult(
             float(found.score.mean()),
             {
                 "score": found.score,
@@ -71,4 +71,4 @@ def _figure(norm: Norm, radius: float, batches: int, samples: int) -> Figure:
             },
         )
 
-    return Figure({"metric": "clever", **settings}, find)
+    return Metric({"metric": "clever", **settings}, find)

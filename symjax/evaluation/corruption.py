@@ -19,7 +19,7 @@ from rich.console import Console
 from symjax import attacks
 from symjax.data import cifar_c, corruptions
 from symjax.data.dataset import Split
-from symjax.evaluation.measurement import Attacking, Eps, Tested, first_images
+from symjax.evaluation.measurement import SeedAttack, Eps, EvalImages, first_images
 from symjax.evaluation.measurement import measure as measure_images
 from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results
@@ -32,7 +32,7 @@ SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
+class GeneratedCorruptions:
     """Corruptions of a test split, made here.
 
     Attributes:
@@ -64,10 +64,10 @@ class Made:
 
 
 @dataclasses.dataclass(frozen=True)
-class Published:
+class PublishedCorruptions:
     """The benchmark's own files; not all of them may be there."""
 
-    read: cifar_c.Official | cifar_c.Prepared
+    read: cifar_c.NpyCifarC | cifar_c.TfdsCifarC
 
     def identity(self) -> dict[str, Any]:
         """The entry of a row's identity."""
@@ -80,7 +80,7 @@ class Published:
         return Split(np.asarray(images[:count]), labels[:count])
 
 
-def source(run: Run, kind: str = "auto", seed: int = SEED) -> Made | Published:
+def source(run: Run, kind: str = "auto", seed: int = SEED) -> GeneratedCorruptions | PublishedCorruptions:
     """Where a run's corrupted images come from.
 
     Args:
@@ -103,7 +103,7 @@ def source(run: Run, kind: str = "auto", seed: int = SEED) -> Made | Published:
             f"{cifar_c.FOLDERS.get(name, 'no folder')}: have them made, by "
             "--corruptions made."
         )
-    return Made(seed) if there is None or kind == "made" else Published(there)
+    return GeneratedCorruptions(seed) if there is None or kind == "made" else PublishedCorruptions(there)
 
 
 def named(beginning: str) -> list[str]:
@@ -121,7 +121,7 @@ def named(beginning: str) -> list[str]:
     return found
 
 
-def says(name: str, severity: int, images: Made | Published) -> dict[str, Any]:
+def says(name: str, severity: int, images: GeneratedCorruptions | PublishedCorruptions) -> dict[str, Any]:
     """The entries of a row's identity that are of its images."""
     return {"corruption": name, "severity": severity, **images.identity()}
 
@@ -129,10 +129,10 @@ def says(name: str, severity: int, images: Made | Published) -> dict[str, Any]:
 def measure(
     run: Run,
     store: Results,
-    attack: Attacking,
+    attack: SeedAttack,
     norm: attacks.Norm,
     eps: Sequence[Eps],
-    images: Made | Published,
+    images: GeneratedCorruptions | PublishedCorruptions,
     n: int = 0,
     names: Sequence[str] = (),
     severities: Sequence[int] = cifar_c.SEVERITIES,
@@ -161,7 +161,7 @@ def measure(
         for name, severity in wanted:
             progress.begin(f"{name} {severity}")
             take = functools.cache(functools.partial(images, first, name, severity))
-            tested = Tested(says(name, severity, images), take, len(first.labels))
+            tested = EvalImages(says(name, severity, images), take, len(first.labels))
             call = run, store, attack, norm, eps, 0, batch_size, quiet
             rows += measure_images(*call, tested=tested)
     return rows

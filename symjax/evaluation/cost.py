@@ -19,7 +19,7 @@ import numpy as np
 from symjax import compilation, models
 from symjax.attacks import Linf, pgd
 from symjax.attacks.entry import unchecked
-from symjax.evaluation.figure import Figure, Found, Subject
+from symjax.evaluation.figure import Metric, MetricResult, SeedContext
 from symjax.mesh import ONE_DEVICE, to_host
 from symjax.metrics.cost import cost, throughput
 from symjax.metrics.operations import operations
@@ -33,19 +33,19 @@ TRAINING_STEPS = 4
 EPS = 8 / 255
 
 
-def figures() -> list[Figure]:
+def figures() -> list[Metric]:
     """One figure, whose row says all that was counted and timed."""
-    return [Figure({"metric": "cost"}, _find)]
+    return [Metric({"metric": "cost"}, _find)]
 
 
-def _find(subject: Subject) -> Found:
+def _find(subject: SeedContext) -> MetricResult:
     net = models.logits_fn(
         subject.run.experiment.model.clone(lowering="conv"),
         of_seed(subject.run.state.variables, subject.index),
     )
     counted = cost(net, subject.images)
     assert counted.parameters is not None, "the net is a Flax module"
-    return Found(
+    return MetricResult(
         float(counted.forward.products),
         {},
         {
@@ -60,7 +60,7 @@ def _find(subject: Subject) -> Found:
     )
 
 
-def _training_flops(subject: Subject) -> float:
+def _training_flops(subject: SeedContext) -> float:
     """Of an image's share in a training step: attack, update and all."""
     recipe = _recipe(subject)
     model = recipe.model.clone(lowering="conv")
@@ -68,7 +68,7 @@ def _training_flops(subject: Subject) -> float:
     return operations(step, *_training(subject, 1)).flops / recipe.batch_size
 
 
-def _speeds(subject: Subject) -> dict[str, Any]:
+def _speeds(subject: SeedContext) -> dict[str, Any]:
     """Images a second; of an attack, times its steps."""
     images, labels = (
         np.resize(x, (BATCH, *x.shape[1:])) for x in (subject.images, subject.labels)
@@ -98,7 +98,7 @@ def _speeds(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _training(subject: Subject, steps: int) -> tuple[Any, ...]:
+def _training(subject: SeedContext, steps: int) -> tuple[Any, ...]:
     """What so many steps begin with: state, key, epoch, images and labels."""
     run, count = subject.run, steps * _recipe(subject).batch_size
     state = to_host(of_seed(run.state, subject.index))
@@ -107,7 +107,7 @@ def _training(subject: Subject, steps: int) -> tuple[Any, ...]:
     return state, key, np.int32(0), split.images[:count], split.labels[:count]
 
 
-def _recipe(subject: Subject):
+def _recipe(subject: SeedContext):
     return dataclasses.replace(subject.run.experiment.recipe, layout=ONE_DEVICE)
 
 

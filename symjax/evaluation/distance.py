@@ -14,9 +14,9 @@ from symjax import compilation
 from symjax.attacks import NORMS, Norm, ThreatModel, programs
 from symjax.attacks.fab import FAB
 from symjax.attacks.result import select
-from symjax.attacks.stepwise import Problem
+from symjax.attacks.stepwise import AttackInputs
 from symjax.attacks.threat import host_lengths
-from symjax.evaluation.figure import Figure, Found, Subject, interval
+from symjax.evaluation.figure import Metric, MetricResult, SeedContext, interval
 from symjax.io import BatchCheckpoint, in_batches
 from symjax.metrics.program import evaluate
 
@@ -29,7 +29,7 @@ STEPS: dict[Norm, int] = {"l1": 100, "l2": 30, "linf": 30}
 
 def figures(
     norms: Sequence[Norm] = NORMS, steps: int | None = None, restarts: int = 1
-) -> list[Figure]:
+) -> list[Metric]:
     """The mean distance of the closest error found, of each norm.
 
     A misclassified image has the distance 0. Images without an error found have none;
@@ -49,14 +49,14 @@ def figures(
     ]
 
 
-def _figure(norm: Norm, steps: int, restarts: int) -> Figure:
-    def find(subject: Subject) -> Found:
+def _figure(norm: Norm, steps: int, restarts: int) -> Metric:
+    def find(subject: SeedContext) -> MetricResult:
         errors = _closest_errors(subject, norm, steps, restarts)
         moved = errors["images"].astype(np.float64) - subject.images
         distance = np.where(errors["stands"], host_lengths(moved, norm), np.inf)
         correct = distance > 0
         known = distance[np.isfinite(distance)]
-        return Found(
+        return MetricResult(
             float(known.mean()) if len(known) else float("nan"),
             {"distance": distance, "correct": correct},
             {
@@ -68,10 +68,10 @@ def _figure(norm: Norm, steps: int, restarts: int) -> Figure:
         )
 
     settings = {"norm": norm, "attack": "fab", "steps": steps, "restarts": restarts}
-    return Figure({"metric": "distance", **settings}, find)
+    return Metric({"metric": "distance", **settings}, find)
 
 
-def _closest_errors(subject: Subject, norm: Norm, steps: int, restarts: int):
+def _closest_errors(subject: SeedContext, norm: Norm, steps: int, restarts: int):
     """What `_search` finds, of all images, some at a time; kept in the folder."""
     net, images, labels = subject.logits_fn, subject.images, subject.labels
     arrays = images, labels, jax.random.key_data(subject.key), *jax.tree.leaves(net)
@@ -107,7 +107,7 @@ def _search(net, images, labels, keys, norm, steps, restarts) -> dict[str, np.nd
             start = images
             if restart > 0:
                 start = around(threat, images, keys, restart, closest)
-            problem = Problem(images, labels, keys[0], threat, start=start)
+            problem = AttackInputs(images, labels, keys[0], threat, start=start)
             state = begin(net, problem)
             for index in range(steps):
                 state, x = move(net, problem, index, state)

@@ -60,14 +60,14 @@ def audit(
     group = model.group
     net = models.layers_fn(model.clone(dtype=jnp.dtype(dtype)), variables)
     turns = [
-        turning.pictures(SEED, IMAGES, size, channels, turn) for turn in group.matrices
+        turning.smooth_images(SEED, IMAGES, size, channels, turn) for turn in group.matrices
     ]
     with jax.default_matmul_precision("highest"):  # no tf32 in such a number
         found = _errors(net, np.stack(turns), group)
     return {name: np.asarray(values) for name, values in found.items()}
 
 
-@functools.partial(compilation.quick, static_argnames="group")
+@functools.partial(compilation.jit_fast_compile, static_argnames="group")
 def _errors(layers_fn, turns: Array, group: Group) -> dict[str, Array]:
     layers = jax.lax.map(layers_fn, turns)  # one element after the other
     found = {}

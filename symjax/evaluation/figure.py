@@ -18,21 +18,21 @@ from rich.console import Console
 
 from symjax.data.augment import to_unit
 from symjax.evaluation import orbit
-from symjax.evaluation.measurement import UNCORRUPTED, first_images, origin
+from symjax.evaluation.measurement import UNCORRUPTED, first_images, run_provenance
 from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results
 from symjax.evaluation.rows import METRIC, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.evaluation.titles import figure_name
 from symjax.groups import Group
-from symjax.seeds import Stream, of_seed, stream
+from symjax.seeds import KeyPurpose, of_seed, purpose_key
 from symjax.statistics import estimate
 
 Report = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class SeedContext:
     """One seed's net, and what it is measured on.
 
     Attributes:
@@ -65,7 +65,7 @@ class Subject:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class MetricResult:
     """What one seed came to.
 
     Attributes:
@@ -80,7 +80,7 @@ class Found:
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class Metric:
     """Something to measure.
 
     Attributes:
@@ -91,7 +91,7 @@ class Figure:
     """
 
     says: Mapping[str, Any]
-    find: Callable[[Subject], Found]
+    find: Callable[[SeedContext], MetricResult]
     over_orbit: bool = False
 
 
@@ -108,7 +108,7 @@ def interval(values: np.ndarray) -> dict[str, float | None]:
 def measure(
     run: Run,
     store: Results,
-    figures: Sequence[Figure],
+    figures: Sequence[Metric],
     n: int,
     console: Console | None = None,
     seeds: int = 0,
@@ -146,12 +146,12 @@ def measure(
     missing = [x for x in asked_cells if cell_id(x[2]) not in store.rows]
     with Progress(console, len(missing)) as progress:
         for figure, index, identity in missing:
-            subject = Subject(
+            subject = SeedContext(
                 of_seed(run.logits_fns, index),
                 of_seed(run.layers_fns, index),
                 pixels,
                 labels,
-                stream(of_seed(run.experiment.keys, index), Stream.METRIC),
+                purpose_key(of_seed(run.experiment.keys, index), KeyPurpose.METRIC),
                 store.unfinished([identity]),
                 progress.part,
                 run,
@@ -163,7 +163,7 @@ def measure(
 
 
 def identity_of(
-    run: Mapping[str, Any], figure: Figure, n: int, seed: int
+    run: Mapping[str, Any], figure: Metric, n: int, seed: int
 ) -> dict[str, Any]:
     """What a figure's row says was measured; its hash is the cell id.
 
@@ -185,7 +185,7 @@ def identity_of(
 
 
 def _write(
-    run: Run, store: Results, identity, figure: Figure, subject: Subject
+    run: Run, store: Results, identity, figure: Metric, subject: SeedContext
 ) -> None:
     began = time.perf_counter()
     found = figure.find(subject)
@@ -193,6 +193,6 @@ def _write(
     facts = {**found.facts, "diverged": False}
     if figure.over_orbit:
         facts |= orbit.facts(run.identity())
-    where = {"seconds": seconds, **origin(run)}
+    where = {"seconds": seconds, **run_provenance(run)}
     store.add(identity, found.value, found.outcomes, facts, where)
     store.finish([identity])

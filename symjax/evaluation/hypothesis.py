@@ -17,7 +17,7 @@ from jax.tree_util import Partial
 from symjax.attacks import L2, is_correct
 from symjax.data.augment import to_unit
 from symjax.evaluation.clever import RADII
-from symjax.evaluation.figure import Figure, Found, Subject, interval
+from symjax.evaluation.figure import Metric, MetricResult, SeedContext, interval
 from symjax.evaluation.neighbourhood import NEARBY
 from symjax.io import in_batches
 from symjax.metrics import lipschitz
@@ -32,7 +32,7 @@ RESTARTS = 2
 
 def figures(
     train_images: int = 1000, radius: float = NEARBY * RADII["l2"], steps: int = 20
-) -> list[Figure]:
+) -> list[Metric]:
     """Two figures, "generalization_gap" and "lipschitz".
 
     Args:
@@ -42,18 +42,18 @@ def figures(
     """
     ball = {"norm": "l2", "radius": radius, "steps": steps, "restarts": RESTARTS}
     return [
-        Figure(
+        Metric(
             {"metric": "generalization_gap", "train_images": train_images},
             functools.partial(_gap, train_images),
         ),
-        Figure(
+        Metric(
             {"metric": "lipschitz", **ball},
             functools.partial(_steepness, radius, steps),
         ),
     ]
 
 
-def _gap(train_images: int, subject: Subject) -> Found:
+def _gap(train_images: int, subject: SeedContext) -> MetricResult:
     """Accuracy on training images less that on the test images.
 
     Where no image is wrong, all draws are alike, and the interval has no width.
@@ -63,7 +63,7 @@ def _gap(train_images: int, subject: Subject) -> Found:
     seen = _correct(subject.logits_fn, images, train.labels[:train_images])
     unseen = _correct(subject.logits_fn, subject.images, subject.labels)
     found = difference(seen, unseen)
-    return Found(
+    return MetricResult(
         found.value,
         {"correct": unseen, "train_correct": seen},
         {
@@ -86,7 +86,7 @@ def _correct(net: Partial, images: np.ndarray, labels: np.ndarray) -> np.ndarray
     return np.asarray(is_correct(logits, jnp.asarray(labels)))
 
 
-def _steepness(radius: float, steps: int, subject: Subject) -> Found:
+def _steepness(radius: float, steps: int, subject: SeedContext) -> MetricResult:
     """The largest gradient of the margin in a ball, and what it is at the centre."""
     count, parts = len(subject.images), []
     keys, threat = keys_of_images(subject.key, count), L2(np.float32(radius))
@@ -105,7 +105,7 @@ def _steepness(radius: float, steps: int, subject: Subject) -> Found:
     constant, centre, flat = np.concatenate(parts, axis=1).astype(np.float64)
     known = np.isfinite(constant)
     steep = known & (centre > 0)
-    return Found(
+    return MetricResult(
         float(constant[known].mean()),
         {"constant": constant, "centre": centre, "flat": flat},
         {

@@ -27,8 +27,8 @@ from symjax.evaluation.rows import ATTACK, Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.formatting import format_eps
 from symjax.io import in_batches
-from symjax.mesh import Layout
-from symjax.seeds import Stream, stream
+from symjax.mesh import DeviceLayout
+from symjax.seeds import KeyPurpose, purpose_key
 from symjax.training import experiment as experiments
 
 OUTCOMES = ("robust", "distance", "queries", "gradients")  # saved for every image
@@ -64,7 +64,7 @@ class Radius:
 Eps = float | tuple[float, ...] | Radius
 
 
-class Attacking(Protocol):
+class SeedAttack(Protocol):
     """An attack on one seed's net, static in a program: `Attack`, `PublishedAttack`."""
 
     @property
@@ -94,7 +94,7 @@ class Outcome:
     batch_size: int
 
 
-class Collected:
+class OutcomeAccumulator:
     """Batches of outcomes, until all images are there.
 
     Args:
@@ -129,7 +129,7 @@ class Collected:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tested:
+class EvalImages:
     """Images in place of the test split's own.
 
     Attributes:
@@ -145,11 +145,11 @@ class Tested:
 
 
 @functools.cache
-def _program(attack: Attacking, layout: Layout):
+def _program(attack: SeedAttack, layout: DeviceLayout):
     """One program an attack: a sweep over eps, and another run, compile nothing."""
 
     def attack_one_seed(logits_fn, images, labels, key, index, threat):
-        key = stream(key, Stream.EVALUATION_ATTACK, index)
+        key = purpose_key(key, KeyPurpose.EVALUATION_ATTACK, index)
         images, labels = layout.spread((to_unit(images), labels))
         result = attack(logits_fn, images, labels, key, threat)
         finite = jnp.all(jnp.isfinite(logits_fn(images)), axis=1)
@@ -162,13 +162,13 @@ def _program(attack: Attacking, layout: Layout):
 def measure(
     run: Run,
     store: Results,
-    attack: Attacking,
+    attack: SeedAttack,
     norm: attacks.Norm,
     eps: Sequence[Eps],
     n: int = 0,
     batch_size: int = 250,
     console: Console | None = None,
-    tested: Tested | None = None,
+    tested: EvalImages | None = None,
 ) -> list[Row]:
     """Measures accuracy under an attack for every seed and eps, and writes the rows.
 
@@ -197,7 +197,7 @@ def measure(
         raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
     if tested is None:
         first = first_images(run, n)
-        tested = Tested(UNCORRUPTED, lambda: first, len(first[0]))
+        tested = EvalImages(UNCORRUPTED, lambda: first, len(first[0]))
     cells = [
         [
             identity(run.identity(), attack, norm, radius, tested.n, seed)
@@ -226,7 +226,7 @@ def measure(
     return [store.rows[cell_id(cell)] for of_radius in cells for cell in of_radius]
 
 
-def _title(attack: Attacking, radius: Radius) -> str:
+def _title(attack: SeedAttack, radius: Radius) -> str:
     """What is measured, for people."""
     if attack.name == "none":
         return "accuracy without an attack"
@@ -247,7 +247,7 @@ def first_images(run: Run, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def identity(
     run: Mapping[str, Any],
-    attack: Attacking,
+    attack: SeedAttack,
     norm: attacks.Norm,
     radius: Radius,
     n: int,
@@ -278,7 +278,7 @@ def _attack(run, attack, threat, images, labels, batch_size, part) -> Outcome:
     """All images, batch by batch."""
     batches = -(-len(images) // batch_size)
     batch_size = -(-len(images) // batches)  # even batches: little to pad
-    collected = Collected(run, threat)
+    collected = OutcomeAccumulator(run, threat)
     for index, batch in enumerate(in_batches(len(images), batch_size, pad=False)):
         result = one_batch(
             run, attack, threat, images[batch], labels[batch], batch_size, index
@@ -294,7 +294,7 @@ def _drive(run, attack, threat, images, labels, batch_size, folder, tell) -> Out
         raise ValueError(f"{attack.name} runs in one process: start a single one.")
     began = time.perf_counter()
     clean = np.asarray(to_unit(images))
-    keys = jax.vmap(lambda key: stream(key, Stream.EVALUATION_ATTACK))(
+    keys = jax.vmap(lambda key: purpose_key(key, KeyPurpose.EVALUATION_ATTACK))(
         run.experiment.keys
     )
     result = attacks.autoattack(
@@ -342,7 +342,7 @@ def one_batch(run, attack, threat, images, labels, size, index) -> dict[str, Any
     return {name: np.asarray(getattr(result, name))[:, : len(images)] for name in names}
 
 
-def origin(run: Run) -> dict[str, Any]:
+def run_provenance(run: Run) -> dict[str, Any]:
     """The provenance of a row: configuration, data, commit, command, device, time."""
     return {
         "trained_in": run.experiment.config.model.dtype,
@@ -362,7 +362,7 @@ def write(
     common = {
         "batch_size": outcome.batch_size,
         "seconds_all_seeds": outcome.seconds,
-        **origin(run),
+        **run_provenance(run),
     }
     for index, cell in enumerate(cells):
         if cell_id(cell) in store.rows:

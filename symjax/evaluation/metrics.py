@@ -18,17 +18,17 @@ from symjax.evaluation import (
     titles,
     tolerance,
 )
-from symjax.evaluation.figure import Figure, measure
+from symjax.evaluation.figure import Metric, measure
 from symjax.names import matched
 
 __all__ = ["METRICS", "figures", "measure"]
 
 
-def _cost() -> list[Figure]:
+def _cost() -> list[Metric]:
     return [*cost.figures(), *hypothesis.figures()]
 
 
-METRICS: dict[str, Callable[..., list[Figure]]] = {
+METRICS: dict[str, Callable[..., list[Metric]]] = {
     "clever": clever.figures,
     "cost": _cost,
     "distance": distance.figures,
@@ -38,7 +38,7 @@ METRICS: dict[str, Callable[..., list[Figure]]] = {
 }
 
 
-def figures(name: str, only: str = "", **options: Any) -> list[Figure]:
+def figures(name: str, only: str = "", **options: Any) -> list[Metric]:
     """What there is to measure of a metric.
 
     Args:

@@ -9,18 +9,18 @@ import numpy as np
 
 from symjax.attacks import NORMS, ThreatModel
 from symjax.evaluation.clever import RADII
-from symjax.evaluation.figure import Figure
+from symjax.evaluation.figure import Metric
 from symjax.evaluation.statement import Statement, Values, figure
 from symjax.metrics import curvature, lipschitz, rescaling, smoothness
-from symjax.metrics.orbit import averaged
-from symjax.metrics.symmetry import deviation
+from symjax.metrics.orbit import orbit_average
+from symjax.metrics.symmetry import relative_spread
 
 LENGTHS = (0.1, 0.5, 2.0)  # l2; a corner of the linf ball of 8/255 on CIFAR is at 1.7
 NEARBY = 0.1  # of the radius that CLEVER samples: of neighbourhoods
 SAMPLES = 32
 
 
-def figures(samples: int = SAMPLES) -> list[Figure]:
+def figures(samples: int = SAMPLES) -> list[Metric]:
     """One figure a statement; the first of a statement's values is the row's.
 
     Args:
@@ -69,7 +69,7 @@ def _appendix(norm, samples: int) -> Statement:
         )
         return {
             "ratio": found.ratio[0].mean(axis=-1),
-            "orbit_error": deviation(found.largest),
+            "orbit_error": relative_spread(found.largest),
         }
 
     return statement
@@ -97,7 +97,7 @@ def _theorem_2(length: float, samples: int) -> Statement:
         alike = curvature.tangent_changes(subject.logits_fn, *options, noise="alike")
         white = curvature.tangent_changes(subject.logits_fn, *options)
         mean = curvature.tangent_changes(
-            averaged(subject.logits_fn, subject.orbit), *options, noise="alike"
+            orbit_average(subject.logits_fn, subject.orbit), *options, noise="alike"
         )
         return {
             "ratio_alike": alike.ratio,

@@ -34,7 +34,7 @@ from symjax.evaluation.measurement import (
     Eps,
     Outcome,
     Radius,
-    Tested,
+    EvalImages,
 )
 from symjax.evaluation.progress import Progress
 from symjax.evaluation.protocol import (
@@ -50,9 +50,9 @@ from symjax.evaluation.rows import Row, cell_id
 from symjax.evaluation.run import Run
 from symjax.formatting import format_eps
 from symjax.io import in_batches
-from symjax.mesh import Layout
+from symjax.mesh import DeviceLayout
 from symjax.names import matched
-from symjax.seeds import Stream, stream
+from symjax.seeds import KeyPurpose, purpose_key
 from symjax.training.experiment import Config
 
 NAMES = ("none", "fgsm", "pgd")
@@ -335,7 +335,7 @@ def measure(
     eps: Sequence[Eps],
     n: int = 0,
     console: Console | None = None,
-    tested: Tested | None = None,
+    tested: EvalImages | None = None,
 ) -> list[Row]:
     """As `evaluation.measure`, for any protocol; test batches hold 128 images.
 
@@ -359,7 +359,7 @@ def measure(
         return measurement.measure(*call, console=console, tested=tested)
     if tested is None:
         first = measurement.first_images(run, n)
-        tested = Tested(UNCORRUPTED, lambda: first, len(first[0]))
+        tested = EvalImages(UNCORRUPTED, lambda: first, len(first[0]))
     passes = [
         (each, radius, cells_of(run, each, radii[: index + 1], tested))
         for index, radius in enumerate(radii)
@@ -386,7 +386,7 @@ def measure(
 
 
 def cells_of(
-    run: Run, attack: PublishedAttack, eps: Sequence[Radius], tested: Tested
+    run: Run, attack: PublishedAttack, eps: Sequence[Radius], tested: EvalImages
 ) -> list[dict[str, Any]]:
     """Identities of the rows of the last radius, a seed each, after those before."""
     return [
@@ -415,14 +415,14 @@ def with_series(
 
 
 def _all_batches(
-    run, attack, radius, stats, tested: Tested, part
+    run, attack, radius, stats, tested: EvalImages, part
 ) -> tuple[Outcome, Any]:
     """Outcomes of all images in order, and the averages after the last batch."""
     images, labels = tested.take()
     layout = run.experiment.layout
     program = _program(attack, run.experiment.model, layout)
     threat = ThreatModel("linf", np.asarray(radius, np.float32))
-    collected = measurement.Collected(run, threat)
+    collected = measurement.OutcomeAccumulator(run, threat)
     batches = in_batches(len(images), TEST_BATCH, pad=False)
     for index, batch in enumerate(batches):
         given = layout.put((images[batch], labels[batch]))
@@ -459,12 +459,12 @@ def forward_fn(model: models.Net, params: Any, batch_norm: BatchNorm):
 
 
 @functools.cache
-def _program(attack: PublishedAttack, model: models.Net, layout: Layout):
+def _program(attack: PublishedAttack, model: models.Net, layout: DeviceLayout):
     """One program an attack and net, for each size of batch."""
     batch_norm = attack.protocol.batch_norm
 
     def one_seed(params, stats, images, labels, key, index, threat):
-        key = stream(key, Stream.EVALUATION_ATTACK, index)
+        key = purpose_key(key, KeyPurpose.EVALUATION_ATTACK, index)
 
         forward = forward_fn(model, params, batch_norm)
         call = to_unit(images), labels, key, threat

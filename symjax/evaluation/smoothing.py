@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from symjax.evaluation.figure import Figure, Found, Subject, interval
+from symjax.evaluation.figure import Metric, MetricResult, SeedContext, interval
 from symjax.metrics.smoothing import ABSTAIN, certify
 
 RADII = (0.0, 0.1, 0.25, 0.5, 1.0)
@@ -27,7 +27,7 @@ def figures(
     samples: int = 1000,
     n0: int = 100,
     alpha: float = 0.001,
-) -> list[Figure]:
+) -> list[Metric]:
     """The mean certified radius of the true class, one figure a sigma.
 
     Args:
@@ -37,7 +37,7 @@ def figures(
     """
     settings = {"n0": n0, "samples": samples, "alpha": alpha}
     return [
-        Figure(
+        Metric(
             {"metric": "smoothing", "norm": "l2", "sigma": sigma} | settings,
             functools.partial(_find, sigma, samples, n0, alpha),
         )
@@ -45,7 +45,7 @@ def figures(
     ]
 
 
-def _find(sigma: float, samples: int, n0: int, alpha: float, subject: Subject) -> Found:
+def _find(sigma: float, samples: int, n0: int, alpha: float, subject: SeedContext) -> MetricResult:
     found = certify(
         subject.logits_fn,
         subject.images,
@@ -60,7 +60,7 @@ def _find(sigma: float, samples: int, n0: int, alpha: float, subject: Subject) -
     correct = found.classes == subject.labels
     radius = np.where(correct, found.radii, 0.0)
     certified = {f"{r:g}": float((radius > r).mean()) for r in RADII}
-    return Found(
+    return MetricResult(
         float(radius.mean()),
         {
             "radius": radius,

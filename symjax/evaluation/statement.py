@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from symjax import compilation
-from symjax.evaluation.figure import Figure, Found, Subject, interval
+from symjax.evaluation.figure import Metric, MetricResult, SeedContext, interval
 from symjax.io import in_batches
 from symjax.metrics.samples import keys_of_images
 
@@ -20,7 +20,7 @@ CHUNK = 20  # images at a time
 EXACT = 1e-5  # relative; a few hundred roundings of float32
 ERRORS = ("error", "worst")  # of what a statement calls equal
 Values = Mapping[str, Any]
-Statement = Callable[[Subject, Any, Any, Any], Values]  # images, labels, keys
+Statement = Callable[[SeedContext, Any, Any, Any], Values]  # images, labels, keys
 
 
 def figure(
@@ -28,7 +28,7 @@ def figure(
     statement: Statement,
     noisy: bool,
     over_orbit: bool = False,
-) -> Figure:
+) -> Metric:
     """A figure of a statement, measured on `CHUNK` images at a time.
 
     The value is the mean of the first of the statement's values, over the images where
@@ -45,7 +45,7 @@ def figure(
       over_orbit: whether the statement is on the orbits of the net's group.
     """
 
-    def find(subject: Subject) -> Found:
+    def find(subject: SeedContext) -> MetricResult:
         count = len(subject.images)
         keys, parts = keys_of_images(subject.key, count), []
         images = _dequantised(subject.images, keys) if noisy else subject.images
@@ -60,12 +60,12 @@ def figure(
         facts = _facts(values.astype(np.float64))
         if name in ERRORS:
             facts["exact"] = float(np.mean(values < EXACT))
-        return Found(facts.pop("mean"), whole, facts)
+        return MetricResult(facts.pop("mean"), whole, facts)
 
-    return Figure({**says, "dequantized": noisy}, find, over_orbit)
+    return Metric({**says, "dequantized": noisy}, find, over_orbit)
 
 
-@compilation.quick
+@compilation.jit_fast_compile
 def _dequantised(images: Array, keys: Array) -> Array:
     draw = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:]))
     return (255 * jnp.asarray(images) + draw(keys)) / 256

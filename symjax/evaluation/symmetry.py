@@ -17,18 +17,18 @@ import numpy as np
 from symjax.attacks import NORMS
 from symjax.evaluation import neighbourhood
 from symjax.evaluation.clever import RADII
-from symjax.evaluation.figure import Figure
+from symjax.evaluation.figure import Metric
 from symjax.evaluation.orbit import WITHOUT_GROUP
 from symjax.evaluation.statement import Statement, Values, figure
 from symjax.metrics import clever, rescaling, symmetry
-from symjax.metrics.orbit import turned
+from symjax.metrics.orbit import compose_with_rotation
 from symjax.nn.resizing import METHODS
 
 FACTORS = (0.5, 2.0)
 FEW_BATCHES, FEW_SAMPLES = 5, 8  # of CLEVER, at every point of an orbit
 
 
-def figures(samples: int = neighbourhood.SAMPLES) -> list[Figure]:
+def figures(samples: int = neighbourhood.SAMPLES) -> list[Metric]:
     """One figure a statement; the first of a statement's values is the row's.
 
     Args:
@@ -68,7 +68,7 @@ def _invariance(subject, images, labels, keys) -> Values:
     logits = symmetry.orbit_logits(subject.logits_fn, images, subject.orbit)
     classes = np.asarray(logits).argmax(axis=-1)
     same = (classes == classes[0]).all(axis=0)
-    return {"error": symmetry.deviation(logits), "same_class": same}
+    return {"error": symmetry.relative_spread(logits), "same_class": same}
 
 
 def _equivariance(subject, images, labels, keys) -> Values:
@@ -86,21 +86,21 @@ def _equivariance(subject, images, labels, keys) -> Values:
 def _lemma_1(subject, images, labels, keys) -> Values:
     del labels, keys
     norms = symmetry.jacobian_norms(subject.logits_fn, images, subject.orbit)
-    return {"error": symmetry.deviation(norms), "norm": norms[0]}
+    return {"error": symmetry.relative_spread(norms), "norm": norms[0]}
 
 
 def _lemma_2(subject, images, labels, keys) -> Values:
     del keys
     call = subject.logits_fn, images, labels
     margins = symmetry.orbit_margins(*call, subject.orbit)
-    return {"error": symmetry.deviation(margins), "margin": margins[0].min(axis=-1)}
+    return {"error": symmetry.relative_spread(margins), "margin": margins[0].min(axis=-1)}
 
 
 def _turning(of) -> Statement:
     def statement(subject, images, labels, keys) -> Values:
         del keys
         call = subject.logits_fn, images, labels
-        found = symmetry.gradient_turning(*call, of, subject.orbit)
+        found = symmetry.gradient_equivariance(*call, of, subject.orbit)
         others = slice(1, None)  # without the identity
         return {
             "error": found.difference[others].mean(axis=0),
@@ -116,7 +116,7 @@ def _theorem_1(norm) -> Statement:
         del keys
         call = subject.logits_fn, images, labels
         norms = symmetry.margin_gradient_norms(*call, norm, subject.orbit)
-        return {"error": symmetry.deviation(norms), "norm": norms[0].max(axis=-1)}
+        return {"error": symmetry.relative_spread(norms), "norm": norms[0].max(axis=-1)}
 
     return statement
 
@@ -126,7 +126,7 @@ def _clever_over_orbit(subject, images, labels, keys) -> Values:
     scores = [
         [
             clever(
-                turned(subject.logits_fn, g, subject.orbit),
+                compose_with_rotation(subject.logits_fn, g, subject.orbit),
                 image,
                 key,
                 "l2",
@@ -140,7 +140,7 @@ def _clever_over_orbit(subject, images, labels, keys) -> Values:
         for image, label, key in zip(images, labels, keys, strict=True)
     ]
     found = jnp.array(scores)
-    return {"error": symmetry.deviation(found.T), "score": found}
+    return {"error": symmetry.relative_spread(found.T), "score": found}
 
 
 def _scale(method) -> Statement:

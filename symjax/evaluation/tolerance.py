@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from symjax.evaluation.figure import Figure, Found, Subject, interval
+from symjax.evaluation.figure import Metric, MetricResult, SeedContext, interval
 from symjax.metrics import invariant
 from symjax.metrics import tolerance as library
 from symjax.metrics.gradient_maxima import share
@@ -40,7 +40,7 @@ LADDERS: dict[str, tuple[Perturbation, np.ndarray]] = {
 units, degrees, factors, pixels."""
 
 
-def figures(samples: int = library.DRAWS) -> list[Figure]:
+def figures(samples: int = library.DRAWS) -> list[Metric]:
     """One figure a perturbation.
 
     Args:
@@ -53,8 +53,8 @@ def figures(samples: int = library.DRAWS) -> list[Figure]:
     ]
 
 
-def _published() -> Figure:
-    def find(subject: Subject) -> Found:
+def _published() -> Metric:
+    def find(subject: SeedContext) -> MetricResult:
         model = subject.run.experiment.model
         found = library.published_removal(
             subject.logits_fn,
@@ -69,15 +69,15 @@ def _published() -> Figure:
         return _found(found, subject, Removal(), draws)
 
     levels = library.PUBLISHED_LEVELS.tolist()
-    return Figure({"metric": "tolerance_removal_published", "levels": levels}, find)
+    return Metric({"metric": "tolerance_removal_published", "levels": levels}, find)
 
 
 def _ladder(
     name: str, perturbation: Perturbation, levels: np.ndarray, samples: int
-) -> Figure:
+) -> Metric:
     draws = perturbation.directions or samples
 
-    def find(subject: Subject) -> Found:
+    def find(subject: SeedContext) -> MetricResult:
         found = library.tolerance(
             subject.logits_fn,
             subject.images,
@@ -91,12 +91,12 @@ def _ladder(
         return _found(found, subject, perturbation, 0)
 
     settings = {"levels": levels.tolist(), "draws": draws}
-    return Figure({"metric": f"tolerance_{name}", **settings}, find)
+    return Metric({"metric": f"tolerance_{name}", **settings}, find)
 
 
 def _found(
-    found: library.Tolerance, subject: Subject, perturbation: Perturbation, draws: Any
-) -> Found:
+    found: library.Tolerance, subject: SeedContext, perturbation: Perturbation, draws: Any
+) -> MetricResult:
     """What was found, and the last images that held in the draws."""
     first = subject.images[:FIRST]
     still = found.still[:FIRST, 0].any(axis=-1)
@@ -114,12 +114,12 @@ def _found(
     return _with_interval(found.largest.mean(axis=1), outcomes, facts)
 
 
-def _box() -> Figure:
-    def find(subject: Subject) -> Found:
+def _box() -> Metric:
+    def find(subject: SeedContext) -> MetricResult:
         call = subject.logits_fn, subject.images, subject.labels
         of_two: list[Callable | None] = [share(subject.report, i, 2) for i in range(2)]
         box = invariant.invariant_box(*call, report=of_two[0])
-        factor = invariant.holding(
+        factor = invariant.verified_fraction(
             *call, subject.key, box, STEPS, HALVINGS, report=of_two[1]
         )
         clean = box.size > 0
@@ -137,11 +137,11 @@ def _box() -> Figure:
         return _with_interval(outcomes["largest"], outcomes, facts)
 
     settings = {"radius": invariant.LARGEST, "steps": STEPS, "halvings": HALVINGS}
-    return Figure({"metric": "tolerance_invariant_box", **settings}, find)
+    return Metric({"metric": "tolerance_invariant_box", **settings}, find)
 
 
-def _with_interval(values: np.ndarray, outcomes, facts) -> Found:
-    return Found(float(values.mean()), outcomes, interval(values) | facts)
+def _with_interval(values: np.ndarray, outcomes, facts) -> MetricResult:
+    return MetricResult(float(values.mean()), outcomes, interval(values) | facts)
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:

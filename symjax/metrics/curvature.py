@@ -23,10 +23,10 @@ from symjax.metrics.jacobian import (
     Of,
     cotangents,
     lengths,
-    pull_back,
-    pull_back_over_orbit,
+    input_gradients,
+    aligned_orbit_gradients,
     spectral_norm,
-    turn_again,
+    apply_group,
 )
 from symjax.metrics.orbit import orbit, tangent
 from symjax.metrics.program import measure
@@ -120,7 +120,7 @@ def tangent_changes(
       ValueError: for images, labels, counts, `of` or `noise` that cannot be.
     """
     v = cotangents(logits_fn(images), labels, of)
-    base = pull_back(logits_fn, images, v)
+    base = input_gradients(logits_fn, images, v)
     change = _change_fn(logits_fn, images, v, base)
     along, length = tangent(images), jnp.asarray(length)
     draw = orthogonal(along[None])
@@ -172,7 +172,7 @@ def orbit_changes(
     if group.order == 1:
         raise ValueError("orbit_changes: a group of one element has no orbit.")
     v = cotangents(logits_fn(images), labels, of)
-    back = pull_back_over_orbit(logits_fn, images, v, group)
+    back = aligned_orbit_gradients(logits_fn, images, v, group)
     change = _change_fn(logits_fn, images, v, back[0])
     steps = orbit(images, group)[1:] - images[None]
     distance, draw = lengths(steps, "l2"), orthogonal(steps)
@@ -189,7 +189,7 @@ def orbit_changes(
     return OrbitChanges(
         gradient=spectral_norm(back[0]),
         distance=distance,
-        along=norms(turn_again(back, group)[1:] - back[:1]),
+        along=norms(apply_group(back, group)[1:] - back[:1]),
         turned_back=norms(back[1:] - back[:1]),
         across=jnp.moveaxis(off_orbit, 0, -1),
     )
@@ -219,7 +219,7 @@ def tangent_slopes(logits_fn: LogitsFn, images: Array) -> tuple[Array, Array]:
     has_one = jnp.any(along != 0, axis=(1, 2, 3))
     slope = jax.jvp(logits_fn, (images,), (unit(along),))[1]
     v = cotangents(slope, jnp.zeros(len(images), int), "jacobian")
-    jacobian = pull_back(logits_fn, images, v)
+    jacobian = input_gradients(logits_fn, images, v)
     largest = spectral_norm(jacobian)
     anywhere = jnp.sqrt(jnp.sum(jacobian**2, axis=(0, 2, 3, 4)) / images[0].size)
     on_orbit = jnp.linalg.norm(slope, axis=1) / largest
@@ -230,7 +230,7 @@ def _change_fn(logits_fn: LogitsFn, images: Array, v: Array, base: Array):
     """The gradient's change from `base`, `[B]`, of displacements `[B, H, W, C]`."""
 
     def change(displacement: Array) -> Array:
-        return spectral_norm(pull_back(logits_fn, images + displacement, v) - base)
+        return spectral_norm(input_gradients(logits_fn, images + displacement, v) - base)
 
     return change
 

@@ -210,7 +210,7 @@ def _programs(norm: Norm, several: bool):
     if several:
         draw = jax.vmap(draw, (None, None, 0, None, None, None))
         measure, logits = jax.vmap(measure), jax.vmap(logits, (0, None))
-    quick = compilation.quick
+    quick = compilation.jit_fast_compile
     return quick(draw, static_argnums=5), quick(measure), quick(logits)
 
 

@@ -33,9 +33,9 @@ from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Linf
 from symjax.io import in_batches
 from symjax.metrics.gradient_maxima import Report
-from symjax.metrics.jacobian import cotangents, pull_back
+from symjax.metrics.jacobian import cotangents, input_gradients
 from symjax.metrics.samples import keys_of_images
-from symjax.metrics.tolerance import together
+from symjax.metrics.tolerance import default_chunk
 
 LARGEST = 0.1
 
@@ -102,7 +102,7 @@ def invariant_box(
         raise ValueError(f"largest={largest}: expected a number above 0.")
     net, images, labels = _checked(logits_fn, images, labels)
     boxes, count = [], len(images)
-    for part in in_batches(count, min(together(chunk), count)):
+    for part in in_batches(count, min(default_chunk(chunk), count)):
         with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
             linear = _linearised()(net, images[part], labels[part])
         margins, gradients = (np.asarray(array, np.float64) for array in linear)
@@ -119,7 +119,7 @@ def invariant_box(
     return Box(below.reshape(images.shape), above.reshape(images.shape))
 
 
-def holding(
+def verified_fraction(
     logits_fn: LogitsFn,
     images: Any,
     labels: Any,
@@ -154,7 +154,7 @@ def holding(
     net, images, labels = _checked(logits_fn, images, labels)
     factors, count, attack = [], len(images), _attack(steps)
     keys = keys_of_images(key, count)
-    for part in in_batches(count, min(together(chunk), count)):
+    for part in in_batches(count, min(default_chunk(chunk), count)):
         whole = Box(box.below[part], box.above[part])
 
         def holds(factor, part=part, whole=whole):
@@ -209,11 +209,11 @@ def _linearised():
         logits = net(images)
         directions = cotangents(logits, labels, "margins")
         margins = jnp.einsum("jbk,bk->bj", directions, logits)
-        gradients = pull_back(net, images, directions)
+        gradients = input_gradients(net, images, directions)
         flat = gradients.reshape(*gradients.shape[:2], -1)
         return margins, flat.swapaxes(0, 1)
 
-    return compilation.quick(run)
+    return compilation.jit_fast_compile(run)
 
 
 @functools.cache
@@ -228,7 +228,7 @@ def _attack(steps: int):
         call = inside, middle, labels, keys[0], cube  # the start is all that is drawn
         return unchecked(apgd)(*call, loss="margin", steps=steps, start=start).robust
 
-    return compilation.quick(run)
+    return compilation.jit_fast_compile(run)
 
 
 def _in_box(net: Partial, images: Array, box: Box, places: Array) -> Array:

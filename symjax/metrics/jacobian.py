@@ -17,13 +17,13 @@ from jax import Array
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Norm, ThreatModel
 from symjax.groups import Group
-from symjax.metrics.orbit import orbit, turn_back
+from symjax.metrics.orbit import orbit, apply_inverse
 
 Of = Literal["logit", "margin", "margins", "jacobian"]
 OF = ("logit", "margin", "margins", "jacobian")
 
 
-def rivals(labels: Array, classes: int) -> Array:
+def other_classes(labels: Array, classes: int) -> Array:
     """The classes other than the label, `label + 1, ..., label + K - 1` modulo K.
 
     Args:
@@ -60,13 +60,13 @@ def cotangents(logits: Array, labels: Array, of: Of) -> Array:
         others = jnp.where(own > 0, -jnp.inf, logits)
         return (own - basis[jnp.argmax(others, axis=1)])[None]
     if of == "margins":
-        return own[None] - basis[rivals(labels, logits.shape[1]).T]
+        return own[None] - basis[other_classes(labels, logits.shape[1]).T]
     if of == "jacobian":
         return jnp.repeat(basis[:, None], len(logits), axis=1)
     raise ValueError(f"of={of!r}: expected one of {OF}.")
 
 
-def pull_back(logits_fn: LogitsFn, images: Array, cotangents: Array) -> Array:
+def input_gradients(logits_fn: LogitsFn, images: Array, cotangents: Array) -> Array:
     """The gradients of linear functions of the logits.
 
     Args:
@@ -83,7 +83,7 @@ def pull_back(logits_fn: LogitsFn, images: Array, cotangents: Array) -> Array:
     return jnp.where(finite, gradients, jnp.nan)
 
 
-def pull_back_over_orbit(
+def aligned_orbit_gradients(
     logits_fn: LogitsFn, images: Array, cotangents: Array, group: Group
 ) -> Array:
     """Gradients at every point of the orbits, turned back: `g^-1 grad f(g x)`.
@@ -98,12 +98,12 @@ def pull_back_over_orbit(
     points = orbit(images, group)
     flat = points.reshape(-1, *images.shape[1:])
     same = jnp.tile(cotangents, (1, group.order, 1))
-    gradients = pull_back(logits_fn, flat, same)
+    gradients = input_gradients(logits_fn, flat, same)
     gradients = gradients.reshape(len(cotangents), *points.shape)
-    return turn_back(jnp.moveaxis(gradients, 0, 1), group)
+    return apply_inverse(jnp.moveaxis(gradients, 0, 1), group)
 
 
-def turn_again(back: Array, group: Group) -> Array:
+def apply_group(back: Array, group: Group) -> Array:
     """Undoes the turning back: entry g of `[G, ...]`, turned by g; `grad f(g x)`."""
     return jnp.stack([group.act(g, back[g]) for g in range(group.order)])
 

@@ -21,8 +21,8 @@ from symjax.groups import C4, Group
 from symjax.metrics.jacobian import (
     cotangents,
     lengths,
-    pull_back,
-    pull_back_over_orbit,
+    input_gradients,
+    aligned_orbit_gradients,
 )
 from symjax.metrics.program import measure
 from symjax.metrics.samples import draw, keys_of_images, over_samples
@@ -108,7 +108,7 @@ def ball_suprema(
     keys = keys_of_images(key, len(images))
 
     def norms(points, v):  # [G, B, K - 1]
-        back = pull_back_over_orbit(logits_fn, points, v, group)
+        back = aligned_orbit_gradients(logits_fn, points, v, group)
         return jnp.moveaxis(lengths(back, DUAL[threat.norm]), 1, 2)
 
     def step(largest, numbers, counts):
@@ -171,7 +171,7 @@ def steepest(
     step = 2.5 * radius / steps if step_size is None else step_size
 
     def gradient(x):
-        return pull_back(logits_fn, x, v)[0]
+        return input_gradients(logits_fn, x, v)[0]
 
     def uphill(best, x, gradients):
         if exact:

@@ -39,14 +39,14 @@ def orbit(images: Array, group: Group | str = C4) -> Array:
     return jnp.stack([group.act(g, images) for g in range(group.order)])
 
 
-def turn_back(images: Array, group: Group | str = C4) -> Array:
+def apply_inverse(images: Array, group: Group | str = C4) -> Array:
     """Entry g of `[G, ..., H, W, C]`, turned by the inverse of g."""
     group = as_group(group)
     back = group.inverses
     return jnp.stack([group.act(int(back[g]), images[g]) for g in range(group.order)])
 
 
-def turned(logits_fn: LogitsFn, g: int, group: Group | str = C4) -> Partial:
+def compose_with_rotation(logits_fn: LogitsFn, g: int, group: Group | str = C4) -> Partial:
     """The net looking at turned images, `x -> f(g x)`.
 
     Its gradient is that of f at g x, turned back: `g^-1 grad f(g x)`. So any measure of
@@ -72,7 +72,7 @@ def turned(logits_fn: LogitsFn, g: int, group: Group | str = C4) -> Partial:
     return Partial(_Turned(group), as_partial(logits_fn), jnp.int32(g))
 
 
-def averaged(logits_fn: LogitsFn, group: Group | str = C4) -> Partial:
+def orbit_average(logits_fn: LogitsFn, group: Group | str = C4) -> Partial:
     """The net averaged over the orbit, `x -> mean_g f(g x)`; invariant, whatever f is.
 
     Its gradient is the average of Definition 13, each term turned back. Theorem 2
@@ -154,7 +154,7 @@ def tangent(images: Array) -> Array:
     return jax.jvp(lambda t: rotate(images, t), (angle,), (jnp.ones_like(angle),))[1]
 
 
-def deviation(values: Array) -> Array:
+def relative_spread(values: Array) -> Array:
     """How far values change over an orbit, `max_g |v(g x) - v(x)| / max |v(x)|`.
 
     Args:

@@ -41,7 +41,7 @@ def measure(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        program = compilation.quick(function, static_argnames=static)
+        program = compilation.jit_fast_compile(function, static_argnames=static)
         signature = inspect.signature(function)
 
         @functools.wraps(function)
@@ -57,7 +57,7 @@ def measure(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-@compilation.quick
+@compilation.jit_fast_compile
 def evaluate(net: Partial, images: Array) -> Any:
     """`net(images)`, traced once a shape however often a program asks for it."""
     return net(images)

@@ -21,10 +21,10 @@ from symjax.groups import C4, Group
 from symjax.metrics.jacobian import (
     Of,
     cotangents,
-    pull_back,
-    pull_back_over_orbit,
+    input_gradients,
+    aligned_orbit_gradients,
     spectral_norm,
-    turn_again,
+    apply_group,
 )
 from symjax.metrics.program import measure
 from symjax.metrics.samples import draw, keys_of_images, over_samples
@@ -98,8 +98,8 @@ def orbit_average(
       ValueError: for images or labels that cannot be.
     """
     v = cotangents(logits_fn(images), labels, of)
-    back = pull_back_over_orbit(logits_fn, images, v, group)
-    there = turn_again(back, group)
+    back = aligned_orbit_gradients(logits_fn, images, v, group)
+    there = apply_group(back, group)
     return OrbitAverage(
         gradient=spectral_norm(back[0]),
         as_written=spectral_norm(jnp.mean(there, axis=0) - back[0]),
@@ -145,12 +145,12 @@ def gradient_variance(
         raise ValueError(f"gradient_variance: samples={samples}: expected 2 or more.")
     v = cotangents(logits_fn(images), labels, of)
     keys = keys_of_images(key, len(images))
-    base = pull_back(logits_fn, images, v)  # [R, B, H, W, C]
+    base = input_gradients(logits_fn, images, v)  # [R, B, H, W, C]
 
     def step(carry, numbers, counts):
         total, squares = carry
         points = draw(threat, images, keys, numbers).reshape(-1, *images.shape[1:])
-        found = pull_back(logits_fn, points, jnp.tile(v, (1, len(numbers), 1)))
+        found = input_gradients(logits_fn, points, jnp.tile(v, (1, len(numbers), 1)))
         change = found.reshape(len(v), len(numbers), *images.shape) - base[:, None]
         change = jnp.where(counts[None, :, None, None, None, None], change, 0.0)
         squares = squares + jnp.sum(change**2, axis=(0, 1, 3, 4, 5))
@@ -193,7 +193,7 @@ def high_frequency_share(
       ValueError: for images or labels that cannot be.
     """
     v = cotangents(logits_fn(images), labels, of)
-    gradients = pull_back(logits_fn, images, v)
+    gradients = input_gradients(logits_fn, images, v)
     largest = jnp.max(jnp.abs(gradients), axis=(0, 2, 3, 4), keepdims=True)
     waves = jnp.fft.fft2(gradients / largest, axes=(2, 3))  # the share has no unit
     power = jnp.sum(jnp.abs(waves) ** 2, axis=(0, 4))

@@ -26,11 +26,11 @@ from symjax.metrics.jacobian import (
     Of,
     cotangents,
     lengths,
-    pull_back_over_orbit,
-    rivals,
+    aligned_orbit_gradients,
+    other_classes,
     spectral_norm,
 )
-from symjax.metrics.orbit import deviation, orbit
+from symjax.metrics.orbit import relative_spread, orbit
 from symjax.metrics.program import evaluate, measure
 from symjax.nn import exactness
 
@@ -49,7 +49,7 @@ __all__ = [
 LayersFn = Callable[..., Mapping[str, Array]]
 
 
-class Turning(NamedTuple):
+class GradientEquivariance(NamedTuple):
     """How a gradient turns with the image, at each point of the orbit.
 
     Attributes:
@@ -160,7 +160,7 @@ def orbit_margins(
     logits = _over_orbit(logits_fn, images, group)
     order = jnp.broadcast_to(labels[None, :, None], (*logits.shape[:2], 1))
     own = jnp.take_along_axis(logits, order, axis=-1)
-    others = rivals(labels, logits.shape[-1])[None]
+    others = other_classes(labels, logits.shape[-1])[None]
     others = jnp.broadcast_to(others, (group.order, *others.shape[1:]))
     return own - jnp.take_along_axis(logits, others, axis=-1)
 
@@ -180,17 +180,17 @@ def jacobian_norms(logits_fn: LogitsFn, images: Array, group: Group = C4) -> Arr
       ValueError: for images that cannot be.
     """
     v = cotangents(logits_fn(images), jnp.zeros(len(images), int), "jacobian")
-    return jax.vmap(spectral_norm)(pull_back_over_orbit(logits_fn, images, v, group))
+    return jax.vmap(spectral_norm)(aligned_orbit_gradients(logits_fn, images, v, group))
 
 
 @measure("group", "of")
-def gradient_turning(
+def gradient_equivariance(
     logits_fn: LogitsFn,
     images: Array,
     labels: Array,
     of: Of = "margin",
     group: Group = C4,
-) -> Turning:
+) -> GradientEquivariance:
     """Lemmas 3 and 4: `grad f(g x) = rho(g) grad f(x) Dg^-1`, as vectors.
 
     Of an invariant net, `grad f(g x) = g grad f(x)`: equal, and not only as long.
@@ -209,12 +209,12 @@ def gradient_turning(
       ValueError: for images or labels that cannot be, or another `of`.
     """
     v = cotangents(logits_fn(images), labels, of)
-    back = pull_back_over_orbit(logits_fn, images, v, group)
+    back = aligned_orbit_gradients(logits_fn, images, v, group)
     flat = jnp.moveaxis(back, 2, 1).reshape(group.order, len(images), -1)
     length = jnp.linalg.norm(flat, axis=-1)
     difference = jnp.linalg.norm(flat - flat[:1], axis=-1) / length[:1]
     product = jnp.sum(flat * flat[:1], axis=-1)
-    return Turning(difference, product / (length * length[:1]), length)
+    return GradientEquivariance(difference, product / (length * length[:1]), length)
 
 
 @measure("group", "norm")
@@ -240,7 +240,7 @@ def margin_gradient_norms(
       ValueError: for images or labels that cannot be.
     """
     v = cotangents(logits_fn(images), labels, "margins")
-    back = pull_back_over_orbit(logits_fn, images, v, group)
+    back = aligned_orbit_gradients(logits_fn, images, v, group)
     return jnp.moveaxis(lengths(back, DUAL[norm]), 1, 2)
 
 

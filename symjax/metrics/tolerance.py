@@ -181,7 +181,7 @@ def perturbed(
     return np.asarray(_perturb(perturbation)(jnp.asarray(images), keys, draws, levels))
 
 
-def together(chunk: int | None) -> int:
+def default_chunk(chunk: int | None) -> int:
     """How many images at a time: as asked, or as many as suit the backend."""
     if chunk is not None:
         return whole_number("images at a time", "chunk", chunk)
@@ -206,7 +206,7 @@ def _answers(
         net, images, labels = given.net, np.asarray(given.images), given.labels
         labels, key = np.asarray(labels), as_key(key)
         keys = keys_of_images(key, count)
-        for part in in_batches(count, min(together(chunk), count)):
+        for part in in_batches(count, min(default_chunk(chunk), count)):
             x, truth, own = jnp.asarray(images[part]), labels[part], keys[part]
             held = [
                 _judge()(net, _perturb(perturbation)(x, own, *pair), truth)
@@ -230,7 +230,7 @@ def _perturb(perturbation: Perturbation):
     def one(image, key, draw, level):
         return perturbation(image, key, draw, level)
 
-    return compilation.quick(jax.vmap(one))
+    return compilation.jit_fast_compile(jax.vmap(one))
 
 
 @functools.cache
@@ -239,7 +239,7 @@ def _judge():
         logits = net(images)
         return is_correct(logits, labels) & jnp.isfinite(logits).all(axis=1)
 
-    return compilation.quick(run)
+    return compilation.jit_fast_compile(run)
 
 
 def _unnormalised(net: Partial, mean: Array, std: Array, images: Array) -> Array:

@@ -8,7 +8,7 @@ from flax import linen
 from jax import Array
 
 from symjax import nn
-from symjax.models.net import Net, halve, normalise
+from symjax.models.net import Net, max_pool_2x2, normalise
 
 READOUTS = ("invariant", "flatten")
 
@@ -33,7 +33,7 @@ class Equivariant(Net):
         layer = self.rotating(nn.LiftingConv)
         for index, item in enumerate(self.trunk.split()):
             if item == "P":
-                x = halve(x, self.group)
+                x = max_pool_2x2(x, self.group)
             else:
                 x = self.block(f"block_{index}", int(item), layer)(x, train)
                 layer = self.rotating(nn.GroupConv)

@@ -62,7 +62,7 @@ def normalise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Arr
     return (images - mean_array) / std_array
 
 
-def halve(images: Array, group: Group | None = None) -> Array:
+def max_pool_2x2(images: Array, group: Group | None = None) -> Array:
     """Max-pools with stride 2: window 2 on even sizes, 3 on odd, as exactness asks.
 
     Raises:
@@ -175,7 +175,7 @@ class Net(linen.Module):
         x = self.first_layer(x, train)
         for index, item in enumerate(self.trunk.split()):
             if item == "P":
-                x = halve(x)
+                x = max_pool_2x2(x)
             else:
                 x = self.block(f"block_{index}", int(item))(x, train)
         pixels = x.reshape(len(x), x.shape[1] * x.shape[2], x.shape[3])

@@ -18,7 +18,7 @@ from symjax.nn.kernels import pixels
 Smooth = Callable[[np.ndarray], np.ndarray]
 
 
-def waves(
+def random_plane_waves(
     seed: int, axes: Sequence[int] = (), pixels_a_wave: float = 8.0, count: int = 16
 ) -> Smooth:
     """Random functions on the plane, sums of plane waves in all directions.
@@ -46,7 +46,7 @@ def waves(
     return at
 
 
-def pictures(
+def smooth_images(
     seed: int, count: int, size: int, channels: int = 3, turn: np.ndarray | None = None
 ) -> np.ndarray:
     """Smooth images, grey towards the corners, turned without interpolation.
@@ -66,13 +66,13 @@ def pictures(
     if turn is not None:
         points = np.round(turn.T @ points, 9)
     fade = np.exp(-0.5 * np.sum(points**2, axis=0) / (size / 5) ** 2)
-    values = np.sin(waves(seed, (count, channels))(points))  # [P, count, C]
+    values = np.sin(random_plane_waves(seed, (count, channels))(points))  # [P, count, C]
     images = 0.5 + 0.5 * fade[:, None, None] * values
     shape = count, size, size, channels
     return np.moveaxis(images, 0, 1).reshape(shape).astype(np.float32)
 
 
-def errors(
+def kernel_equivariance_errors(
     kernel: np.ndarray,
     smooth: Smooth,
     inputs: Cosets,

@@ -18,7 +18,7 @@ from symjax.io import read_arrays
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class MetricRows:
     """One figure of one run.
 
     Attributes:
@@ -56,7 +56,7 @@ class Figure:
         return first.reshape(*first.shape[:2], -1).mean(axis=-1)
 
 
-def read(folder: Path, flag: str = "...", **wanted: Any) -> list[Figure]:
+def read(folder: Path, flag: str = "...", **wanted: Any) -> list[MetricRows]:
     """The figures of a run, in the order in which they were measured.
 
     Args:
@@ -84,7 +84,7 @@ def _key(row: Row) -> str:
     return json.dumps(row.identity_without(("seed",)), sort_keys=True)
 
 
-def _figure(folder: Path, rows: list[Row]) -> Figure:
+def _figure(folder: Path, rows: list[Row]) -> MetricRows:
     rows = sorted(rows, key=lambda row: row["seed"])
     cells = []
     for row in rows:
@@ -100,6 +100,6 @@ def _figure(folder: Path, rows: list[Row]) -> Figure:
             )
         cells.append(read_arrays(path, again))
     names = cells[0]
-    return Figure(
+    return MetricRows(
         rows, {name: np.stack([cell[name] for cell in cells]) for name in names}
     )

@@ -17,7 +17,7 @@ from symjax.arguments import Parser, command
 from symjax.evaluation import titles
 from symjax.folders import expand
 from symjax.formatting import markdown
-from symjax.report.cells import Figure, read
+from symjax.report.cells import MetricRows, read
 from symjax.statistics import Estimate, paired_difference
 
 HEAD = (
@@ -56,7 +56,7 @@ class Comparison(NamedTuple):
         return "smaller" if self.change.high < 0 else "open"
 
 
-def compare(baseline: Figure, other: Figure) -> Comparison:
+def compare(baseline: MetricRows, other: MetricRows) -> Comparison:
     """A net's figure against the baseline's.
 
     Args:
@@ -106,17 +106,17 @@ def table(folders: Sequence[Path], metric: str | None = None) -> str:
     return markdown(HEAD, lines)
 
 
-def _wanted(figure: Figure, metric: str | None) -> bool:
+def _wanted(figure: MetricRows, metric: str | None) -> bool:
     named = metric is None or titles.begins(figure.rows[0], metric)
     return named and figure.is_by_image
 
 
-def _usable(figure: Figure) -> np.ndarray:
+def _usable(figure: MetricRows) -> np.ndarray:
     finite = np.isfinite(figure.values)
     return np.all(finite & figure.cells.get("correct", True), axis=0)
 
 
-def _line(baseline: Figure, other: Figure) -> list[str]:
+def _line(baseline: MetricRows, other: MetricRows) -> list[str]:
     found = compare(baseline, other)
     change = found.change
     return [

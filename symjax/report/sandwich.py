@@ -29,7 +29,7 @@ ABREAST = 4  # panels, of one norm
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # apart for the colour-blind too
 
 
-class Sandwich(NamedTuple):
+class DistanceBounds(NamedTuple):
     """What is known of the images of one run in one norm; seeds one after the other.
 
     Attributes:
@@ -58,7 +58,7 @@ class Sandwich(NamedTuple):
         return int(np.sum(self.score > self.distance))
 
 
-def sandwiches(folder: Path) -> list[Sandwich]:
+def sandwiches(folder: Path) -> list[DistanceBounds]:
     """What a run's rows say, one sandwich a norm.
 
     Of several figures in a norm, that with the most images counts, and of these the
@@ -92,7 +92,7 @@ def sandwiches(folder: Path) -> list[Sandwich]:
     ]
 
 
-def draw(found: Sequence[Sequence[Sandwich]]) -> Figure:
+def draw(found: Sequence[Sequence[DistanceBounds]]) -> Figure:
     """The figure: a row of panels for each run, or all in rows if there is one norm."""
     if all(len(of_run) == 1 for of_run in found):
         panels = [of_run[0] for of_run in found]
@@ -112,9 +112,9 @@ def draw(found: Sequence[Sequence[Sandwich]]) -> Figure:
     return figure
 
 
-def _by_norm(folder: Path, metric: str) -> dict[str, cells.Figure]:
+def _by_norm(folder: Path, metric: str) -> dict[str, cells.MetricRows]:
     """The figure with the most images of each norm; of several, the last."""
-    found: dict[str, cells.Figure] = {}
+    found: dict[str, cells.MetricRows] = {}
     for figure in cells.read(folder, flag=metric, metric=metric):
         row = figure.rows[0]
         if row["norm"] not in found or row["n"] >= found[row["norm"]].rows[0]["n"]:
@@ -122,7 +122,7 @@ def _by_norm(folder: Path, metric: str) -> dict[str, cells.Figure]:
     return found
 
 
-def _smoothed(folder: Path, norm: str) -> cells.Figure | None:
+def _smoothed(folder: Path, norm: str) -> cells.MetricRows | None:
     """The certified radii of the net smoothed with the least noise, if measured."""
     wanted = {"metric": "smoothing", "norm": norm}
     rows = results.read([folder / "results.jsonl"])
@@ -132,7 +132,7 @@ def _smoothed(folder: Path, norm: str) -> cells.Figure | None:
     return cells.read(folder, flag="smoothing", sigma=min(sigmas), **wanted)[-1]
 
 
-def _of_norm(folder: Path, norm: str, attacked, estimated, smoothed) -> Sandwich:
+def _of_norm(folder: Path, norm: str, attacked, estimated, smoothed) -> DistanceBounds:
     rows = attacked.rows
     n = min(rows[0]["n"], estimated.rows[0]["n"])
 
@@ -153,7 +153,7 @@ def _of_norm(folder: Path, norm: str, attacked, estimated, smoothed) -> Sandwich
             radius = flat(smoothed, "radius")
     shown = correct & np.isfinite(distance)
     order = np.flatnonzero(shown)[np.argsort(distance[shown], kind="stable")]
-    return Sandwich(
+    return DistanceBounds(
         run=folder.resolve().name,
         norm=norm,
         seeds=len(rows),
@@ -166,7 +166,7 @@ def _of_norm(folder: Path, norm: str, attacked, estimated, smoothed) -> Sandwich
     )
 
 
-def _draw(axis: Axes, found: Sandwich) -> None:
+def _draw(axis: Axes, found: DistanceBounds) -> None:
     place = np.arange(len(found.distance))
     score, radius = (np.where(x > 0, x, np.nan) for x in (found.score, found.radius))
     refuted = found.score > found.distance

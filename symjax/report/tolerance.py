@@ -36,7 +36,7 @@ RESAMPLES = 500
 STEPS = 50  # of the box's curve
 
 
-def read(run: Path) -> dict[str, cells.Figure]:
+def read(run: Path) -> dict[str, cells.MetricRows]:
     """The figures of a run, by perturbation; of several settings, the last measured.
 
     Args:
@@ -52,7 +52,7 @@ def read(run: Path) -> dict[str, cells.Figure]:
     }
 
 
-def draw(nets: Mapping[str, Mapping[str, cells.Figure]]) -> Figure:
+def draw(nets: Mapping[str, Mapping[str, cells.MetricRows]]) -> Figure:
     """The figure of some nets, of which the first is compared with the others.
 
     Args:
@@ -88,7 +88,7 @@ def draw(nets: Mapping[str, Mapping[str, cells.Figure]]) -> Figure:
     return figure
 
 
-def _curve(axis: Axes, found: cells.Figure, net: str, color: str) -> None:
+def _curve(axis: Axes, found: cells.MetricRows, net: str, color: str) -> None:
     """The seeds, their mean, and where it would lie for other images."""
     levels = found.rows[0].get("levels")
     if levels is None:  # the box has no levels
@@ -110,7 +110,7 @@ def _still(largest: np.ndarray, levels: np.ndarray) -> np.ndarray:
     return (draws >= levels).mean(axis=2)
 
 
-def image_rows(figure: SubFigure, nets: Mapping[str, cells.Figure]) -> None:
+def image_rows(figure: SubFigure, nets: Mapping[str, cells.MetricRows]) -> None:
     """A line an image that all nets classify: itself, and the last that held.
 
     Args:

@@ -26,7 +26,7 @@ from symjax.study.measurements import (
     Audit,
     Corrupted,
     Measurement,
-    Subject,
+    PlannedRun,
     Tolerance,
     of_training,
     taken_apart,
@@ -116,9 +116,9 @@ class Evidence:
         return {row["cell_id"]: row for row in found}
 
     @functools.cache  # noqa: B019
-    def subject(self, name: str) -> Subject:
+    def subject(self, name: str) -> PlannedRun:
         """A run, as its rows name it."""
-        return Subject.of(TRAININGS[name], self.size)
+        return PlannedRun.of(TRAININGS[name], self.size)
 
     @functools.cache  # noqa: B019
     def cells(self, name: str, measurement: Measurement, seed: int) -> list[str]:

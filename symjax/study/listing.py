@@ -10,7 +10,7 @@ from rich.table import Table
 
 from symjax.evaluation.rows import cell_id
 from symjax.study import published, speed
-from symjax.study.measurements import Subject, of_training
+from symjax.study.measurements import PlannedRun, of_training
 from symjax.study.size import SMOKE, Size
 from symjax.study.trainings import Training
 from symjax.study.work import Folders
@@ -48,7 +48,7 @@ def progress(training: Training, size: Size, results: Path) -> Progress:
       results: the folder of all sizes.
     """
     store = Folders(results / size.name, Path()).store(training, write=False)
-    subject = Subject.of(training, size)
+    subject = PlannedRun.of(training, size)
     rows = needed = whole = 0
     for seed in range(size.seeds_of(training)):
         cells = [

@@ -25,7 +25,7 @@ from symjax.evaluation import protocol as protocols
 from symjax.evaluation.attack import STEPS, Attack
 from symjax.evaluation.audit import identities as audit_identities
 from symjax.evaluation.audit import record
-from symjax.evaluation.measurement import Radius, origin
+from symjax.evaluation.measurement import Radius, run_provenance
 from symjax.evaluation.protocol import SOUND
 from symjax.evaluation.published import PublishedAttack, with_series
 from symjax.evaluation.published import measure as measure_published
@@ -60,7 +60,7 @@ FIGURE_5 = ("tolerance_removal_published", "tolerance_removal")
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class PlannedRun:
     """A run as its rows will name it.
 
     Attributes:
@@ -106,7 +106,7 @@ class Accuracy:
     n: int = 0
     first_seed: bool = False
 
-    def attacking(self, subject: Subject) -> Attack | PublishedAttack:
+    def attacking(self, subject: PlannedRun) -> Attack | PublishedAttack:
         """The attack on that run's net."""
         if self.protocol == "sound":
             if self.attack == "autoattack":
@@ -119,7 +119,7 @@ class Accuracy:
         call = subject.config, self.attack, False, switches, subject.size.steps
         return PublishedAttack.of_config(*call, restarts=subject.size.restarts)
 
-    def radii(self, subject: Subject) -> list[Radius]:
+    def radii(self, subject: PlannedRun) -> list[Radius]:
         """The epsilons, in the order in which they are measured."""
         eps = subject.size.some(self.eps)
         if self.protocol == "sound":
@@ -127,7 +127,7 @@ class Accuracy:
         attack = self.attacking(subject)
         return [attack.radius(x) for x in eps]  # pyright: ignore
 
-    def identities(self, subject: Subject, seed: int) -> list[Identity]:
+    def identities(self, subject: PlannedRun, seed: int) -> list[Identity]:
         """One an epsilon; none of a seed that is not measured."""
         if self.first_seed and seed != 0:
             return []
@@ -140,7 +140,7 @@ class Accuracy:
             found.append(says)
         return found
 
-    def take(self, run: Run, store: Results, subject: Subject, console) -> Parts:
+    def take(self, run: Run, store: Results, subject: PlannedRun, console) -> Parts:
         """Measures it, of all seeds of the run: an epsilon, and another if asked."""
         attack, radii = self.attacking(subject), self.radii(subject)
         n = self._images(subject.size)
@@ -188,16 +188,16 @@ class Accuracy:
 class Corrupted(Accuracy):
     """The same on corrupted images, made with seed 0."""
 
-    def attacking(self, subject: Subject) -> Attack | PublishedAttack:
+    def attacking(self, subject: PlannedRun) -> Attack | PublishedAttack:
         if self.protocol == "sound":
             return super().attacking(subject)
         call = subject.config, self.attack, True
         return PublishedAttack.of_config(*call, steps=subject.size.steps)
 
-    def identities(self, subject: Subject, seed: int) -> list[Identity]:
+    def identities(self, subject: PlannedRun, seed: int) -> list[Identity]:
         if self.first_seed and seed != 0:
             return []
-        size, images = subject.size, corruption.Made()
+        size, images = subject.size, corruption.GeneratedCorruptions()
         attack, n = self.attacking(subject), self._images(size)
         return [
             measurement.identity(subject.says, attack, "linf", radius, n, seed)
@@ -207,7 +207,7 @@ class Corrupted(Accuracy):
             for radius in self.radii(subject)
         ]
 
-    def take(self, run: Run, store: Results, subject: Subject, console) -> Parts:
+    def take(self, run: Run, store: Results, subject: PlannedRun, console) -> Parts:
         size, attack = subject.size, self.attacking(subject)
         for name in size.corruptions:
             yield corruption.measure(
@@ -216,7 +216,7 @@ class Corrupted(Accuracy):
                 attack,
                 "linf",
                 self.radii(subject),
-                corruption.Made(),
+                corruption.GeneratedCorruptions(),
                 self._images(size),
                 [name],
                 size.severities,
@@ -243,24 +243,24 @@ class Tolerance:
     protocol: str = "sound"
     attack: str = "none"
 
-    def _figures(self) -> list[figure.Figure]:
+    def _figures(self) -> list[figure.Metric]:
         found = tolerance.figures()
         return [each for each in found if each.says["metric"] == self.metric]
 
-    def identities(self, subject: Subject, seed: int) -> list[Identity]:
+    def identities(self, subject: PlannedRun, seed: int) -> list[Identity]:
         """One."""
         n = subject.size.n_tolerance
         figures = self._figures()
         return [figure.identity_of(subject.says, each, n, seed) for each in figures]
 
-    def take(self, run: Run, store: Results, subject: Subject, console) -> Parts:
+    def take(self, run: Run, store: Results, subject: PlannedRun, console) -> Parts:
         """Measures it, of all seeds of the run."""
         n = subject.size.n_tolerance
         yield figure.measure(run, store, self._figures(), n, console)
         for seed, diverged in zip(run.seeds, run.diverged, strict=True):
             for cell in self.identities(subject, seed) if diverged else ():
                 if cell_id(cell) not in store.rows:  # or it would always be missing
-                    store.add(cell, None, {}, {"diverged": True}, origin(run))
+                    store.add(cell, None, {}, {"diverged": True}, run_provenance(run))
 
     def gradients(self, size: Size) -> float:
         """About how many gradients by an image one seed takes."""
@@ -279,7 +279,7 @@ class Audit:
     protocol: str
     attack: str = "pgd"
 
-    def identities(self, subject: Subject, seed: int) -> list[Identity]:
+    def identities(self, subject: PlannedRun, seed: int) -> list[Identity]:
         """One a check, of seed 0."""
         if seed != 0:
             return []
@@ -289,7 +289,7 @@ class Audit:
         says = measurement.identity(*call, subject.size.n_audit, seed)
         return audit_identities(says, self.protocol, names)
 
-    def take(self, run: Run, store: Results, subject: Subject, console) -> Parts:
+    def take(self, run: Run, store: Results, subject: PlannedRun, console) -> Parts:
         """Audits the first seed, if it is seed 0."""
         cells = self.identities(subject, run.seeds[0])
         yield record(

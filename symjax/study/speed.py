@@ -22,7 +22,7 @@ from symjax.evaluation.attack import Attack
 from symjax.evaluation.measurement import one_batch
 from symjax.evaluation.results import Results
 from symjax.evaluation.run import Run
-from symjax.study.measurements import Subject
+from symjax.study.measurements import PlannedRun
 from symjax.study.size import Size
 from symjax.study.trainings import Training
 from symjax.study.work import missing
@@ -129,7 +129,7 @@ def hours_left(
     """
     if speed is None:
         return None
-    subject = Subject.of(training, size)
+    subject = PlannedRun.of(training, size)
     config, trained, gradients = subject.config, 0.0, 0.0
     images = config.dataset.train_images or 50_000
     for seed in range(size.seeds_of(training)):

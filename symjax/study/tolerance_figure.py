@@ -54,7 +54,7 @@ class Bar:
     look: Look
     printed: tuple[float, float]
     values: list[float]
-    images: cells.Figure | None
+    images: cells.MetricRows | None
 
     @property
     def mean(self) -> float | None:
@@ -102,17 +102,17 @@ def _row(evidence: Evidence, name: str, seed: int) -> Row | None:
     return evidence.rows(name).get(cell)
 
 
-def _images(evidence: Evidence, name: str, row: Row) -> cells.Figure | None:
+def _images(evidence: Evidence, name: str, row: Row) -> cells.MetricRows | None:
     path = evidence.folder / name / "cells" / f"{row['cell_id']}.npz"
     if not path.exists():
         return None
     kept = read_arrays(path, "remove it, and measure its row again")
     if not set(SHOWN) <= kept.keys():
         return None
-    return cells.Figure([row], {each: kept[each][None] for each in SHOWN})
+    return cells.MetricRows([row], {each: kept[each][None] for each in SHOWN})
 
 
-def _draw(bars: list[Bar], images: dict[str, cells.Figure]) -> Figure:
+def _draw(bars: list[Bar], images: dict[str, cells.MetricRows]) -> Figure:
     with style():
         height = 2.3
         if not images:

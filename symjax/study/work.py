@@ -22,7 +22,7 @@ from symjax.evaluation.results import Results
 from symjax.evaluation.rows import cell_id
 from symjax.folders import FolderInUseError, hold
 from symjax.study import nets
-from symjax.study.measurements import Measurement, Subject, of_training
+from symjax.study.measurements import Measurement, PlannedRun, of_training
 from symjax.study.size import Size
 from symjax.study.trainings import Training
 from symjax.terminal import counted
@@ -92,7 +92,7 @@ class Clock:
         return late or self._stop()
 
 
-def missing(subject: Subject, store: Results, seed: int) -> list[Measurement]:
+def missing(subject: PlannedRun, store: Results, seed: int) -> list[Measurement]:
     """The measurements of one seed that have a cell without a row, in order."""
     return [
         measurement
@@ -101,7 +101,7 @@ def missing(subject: Subject, store: Results, seed: int) -> list[Measurement]:
     ]
 
 
-def _lacks(measurement: Measurement, subject: Subject, store: Results, seed) -> bool:
+def _lacks(measurement: Measurement, subject: PlannedRun, store: Results, seed) -> bool:
     cells = measurement.identities(subject, seed)
     return any(cell_id(cell) not in store.rows for cell in cells)
 
@@ -162,7 +162,7 @@ def work(
     whole, failed = True, []
     for training in trainings:
         with folders.alone(training) as mine:
-            subject, store = Subject.of(training, size), folders.store(training)
+            subject, store = PlannedRun.of(training, size), folders.store(training)
             seeds = range(size.seeds_of(training))
             left = [x for x in seeds if missing(subject, store, x)]
             if left and not mine:
@@ -212,7 +212,7 @@ def _groups(seeds: Sequence[int], at_once: int) -> list[list[int]]:
 
 
 def _piece(
-    subject: Subject, seeds, folders: Folders, more, clock, console, failed: list[str]
+    subject: PlannedRun, seeds, folders: Folders, more, clock, console, failed: list[str]
 ) -> bool:
     """Trains and measures some seeds of a run; False if the time was up before."""
     training = subject.training

@@ -18,11 +18,11 @@ from ml_collections import ConfigDict
 
 from symjax import data, mesh, models, seeds
 from symjax.folders import reading
-from symjax.mesh import Layout
+from symjax.mesh import DeviceLayout
 from symjax.training import adversarial, optimizer, validation
 from symjax.training import state as states
 from symjax.training.state import TrainState
-from symjax.training.step import Recipe, steps_of_epoch
+from symjax.training.step import TrainSpec, steps_of_epoch
 
 Config = Any  # a ConfigDict, whose keys no type checker knows
 
@@ -44,8 +44,8 @@ class Experiment:
     dataset: data.Dataset
     model: models.Net
     tx: optax.GradientTransformation
-    recipe: Recipe
-    layout: Layout
+    recipe: TrainSpec
+    layout: DeviceLayout
 
     @classmethod
     def build(cls, config: Config) -> "Experiment":
@@ -69,7 +69,7 @@ class Experiment:
         steps = steps_of_epoch(count, config.batch_size, drop_last)
         tx = _optimizer(config, steps)
         layout = mesh.build(config.seeds, config.batch_size, **config.mesh.to_dict())
-        recipe = Recipe(
+        recipe = TrainSpec(
             model=net,
             tx=tx,
             make_batch=_batch_maker(config),
@@ -115,7 +115,7 @@ class Experiment:
 
     def _create(self, keys: jax.Array) -> TrainState:
         def create(key):
-            init_key = seeds.stream(key, seeds.Stream.INIT)
+            init_key = seeds.purpose_key(key, seeds.KeyPurpose.INIT)
             shape = self.dataset.image_shape
             return states.create(self.model, self.tx, init_key, shape)
 

@@ -19,7 +19,7 @@ from symjax import io
 from symjax.folders import expand, writing
 
 
-class Journal:
+class MetricLogger:
     """One JSON object a line in `metrics.jsonl`, and the same as TensorBoard scalars.
 
     Lines after `epoch`, left by a run that was cut off between a line and its

@@ -23,7 +23,7 @@ from symjax.training import experiment as experiments
 from symjax.training import position, run_folder
 from symjax.training.checkpoint import Checkpoints, check_room
 from symjax.training.experiment import Config, Experiment
-from symjax.training.journal import Journal
+from symjax.training.journal import MetricLogger
 from symjax.training.position import Position
 from symjax.training.progress import Progress
 from symjax.training.state import STILL_FINITE, TrainState
@@ -78,7 +78,7 @@ def train(
                 console.print(f"resuming after {start.text(experiment)}")
             if is_writer():
                 run_folder.write_config(config, workdir)
-            with Journal(workdir, start.epoch, write=is_writer()) as journal:
+            with MetricLogger(workdir, start.epoch, write=is_writer()) as journal:
                 stop = stop or (lambda: False)
                 run = _Run(experiment, store, journal, workdir, console, stop)
                 return run(start)
@@ -122,7 +122,7 @@ class _Run:
         self,
         experiment: Experiment,
         store: Checkpoints,
-        journal: Journal,
+        journal: MetricLogger,
         workdir: Path,
         console: Console,
         stop: Callable[[], bool],

@@ -19,14 +19,14 @@ from jax import Array
 
 from symjax.attacks import cross_entropy, is_correct
 from symjax.data.augment import flip_and_crop, quarter_turns, to_unit
-from symjax.mesh import ONE_DEVICE, Layout
-from symjax.seeds import Stream, stream
+from symjax.mesh import ONE_DEVICE, DeviceLayout
+from symjax.seeds import KeyPurpose, purpose_key
 from symjax.training.adversarial import BatchMaker
 from symjax.training.state import STILL_FINITE, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class TrainSpec:
     """What is fixed while a net trains.
 
     Attributes:
@@ -49,7 +49,7 @@ class Recipe:
     augment: bool
     quarter_turns: bool
     label_smoothing: float
-    layout: Layout = ONE_DEVICE
+    layout: DeviceLayout = ONE_DEVICE
     drop_last: bool = True
 
 
@@ -73,7 +73,7 @@ def no_sums() -> Sums:
 
 
 def train_epoch(
-    recipe: Recipe,
+    recipe: TrainSpec,
     state: TrainState,
     key: Array,
     epoch: Array,
@@ -103,7 +103,7 @@ def train_epoch(
 
 
 def train_steps(
-    recipe: Recipe,
+    recipe: TrainSpec,
     state: TrainState,
     sums: Sums,
     key: Array,
@@ -124,7 +124,7 @@ def train_steps(
     Returns:
       The new state, and the sums with these steps added.
     """
-    order = jax.random.permutation(stream(key, Stream.SHUFFLE, epoch), len(images))
+    order = jax.random.permutation(purpose_key(key, KeyPurpose.SHUFFLE, epoch), len(images))
 
     def train_on(indices, carry):
         state, sums = carry
@@ -185,10 +185,10 @@ def _train_step(recipe, state, key, images, labels) -> tuple[TrainState, Sums]:
 
 def _training_batch(recipe, state, key, images, labels) -> tuple[Array, Array, Any]:
     if recipe.augment:
-        images = flip_and_crop(stream(key, Stream.AUGMENT, state.step), images)
+        images = flip_and_crop(purpose_key(key, KeyPurpose.AUGMENT, state.step), images)
     if recipe.quarter_turns:
-        images = quarter_turns(stream(key, Stream.QUARTER_TURNS, state.step), images)
-    attack_key = stream(key, Stream.TRAINING_ATTACK, state.step)
+        images = quarter_turns(purpose_key(key, KeyPurpose.QUARTER_TURNS, state.step), images)
+    attack_key = purpose_key(key, KeyPurpose.TRAINING_ATTACK, state.step)
     made = recipe.make_batch(recipe.model, state, to_unit(images), labels, attack_key)
     return jax.lax.stop_gradient(made)
 
@@ -221,7 +221,7 @@ def evaluate_epoch(
     state: TrainState,
     images: Array,
     labels: Array,
-    layout: Layout = ONE_DEVICE,
+    layout: DeviceLayout = ONE_DEVICE,
 ) -> Sums:
     """Loss and accuracy on held-out images, running averages in batch norm.
 

@@ -22,7 +22,7 @@ from symjax.attacks.gradient import Keep, pgd
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.sanity import black_box, net, planted, program, strength, symmetry
 from symjax.attacks.sanity.advice import ADVICE
-from symjax.attacks.sanity.subject import Check, DoesNotApply, Finding, Subject
+from symjax.attacks.sanity.subject import Check, DoesNotApply, Finding, AuditTarget
 from symjax.attacks.threat import ThreatModel
 from symjax.groups import C4, Group
 
@@ -48,7 +48,7 @@ class Question(NamedTuple):
     """
 
     title: str
-    answer: Callable[[Subject], Finding]
+    answer: Callable[[AuditTarget], Finding]
     source: str
 
 
@@ -170,7 +170,7 @@ def audit(
     """
     if unknown := set(only) - set(CHECKS):
         raise ValueError(f"checks {sorted(unknown)}: expected some of {list(CHECKS)}.")
-    subject = Subject.of(
+    subject = AuditTarget.of(
         logits_fn,
         images,
         labels,
@@ -197,7 +197,7 @@ def audit(
     return checks
 
 
-def _run(name: str, subject: Subject) -> Check:
+def _run(name: str, subject: AuditTarget) -> Check:
     title, answer, source = CHECKS[name]
     try:
         found = answer(subject)

@@ -17,7 +17,7 @@ from symjax.attacks.losses import is_correct
 from symjax.attacks.sanity.subject import (
     DoesNotApply,
     Finding,
-    Subject,
+    AuditTarget,
     at_most,
     compiled,
 )
@@ -27,7 +27,7 @@ from symjax.attacks.threat import ThreatModel
 DRAWN_TOGETHER = 1024  # images in a batch of random draws
 
 
-def square_attack(subject: Subject) -> Finding:
+def square_attack(subject: AuditTarget) -> Finding:
     """Random search with the logits alone breaks no image that PGD leaves."""
     if np.ndim(subject.threat.eps):
         raise DoesNotApply("Square needs one eps, not one a channel")
@@ -44,7 +44,7 @@ def square_attack(subject: Subject) -> Finding:
     return _more(subject, subject.broken(found), detail)
 
 
-def transfer(subject: Subject) -> Finding:
+def transfer(subject: AuditTarget) -> Finding:
     """The adversarial images of other seeds' nets break no image that PGD leaves."""
     if not subject.peers:
         raise DoesNotApply("no other seed's net was given")
@@ -55,7 +55,7 @@ def transfer(subject: Subject) -> Finding:
     return _more(subject, broken, detail)
 
 
-def draws(subject: Subject) -> Finding:
+def draws(subject: AuditTarget) -> Finding:
     """Random points of the ball break no image that PGD leaves."""
     rows = _left(subject)
     broken = np.zeros_like(subject.white)
@@ -70,12 +70,12 @@ def draws(subject: Subject) -> Finding:
     return _more(subject, broken, detail)
 
 
-def _more(subject: Subject, broken: np.ndarray, detail: str) -> Finding:
+def _more(subject: AuditTarget, broken: np.ndarray, detail: str) -> Finding:
     share = subject.share(broken & ~subject.white)
     return at_most(subject.allowed, share, detail)
 
 
-def _left(subject: Subject) -> np.ndarray:
+def _left(subject: AuditTarget) -> np.ndarray:
     """Images that PGD did not break, repeated up to a power of two: few programs."""
     rows = np.flatnonzero(subject.correct & ~subject.white)
     return np.resize(rows, 1 << (len(rows) - 1).bit_length()) if len(rows) else rows

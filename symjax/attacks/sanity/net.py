@@ -13,7 +13,7 @@ from symjax.attacks.losses import DLR_CLASSES, LOSSES, TARGETED_DLR_CLASSES
 from symjax.attacks.sanity.subject import (
     DoesNotApply,
     Finding,
-    Subject,
+    AuditTarget,
     at_least,
     at_most,
     compiled,
@@ -30,7 +30,7 @@ BATCH = {4: 1e-3, 2: 5e-2}
 programs, whose roundings differ by 1e-6 in float32 and 1e-2 in bfloat16."""
 
 
-def classes(subject: Subject) -> Finding:
+def classes(subject: AuditTarget) -> Finding:
     """DLR needs three logits, its targeted form four."""
     count = subject.logits.shape[1]
     if subject.loss == "dlr":
@@ -43,7 +43,7 @@ def classes(subject: Subject) -> Finding:
     return at_least(TARGETED_DLR_CLASSES, count, "classes, for AutoAttack's DLR losses")
 
 
-def probabilities(subject: Subject) -> Finding:
+def probabilities(subject: AuditTarget) -> Finding:
     """A loss on logits is wrong for probabilities, and its gradients vanish."""
     logits = np.asarray(subject.logits, np.float64)
     positive = (logits >= 0).all(axis=1)
@@ -51,7 +51,7 @@ def probabilities(subject: Subject) -> Finding:
     return at_most(0.0, share, "share of outputs that are positive and sum to 1")
 
 
-def randomness(subject: Subject) -> Finding:
+def randomness(subject: AuditTarget) -> Finding:
     """The same batch gives the same logits, in a program and outside of one."""
     few = subject.images[:SMALL]
     figure = 0.0
@@ -62,7 +62,7 @@ def randomness(subject: Subject) -> Finding:
     return at_most(REPEATS, figure, "difference between calls, of the largest logit")
 
 
-def batch(subject: Subject) -> Finding:
+def batch(subject: AuditTarget) -> Finding:
     """An image's logits do not depend on its place in the batch, nor on its company.
 
     The batch in reverse order finds noise of a fixed key; images one by one find batch
@@ -80,19 +80,19 @@ def batch(subject: Subject) -> Finding:
     return at_most(limit, max(reverse, alone), detail)
 
 
-def margin_gradients(subject: Subject) -> Finding:
+def margin_gradients(subject: AuditTarget) -> Finding:
     """Every image has a direction to go in."""
     return _flat(subject, "margin")
 
 
-def loss_gradients(subject: Subject) -> Finding:
+def loss_gradients(subject: AuditTarget) -> Finding:
     """The loss that is ascended is not saturated."""
     if subject.loss == "margin":
         raise DoesNotApply("PGD ascends the margin itself")
     return _flat(subject, subject.loss)
 
 
-def _flat(subject: Subject, loss: str) -> Finding:
+def _flat(subject: AuditTarget, loss: str) -> Finding:
     if subject.no_gradient:
         return at_most(0.0, 1.0, subject.no_gradient)
     subject.needs_gradient(loss)

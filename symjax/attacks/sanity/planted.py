@@ -13,7 +13,7 @@ from symjax.attacks.losses import is_correct
 from symjax.attacks.sanity.subject import (
     DoesNotApply,
     Finding,
-    Subject,
+    AuditTarget,
     at_least,
     compiled,
     evaluate,
@@ -26,7 +26,7 @@ INNER = 0.5  # of the radius, up to where points are inside
 PLANTED = 0.5  # of the images, where it must be possible
 
 
-def weakness(subject: Subject) -> Finding:
+def weakness(subject: AuditTarget) -> Finding:
     """The attack finds an error that was put into the ball of each image.
 
     A light form of the binarisation test. For each image x, `POINTS` points are drawn

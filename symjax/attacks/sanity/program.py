@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from symjax.attacks.sanity.subject import Finding, Subject, at_most
+from symjax.attacks.sanity.subject import Finding, AuditTarget, at_most
 
 FLAT = ("sign", "round", "floor", "ceil", "bitcast_convert_type")
 """Their gradient is zero wherever there is one. Comparisons, argmax and the like are
@@ -34,7 +34,7 @@ class Depends(enum.IntEnum):
     YES = 2
 
 
-def operations(subject: Subject) -> Finding:
+def operations(subject: AuditTarget) -> Finding:
     """Nothing in the net hides its gradient, or is random.
 
     `stop_gradient` of a maximum is let through: softmax subtracts one, which changes

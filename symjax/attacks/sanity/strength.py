@@ -13,7 +13,7 @@ from symjax.attacks.losses import is_correct
 from symjax.attacks.sanity.subject import (
     DoesNotApply,
     Finding,
-    Subject,
+    AuditTarget,
     at_least,
     at_most,
     compiled,
@@ -30,7 +30,7 @@ last iterations; steps of constant length end in a circle around the maximum, wh
 point improves by a percent or two, while a loss that rises steadily gains a tenth."""
 
 
-def returned(subject: Subject) -> Finding:
+def returned(subject: AuditTarget) -> Finding:
     """Images lie in the ball and the bounds, and are what the attack says they are."""
     result = subject.result
     outside = ~subject.threat.contains(result.images, subject.images)
@@ -43,7 +43,7 @@ def returned(subject: Subject) -> Finding:
     return at_most(subject.allowed, subject.share(differ), detail)
 
 
-def fgsm_weaker(subject: Subject) -> Finding:
+def fgsm_weaker(subject: AuditTarget) -> Finding:
     """Many steps break as many images as one does."""
     many = subject.share(subject.white)
     call = subject.net, subject.images, subject.labels, None, subject.threat
@@ -53,7 +53,7 @@ def fgsm_weaker(subject: Subject) -> Finding:
     return at_most(0.0, one - many, detail)
 
 
-def growing(subject: Subject) -> Finding:
+def growing(subject: AuditTarget) -> Finding:
     """A larger ball contains the smaller one."""
     eps = np.asarray(subject.threat.eps)
     success = []
@@ -66,7 +66,7 @@ def growing(subject: Subject) -> Finding:
     return at_most(subject.allowed, max(0.0, -np.diff(success).min()), detail)
 
 
-def grey(subject: Subject) -> Finding:
+def grey(subject: AuditTarget) -> Finding:
     """At eps 0.5 every image can become the same grey one, which has one class.
 
     In l2 and l1 the ball is the one that reaches grey from every valid image. The
@@ -85,14 +85,14 @@ def grey(subject: Subject) -> Finding:
     return at_most(chance, max(of_grey, attacked), f"{detail}; largest class at most")
 
 
-def unbounded(subject: Subject) -> Finding:
+def unbounded(subject: AuditTarget) -> Finding:
     """Where every valid image may be returned, every image is broken."""
     found = subject.attack(threat=subject.ball(UNBOUNDED)).images
     success = subject.share(subject.broken(found))
     return at_least(UNBOUNDED_SUCCESS, success, "success in a ball of all valid images")
 
 
-def steps(subject: Subject) -> Finding:
+def steps(subject: AuditTarget) -> Finding:
     """Twice as many steps find the same."""
     found = subject.attack(steps=2 * subject.steps).images
     more, now = (subject.share(x) for x in (subject.broken(found), subject.white))
@@ -100,7 +100,7 @@ def steps(subject: Subject) -> Finding:
     return at_most(subject.allowed, abs(more - now), detail)
 
 
-def restarts(subject: Subject) -> Finding:
+def restarts(subject: AuditTarget) -> Finding:
     """Twice as many restarts find the same: a second run from other starts."""
     found = subject.attack(key=jax.random.fold_in(subject.key, 1)).images
     more = subject.broken(found) & ~subject.white
@@ -108,7 +108,7 @@ def restarts(subject: Subject) -> Finding:
     return at_most(subject.allowed, subject.share(more), detail)
 
 
-def moving(subject: Subject) -> Finding:
+def moving(subject: AuditTarget) -> Finding:
     """The margin has stopped rising when the attack ends.
 
     For each image and restart the best margin so far counts, up to 0, where the image
@@ -132,7 +132,7 @@ def moving(subject: Subject) -> Finding:
     return at_most(STILL_MOVING, gained / total, detail)
 
 
-def path(subject: Subject) -> Finding:
+def path(subject: AuditTarget) -> Finding:
     """An image that was broken on the way is returned broken (silent success)."""
     found = (subject.queries >= 0).any(axis=0)
     lost = subject.correct & found & ~subject.white

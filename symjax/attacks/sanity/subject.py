@@ -116,7 +116,7 @@ def evaluate(logits_fn: Partial, images: Array) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class AuditTarget:
     """A net, its images and the attack; fields as the arguments of `sanity.audit`.
 
     Attributes:

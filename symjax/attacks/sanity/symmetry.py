@@ -21,7 +21,7 @@ from symjax.attacks.result import LogitsFn
 from symjax.attacks.sanity.subject import (
     DoesNotApply,
     Finding,
-    Subject,
+    AuditTarget,
     at_most,
     attack_program,
     compiled,
@@ -55,7 +55,7 @@ class _TurnedStart(ThreatModel):
         return jax.lax.switch(self.element, turns, drawn)
 
 
-def turned(subject: Subject) -> Finding:
+def turned(subject: AuditTarget) -> Finding:
     """Attacking the turned image from the turned start gives the turned adversarial.
 
     In float64: the sign of a gradient's rounding noise is enough to send two runs in
@@ -88,7 +88,7 @@ def turned(subject: Subject) -> Finding:
     return at_most(TURNED, figure, "largest difference of a pixel, in float64")
 
 
-def _attack(subject: Subject, net, images, labels, element: int) -> Array:
+def _attack(subject: AuditTarget, net, images, labels, element: int) -> Array:
     norm, eps = subject.threat.norm, subject.threat.eps
     threat = _TurnedStart(norm, eps, UNBOUNDED, subject.group, element)
     result, _ = attack_program(subject.attack_fn)(
