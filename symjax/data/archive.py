@@ -14,6 +14,7 @@ References:
 import dataclasses
 import tarfile
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -101,14 +102,15 @@ def fetch(
     own = data_dir / archive.filename
     if own.is_file():
         return _verified(own, archive)
-    folder = cache_dir / "archives"
+    # Any, because pooch's type for a downloader names what a processor takes.
+    downloader: Any = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)
     try:
         path = pooch.retrieve(
             archive.url,
             known_hash=f"sha256:{archive.sha256}",
             fname=archive.filename,
-            path=folder,
-            downloader=pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT),
+            path=cache_dir / "archives",
+            downloader=downloader,
         )
     except requests.RequestException:  # some of which are ValueErrors
         raise
