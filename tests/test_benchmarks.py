@@ -207,7 +207,10 @@ def test_ratios_say_how_many_times_as_fast():
 
 
 def test_operations_of_a_step_are_those_of_its_convolutions():
-    """Forward, and twice that backward but for the images; the rest is a small part."""
+    """Forward, and twice that backward but for the images; the rest is a small part.
+
+    Resizing multiplies by matrices of no weights: once backward, not for the images.
+    """
     setting = Setting("parallel_rs", 4, 1.0, 32, 2, 8, 1, 1, "float32")
     first = [(32, 3, 16), (32, 3, 64), (16, 3, 16), (32, 3, 16), (64, 3, 16)]
     trunk = [(16, 32, 64), (8, 64, 128), (4, 128, 256)]
@@ -219,6 +222,11 @@ def test_operations_of_a_step_are_those_of_its_convolutions():
     fusion, head = 32**2 * 128 * 32, 256 * 10
     images = setting.seeds * setting.batch_size
     expected = images * (2 * sum(first) + 3 * (fusion + sum(trunk) + head))
+    for passes, old, new, channels in (
+        *[(1, 32, 16, 3), (1, 32, 64, 3)],
+        *[(2, 16, 32, 16), (2, 64, 32, 16)],
+    ):
+        expected += images * passes * new * old * (old + new) * channels
     traced, times = roofline.traced_step(setting)
     found = operations.count(traced.jaxpr)
     assert times * found.products == expected

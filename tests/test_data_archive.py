@@ -217,6 +217,7 @@ def test_a_server_that_refuses_is_named(tmp_path, server, monkeypatch):
     server.status = 404
     with pytest.raises(data.DataNotFoundError, match="404") as caught:
         load(tmp_path)
+    caught.value.__context__.response.close()  # pooch leaves it open
     assert_names_every_way_out(caught.value, tmp_path, published)
 
 

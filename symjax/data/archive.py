@@ -102,15 +102,14 @@ def fetch(
     own = data_dir / archive.filename
     if own.is_file():
         return _verified(own, archive)
-    folder = cache_dir / "archives"
-    # Any: pooch's protocol of a downloader names its arguments otherwise than its own.
+    # Any, because pooch's type for a downloader names what a processor takes.
     downloader: Any = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)
     try:
         path = pooch.retrieve(
             archive.url,
             known_hash=f"sha256:{archive.sha256}",
             fname=archive.filename,
-            path=folder,
+            path=cache_dir / "archives",
             downloader=downloader,
         )
     except requests.RequestException:  # some of which are ValueErrors
