@@ -100,7 +100,9 @@ class DeviceLayout:
 ONE_DEVICE = DeviceLayout()
 
 
-def build(seed_count: int, batch_size: int, seed: int = 0, data: int = 0) -> DeviceLayout:
+def build(
+    seed_count: int, batch_size: int, seed: int = 0, data: int = 0
+) -> DeviceLayout:
     """Lays the devices out.
 
     Args:

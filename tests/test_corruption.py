@@ -176,7 +176,9 @@ def test_grey_images_stay_grey_and_do_not_depend_on_their_company(run):
     )
     assert few.shape == (2, *images.shape[1:]) and few.dtype == np.uint8
     np.testing.assert_array_equal(few, more[:2])
-    other = corruption.GeneratedCorruptions(seed=1)(Split(images[:2], labels[:2]), "shot_noise", 3)
+    other = corruption.GeneratedCorruptions(seed=1)(
+        Split(images[:2], labels[:2]), "shot_noise", 3
+    )
     assert (other.images != few).any()
 
 
@@ -220,7 +222,15 @@ def test_the_command_attacks_corrupted_images_and_prints_table_1(
     options = {"n": N, "batch_size": 250, "console": console}
     store = Results(tmp_path)
     clean = evaluation.measure(run, store, NONE, "l2", [0.0], **options)
-    call = run, store, Attack("fgsm"), [0.5], clean, corruption.GeneratedCorruptions(), options
+    call = (
+        run,
+        store,
+        Attack("fgsm"),
+        [0.5],
+        clean,
+        corruption.GeneratedCorruptions(),
+        options,
+    )
     assert evaluate_command._corruption(*call) == 0
     shown = said.getvalue()
     assert "fgsm l2 0.5" in shown and "| brightness | " in shown

@@ -7,7 +7,7 @@ import pytest
 from jax.tree_util import Partial
 from linear_models import linear
 
-from symjax.metrics.invariant import Box, verified_fraction, invariant_box
+from symjax.metrics.invariant import Box, invariant_box, verified_fraction
 
 KEY = jax.random.key(1)
 SHAPE = 5, 2, 3, 2

@@ -301,7 +301,9 @@ def test_turning_errors_of_a_kernel_that_does_not_turn():
     def smooth(points):
         return np.cos(wave * points[0])[:, None, None]
 
-    found = turning.kernel_equivariance_errors(kernel, smooth, group.trivial, group.regular, places=4000)
+    found = turning.kernel_equivariance_errors(
+        kernel, smooth, group.trivial, group.regular, places=4000
+    )
     # cos(k x + k) at x against cos(k x) at x: half turn sees the left neighbour.
     expected = [0, np.sqrt(2 - 2 * np.cos(wave)), 2 * np.sin(wave)]
     np.testing.assert_allclose(found[[0, 1, 2]], expected, rtol=0.05, atol=1e-12)

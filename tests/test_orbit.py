@@ -17,7 +17,9 @@ def test_a_net_of_turned_images_is_the_net_at_the_turned_image():
     net = small.net(*small.random_weights())
     for g in range(4):
         there = np.rot90(IMAGES, g, (1, 2))
-        np.testing.assert_allclose(orbit.compose_with_rotation(net, g)(IMAGES), net(there), 1e-4)
+        np.testing.assert_allclose(
+            orbit.compose_with_rotation(net, g)(IMAGES), net(there), 1e-4
+        )
     looking = orbit.compose_with_rotation(net, 1)
     norms, turned = (
         symmetry.margin_gradient_norms(x, IMAGES, LABELS, "l1") for x in (net, looking)
@@ -31,10 +33,14 @@ def test_a_net_of_turned_images_is_the_net_at_the_turned_image():
 
 def test_every_turn_is_measured_by_one_program(caplog):
     net = small.net(*small.random_weights())
-    symmetry.margin_gradient_norms(orbit.compose_with_rotation(net, 0), IMAGES, LABELS, "l1")
+    symmetry.margin_gradient_norms(
+        orbit.compose_with_rotation(net, 0), IMAGES, LABELS, "l1"
+    )
     with jax.log_compiles(), caplog.at_level("WARNING"):
         for g in (1, 2, 3):
-            symmetry.margin_gradient_norms(orbit.compose_with_rotation(net, g), IMAGES, LABELS, "l1")
+            symmetry.margin_gradient_norms(
+                orbit.compose_with_rotation(net, g), IMAGES, LABELS, "l1"
+            )
     assert "Finished XLA compilation" not in caplog.text
 
 
@@ -51,7 +57,10 @@ def test_an_averaged_net_is_invariant_whatever_it_is_made_of():
     averaged = orbit.orbit_average(net)
     logits = symmetry.orbit_logits(net, IMAGES)
     np.testing.assert_allclose(averaged(IMAGES), np.mean(logits, axis=0), atol=1e-4)
-    assert np.max(orbit.relative_spread(symmetry.orbit_logits(averaged, IMAGES))) < ROUNDING
+    assert (
+        np.max(orbit.relative_spread(symmetry.orbit_logits(averaged, IMAGES)))
+        < ROUNDING
+    )
     turning = symmetry.gradient_equivariance(averaged, IMAGES, LABELS, "jacobian")
     assert np.max(turning.difference) < ROUNDING
 

@@ -234,7 +234,9 @@ def test_checkpoints_are_those_of_the_paper():
 def test_steps_that_do_not_pay_are_halved():
     """Section 3.2: few rises, or no gain since the last checkpoint at the same step."""
     images = jnp.zeros((4, 1, 1, 1))
-    about = AttackInputs(images, jnp.zeros(4, int), KEY, attacks.Linf(0.1), start=images)
+    about = AttackInputs(
+        images, jnp.zeros(4, int), KEY, attacks.Linf(0.1), start=images
+    )
     attack = APGD(loss="margin", steps=10)
     state = attack.begin(Partial(linear, np.ones((1, 2)), np.zeros((1, 2))), about)
     state = state.replace(

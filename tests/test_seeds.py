@@ -62,7 +62,10 @@ def test_streams_are_distinct_and_depend_on_nothing_drawn_before():
     later = bits(purpose_key(key, KeyPurpose.SHUFFLE, 3))
     jax.random.normal(purpose_key(key, KeyPurpose.INIT), (5,))
     assert later == bits(purpose_key(key, KeyPurpose.SHUFFLE, jnp.int32(3)))
-    assert bits(jax.jit(purpose_key, static_argnums=1)(key, KeyPurpose.SHUFFLE, 3)) == later
+    assert (
+        bits(jax.jit(purpose_key, static_argnums=1)(key, KeyPurpose.SHUFFLE, 3))
+        == later
+    )
 
 
 def test_keys_are_folded_each_by_itself_with_one_number_after_the_other():
@@ -85,12 +88,17 @@ def test_legacy_keys_are_wrapped():
 
 def test_streams_and_images_take_legacy_keys():
     old, new = jax.random.PRNGKey(3), jax.random.key(3)
-    assert bits(purpose_key(old, KeyPurpose.INIT, 1)) == bits(purpose_key(new, KeyPurpose.INIT, 1))
+    assert bits(purpose_key(old, KeyPurpose.INIT, 1)) == bits(
+        purpose_key(new, KeyPurpose.INIT, 1)
+    )
     assert bits(keys_of_images(old, 2)) == bits(keys_of_images(new, 2))
     several = jax.random.split(old, 3)
     assert bits(keys_of_images(several, 3)) == bits(jax.random.split(new, 3))
     for wrong in (0, None):
-        for take in (lambda x: purpose_key(x, KeyPurpose.INIT), lambda x: keys_of_images(x, 2)):
+        for take in (
+            lambda x: purpose_key(x, KeyPurpose.INIT),
+            lambda x: keys_of_images(x, 2),
+        ):
             with pytest.raises(ValueError, match="expected a random key"):
                 take(wrong)
 

@@ -27,7 +27,7 @@ from symjax.attacks.result import (
     check_rank,
     select,
 )
-from symjax.attacks.stepwise import Best, AttackInputs
+from symjax.attacks.stepwise import AttackInputs, Best
 from symjax.attacks.threat import ThreatModel
 from symjax.seeds import fold_in
 

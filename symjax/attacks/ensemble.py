@@ -20,7 +20,7 @@ from symjax.attacks.losses import (
 )
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.square import Square
-from symjax.attacks.stepwise import Best, AttackInputs, IterativeAttack
+from symjax.attacks.stepwise import AttackInputs, Best, IterativeAttack
 
 VERSIONS = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),

@@ -25,7 +25,7 @@ from symjax.attacks.result import (
     check_rank,
     select,
 )
-from symjax.attacks.stepwise import Best, AttackInputs
+from symjax.attacks.stepwise import AttackInputs, Best
 from symjax.attacks.threat import ThreatModel
 
 SHORTEST = 1e-8  # projection, where two are compared; of the span of the pixels
@@ -195,7 +195,11 @@ class FAB:
         return best.spend(1, 1 if self.targeted else classes)
 
     def _linearise(
-        self, logits_fn: LogitsFn, problem: AttackInputs, state: _State, edge: Any = False
+        self,
+        logits_fn: LogitsFn,
+        problem: AttackInputs,
+        state: _State,
+        edge: Any = False,
     ) -> _State:
         """Finds the boundary from x, nearest or to the target.
 

@@ -16,12 +16,14 @@ import numpy as np
 from symjax import compilation
 from symjax.attacks import stepwise
 from symjax.attacks.losses import largest_margin
-from symjax.attacks.stepwise import Best, AttackInputs, IterativeAttack
+from symjax.attacks.stepwise import AttackInputs, Best, IterativeAttack
 
 LOOKS = 20  # at most so many times an attack is looked at
 
 
-def run(attack: IterativeAttack, nets: Any, problem: AttackInputs, real: np.ndarray) -> Best:
+def run(
+    attack: IterativeAttack, nets: Any, problem: AttackInputs, real: np.ndarray
+) -> Best:
     """Steps until the images that count are broken, or none are left to take.
 
     Args:

@@ -23,7 +23,7 @@ from symjax.attacks.result import (
     LogitsFn,
     select,
 )
-from symjax.attacks.stepwise import Best, AttackInputs
+from symjax.attacks.stepwise import AttackInputs, Best
 from symjax.attacks.threat import ThreatModel
 
 TINY = 1e-12  # of the span of the pixels, so that zero does not divide

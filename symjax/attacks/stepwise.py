@@ -124,7 +124,9 @@ class IterativeAttack(Protocol):
         ...
 
 
-def run(attack: IterativeAttack, logits_fn: LogitsFn, problem: AttackInputs, *draw: Array) -> Any:
+def run(
+    attack: IterativeAttack, logits_fn: LogitsFn, problem: AttackInputs, *draw: Array
+) -> Any:
     """The state after the whole attack; pure, for `jax.jit` and `jax.vmap`.
 
     An image that is misclassified as it is counts as broken by itself; `draw` is the

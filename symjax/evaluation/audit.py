@@ -158,7 +158,9 @@ def record(
         if cell_id(cell) not in store.rows:
             passed = None if check.passed is None else float(check.passed)
             facts = {"diverged": bool(run.diverged[0]), **_facts(check)}
-            store.add(cell, passed, {}, facts | {"peers": max(peers, 0)}, run_provenance(run))
+            store.add(
+                cell, passed, {}, facts | {"peers": max(peers, 0)}, run_provenance(run)
+            )
 
 
 def _checks(run, protocol, eps, n, restarts, options) -> list[sanity.Check] | str:

@@ -19,7 +19,7 @@ from rich.console import Console
 from symjax import attacks
 from symjax.data import cifar_c, corruptions
 from symjax.data.dataset import Split
-from symjax.evaluation.measurement import SeedAttack, Eps, EvalImages, first_images
+from symjax.evaluation.measurement import Eps, EvalImages, SeedAttack, first_images
 from symjax.evaluation.measurement import measure as measure_images
 from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results
@@ -80,7 +80,9 @@ class PublishedCorruptions:
         return Split(np.asarray(images[:count]), labels[:count])
 
 
-def source(run: Run, kind: str = "auto", seed: int = SEED) -> GeneratedCorruptions | PublishedCorruptions:
+def source(
+    run: Run, kind: str = "auto", seed: int = SEED
+) -> GeneratedCorruptions | PublishedCorruptions:
     """Where a run's corrupted images come from.
 
     Args:
@@ -103,7 +105,11 @@ def source(run: Run, kind: str = "auto", seed: int = SEED) -> GeneratedCorruptio
             f"{cifar_c.FOLDERS.get(name, 'no folder')}: have them made, by "
             "--corruptions made."
         )
-    return GeneratedCorruptions(seed) if there is None or kind == "made" else PublishedCorruptions(there)
+    return (
+        GeneratedCorruptions(seed)
+        if there is None or kind == "made"
+        else PublishedCorruptions(there)
+    )
 
 
 def named(beginning: str) -> list[str]:
@@ -121,7 +127,9 @@ def named(beginning: str) -> list[str]:
     return found
 
 
-def says(name: str, severity: int, images: GeneratedCorruptions | PublishedCorruptions) -> dict[str, Any]:
+def says(
+    name: str, severity: int, images: GeneratedCorruptions | PublishedCorruptions
+) -> dict[str, Any]:
     """The entries of a row's identity that are of its images."""
     return {"corruption": name, "severity": severity, **images.identity()}
 

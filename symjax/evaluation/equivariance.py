@@ -60,7 +60,8 @@ def audit(
     group = model.group
     net = models.layers_fn(model.clone(dtype=jnp.dtype(dtype)), variables)
     turns = [
-        turning.smooth_images(SEED, IMAGES, size, channels, turn) for turn in group.matrices
+        turning.smooth_images(SEED, IMAGES, size, channels, turn)
+        for turn in group.matrices
     ]
     with jax.default_matmul_precision("highest"):  # no tf32 in such a number
         found = _errors(net, np.stack(turns), group)

@@ -32,9 +32,9 @@ from symjax.evaluation.measurement import (
     OUTCOMES,
     UNCORRUPTED,
     Eps,
+    EvalImages,
     Outcome,
     Radius,
-    EvalImages,
 )
 from symjax.evaluation.progress import Progress
 from symjax.evaluation.protocol import (

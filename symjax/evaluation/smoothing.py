@@ -45,7 +45,9 @@ def figures(
     ]
 
 
-def _find(sigma: float, samples: int, n0: int, alpha: float, subject: SeedContext) -> MetricResult:
+def _find(
+    sigma: float, samples: int, n0: int, alpha: float, subject: SeedContext
+) -> MetricResult:
     found = certify(
         subject.logits_fn,
         subject.images,

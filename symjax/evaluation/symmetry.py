@@ -93,7 +93,10 @@ def _lemma_2(subject, images, labels, keys) -> Values:
     del keys
     call = subject.logits_fn, images, labels
     margins = symmetry.orbit_margins(*call, subject.orbit)
-    return {"error": symmetry.relative_spread(margins), "margin": margins[0].min(axis=-1)}
+    return {
+        "error": symmetry.relative_spread(margins),
+        "margin": margins[0].min(axis=-1),
+    }
 
 
 def _turning(of) -> Statement:

@@ -95,7 +95,10 @@ def _ladder(
 
 
 def _found(
-    found: library.Tolerance, subject: SeedContext, perturbation: Perturbation, draws: Any
+    found: library.Tolerance,
+    subject: SeedContext,
+    perturbation: Perturbation,
+    draws: Any,
 ) -> MetricResult:
     """What was found, and the last images that held in the draws."""
     first = subject.images[:FIRST]

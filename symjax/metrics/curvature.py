@@ -21,12 +21,12 @@ from symjax.groups import C4, Group
 from symjax.metrics.directions import Noise, orthogonal, unit
 from symjax.metrics.jacobian import (
     Of,
-    cotangents,
-    lengths,
-    input_gradients,
     aligned_orbit_gradients,
-    spectral_norm,
     apply_group,
+    cotangents,
+    input_gradients,
+    lengths,
+    spectral_norm,
 )
 from symjax.metrics.orbit import orbit, tangent
 from symjax.metrics.program import measure
@@ -230,7 +230,9 @@ def _change_fn(logits_fn: LogitsFn, images: Array, v: Array, base: Array):
     """The gradient's change from `base`, `[B]`, of displacements `[B, H, W, C]`."""
 
     def change(displacement: Array) -> Array:
-        return spectral_norm(input_gradients(logits_fn, images + displacement, v) - base)
+        return spectral_norm(
+            input_gradients(logits_fn, images + displacement, v) - base
+        )
 
     return change
 

@@ -17,7 +17,7 @@ from jax import Array
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Norm, ThreatModel
 from symjax.groups import Group
-from symjax.metrics.orbit import orbit, apply_inverse
+from symjax.metrics.orbit import apply_inverse, orbit
 
 Of = Literal["logit", "margin", "margins", "jacobian"]
 OF = ("logit", "margin", "margins", "jacobian")

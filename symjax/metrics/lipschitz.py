@@ -19,10 +19,10 @@ from symjax.attacks.result import LogitsFn, select
 from symjax.attacks.threat import DUAL, ThreatModel
 from symjax.groups import C4, Group
 from symjax.metrics.jacobian import (
-    cotangents,
-    lengths,
-    input_gradients,
     aligned_orbit_gradients,
+    cotangents,
+    input_gradients,
+    lengths,
 )
 from symjax.metrics.program import measure
 from symjax.metrics.samples import draw, keys_of_images, over_samples

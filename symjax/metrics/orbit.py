@@ -46,7 +46,9 @@ def apply_inverse(images: Array, group: Group | str = C4) -> Array:
     return jnp.stack([group.act(int(back[g]), images[g]) for g in range(group.order)])
 
 
-def compose_with_rotation(logits_fn: LogitsFn, g: int, group: Group | str = C4) -> Partial:
+def compose_with_rotation(
+    logits_fn: LogitsFn, g: int, group: Group | str = C4
+) -> Partial:
     """The net looking at turned images, `x -> f(g x)`.
 
     Its gradient is that of f at g x, turned back: `g^-1 grad f(g x)`. So any measure of

@@ -207,7 +207,9 @@ def _counts_of_image(net, image, key, sigma, samples, chunk, classes) -> np.ndar
 @functools.cache
 def _programs():
     """Two, since a first convolution would draw its samples nine times over."""
-    return compilation.jit_fast_compile(_draw, static_argnums=4), compilation.jit_fast_compile(_tally)
+    return compilation.jit_fast_compile(
+        _draw, static_argnums=4
+    ), compilation.jit_fast_compile(_tally)
 
 
 def _draw(image: Array, key: Array, sigma: Array, first: Array, count: int) -> Array:

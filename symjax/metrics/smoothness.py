@@ -20,11 +20,11 @@ from symjax.attacks.threat import ThreatModel
 from symjax.groups import C4, Group
 from symjax.metrics.jacobian import (
     Of,
+    aligned_orbit_gradients,
+    apply_group,
     cotangents,
     input_gradients,
-    aligned_orbit_gradients,
     spectral_norm,
-    apply_group,
 )
 from symjax.metrics.program import measure
 from symjax.metrics.samples import draw, keys_of_images, over_samples

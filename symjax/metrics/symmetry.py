@@ -24,22 +24,22 @@ from symjax.attacks.threat import DUAL, Norm
 from symjax.groups import C4, Group
 from symjax.metrics.jacobian import (
     Of,
+    aligned_orbit_gradients,
     cotangents,
     lengths,
-    aligned_orbit_gradients,
     other_classes,
     spectral_norm,
 )
-from symjax.metrics.orbit import relative_spread, orbit
+from symjax.metrics.orbit import orbit
 from symjax.metrics.program import evaluate, measure
 from symjax.nn import exactness
 
 __all__ = [
-    "Turning",
-    "deviation",
+    "GradientEquivariance",
+    "relative_spread",
     "element_errors",
     "equivariance_errors",
-    "gradient_turning",
+    "gradient_equivariance",
     "jacobian_norms",
     "margin_gradient_norms",
     "orbit_logits",

@@ -66,7 +66,9 @@ def smooth_images(
     if turn is not None:
         points = np.round(turn.T @ points, 9)
     fade = np.exp(-0.5 * np.sum(points**2, axis=0) / (size / 5) ** 2)
-    values = np.sin(random_plane_waves(seed, (count, channels))(points))  # [P, count, C]
+    values = np.sin(
+        random_plane_waves(seed, (count, channels))(points)
+    )  # [P, count, C]
     images = 0.5 + 0.5 * fade[:, None, None] * values
     shape = count, size, size, channels
     return np.moveaxis(images, 0, 1).reshape(shape).astype(np.float32)

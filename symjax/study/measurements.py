@@ -78,7 +78,7 @@ class PlannedRun:
     size: Size
 
     @classmethod
-    def of(cls, training: Training, size: Size) -> "Subject":
+    def of(cls, training: Training, size: Size) -> "PlannedRun":
         """Builds the net, which costs little, and nothing else."""
         config = training.config(size.changes(training))
         model = experiments.model(config, classes=10)

@@ -212,7 +212,13 @@ def _groups(seeds: Sequence[int], at_once: int) -> list[list[int]]:
 
 
 def _piece(
-    subject: PlannedRun, seeds, folders: Folders, more, clock, console, failed: list[str]
+    subject: PlannedRun,
+    seeds,
+    folders: Folders,
+    more,
+    clock,
+    console,
+    failed: list[str],
 ) -> bool:
     """Trains and measures some seeds of a run; False if the time was up before."""
     training = subject.training

@@ -42,7 +42,7 @@ class MetricLogger:
             io.write_rows(self._path, kept)
             self._events = _events(workdir / "tensorboard", epoch)
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "MetricLogger":
         return self
 
     def __exit__(self, *_) -> None:

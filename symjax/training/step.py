@@ -124,7 +124,9 @@ def train_steps(
     Returns:
       The new state, and the sums with these steps added.
     """
-    order = jax.random.permutation(purpose_key(key, KeyPurpose.SHUFFLE, epoch), len(images))
+    order = jax.random.permutation(
+        purpose_key(key, KeyPurpose.SHUFFLE, epoch), len(images)
+    )
 
     def train_on(indices, carry):
         state, sums = carry
@@ -187,7 +189,9 @@ def _training_batch(recipe, state, key, images, labels) -> tuple[Array, Array, A
     if recipe.augment:
         images = flip_and_crop(purpose_key(key, KeyPurpose.AUGMENT, state.step), images)
     if recipe.quarter_turns:
-        images = quarter_turns(purpose_key(key, KeyPurpose.QUARTER_TURNS, state.step), images)
+        images = quarter_turns(
+            purpose_key(key, KeyPurpose.QUARTER_TURNS, state.step), images
+        )
     attack_key = purpose_key(key, KeyPurpose.TRAINING_ATTACK, state.step)
     made = recipe.make_batch(recipe.model, state, to_unit(images), labels, attack_key)
     return jax.lax.stop_gradient(made)

@@ -22,7 +22,7 @@ from symjax.attacks.gradient import Keep, pgd
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.sanity import black_box, net, planted, program, strength, symmetry
 from symjax.attacks.sanity.advice import ADVICE
-from symjax.attacks.sanity.subject import Check, DoesNotApply, Finding, AuditTarget
+from symjax.attacks.sanity.subject import AuditTarget, Check, DoesNotApply, Finding
 from symjax.attacks.threat import ThreatModel
 from symjax.groups import C4, Group
 

@@ -15,9 +15,9 @@ from jax.tree_util import Partial
 from symjax.attacks.entry import unchecked
 from symjax.attacks.losses import is_correct
 from symjax.attacks.sanity.subject import (
+    AuditTarget,
     DoesNotApply,
     Finding,
-    AuditTarget,
     at_most,
     compiled,
 )

@@ -11,9 +11,9 @@ from jax.tree_util import Partial
 
 from symjax.attacks.losses import DLR_CLASSES, LOSSES, TARGETED_DLR_CLASSES
 from symjax.attacks.sanity.subject import (
+    AuditTarget,
     DoesNotApply,
     Finding,
-    AuditTarget,
     at_least,
     at_most,
     compiled,

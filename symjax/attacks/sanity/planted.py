@@ -11,9 +11,9 @@ from jax.tree_util import Partial
 
 from symjax.attacks.losses import is_correct
 from symjax.attacks.sanity.subject import (
+    AuditTarget,
     DoesNotApply,
     Finding,
-    AuditTarget,
     at_least,
     compiled,
     evaluate,

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from symjax.attacks.sanity.subject import Finding, AuditTarget, at_most
+from symjax.attacks.sanity.subject import AuditTarget, Finding, at_most
 
 FLAT = ("sign", "round", "floor", "ceil", "bitcast_convert_type")
 """Their gradient is zero wherever there is one. Comparisons, argmax and the like are

@@ -11,9 +11,9 @@ from symjax.attacks.entry import unchecked
 from symjax.attacks.gradient import fgsm
 from symjax.attacks.losses import is_correct
 from symjax.attacks.sanity.subject import (
+    AuditTarget,
     DoesNotApply,
     Finding,
-    AuditTarget,
     at_least,
     at_most,
     compiled,

@@ -19,9 +19,9 @@ from jax.typing import ArrayLike
 from symjax import nets
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.sanity.subject import (
+    AuditTarget,
     DoesNotApply,
     Finding,
-    AuditTarget,
     at_most,
     attack_program,
     compiled,
