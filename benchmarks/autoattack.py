@@ -25,7 +25,7 @@ from symjax.evaluate_flags import parse_eps
 from symjax.evaluation import Run
 
 PEER = "pyautoattack"
-SMOKE = {"version": ("square",), "queries": 4}
+SMOKE = {"version": ("square",), "n_queries": 4}
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from jax.tree_util import Partial
 from benchmarks import report
 from symjax import attacks
 from symjax.arguments import Parser
-from symjax.attacks import stepwise
-from symjax.attacks.apgd import APGD
+from symjax.attacks import iterative
+from symjax.attacks._apgd import APGD
 from symjax.attacks.ensemble import L1_RADII
-from symjax.attacks.stepwise import AttackInputs
+from symjax.attacks.iterative import AttackInputs
 
 IMAGES, SEEDS = 50, 3
 SHAPE, EPS = (8, 8, 1), 0.5
@@ -91,7 +91,7 @@ def apgd(weights, images, labels, eps, seed, steps, radii):
     return _apgd(attack, Partial(linear, weights), problem).best.images
 
 
-_apgd = jax.jit(stepwise.run, static_argnums=0)
+_apgd = jax.jit(iterative.run, static_argnums=0)
 
 
 def public(weights, images, labels, eps, seed, steps, radii):

@@ -2,7 +2,7 @@
 
     python -m benchmarks.turning --out results/benchmarks/turning.jsonl
 
-Errors are `symjax.nn.turning.errors`: all kernels see the same smooth fields, turned
+Errors are `symjax.nn.equivariance_error.errors`: all kernels see the same smooth fields, turned
 without interpolation. They are roots of the mean square over the elements between the
 pixels. Kernels are as each library initialises them, 3 fields to 128; those of
 "e2cnn's, steerable" are e2cnn's, taken over by `fit`. Seconds are those of a layer
@@ -25,7 +25,7 @@ from benchmarks import report
 from symjax import groups, nn
 from symjax.arguments import Parser
 from symjax.groups import Group
-from symjax.nn import kernels, turning
+from symjax.nn import equivariance_error, kernels
 
 GROUPS, SIZES, KINDS = ("C8", "C16"), (3, 5, 7), ("lifting", "group")
 WAVES = (8.0, 16.0)
@@ -111,8 +111,10 @@ def ours(group: Group, size: int, lifts: bool, basis: kernels.Basis) -> np.ndarr
 def between_pixels(kernel: np.ndarray, group: Group, wave: float) -> float:
     """The error of a kernel's turns between the pixels."""
     inputs = group.trivial if kernel.shape[2] == 1 else group.regular
-    smooth = turning.random_plane_waves(0, (len(inputs), INPUTS), wave)
-    found = turning.kernel_equivariance_errors(kernel, smooth, inputs, group.regular)
+    smooth = equivariance_error.random_plane_waves(0, (len(inputs), INPUTS), wave)
+    found = equivariance_error.kernel_equivariance_errors(
+        kernel, smooth, inputs, group.regular
+    )
     others = np.setdiff1d(np.arange(group.order), group.grid.elements)
     return float(np.sqrt(np.mean(found[others] ** 2)))
 

@@ -1,7 +1,7 @@
 """Compiling: what XLA is told on each backend, and programs kept on disk.
 
 program = compilation.jit(function, donate_argnums=0)
-measure = compilation.quick(function)   # compiled sooner, for what runs a few times
+measure = compilation.jit_fast_compile(function)   # compiled sooner, for what runs a few times
 compilation.keep_programs(folder)       # the commands do this; a library should not
 """
 
@@ -16,7 +16,7 @@ from jax.core import Tracer
 
 from symjax.folders import expand
 
-NO_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
+DISABLE_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """XLA's YNNPACK takes convolutions and products from Eigen, and is slower at them."""
 
 LEVEL = "xla_backend_optimization_level"
@@ -68,10 +68,10 @@ def backend_options() -> dict[str, Any]:
     if jax.default_backend() != "cpu":
         return {}
     try:
-        jax.jit(lambda x: x, compiler_options=NO_YNN).lower(0.0).compile()
+        jax.jit(lambda x: x, compiler_options=DISABLE_YNN).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:
         return {}
-    return NO_YNN
+    return DISABLE_YNN
 
 
 def keep_programs(folder: Path) -> None:

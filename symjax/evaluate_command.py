@@ -123,8 +123,8 @@ def _attacks(run, numbers: Sequence[float]):
     if FLAGS.protocol == "published":
         corrupted = FLAGS.metric == CORRUPTION
         settings: dict[str, Any] = {"steps": FLAGS.steps or 40}
-        if FLAGS["restarts"].present:
-            settings["restarts"] = FLAGS.restarts
+        if FLAGS["n_restarts"].present:
+            settings["n_restarts"] = FLAGS.n_restarts
         none, attack = (
             PublishedAttack.of(run, name, corrupted, FLAGS.switches, **settings)
             for name in ("none", FLAGS.attack)
@@ -202,7 +202,7 @@ def _audit(run, eps: float, console: Console) -> int:
         radius = in_pixels(eps, FLAGS.eps_unit, run.experiment.model.std)
     _warn_if_wide(run, [eps], [radius])
     with Progress(console, len(sanity.CHECKS)) as progress:
-        shared = {"n": n, "square_queries": FLAGS.queries, "report": progress.begin}
+        shared = {"n": n, "square_queries": FLAGS.n_queries, "report": progress.begin}
         if published:
             more = {"steps": FLAGS.steps} if FLAGS.steps else {}
             checks = evaluation.audit_published(run, "pgd", eps, **shared, **more)
@@ -211,7 +211,7 @@ def _audit(run, eps: float, console: Console) -> int:
                 run,
                 ThreatModel(FLAGS.norm, np.asarray(radius, np.float32)),
                 steps=FLAGS.steps or 40,
-                restarts=FLAGS.restarts,
+                n_restarts=FLAGS.n_restarts,
                 step_size=FLAGS.step_size,
                 keep=FLAGS.keep,
                 loss=FLAGS.loss,

@@ -25,25 +25,25 @@ MOST = 2**31 - 1  # of a count, as int32
 METRICS = [
     "clever", CORRUPTION, "cost", "distance", "smoothing", "symmetry", "tolerance"
 ]  # fmt: skip
-OPTIONS = ("norm", "radius", "batches", "samples", "steps", "restarts")  # of metrics
-OF_PROTOCOL = ("step_size", "restarts", "random_start", "keep", "loss")
+OPTIONS = ("norm", "radius", "batches", "samples", "steps", "n_restarts")  # of metrics
+OF_PROTOCOL = ("step_size", "n_restarts", "random_start", "keep", "loss")
 OF_ATTACK = {  # which attacks a flag has an effect on
     "steps": [name for name in ATTACKS if name not in ("none", "fgsm")],
     "step_size": ["pgd"],
-    "restarts": ["pgd"],
+    "n_restarts": ["pgd"],
     "random_start": ["pgd"],
     "keep": ["pgd"],
     "loss": ["fgsm", "pgd"],
-    "queries": ["autoattack", "autoattack-plus", "square"],
-    "target_classes": ["autoattack", "autoattack-plus", "apgd-t", "fab-t"],
+    "n_queries": ["autoattack", "autoattack-plus", "square"],
+    "n_target_classes": ["autoattack", "autoattack-plus", "apgd-t", "fab-t"],
 }
 OF_BALL = {"norm", "eps", "eps_unit", "protocol", "switches"}
-OF_AUDIT = {"norm", "eps", "eps_unit", "protocol", "steps", "step_size", "restarts"}
-OF_AUDIT |= {"keep", "loss", "queries"}
+OF_AUDIT = {"norm", "eps", "eps_unit", "protocol", "steps", "step_size", "n_restarts"}
+OF_AUDIT |= {"keep", "loss", "n_queries"}
 OF_CORRUPTION = {"corruptions", "corruption_seed", "only"}
 LEAST = {"n": 0, "steps": 0, "samples": 0, "seeds": 0, "corruption_seed": 0}
 LEAST |= dict.fromkeys(
-    ("restarts", "queries", "target_classes", "batch_size", "batches"), 1
+    ("n_restarts", "n_queries", "n_target_classes", "batch_size", "batches"), 1
 )
 POSITIVE = ("step_size", "radius")
 FLAGS = flags.FLAGS
@@ -167,7 +167,7 @@ def _define_attack(number, real) -> None:
         None,
         "The length of a step of PGD in pixel units. The default is 2.5 eps / steps.",
     )
-    number("restarts", 1, "The number of restarts of PGD, or of --metric distance.")
+    number("n_restarts", 1, "The number of restarts of PGD, or of --metric distance.")
     flags.DEFINE_bool("random_start", True, "PGD starts at a random point of the ball.")
     _define_name(
         "keep",
@@ -180,9 +180,9 @@ def _define_attack(number, real) -> None:
     _define_name(
         "loss", "cross_entropy", losses, "The loss that FGSM and PGD maximize."
     )
-    number("queries", 5000, "The number of queries of the Square attack, per image.")
+    number("n_queries", 5000, "The number of queries of the Square attack, per image.")
     number(
-        "target_classes",
+        "n_target_classes",
         9,
         "The number of classes that the targeted attacks of AutoAttack aim at.",
     )
@@ -278,7 +278,7 @@ def _check_protocol() -> None:
         raise ValueError(f"--norm {FLAGS.norm}: the published attacks are linf.")
     own = [name for name in OF_PROTOCOL if published and FLAGS[name].present]
     if FLAGS.switches is not None:  # of the sound start, unless that is switched
-        own = [name for name in own if name != "restarts"]
+        own = [name for name in own if name != "n_restarts"]
     if own:
         raise ValueError(
             f"--{own[0]}: the published protocol has its own; leave it out, or turn "

@@ -106,12 +106,12 @@ class Group:
         return self.grid.group == self
 
     @property
-    def swaps_axes(self) -> bool:
+    def transposes_axes(self) -> bool:
         """Whether some element on the grid exchanges height and width."""
         return self.rotations % 4 == 0
 
     @property
-    def reverses(self) -> tuple[bool, bool]:
+    def flips_axes(self) -> tuple[bool, bool]:
         """Whether elements on the grid reverse the (height, width) of an image."""
         turns = self.rotations % 2 == 0
         return turns, turns or self.reflections
@@ -199,7 +199,7 @@ class Group:
         return self.quotient(self.subgroup(self.rotations, self.reflections))
 
     @property
-    def by_reflection(self) -> "Cosets":
+    def mod_reflection(self) -> "Cosets":
         """One value for an element and its product with the mirror: the quotient."""
         return self.quotient(self.subgroup(1, reflections=True))
 
@@ -265,7 +265,7 @@ class Subgroup:
         return mirror * n + turn * (n // self.rotations)
 
     @functools.cached_property
-    def translates(self) -> np.ndarray:
+    def coset_representatives(self) -> np.ndarray:
         """`[H, G / H]`: s t by the parent's numbers, t the least element of each Ht."""
         products = self.parent.table[self.elements]  # [H, G]: s t
         return products[:, np.unique(np.min(products, axis=0))]
@@ -281,8 +281,8 @@ class Subgroup:
           representatives of the cosets Ht; of C8 in C4, those of s and of s + 45°.
         """
         _check_axis(field, self.parent.order, self.parent)
-        moved = jnp.take(field, self.translates.reshape(-1), axis=-2)
-        channels = self.translates.shape[1] * field.shape[-1]
+        moved = jnp.take(field, self.coset_representatives.reshape(-1), axis=-2)
+        channels = self.coset_representatives.shape[1] * field.shape[-1]
         return moved.reshape(*field.shape[:-2], len(self.elements), channels)
 
 
@@ -318,7 +318,7 @@ class Cosets:
         return self.group.order // self.subgroup.group.order
 
     @functools.cached_property
-    def members(self) -> np.ndarray:
+    def elements_of_cosets(self) -> np.ndarray:
         """`[A, K]`: the elements of each coset, the least one first; `[0, 0]` is 0."""
         return np.unique(np.sort(self.group.table[:, self.subgroup.elements]), axis=0)
 
@@ -326,8 +326,8 @@ class Cosets:
     def table(self) -> np.ndarray:
         """`[G, A]`: `table[g, a]` is the coset to which g moves a."""
         coset_of = np.empty(self.group.order, int)
-        coset_of[self.members] = np.arange(len(self))[:, None]
-        return coset_of[self.group.table[:, self.members[:, 0]]]
+        coset_of[self.elements_of_cosets] = np.arange(len(self))[:, None]
+        return coset_of[self.group.table[:, self.elements_of_cosets[:, 0]]]
 
 
 def _is_whole(value: object) -> bool:

@@ -163,7 +163,7 @@ class _Traced:
         alike.add(self)
 
     def _backward(self, *shapes: Any) -> "Description | str":
-        def pull_back(leaves, inputs, cotangents):
+        def input_gradients(leaves, inputs, cotangents):
             def call(*inputs):
                 return jax.tree.unflatten(self._structure, leaves)(*inputs)
 
@@ -171,7 +171,7 @@ class _Traced:
             return outputs, back(cotangents)
 
         try:
-            program = closed(pull_back, *shapes)[0]
+            program = closed(input_gradients, *shapes)[0]
         except (TypeError, ValueError, NotImplementedError) as error:
             return f"no gradient: {type(error).__name__}"
         known = {id(x) for x in self.constants}  # the others are compiled in

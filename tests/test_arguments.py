@@ -10,7 +10,14 @@ from symjax.arguments import Parser, command
 from symjax.evaluation import rows, summary
 from symjax.models import table
 from symjax.nn import audit
-from symjax.report import compare, corruption, page, sandwich, statements, tolerance
+from symjax.report import (
+    compare,
+    corruption,
+    distance_bounds,
+    page,
+    statements,
+    tolerance,
+)
 from symjax.study import __main__ as study
 
 
@@ -46,7 +53,7 @@ MISTYPED = [  # the command, its arguments, the flag that is meant
     (page.main, ["RUN", "--ou", "x.html"], "--out"),
     (compare.main, ["--metrics=clever", "RUN"], "--metric"),
     (statements.main, ["--metrik", "clever", "x.jsonl"], "--metric"),
-    (sandwich.main, ["RUN", "--output", "x.png"], "--out"),
+    (distance_bounds.main, ["RUN", "--output", "x.png"], "--out"),
     (tolerance.main, ["RUN", "-out", "x.png"], "--out"),
     (corruption.main, ["RUN", "--protocl", "sound"], "--protocol"),
     (study.main, ["--result", "x", "list"], "--results"),
@@ -62,12 +69,23 @@ def test_a_mistyped_flag_is_refused_with_the_nearest(refused, call, arguments, m
     assert refused(call, *arguments) == expected
 
 
-MAINS = [rows, summary, page, compare, statements, sandwich, tolerance, corruption]
+MAINS = [
+    rows,
+    summary,
+    page,
+    compare,
+    statements,
+    distance_bounds,
+    tolerance,
+    corruption,
+]
 
 
 @pytest.mark.parametrize("module", MAINS)
 def test_a_folder_that_is_missing_is_refused(refused, tmp_path, module):
-    out = ["--out", tmp_path / "x.png"] if module in (sandwich, tolerance) else []
+    out = (
+        ["--out", tmp_path / "x.png"] if module in (distance_bounds, tolerance) else []
+    )
     missing = str(tmp_path / "missing")
     assert missing in refused(module.main, missing, *out)
     assert not list(tmp_path.iterdir())

@@ -22,7 +22,7 @@ SETTINGS = {
     "pgd": {"steps": 2},
     "apgd": {"steps": 3},
     "fab": {"steps": 3},
-    "square": {"queries": 3},
+    "square": {"n_queries": 3},
     "deepfool": {"steps": 3},
     "carlini_wagner": {"steps": 9, "binary_searches": 1, "initial_constant": 9.0},
 }
@@ -36,7 +36,7 @@ def made(name):
 
 
 def autoattack(logits_fn, images, labels, key, threat):
-    options = {"steps": 2, "queries": 2, "batch_size": 3}
+    options = {"steps": 2, "n_queries": 2, "batch_size": 3}
     version = ("apgd-ce", "square")
     return attacks.autoattack(
         logits_fn, images, labels, key, threat, version, **options
@@ -232,7 +232,7 @@ def test_what_cannot_be_right_is_refused(name):
     [
         ("pgd", {"steps": 0}, "pgd: steps=0: expected 1 or more"),
         ("pgd", {"steps": 2.0}, "pgd: steps=2.0: expected a whole number"),
-        ("pgd", {"restarts": 0}, "pgd: restarts=0"),
+        ("pgd", {"n_restarts": 0}, "pgd: restarts=0"),
         ("pgd", {"step_size": 0.0}, "step_size=0.0: expected pixel units, positive"),
         ("pgd", {"step_size": -0.1}, "step_size=-0.1"),
         ("pgd", {"step_size": np.nan}, "step_size=nan"),
@@ -248,7 +248,7 @@ def test_what_cannot_be_right_is_refused(name):
         ("pgd", {"loss": "hinge"}, "loss='hinge'"),
         ("apgd", {"steps": 0}, "apgd: steps=0"),
         ("apgd", {"rho": np.nan}, "apgd: rho=nan"),
-        ("apgd", {"eot": -1}, "apgd: eot=-1"),
+        ("apgd", {"eot_iter": -1}, "apgd: eot=-1"),
         ("apgd", {"targeted": True, "rank": 5}, "rank=5: expected 2 to 4"),
         ("apgd", {"start": np.zeros((B, H, W, 1))}, "start of shape"),
         ("fab", {"steps": True}, "fab: steps=True: expected a whole number"),
@@ -261,11 +261,11 @@ def test_what_cannot_be_right_is_refused(name):
         ("apgd", {"start": np.zeros((B, H, W, C))}, "start leaves the ball"),
         ("autoattack", {"version": None}, "version=None: expected one of"),
         ("autoattack", {"key": jax.random.split(KEY, 3)}, "3 keys, and a leaf"),
-        ("square", {"queries": 0}, "square: queries=0"),
+        ("square", {"n_queries": 0}, "square: n_queries=0"),
         ("square", {"initial_share": np.nan}, "initial_share=nan"),
         ("deepfool", {"overshoot": np.nan}, "deepfool: overshoot=nan"),
         ("carlini_wagner", {"learning_rate": np.inf}, "learning_rate=inf"),
-        ("autoattack", {"target_classes": 0}, "target_classes=0: expected 1"),
+        ("autoattack", {"n_target_classes": 0}, "target_classes=0: expected 1"),
         ("autoattack", {"batch_size": 0}, "batch_size=0: expected 1"),
         ("autoattack", {"steps": 1.5}, "steps=1.5: expected a whole number"),
     ],

@@ -10,7 +10,7 @@ from symjax.evaluation.reference import Reference
 from symjax import attacks, evaluation
 from symjax.attacks import sanity
 from symjax.attacks.losses import largest_margin
-from symjax.evaluation.audit import (
+from symjax.evaluation._audit import (
     UNIT,
     _AsPublished,
     _unit,
@@ -91,9 +91,9 @@ def test_a_net_that_looks_at_the_batch_is_found(run, name):
     ("name", "changes"),
     [
         ("fgsm", {}),
-        ("pgd", {"keep": "last", "start": "image", "restarts": 1}),
-        ("pgd", {"keep": "last", "restarts": 2}),
-        ("pgd", {"keep": "best", "restarts": 2}),
+        ("pgd", {"keep": "last", "start": "image", "n_restarts": 1}),
+        ("pgd", {"keep": "last", "n_restarts": 2}),
+        ("pgd", {"keep": "best", "n_restarts": 2}),
     ],
 )
 def test_the_path_of_a_published_attack_has_every_point(name, changes):
@@ -102,7 +102,7 @@ def test_the_path_of_a_published_attack_has_every_point(name, changes):
     protocol = dataclasses.replace(SOUND, **changes)
     attack = _AsPublished(Reference(name, protocol, steps=STEPS))
     call = net, images, labels, jax.random.key(0), attacks.Linf(np.float32(EPS))
-    settings = {"step_size": None, "restarts": 1, "loss": "", "keep": "best"}
+    settings = {"step_size": None, "n_restarts": 1, "loss": "", "keep": "best"}
     result, margins = attack(*call, steps=STEPS, path=True, **settings)
     ends = [largest_margin(net(x), labels) for x in (images, result.images)]
     if name == "fgsm" or changes["keep"] == "best" or protocol.start == "image":
@@ -119,7 +119,7 @@ def cells_of(names, seed=0):
 
 def write(run, store, cells, protocol, **options):
     settings = {"steps": STEPS} | options
-    record(run, store, cells, protocol, EPS, N, restarts=2, **settings)
+    record(run, store, cells, protocol, EPS, N, n_restarts=2, **settings)
 
 
 def test_a_row_a_check_written_once(run, tmp_path, monkeypatch):

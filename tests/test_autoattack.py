@@ -7,14 +7,14 @@ import pytest
 from jax.tree_util import Partial
 
 from symjax import attacks
-from symjax.attacks import ThreatModel, autoattack, ensemble, programs, stepwise
-from symjax.attacks.apgd import APGD
-from symjax.attacks.square import Square
-from symjax.attacks.stepwise import AttackInputs
+from symjax.attacks import ThreatModel, autoattack, ensemble, host_loop, iterative
+from symjax.attacks._apgd import APGD
+from symjax.attacks._square import Square
+from symjax.attacks.iterative import AttackInputs
 from tests.linear_models import boundary_distance, linear, problem
 
 KEY = jax.random.key(3)
-QUICK = {"steps": 40, "queries": 20, "target_classes": 3, "batch_size": 10}
+QUICK = {"steps": 40, "n_queries": 20, "n_target_classes": 3, "batch_size": 10}
 """Everywhere the same, so that tests share programs."""
 RADII = {"linf": (0.004, 0.02), "l2": (0.01, 0.04), "l1": (0.02, 0.1)}
 
@@ -105,7 +105,7 @@ def test_seeds_give_what_each_gives_alone():
             np.testing.assert_array_equal(among, getattr(alone, name), name)
 
 
-@pytest.mark.parametrize("attack", [APGD(steps=7), Square(queries=15)])
+@pytest.mark.parametrize("attack", [APGD(steps=7), Square(n_queries=15)])
 @pytest.mark.slow
 def test_steps_from_the_host_equal_a_loop_and_seeds_together(attack, monkeypatch):
     """On an accelerator the seeds are together and the steps a loop in the program."""
@@ -120,16 +120,16 @@ def test_steps_from_the_host_equal_a_loop_and_seeds_together(attack, monkeypatch
     )
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *nets)
     real = np.ones((2, len(images)), bool)
-    host = programs.run(attack, stacked, several, real)
-    programs._programs.cache_clear()
+    host = host_loop.run(attack, stacked, several, real)
+    host_loop._programs.cache_clear()
     with monkeypatch.context() as patched:
         patched.setattr(jax, "default_backend", lambda: "gpu")
-        loop = programs.run(attack, stacked, several, real)
-    programs._programs.cache_clear()
+        loop = host_loop.run(attack, stacked, several, real)
+    host_loop._programs.cache_clear()
     for seed, net in enumerate(nets):
         of_seed = jax.tree.map(lambda x, s=seed: x[s], several)
-        state = attack.begin(net, of_seed)
-        alone = stepwise.advance(attack, net, of_seed, 0, attack.steps, state).best
+        state = attack.init(net, of_seed)
+        alone = iterative.advance(attack, net, of_seed, 0, attack.steps, state).best
         for best in (host, loop):
             np.testing.assert_array_equal(best.broken[seed], alone.broken)
             np.testing.assert_allclose(best.images[seed], alone.images, atol=1e-5)
@@ -144,8 +144,8 @@ def test_a_second_call_compiles_nothing():
         other, _, labels = problem(4, seed=seed)
         key = jax.random.key(seed)
         autoattack(other, images, labels, key, attacks.Linf(eps), **QUICK)
-        begin, _ = programs._programs(APGD(steps=QUICK["steps"]), 1)
-        sizes.append(begin._cache_size())
+        init, _ = host_loop._programs(APGD(steps=QUICK["steps"]), 1)
+        sizes.append(init._cache_size())
     assert sizes[0] == sizes[1]
 
 
@@ -173,7 +173,7 @@ def test_a_randomised_net_is_attacked_with_averaged_gradients():
         return linear(weights + noise, bias, images)
 
     call = images, labels, KEY, attacks.Linf(0.05)
-    options = QUICK | {"version": "rand", "eot": 4}
+    options = QUICK | {"version": "rand", "eot_iter": 4}
     net = Partial(noisy, jnp.asarray(weights))
     result = autoattack(net, *call, **options)
     assert set(result.broken_by) <= {"", "clean", "apgd-ce", "apgd-dlr"}
@@ -205,7 +205,7 @@ def test_versions_are_those_of_the_public_implementation(
     assert said == expected
     first = next(stage.attack for stage in stages if stage.name.startswith("apgd"))
     assert isinstance(first, APGD) and first.rho == first.momentum == 0.75
-    assert first.eot == (20 if version == "rand" else 0)
+    assert first.eot_iter == (20 if version == "rand" else 0)
     wide = norm == "l1" and version == "standard"
     assert first.radii == ((3.0, 2.0, 1.0) if wide else (1.0,))
 

@@ -89,8 +89,8 @@ def test_train_resume_and_evaluate(tmp_path):
         ("evaluate.py", ["--attack=pdg"], "did you mean 'pgd'?"),
         (
             "evaluate.py",
-            ["--attack=pgd", "--protocol=published", "--restarts=2"],
-            "--restarts: the published protocol has its own",
+            ["--attack=pgd", "--protocol=published", "--n_restarts=2"],
+            "--n_restarts: the published protocol has its own",
         ),
     ],
 )

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from symjax import evaluation, models, nn
 from symjax.attacks import L2
-from symjax.evaluation import cost as cost_rows
-from symjax.evaluation import figure, hypothesis
+from symjax.evaluation.metrics import base, generalization
+from symjax.evaluation.metrics import cost as cost_rows
 from symjax.groups import C2, C4
 from symjax.metrics import lipschitz
 from symjax.metrics.cost import cost, parameters, throughput
@@ -274,7 +274,7 @@ def test_throughput_is_of_the_median_call(monkeypatch):
 
 
 def rows_of(run, folder, figures, n):
-    return figure.measure(run, evaluation.Results(folder), figures, n, QUIET)
+    return base.measure(run, evaluation.Results(folder), figures, n, QUIET)
 
 
 def cell_of(folder, row):
@@ -310,9 +310,9 @@ def test_rows_of_cost(trained, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_rows_of_gap_and_steepness(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(hypothesis, "BATCH", 40)
+    monkeypatch.setattr(generalization, "BATCH", 40)
     run, n = evaluation.Run.open(trained.folder), 12
-    figures = hypothesis.figures(train_images=100, radius=0.1, steps=2)
+    figures = generalization.figures(train_images=100, radius=0.1, steps=2)
     rows = rows_of(run, tmp_path, figures, n)
     names = ["generalisation gap", "generalisation gap", "lipschitz", "lipschitz"]
     assert [row["metric"] for row in rows] == names

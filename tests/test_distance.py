@@ -10,8 +10,8 @@ import pytest
 from jax.tree_util import Partial
 from rich.console import Console
 
-from symjax.evaluation import distance
-from symjax.evaluation.figure import SeedContext
+from symjax.evaluation.metrics import distance
+from symjax.evaluation.metrics.base import SeedContext
 
 QUIET = Console(file=io.StringIO())
 
@@ -41,7 +41,7 @@ def steps_of(weights, bias, images):
 def test_a_linear_net_has_its_errors_where_they_are(norm):
     logits_fn, images, labels = linear_models.problem(classes=4)
     (figure,) = distance.figures((norm,), steps=10)
-    found = figure.find(subject(logits_fn, images, labels))
+    found = figure.compute(subject(logits_fn, images, labels))
     wanted = linear_models.boundary_distance(logits_fn, images, labels, norm)
     outcomes = found.outcomes
     np.testing.assert_allclose(outcomes["distance"], wanted, rtol=0.06, atol=1e-6)
@@ -49,20 +49,20 @@ def test_a_linear_net_has_its_errors_where_they_are(norm):
     np.testing.assert_array_equal(outcomes["correct"], wanted > 0)
     assert found.value == pytest.approx(outcomes["distance"].mean())
     assert found.facts["low"] < found.value < found.facts["high"]
-    assert figure.says["metric"] == "distance" and figure.says["norm"] == norm
+    assert figure.identity["metric"] == "distance" and figure.identity["norm"] == norm
 
 
 def test_images_do_not_depend_on_their_company_and_a_killed_one_goes_on(tmp_path):
     net, images, _ = linear_models.problem(4, steps_of)
     labels = np.asarray(net(images)).argmax(axis=1)
     problem = net, images, labels
-    (figure,) = distance.figures(("l2",), steps=4, restarts=3)
+    (figure,) = distance.figures(("l2",), steps=4, n_restarts=3)
     (once,) = distance.figures(("l2",), steps=4)
-    whole = figure.find(subject(*problem, tmp_path)).outcomes["distance"]
+    whole = figure.compute(subject(*problem, tmp_path)).outcomes["distance"]
     said = []
     (tmp_path / "000020.npz").unlink()  # as if killed after the first part
     before = (tmp_path / "000000.npz").stat().st_mtime_ns
-    again = figure.find(subject(*problem, tmp_path, said)).outcomes["distance"]
+    again = figure.compute(subject(*problem, tmp_path, said)).outcomes["distance"]
     np.testing.assert_array_equal(again, whole)
     assert said == [(20, 24), (24, 24)]
     assert (tmp_path / "000000.npz").stat().st_mtime_ns == before
@@ -81,11 +81,11 @@ def test_images_without_an_error_are_counted_and_left_out():
     (figure,) = distance.figures(("linf",), steps=5)
     for threshold, wanted in ((0.9, [0.65, 0.4, 0.15]), (0.6, [0.35, 0.1, 0.0])):
         net = Partial(lighter, jnp.array(threshold))
-        found = figure.find(subject(net, images, np.zeros(3, int)))
+        found = figure.compute(subject(net, images, np.zeros(3, int)))
         np.testing.assert_allclose(found.outcomes["distance"], wanted, rtol=0.06)
         assert found.facts["no_error_found"] == 0
     net = Partial(lighter, jnp.array(2.0))
-    found = figure.find(subject(net, images, np.zeros(3, int)))
+    found = figure.compute(subject(net, images, np.zeros(3, int)))
     assert found.facts["no_error_found"] == 3 and np.isnan(found.value)
     assert np.isinf(found.outcomes["distance"]).all()
 

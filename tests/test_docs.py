@@ -56,7 +56,7 @@ def test_attacks_page_lists_the_checks_of_the_audit():
 def test_the_example_on_a_net_that_is_not_ours_runs(capsys):
     page = (ROOT / "docs/attacks.md").read_text()
     code = page.split("```python\n")[1].split("```")[0]
-    quickly = 'threat, ("apgd-ce", "square"), steps=5, queries=20)'
+    quickly = 'threat, ("apgd-ce", "square"), steps=5, n_queries=20)'
     code = code.replace("[1000:1200]", "[1000:1030]").replace(
         "threat)\n", quickly + "\n"
     )

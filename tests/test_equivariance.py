@@ -12,7 +12,7 @@ from test_cli import ROOT, TINY
 from symjax import groups
 from symjax.evaluation import equivariance
 from symjax.models import Equivariant
-from symjax.nn import turning
+from symjax.nn import equivariance_error
 
 ROUNDING = {"float32": 5e-6, "bfloat16": 5e-2}  # a few layers of them, of the largest
 
@@ -23,7 +23,7 @@ def net(request):
     group = groups.named(request.param)
     basis = "full" if group.is_on_grid else "steerable"
     model = Equivariant("4 P 4 4", classes=3, group=group, basis=basis)
-    images = turning.smooth_images(0, 1, 16)
+    images = equivariance_error.smooth_images(0, 1, 16)
     return model, jax.jit(model.init)(jax.random.key(0), images)
 
 
@@ -44,7 +44,9 @@ def test_every_layer_is_exact_under_the_elements_on_the_grid(net, dtype):
 def test_another_readout_is_found_out(net):
     model, variables = net
     flat = model.clone(readout="flatten")
-    variables = jax.jit(flat.init)(jax.random.key(0), turning.smooth_images(0, 1, 16))
+    variables = jax.jit(flat.init)(
+        jax.random.key(0), equivariance_error.smooth_images(0, 1, 16)
+    )
     errors = equivariance.audit(flat, variables, 16)
     assert errors["head"][1:].min() > 1e-2
     on_grid = model.group.grid.elements
@@ -53,11 +55,11 @@ def test_another_readout_is_found_out(net):
 
 def test_pictures_turn_to_the_last_bit_on_the_grid():
     group = groups.D(8)
-    straight = turning.smooth_images(1, 2, 9, channels=1)
+    straight = equivariance_error.smooth_images(1, 2, 9, channels=1)
     assert straight.shape == (2, 9, 9, 1)
     assert 0 <= straight.min() < 0.45 and 0.55 < straight.max() <= 1
     for g in group.grid.elements:
-        turned = turning.smooth_images(1, 2, 9, 1, group.matrices[g])
+        turned = equivariance_error.smooth_images(1, 2, 9, 1, group.matrices[g])
         np.testing.assert_array_equal(turned, group.act(g, straight))
 
 

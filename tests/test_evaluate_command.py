@@ -21,7 +21,7 @@ from symjax import (
 from symjax.attacks import sanity
 from symjax.evaluate_flags import parse_eps
 from symjax.evaluation import metrics, results
-from symjax.evaluation.figure import Metric, MetricResult
+from symjax.evaluation.metrics.base import Metric, MetricResult
 from symjax.study.measurements import of_training
 from symjax.study.size import FULL, REDUCED
 
@@ -96,10 +96,15 @@ def test_other_radii_are_errors_that_show_them(text):
 @pytest.mark.parametrize(
     "given",
     [
-        *["--n=-1", "--steps=-1", "--restarts=0", "--batch_size=0", "--queries=0"],
-        *["--target_classes=0", "--step_size=-1", "--step_size=0", "--step_size=nan"],
+        *["--n=-1", "--steps=-1", "--n_restarts=0", "--batch_size=0", "--n_queries=0"],
+        *["--n_target_classes=0", "--step_size=-1", "--step_size=0", "--step_size=nan"],
         *["--step_size=inf", "--samples=-1", "--seeds=-1", "--radius=-1", "--radius=0"],
-        *["--batches=0", "--corruption_seed=-1", "--queries=-5", "--steps=4294967296"],
+        *[
+            "--batches=0",
+            "--corruption_seed=-1",
+            "--n_queries=-5",
+            "--steps=4294967296",
+        ],
         *["--step_size=10000000"],
     ],
 )
@@ -118,7 +123,10 @@ def test_values_that_cannot_be_are_refused_before_anything_is_loaded(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--attack=fab", "--restarts=5"], "--restarts: has no effect on --attack fab"),
+        (
+            ["--attack=fab", "--n_restarts=5"],
+            "--n_restarts: has no effect on --attack fab",
+        ),
         (["--attack=fgsm", "--steps=3"], "--steps: has no effect on --attack fgsm"),
         (["--attack=pgd", "--seeds=1"], "--seeds: has no effect on --attack pgd"),
         (["--metric=clever", "--eps=1"], "--eps: has no effect on --metric clever"),
@@ -126,7 +134,7 @@ def test_values_that_cannot_be_are_refused_before_anything_is_loaded(
         (["--audit", "--force"], "--force: has no effect on --audit"),
         (["--audit", "--eps=0.1,0.2"], "the audit takes one radius"),
         (["--audit", "--attack=pgd"], "ask for one of them"),
-        (["--metric=clever", "--restarts=2"], "metric 'clever' takes"),
+        (["--metric=clever", "--n_restarts=2"], "metric 'clever' takes"),
         (["--metric=symmetry", "--only=x"], "expected the beginning of one of"),
         (["--metric=corruption", "--only=x"], "expected the beginning of one of"),
         (["--protocol=published", "--norm=l2"], "the published attacks are linf"),

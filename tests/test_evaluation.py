@@ -181,18 +181,18 @@ def test_an_impossible_batch_size_is_an_error(run, store, batch_size):
         measure(run, store, CLEAN, "linf", [0.0], n=N, batch_size=batch_size)
 
 
-DRIVEN = Attack("apgd-t", steps=3, target_classes=2)
+HOST_DRIVEN = Attack("apgd-t", steps=3, n_target_classes=2)
 
 
 @pytest.mark.slow
 def test_an_attack_from_the_host_keeps_what_became_of_each_image(run, store):
     clean = measure(run, store, CLEAN, "linf", [0.0], n=N)
-    rows = measure(run, store, DRIVEN, "linf", [0.03], n=N)
+    rows = measure(run, store, HOST_DRIVEN, "linf", [0.03], n=N)
     dataset = run.experiment.dataset.test
     images, labels = dataset.images[:N] / np.float32(255), dataset.labels[:N]
     for seed, row in enumerate(rows):
         cell = np.load(store.path.parent / "cells" / f"{row['cell_id']}.npz")
-        assert (row["steps"], row["target_classes"]) == (3, 2) and row["in_ball"]
+        assert (row["steps"], row["n_target_classes"]) == (3, 2) and row["in_ball"]
         assert 0 < row["value"] == cell["robust"].mean() < clean[seed]["value"]
         counts = row["broken_by"]
         assert sum(counts.values()) == N and counts["none"] == cell["robust"].sum()
@@ -215,7 +215,7 @@ def test_a_killed_attack_from_the_host_goes_on_to_the_same_rows(
     run, store, tmp_path, monkeypatch
 ):
     other = Results(tmp_path / "other")
-    expected = measure(run, other, DRIVEN, "linf", [0.03], n=N, batch_size=10)
+    expected = measure(run, other, HOST_DRIVEN, "linf", [0.03], n=N, batch_size=10)
     calls = []
 
     def kill(progress, now):
@@ -226,10 +226,10 @@ def test_a_killed_attack_from_the_host_goes_on_to_the_same_rows(
     with monkeypatch.context() as patched:
         patched.setattr(attacking, "_tell", kill)
         with pytest.raises(KeyboardInterrupt):
-            measure(run, store, DRIVEN, "linf", [0.03], n=N, batch_size=10)
+            measure(run, store, HOST_DRIVEN, "linf", [0.03], n=N, batch_size=10)
     assert not store.path.exists()
     assert len(list((store.path.parent / "unfinished").rglob("*.npz"))) == 4
-    rows = measure(run, store, DRIVEN, "linf", [0.03], n=N, batch_size=10)
+    rows = measure(run, store, HOST_DRIVEN, "linf", [0.03], n=N, batch_size=10)
     for row, whole in zip(rows, expected, strict=True):
         same = ("cell_id", "value", "broken_by", "rejected")
         assert {key: row[key] for key in same} == {key: whole[key] for key in same}

@@ -94,7 +94,7 @@ def test_autoattack_counts_attempts_times_images_of_all_seeds():
         attacks.Linf(0.1),
         ("apgd-ce", "fab-t", "square"),
         steps=2,
-        queries=3,
+        n_queries=3,
         batch_size=2,
         report=seen.append,
     )

@@ -140,7 +140,7 @@ def test_every_proposed_alternative_is_exact(group):
     for size, k, s, padding in itertools.product(
         range(2, 11), range(1, 6), range(1, 4), ("SAME", "VALID", ((0, 1), (0, 1)))
     ):
-        sizes = (size, size) if group.swaps_axes else (size, size + 2)
+        sizes = (size, size) if group.transposes_axes else (size, size + 2)
         kernel, strides = (k, k), (s, s)
         pads = resolve_padding(padding, sizes, kernel, strides)
         try:

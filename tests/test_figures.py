@@ -9,8 +9,9 @@ from rich.console import Console
 
 from symjax import evaluation
 from symjax.evaluate_flags import CORRUPTION, METRICS
-from symjax.evaluation import clever, metrics, statement, table
-from symjax.evaluation.figure import Metric, MetricResult, SeedContext
+from symjax.evaluation import metrics, table
+from symjax.evaluation.metrics import clever, per_image
+from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext
 from symjax.metrics import clever_images
 from symjax.seeds import KeyPurpose, of_seed, purpose_key
 
@@ -92,7 +93,7 @@ def test_noisy_images_are_within_a_grey_level_whatever_they_are_measured_with(ru
         net = run.logits_fns, run.layers_fns
         given = clean[:count], labels, key, None, lambda *_: None, run, 0
         subject = SeedContext(*net, *given)
-        statement.figure({"metric": "look"}, look, noisy=True).find(subject)
+        per_image.figure({"metric": "look"}, look, noisy=True).compute(subject)
     assert [len(each) for each in seen] == [20, 5, 3]
     np.testing.assert_array_equal(seen[2], seen[0][:3])
     noise = np.concatenate(seen[:2]) * 256 - clean * 255

@@ -25,7 +25,7 @@ KEY = jax.random.key(3)
 EPS = 0.05
 pgd = jax.jit(
     pgd,
-    static_argnames=("steps", "restarts", "random_start", "loss", "keep", "momentum"),
+    static_argnames=("steps", "n_restarts", "random_start", "loss", "keep", "momentum"),
 )
 norms = pytest.mark.parametrize("norm", ["linf", "l2"])
 every_norm = pytest.mark.parametrize("norm", NORMS)
@@ -77,7 +77,7 @@ def test_fgsm_clips_to_the_bounds():
         ("linf", {"loss": "margin", "keep": "last"}),
         ("l2", FROM_IMAGE),
         # Each step of length eps at least halves the angle that is left on the sphere.
-        ("l2", {"step_size": EPS, "restarts": 2}),
+        ("l2", {"step_size": EPS, "n_restarts": 2}),
         ("l1", FROM_IMAGE),  # of 12 pixels one moves: the steepest
         ("linf", {"momentum": 1.0, "loss": "margin"}),
     ],
@@ -105,7 +105,7 @@ def test_pgd_owes_the_same_at_the_bounds(norm, keep, queries):
     logits_fn, images, labels = problem(4, waves)
     images = np.round(images)
     threat = ThreatModel(norm, (0.0, 0.4))
-    options = {"steps": 2, "restarts": 2, "keep": keep}
+    options = {"steps": 2, "n_restarts": 2, "keep": keep}
     result = pgd(logits_fn, images, labels, KEY, threat, **options)
     owes(result, threat, logits_fn, images, labels)
     chex.assert_trees_all_equal(result.images[..., 0], images[..., 0])
@@ -143,7 +143,7 @@ def test_the_best_iterate_is_never_weaker():
     attack = functools.partial(
         pgd, logits_fn, images, labels, KEY, attacks.Linf(0.3), steps=5
     )
-    best, last, more = attack(), attack(keep="last"), attack(restarts=3)
+    best, last, more = attack(), attack(keep="last"), attack(n_restarts=3)
     clean = margin(logits_fn(images), labels)
     margins = {
         name: margin(logits_fn(result.images), labels)
@@ -217,7 +217,7 @@ def test_starts_differ_between_keys_and_restarts():
     starts = [still(key=jax.random.key(seed), keep="last") for seed in (0, 0, 1)]
     chex.assert_trees_all_equal(starts[0], starts[1])
     assert (starts[0].images != starts[2].images).mean() > 0.9
-    more = still(key=jax.random.key(0), restarts=8, keep="last")
+    more = still(key=jax.random.key(0), n_restarts=8, keep="last")
     margins = [margin(logits_fn(x.images), labels) for x in (starts[0], more)]
     assert (margins[1] >= margins[0]).all() and (margins[1] > margins[0]).any()
 
@@ -231,7 +231,7 @@ def nan_gradient(weights, bias, images):
 def test_the_path_has_the_margin_of_every_point_in_order(keep):
     """On a linear net the margin grows by step times the dual norm, up to eps."""
     logits_fn, images, labels = problem()
-    options = {"steps": 4, "step_size": EPS / 3, "restarts": 2, "keep": keep}
+    options = {"steps": 4, "step_size": EPS / 3, "n_restarts": 2, "keep": keep}
     call = logits_fn, images, labels, KEY, attacks.Linf(EPS)
     result, margins = attacks.pgd(*call, path=True, random_start=False, **options)
     _, dual = towards_error(logits_fn, labels)
@@ -300,7 +300,7 @@ def test_seeds_among_others_equal_seeds_alone(attack, norm):
     ("options", "match"),
     [
         ({"steps": 0}, "steps=0: expected 1 or more"),
-        ({"restarts": 0}, "restarts=0: expected 1 or more"),
+        ({"n_restarts": 0}, "restarts=0: expected 1 or more"),
         ({"keep": "first"}, "keep='first': expected 'best' or 'last'"),
         ({"loss": "hinge"}, "loss='hinge': expected one of"),
         ({"momentum": 1.5}, "momentum=1.5: expected 0 to 1"),

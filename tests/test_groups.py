@@ -92,7 +92,7 @@ def test_actions_compose_as_the_table_says(group):
 @pytest.mark.parametrize("group", WITH_MIRRORS, ids=str)
 def test_actions_compose_over_cosets_of_the_reflection(group):
     def act(g, field):
-        return group.act_on_field(g, field, over=group.by_reflection)
+        return group.act_on_field(g, field, over=group.mod_reflection)
 
     assert_composes(group, act, numbers(1, 3, 3, group.rotations, 2))
 
@@ -160,7 +160,7 @@ def test_the_mirror_reverses_the_turns_of_a_d4_field():
     np.testing.assert_array_equal(D4.act_on_field(4, field), expected)
     field = field[:, :, :, :4]
     expected = np.flip(field, axis=2)[:, :, :, [0, 3, 2, 1]]
-    moved = D4.act_on_field(4, field, over=D4.by_reflection)
+    moved = D4.act_on_field(4, field, over=D4.mod_reflection)
     np.testing.assert_array_equal(moved, expected)
 
 
@@ -226,25 +226,27 @@ def test_c8_in_c4_holds_each_angle_and_the_one_45_degrees_on():
 def test_cosets_part_the_group_and_are_moved_by_it(group):
     for cosets in quotients(group):
         size = cosets.subgroup.group.order
-        chex.assert_shape(cosets.members, (len(cosets), size))
-        members = np.sort(cosets.members.reshape(-1))
+        chex.assert_shape(cosets.elements_of_cosets, (len(cosets), size))
+        members = np.sort(cosets.elements_of_cosets.reshape(-1))
         np.testing.assert_array_equal(members, np.arange(group.order))
         table = cosets.table
         for g in range(group.order):
             np.testing.assert_array_equal(table[g][table], table[group.table[g]])
-            moved = np.sort(group.table[g][cosets.members])  # as sets of elements
-            np.testing.assert_array_equal(moved, cosets.members[table[g]])
+            moved = np.sort(
+                group.table[g][cosets.elements_of_cosets]
+            )  # as sets of elements
+            np.testing.assert_array_equal(moved, cosets.elements_of_cosets[table[g]])
 
 
 def test_cosets_known_by_hand():
     turns = [[0, 4], [1, 5], [2, 6], [3, 7]]
-    np.testing.assert_array_equal(D4.by_reflection.members, turns)
-    np.testing.assert_array_equal(D4.regular.members, np.arange(8)[:, None])
+    np.testing.assert_array_equal(D4.mod_reflection.elements_of_cosets, turns)
+    np.testing.assert_array_equal(D4.regular.elements_of_cosets, np.arange(8)[:, None])
     np.testing.assert_array_equal(D4.regular.table, D4.table)
-    np.testing.assert_array_equal(D4.trivial.members, [np.arange(8)])
+    np.testing.assert_array_equal(D4.trivial.elements_of_cosets, [np.arange(8)])
     assert D4.regular.is_regular and D4.trivial.is_trivial
-    assert not (D4.by_reflection.is_regular or D4.by_reflection.is_trivial)
-    assert str(D4.by_reflection) == "D4/D1"
+    assert not (D4.mod_reflection.is_regular or D4.mod_reflection.is_trivial)
+    assert str(D4.mod_reflection) == "D4/D1"
 
 
 @pytest.mark.parametrize("make", [C, D])
@@ -262,7 +264,7 @@ def test_subgroups_that_are_none():
     with pytest.raises(ValueError, match=r"C8 has no reflections.*use D\(8\)"):
         C8.subgroup(4, reflections=True)
     with pytest.raises(ValueError, match="C4 has no reflections"):
-        _ = C4.by_reflection
+        _ = C4.mod_reflection
     with pytest.raises(ValueError, match="C2 in C8 is no subgroup of C4"):
         C4.quotient(C8.subgroup(2))
 
@@ -289,8 +291,8 @@ def test_groups_compare_by_value():
     assert hash(C(4)) == hash(C4)
     assert len({C1, C2, C4, D4, D(2), *ALL}) == len(ALL)
     assert C8.subgroup(4) == C(8).subgroup(4) != C(16).subgroup(4)
-    assert hash(D(4).by_reflection) == hash(D4.by_reflection)
-    assert D(4).by_reflection == D4.by_reflection != D4.regular
+    assert hash(D(4).mod_reflection) == hash(D4.mod_reflection)
+    assert D(4).mod_reflection == D4.mod_reflection != D4.regular
 
 
 @pytest.mark.parametrize("g", [-1, 4])

@@ -7,7 +7,7 @@ import pytest
 from jax.tree_util import Partial
 from linear_models import linear
 
-from symjax.metrics.invariant import Box, invariant_box, verified_fraction
+from symjax.metrics._invariant_box import Box, invariant_box, verified_fraction
 
 KEY = jax.random.key(1)
 SHAPE = 5, 2, 3, 2
@@ -55,9 +55,9 @@ def test_two_classes_are_a_knapsack(middle):
         own = costs if sign > 0 else np.roll(costs, PIXELS)
         expected = knapsack(sign * margins[i], own, room) / (2 * PIXELS)
         assert box.size[i] == pytest.approx(expected, rel=1e-5)
-    low, high = images - box.below, images + box.above
+    low, high = images - box.lower_width, images + box.upper_width
     assert low.min() >= -1e-7 and high.max() <= 1 + 1e-7
-    assert max(box.below.max(), box.above.max()) <= LARGEST * (1 + 1e-6)
+    assert max(box.lower_width.max(), box.upper_width.max()) <= LARGEST * (1 + 1e-6)
 
 
 def test_classes_that_see_other_pixels_are_knapsacks_of_their_own():
@@ -145,7 +145,7 @@ def test_no_point_leaves_the_class_in_what_holds():
 
     def nearest(factor):
         wide = box.times(np.full(5, factor))
-        return np.clip(place, images - wide.below, images + wide.above)
+        return np.clip(place, images - wide.lower_width, images + wide.upper_width)
 
     factors = np.arange(2**7 + 1) / 2**7
     exact = [in_ball(nearest(factor)[None]) for factor in factors]
@@ -154,7 +154,7 @@ def test_no_point_leaves_the_class_in_what_holds():
     assert 0 < found.min() < found.max() <= 1
     held = box.times(found)
     places = rng.uniform(size=(2000, *SHAPE))
-    points = images - held.below + places * (held.below + held.above)
+    points = images - held.lower_width + places * (held.lower_width + held.upper_width)
     assert not in_ball(points).any()
 
 

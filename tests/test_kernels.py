@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import turning as turning_benchmark
 from symjax import groups, nn
-from symjax.nn import kernels, turning
+from symjax.nn import equivariance_error, kernels
 
 DATA = Path(__file__).parent / "data"
 ROWS = Path(__file__).parents[1] / "results" / "benchmarks" / "turning.jsonl"
@@ -188,7 +188,7 @@ def test_quotient_and_trivial_features_turn_with_their_cosets(name, basis):
     """Regular to a quotient, to another, and to an image: exact on the grid."""
     group = groups.named(name)
     part = (
-        group.by_reflection if group.reflections else group.quotient(group.subgroup(2))
+        group.mod_reflection if group.reflections else group.quotient(group.subgroup(2))
     )
     options = {"use_bias": True, "group": group, "basis": basis}
     layers = (
@@ -218,7 +218,7 @@ def test_quotient_and_trivial_features_turn_with_their_cosets(name, basis):
 
 def test_fit_undoes_expand_and_refuses_other_kernels():
     group = groups.D(8)
-    layer = nn.GroupConv(3, 5, group=group, outputs=group.by_reflection)
+    layer = nn.GroupConv(3, 5, group=group, outputs=group.mod_reflection)
     params = jax.jit(layer.init)(jax.random.key(0), jnp.zeros((1, 5, 5, 16, 2)))
     params = {name: normal(1, *x.shape) for name, x in params["params"].items()}
     plain = layer.expand(params)
@@ -301,7 +301,7 @@ def test_turning_errors_of_a_kernel_that_does_not_turn():
     def smooth(points):
         return np.cos(wave * points[0])[:, None, None]
 
-    found = turning.kernel_equivariance_errors(
+    found = equivariance_error.kernel_equivariance_errors(
         kernel, smooth, group.trivial, group.regular, places=4000
     )
     # cos(k x + k) at x against cos(k x) at x: half turn sees the left neighbour.

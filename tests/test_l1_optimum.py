@@ -15,10 +15,10 @@ from jax.tree_util import Partial
 from scipy.optimize import linprog
 
 from symjax import attacks
-from symjax.attacks import stepwise
-from symjax.attacks.apgd import APGD
+from symjax.attacks import iterative
+from symjax.attacks._apgd import APGD
 from symjax.attacks.ensemble import L1_RADII
-from symjax.attacks.stepwise import AttackInputs
+from symjax.attacks.iterative import AttackInputs
 
 COUNT, SHAPE, EPS = 24, (24, 8, 8, 1), 0.5
 THREAT = attacks.L1(EPS)
@@ -69,6 +69,6 @@ def test_apgd_comes_as_near_as_the_public_implementation(radii, mean, least):
     logits_fn, images, labels, uphill, best = problem()
     about = AttackInputs(jax.numpy.asarray(images), labels, jax.random.key(0), THREAT)
     attack = APGD("cross_entropy", 100, radii=radii)
-    found = jax.jit(functools.partial(stepwise.run, attack))(logits_fn, about)
+    found = jax.jit(functools.partial(iterative.run, attack))(logits_fn, about)
     share = gained(found.best.images, images, uphill, best)
     assert share.mean() > mean and share.min() > least

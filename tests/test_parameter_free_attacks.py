@@ -16,9 +16,9 @@ from jax.tree_util import Partial
 
 from symjax import attacks
 from symjax.attacks import NORMS, ThreatModel, is_correct, schedule, windows
-from symjax.attacks.apgd import APGD, _review
-from symjax.attacks.square import _grid
-from symjax.attacks.stepwise import AttackInputs
+from symjax.attacks._apgd import APGD, _review
+from symjax.attacks._square import _grid
+from symjax.attacks.iterative import AttackInputs
 from symjax.seeds import over_seeds
 from tests.linear_models import boundary_distance, linear, owes, problem, waves
 
@@ -35,7 +35,7 @@ ATTACKS = {
     "apgd-t": functools.partial(apgd, loss="dlr", targeted=True, steps=8),
     "fab": functools.partial(fab, steps=8),
     "fab-t": functools.partial(fab, targeted=True, steps=8),
-    "square": functools.partial(square, queries=20),
+    "square": functools.partial(square, n_queries=20),
     "fgsm": functools.partial(fgsm),
     "pgd": functools.partial(pgd, steps=8, momentum=0.5),
 }
@@ -104,7 +104,7 @@ def test_square_comes_close_on_a_linear_model_and_never_undercuts_it(norm):
     eps = float(np.median(distance[distance > 0]))
     clean = np.asarray(is_correct(logits_fn(images), labels))
     threat = ThreatModel(norm, eps)
-    result = square(logits_fn, images, labels, KEY, threat, queries=400)
+    result = square(logits_fn, images, labels, KEY, threat, n_queries=400)
     owes(result, threat, logits_fn, images, labels)
     robust = np.asarray(result.robust)
     assert robust[distance > eps * 1.00001].all()
@@ -238,7 +238,7 @@ def test_steps_that_do_not_pay_are_halved():
         images, jnp.zeros(4, int), KEY, attacks.Linf(0.1), start=images
     )
     attack = APGD(loss="margin", steps=10)
-    state = attack.begin(Partial(linear, np.ones((1, 2)), np.zeros((1, 2))), about)
+    state = attack.init(Partial(linear, np.ones((1, 2)), np.zeros((1, 2))), about)
     state = state.replace(
         x=images + 1,
         x_highest=images + 2,
@@ -294,7 +294,7 @@ def test_expectation_over_transformation_averages_gradients():
 
     def gained(draws):
         """The part of what the worst image would gain."""
-        attack = functools.partial(attacks.apgd, noisy, loss="margin", eot=draws)
+        attack = functools.partial(attacks.apgd, noisy, loss="margin", eot_iter=draws)
         result = jax.jit(functools.partial(attack, steps=20))(
             images, labels, KEY, attacks.Linf(eps)
         )
@@ -373,7 +373,7 @@ def test_the_grid_of_square_on_square_images_is_as_published():
 def test_square_on_images_of_any_shape(norm, size):
     threat = ThreatModel(norm, 0.3)
     logits_fn, images, labels = grey(*size)
-    result = square(logits_fn, images, labels, KEY, threat, queries=20)
+    result = square(logits_fn, images, labels, KEY, threat, n_queries=20)
     owes(result, threat, logits_fn, images, labels)
     assert (result.distance > 0).all()
 
@@ -383,7 +383,7 @@ def test_autoattack_standard_on_tall_images():
     logits_fn, images, labels = grey(20, 4)
     threat = attacks.L2(0.01)  # all attacks meet what is left, and some is
     result = attacks.autoattack(
-        logits_fn, images, labels, KEY, threat, steps=2, queries=2, target_classes=1
+        logits_fn, images, labels, KEY, threat, steps=2, n_queries=2, n_target_classes=1
     )
     assert result.robust.all() and not result.rejected.any()
     assert (result.queries > 2 * 3).all()
@@ -408,7 +408,7 @@ def test_bumps_have_length_one_and_two_signs(norm):
         (attacks.fab, {"steps": 0}, "steps=0"),
         (attacks.fab, {"beta": 1.5}, "beta=1.5"),
         (attacks.fab, {"eta": 0.5}, "eta=0.5"),
-        (attacks.square, {"queries": 0}, "queries=0"),
+        (attacks.square, {"n_queries": 0}, "n_queries=0"),
         (attacks.square, {"initial_share": 0.0}, "initial_share=0.0"),
     ],
 )

@@ -39,7 +39,7 @@ def ramp(down, right, rows=None, columns=None):
 def test_the_mildest_level_changes_nothing(perturbation):
     image = random_image()
     for draw in range(perturbation.directions or 2):
-        moved = apply(perturbation, image, draw, perturbation.mildest)
+        moved = apply(perturbation, image, draw, perturbation.identity_level)
         np.testing.assert_array_equal(moved, image)
 
 

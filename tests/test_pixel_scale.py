@@ -76,7 +76,7 @@ ATTACKS = {
     "apgd-t": only(attacks.apgd, steps=12, loss="dlr", targeted=True),
     "fab": only(attacks.fab, steps=8, restart=1),
     "fab-t": only(attacks.fab, steps=8, targeted=True),
-    "square": only(attacks.square, queries=60),
+    "square": only(attacks.square, n_queries=60),
     "deepfool": attacks.deepfool,
     "carlini_wagner": only(attacks.carlini_wagner, steps=60, binary_searches=4),
 }
@@ -123,7 +123,7 @@ def test_an_attack_is_equivariant_to_the_unit_of_the_pixels(name, norm):
 def test_autoattack_is_equivariant_to_the_unit_of_the_pixels(norm):
     def attack(unit):
         threat = threat_in(unit, norm, RADIUS[norm])
-        return attacks.autoattack(*problem(unit), KEY, threat, steps=6, queries=8)
+        return attacks.autoattack(*problem(unit), KEY, threat, steps=6, n_queries=8)
 
     first = attack((1.0, 0.0))
     assert not first.rejected.any()

@@ -134,7 +134,7 @@ def test_the_gradient_of_a_maximum_does_not_look_for_equal_numbers():
     expected = expected.transpose(0, 3, 1, 4, 2).reshape(1, 8, 8, 2)
     np.testing.assert_array_equal(found, expected)
     # The program has no comparison for equality but that of positions, whole numbers.
-    text = str(jax.make_jaxpr(jax.grad(lambda x: jnp.sum(nn.largest(x, 1))))(x))
+    text = str(jax.make_jaxpr(jax.grad(lambda x: jnp.sum(nn.max_first(x, 1))))(x))
     equal = [line for line in text.splitlines() if "= eq " in line]
     assert len(equal) == 1 and "f32" not in equal[0]
 
@@ -144,7 +144,7 @@ def test_what_is_not_a_number_stays_none(place):
     x = np.ones((1, 2, 2, 1), np.float32)
     x.reshape(-1)[place] = np.nan
     assert np.isnan(nn.max_pool(x)).all()
-    assert np.isnan(nn.largest(x.reshape(1, 4), axis=1)).all()
+    assert np.isnan(nn.max_first(x.reshape(1, 4), axis=1)).all()
 
 
 @pytest.mark.parametrize(("kind", "reduce"), [("max", np.max), ("mean", np.mean)])
@@ -278,7 +278,7 @@ def test_blur_pools_are_refused_where_they_do_not_commute(name, group, is_field)
 
 
 PARTS = {  # the elements that are pooled into one, by hand
-    D4.by_reflection: [[0, 4], [1, 5], [2, 6], [3, 7]],
+    D4.mod_reflection: [[0, 4], [1, 5], [2, 6], [3, 7]],
     C8.subgroup(4): [[0, 1], [2, 3], [4, 5], [6, 7]],
     D4.subgroup(4): [[0, 4], [1, 5], [2, 6], [3, 7]],
     D(8).subgroup(4, reflections=True): [  # mirrored, 45 degrees go the other way

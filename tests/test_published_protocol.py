@@ -119,8 +119,8 @@ def test_epsilons_are_of_the_input_as_each_net_has_it():
     )
     assert only_unit.protocol == dataclasses.replace(SOUND, clip=whole.clip)
     assert only_unit.in_pixels(0.1) == 0.1 and only_unit.label == "switched"
-    one_start = PublishedAttack.of(run_of("baseline"), "pgd", switches=[], restarts=1)
-    assert one_start.protocol == dataclasses.replace(SOUND, restarts=1)
+    one_start = PublishedAttack.of(run_of("baseline"), "pgd", switches=[], n_restarts=1)
+    assert one_start.protocol == dataclasses.replace(SOUND, n_restarts=1)
 
 
 @pytest.mark.parametrize("net", PUBLISHED)
@@ -166,7 +166,7 @@ def test_with_every_switch_sound_it_is_the_sound_attack(net, name):
     logits_fn, threat = models.logits_fn(model, variables), attacks.Linf(0.03)
     call = logits_fn, images, labels, jax.random.key(2), threat
     found = jax.jit(PublishedAttack(name, SOUND, steps=5))(*call)
-    pgd = functools.partial(attacks.pgd, steps=5, restarts=3)
+    pgd = functools.partial(attacks.pgd, steps=5, n_restarts=3)
     expected = jax.jit(attacks.fgsm if name == "fgsm" else pgd)(*call)
     np.testing.assert_array_equal(found.robust, expected.robust)
     assert threat.contains(found.images, images).all()

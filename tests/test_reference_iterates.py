@@ -13,9 +13,9 @@ import pytest
 from jax.tree_util import Partial
 
 from benchmarks.iterates import KEPT, NORMS, STEPS, radius
-from symjax.attacks.apgd import APGD
-from symjax.attacks.fab import FAB
-from symjax.attacks.stepwise import AttackInputs
+from symjax.attacks._apgd import APGD
+from symjax.attacks._fab import FAB
+from symjax.attacks.iterative import AttackInputs
 from symjax.attacks.threat import ThreatModel
 
 STORED = dict(np.load(Path(__file__).parent / "data" / "autoattack_iterates.npz"))
@@ -52,12 +52,12 @@ def trajectory(name, norm):
     rank = 2 if name.endswith("-t") else 0
     threat = ThreatModel(norm, radius(name, norm))
     problem = AttackInputs(images, labels, jax.random.key(0), threat, rank, start)
-    state = attack.begin(LOGITS_FN, problem)
+    state = attack.init(LOGITS_FN, problem)
 
     @jax.jit
     def step(index, state):
-        state, x = attack.move(LOGITS_FN, problem, index, state)
-        after = attack.judge(LOGITS_FN, problem, index, state, x)
+        state, x = attack.propose(LOGITS_FN, problem, index, state)
+        after = attack.update(LOGITS_FN, problem, index, state, x)
         return after, after.x if isinstance(attack, FAB) else x
 
     points = [state.x]

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from symjax.evaluation import Results
-from symjax.report import cells, compare, statements
+from symjax.report import compare, metric_rows, statements
 from symjax.report.parts import save_figure
 from tests import made_rows
 
@@ -28,14 +28,14 @@ def test_figures_come_back_by_seed_and_with_their_settings(tmp_path):
     values = np.arange(6.0).reshape(2, 3)
     write(tmp_path / "net", values)
     write(tmp_path / "net", values + 1, length=0.5)
-    first, second = cells.read(tmp_path / "net")
+    first, second = metric_rows.read(tmp_path / "net")
     assert (first.name, second.name) == ("made up, l2", "made up, l2, 0.5")
     np.testing.assert_array_equal(second.values, values + 1)
     assert first.settings != second.settings
     with pytest.raises(
         ValueError, match="no rows of .clever.: .*evaluate.py --run .* --metric"
     ):
-        cells.read(tmp_path / "net", metric="clever")
+        metric_rows.read(tmp_path / "net", metric="clever")
 
 
 def test_a_damaged_cell_is_named_with_the_way_out(tmp_path):
@@ -47,7 +47,7 @@ def test_a_damaged_cell_is_named_with_the_way_out(tmp_path):
     for content in (b"", b"garbage", path.read_bytes()[:100]):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=f"^{path} cannot be read .*: {again}"):
-            cells.read(tmp_path / "net")
+            metric_rows.read(tmp_path / "net")
 
 
 def test_seeds_that_diverged_are_left_out(tmp_path):
@@ -55,7 +55,7 @@ def test_seeds_that_diverged_are_left_out(tmp_path):
     lost = made_rows.identity(metric="made up", norm="l2", seed=1)
     facts = {"diverged": True}
     Results(tmp_path / "net").add(lost, None, {}, facts, made_rows.PROVENANCE)
-    (found,) = cells.read(tmp_path / "net")
+    (found,) = metric_rows.read(tmp_path / "net")
     assert [row["seed"] for row in found.rows] == [0] and found.is_by_image
 
 
@@ -66,7 +66,7 @@ def test_pairing_takes_away_what_images_have_in_common(tmp_path):
     write(tmp_path / "base", base)
     write(tmp_path / "up", images + 2 + draw.normal(size=(5, 40)))
     write(tmp_path / "same", images + draw.normal(size=(5, 40)))
-    of = {name: cells.read(tmp_path / name)[0] for name in ("base", "up", "same")}
+    of = {name: metric_rows.read(tmp_path / name)[0] for name in ("base", "up", "same")}
     up, same = (compare.compare(of["base"], of[name]) for name in ("up", "same"))
     assert (up.verdict, same.verdict) == ("larger", "open")
     assert up.change.value == pytest.approx(2, abs=0.3) and up.change.count == 40
@@ -86,7 +86,7 @@ def test_images_that_a_seed_misclassifies_or_that_have_no_figure_are_left_out(tm
     known[1, 0] = False
     write(tmp_path / "base", base, correct=np.ones((2, 6), bool))
     write(tmp_path / "other", other, correct=known)
-    pair = (cells.read(tmp_path / name)[0] for name in ("base", "other"))
+    pair = (metric_rows.read(tmp_path / name)[0] for name in ("base", "other"))
     found = compare.compare(*pair)
     assert (found.left_out, found.change.count, found.mean) == (2, 4, 1.0)
 
@@ -106,7 +106,7 @@ def test_what_is_no_mean_over_images_is_not_compared(tmp_path):
 def test_figures_with_other_settings_are_not_compared(tmp_path):
     write(tmp_path / "base", np.zeros((1, 3)), radius=1.0)
     write(tmp_path / "other", np.ones((1, 3)), radius=2.0)
-    pair = [cells.read(tmp_path / name)[0] for name in ("base", "other")]
+    pair = [metric_rows.read(tmp_path / name)[0] for name in ("base", "other")]
     with pytest.raises(ValueError, match="measure them alike"):
         compare.compare(*pair)
     with pytest.raises(ValueError, match="no figure of any metric"):

@@ -254,8 +254,8 @@ def test_broken_attacks_are_found(audit, found_by, eps, only, found):
         nothing = jnp.zeros(len(images))
         return attacks.AttackResult(images_found, robust, nothing, nothing, nothing)
 
-    def pgd(*arguments, steps, step_size, restarts, loss, keep):
-        del steps, step_size, restarts, loss, keep
+    def pgd(*arguments, steps, step_size, n_restarts, loss, keep):
+        del steps, step_size, n_restarts, loss, keep
         return broken(*arguments)
 
     assert failed(audit(threat=Linf(eps), only=only, attack=pgd)) == found
@@ -276,9 +276,11 @@ def test_checks_of_the_path_are_of_attacks_that_return_it(audit):
 
 
 def test_an_attack_that_knows_up_from_down_is_found(audit):
-    def falling(logits_fn, images, *arguments, steps, step_size, restarts, loss, keep):
+    def falling(
+        logits_fn, images, *arguments, steps, step_size, n_restarts, loss, keep
+    ):
         down = jnp.linspace(0, 1e-3, images.shape[1]).reshape(1, -1, 1, 1)
-        options = {"steps": steps, "restarts": restarts, "loss": loss, "keep": keep}
+        options = {"steps": steps, "n_restarts": n_restarts, "loss": loss, "keep": keep}
         call = logits_fn, images, *arguments
         result = attacks.pgd(*call, step_size=step_size, **options)
         return result.replace(images=result.images + down)
@@ -386,7 +388,7 @@ def test_the_free_ball_reaches_grey_and_beyond(case, norm):
 def audit_settings():
     return {
         **QUICK,
-        "restarts": 1,
+        "n_restarts": 1,
         "step_size": None,
         "keep": "best",
         "loss": "cross_entropy",
@@ -433,14 +435,14 @@ def test_the_table_shows_every_check_and_what_passing_means():
 
 def test_every_check_has_advice_and_a_failed_one_gives_it(monkeypatch):
     assert list(sanity.ADVICE) == list(sanity.CHECKS)
-    given = {"steps": 80, "restarts": 4}
+    given = {"steps": 80, "n_restarts": 4}
     for advice in sanity.ADVICE.values():
         said = advice.format(**given)
         assert said[0].isupper() and said.endswith(".") and "{" not in said
         assert said.count(". ") == 0  # one sentence
-    assert "--restarts 4" in sanity.ADVICE["doubling_restarts"].format(**given)
-    answers = {True: "", False: "Rerun with --restarts 8", None: ""}
-    audited = types.SimpleNamespace(steps=40, restarts=2)
+    assert "--n_restarts 4" in sanity.ADVICE["doubling_restarts"].format(**given)
+    answers = {True: "", False: "Rerun with --n_restarts 8", None: ""}
+    audited = types.SimpleNamespace(steps=40, n_restarts=2)
     for passed, advice in answers.items():
         found = Finding(passed, 0.5, "<= 0.1", "share [of] images")
         check = lambda _, found=found: found  # noqa: E731

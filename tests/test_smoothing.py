@@ -12,7 +12,7 @@ from rich.console import Console
 from scipy import stats
 
 from symjax import evaluation
-from symjax.evaluation import figure, smoothing
+from symjax.evaluation.metrics import base, smoothing
 from symjax.metrics import smoothing as metric
 from symjax.metrics.smoothing import certificate, certify, predict, prediction
 from symjax.seeds import KeyPurpose, of_seed, purpose_key
@@ -224,7 +224,7 @@ def test_rows_are_the_certificates_of_the_library(trained, tmp_path):
     figures = smoothing.figures((0.05, 0.1), samples=30, n0=10, alpha=0.05)
     quiet = Console(file=io.StringIO())
     store = evaluation.Results(tmp_path)
-    rows = figure.measure(run, store, figures, 4, quiet)
+    rows = base.measure(run, store, figures, 4, quiet)
     assert [(row["sigma"], row["seed"]) for row in rows] == [
         (0.05, 0),
         (0.05, 1),

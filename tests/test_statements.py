@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from symjax.evaluation import Run, figure, orbit, results, rows, symmetry
-from symjax.evaluation.figure import SeedContext
+from symjax.evaluation import Run, results, rows
+from symjax.evaluation.metrics import base, orbit, symmetry
+from symjax.evaluation.metrics.base import SeedContext
 from symjax.evaluation.rows import cell_id
 from symjax.evaluation.titles import figure_name
 from symjax.groups import C2, C4, C8, D4, C, D
@@ -81,11 +82,11 @@ def test_the_group_is_the_nets_own_as_far_as_it_is_on_the_grid(
 
 
 def test_rows_of_another_group_have_another_identity_and_those_of_c4_keep_theirs():
-    of_metric = {each.says["metric"]: each for each in symmetry.figures()}
+    of_metric = {each.identity["metric"]: each for each in symmetry.figures()}
     for metric in ("invariance", "lemma_1", "theorem_1_clever", "theorem_2_orbit"):
         each = of_metric[metric]
         found = {
-            group: figure.identity_of(RUN | {"group": group}, each, 100, 0)
+            group: base.identity_of(RUN | {"group": group}, each, 100, 0)
             for group in ("C4", "C8", "D4", "C2")
         }
         assert found["C4"]["orbit"] == found["C8"]["orbit"] == "C4"
@@ -103,21 +104,21 @@ def test_rows_of_before_the_group_was_named_are_found_again():
     found_rows = [row for row in found_rows if row["kind"] == "metric"]
     found = set()
     for each in symmetry.figures():
-        settings = json.loads(json.dumps(dict(each.says)))  # tuples as lists
+        settings = json.loads(json.dumps(dict(each.identity)))  # tuples as lists
         for row in found_rows if each.over_orbit else ():
             if settings == {name: row.get(name) for name in settings}:
                 run = {name: row[name] for name in OF_RUN if name in row}
-                says = figure.identity_of(run, each, row["n"], row["seed"])
+                says = base.identity_of(run, each, row["n"], row["seed"])
                 assert cell_id(says) == row["cell_id"]
-                found.add(each.says["metric"])
+                found.add(each.identity["metric"])
     assert len(found) >= 8
 
 
 def test_a_row_names_its_group(trained, tmp_path):
     run, store = Run.open(trained.folder), results.Results(tmp_path)
-    figures = [x for x in symmetry.figures() if x.says["metric"] == "lemma_2"]
-    for row in figure.measure(run, store, figures, n=2):
-        says = figure.identity_of(run.identity(), figures[0], 2, row["seed"])
+    figures = [x for x in symmetry.figures() if x.identity["metric"] == "lemma_2"]
+    for row in base.measure(run, store, figures, n=2):
+        says = base.identity_of(run.identity(), figures[0], 2, row["seed"])
         assert row["cell_id"] == cell_id(says) and says["orbit"] == "C4"
         assert row["orbit_reason"] == orbit.facts(run.identity())["orbit_reason"]
         assert row.measurement.keys() == {
@@ -132,15 +133,15 @@ def test_every_statement_on_orbits_holds_for_a_net_of_half_turns():
     theirs = subject(net, C2)
     exact = {"error", "orbit_error", "turned_back", "turned_back_over_right"}
     checked = set()
-    figures = {each.says["metric"]: each for each in symmetry.figures(samples=2)}
+    figures = {each.identity["metric"]: each for each in symmetry.figures(samples=2)}
     for each in figures.values():
-        if not each.over_orbit or each.says["metric"] == "equivariance":
+        if not each.over_orbit or each.identity["metric"] == "equivariance":
             continue
         outcomes = each.find(theirs).outcomes
         for name in exact & set(outcomes):
-            assert np.max(outcomes[name]) < ROUNDING, (each.says, name)
-            checked.add(each.says["metric"])
-        if each.says["metric"] == "theorem_2":
+            assert np.max(outcomes[name]) < ROUNDING, (each.identity, name)
+            checked.add(each.identity["metric"])
+        if each.identity["metric"] == "theorem_2":
             alike, mean = (
                 outcomes[name] for name in ("ratio_alike", "ratio_alike_of_average")
             )
@@ -178,7 +179,7 @@ def test_values_of_a_net_that_changes_its_sign_when_it_is_mirrored(model):
         "lemma 3": {"error": 8 / 7, "cosine": -1 / 7, "length_ratio": 1},
         "theorem 1": {"error": 0},
     }
-    of_metric = {each.says["metric"]: each for each in symmetry.figures()}
+    of_metric = {each.identity["metric"]: each for each in symmetry.figures()}
     for metric, values in expected.items():
         outcomes = of_metric[metric].find(subject(odd_net, D4, model)).outcomes
         for name, value in values.items():
@@ -195,13 +196,13 @@ def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(
     config = copy.deepcopy(run.experiment.config)
     with config.unlocked():
         config.model.name = "equivariant"  # in its rows alone
-    figures = [x for x in symmetry.figures() if x.says["metric"] == "invariance"]
+    figures = [x for x in symmetry.figures() if x.identity["metric"] == "invariance"]
     rows = {}
     for group in (C4, D4):
         model = run.experiment.model.clone(group=group)
         changed = dataclasses.replace(run.experiment, config=config, model=model)
         other = dataclasses.replace(run, experiment=changed)
-        (rows[group], _) = figure.measure(other, store, figures, n=4)
+        (rows[group], _) = base.measure(other, store, figures, n=4)
     assert rows[D4]["orbit"] == "D4" and "orbit" in rows[D4]["settings"]
     assert rows[C4]["orbit"] == "C4" and "orbit" not in rows[C4]["settings"]
     assert rows[C4]["cell_id"] != rows[D4]["cell_id"]
@@ -209,6 +210,6 @@ def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(
 
 
 def test_an_error_under_the_identity_alone_is_no_error_of_0():
-    each = next(x for x in symmetry.figures() if x.says["metric"] == "equivariance")
+    each = next(x for x in symmetry.figures() if x.identity["metric"] == "equivariance")
     found = each.find(subject(smooth_net(C2), C(3)))
     assert np.isnan(found.value) and found.facts["undefined"] == 2

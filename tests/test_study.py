@@ -145,12 +145,12 @@ def test_published_nets_are_trained_as_published():
             assert config.training.eps_pixels == 0.005
             assert tuple(config.training.bounds) == (0.5, 1.0)
         assert config.training.mode == mode
-        says = PlannedRun.of(training, FULL).says
+        says = PlannedRun.of(training, FULL).identity
         assert says["trunk_version"] == 2  # rows of another version are others
         turned = net in ("parallel_rs", "equivariant")
         assert says["group"] == ("C8" if turned else "C4")
     c4 = [x for x in TRAININGS.values() if x.name.endswith("published-c4")]
-    assert [PlannedRun.of(x, FULL).says["group"] for x in c4] == ["C4", "C4"]
+    assert [PlannedRun.of(x, FULL).identity["group"] for x in c4] == ["C4", "C4"]
 
 
 def flat(config):
@@ -197,7 +197,7 @@ def test_matched_nets_are_as_large_and_trained_alike():
         wanted = changed.get(last, {"model.name"} if training != base else set())
         assert differing(training, base) == wanted
         model = experiments.model(training.config(), 10)
-        assert PlannedRun.of(training, FULL).says["trunk_version"] == 1
+        assert PlannedRun.of(training, FULL).identity["trunk_version"] == 1
         sizes[training.name] = models.parameter_count(model, (32, 32, 3))
     ratios = np.array(list(sizes.values())) / sizes[base.name]
     assert np.abs(ratios - 1).max() < 0.05, sizes
@@ -271,7 +271,7 @@ def test_what_the_reduced_size_measures():
         assert {cell["n"] for cell in cells} == {200 if alone else 1_000}
         assert bool(each.identities(subject, 1)) != alone
     of_pgd = [x.identities(subject, 0)[0] for x in accuracies if x.attack == "pgd"]
-    assert {cell["restarts"] for cell in of_pgd} == {1}
+    assert {cell["n_restarts"] for cell in of_pgd} == {1}
     of_switches = [x.switches for x in accuracies if x.protocol == "switched"]
     every = ("epsilon unit", "clip range", "start", "iterate", "step")
     assert of_switches.count(()) == 2 and every in of_switches  # both ends

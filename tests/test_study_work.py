@@ -51,7 +51,7 @@ TINY = Size(
     n_corrupted=8,
     steps=3,
     radii=2,
-    autoattack={"steps": 2, "queries": 4, "target_classes": 1},
+    autoattack={"steps": 2, "n_queries": 4, "n_target_classes": 1},
     audit={"only": CHECKS},
     corruptions=("contrast",),
     severities=(1, 5),
@@ -185,8 +185,8 @@ def test_rows_say_protocol_and_switches(study):
     pgd = {x["protocol"]: x for x in rows if x["attack"] == "pgd"}
     assert pgd["published"]["eps"] == 0.01  # 0.02 of what the net is fed
     assert pgd["published"]["input_clip"] == [0.0, 1.0]
-    assert (pgd["published"]["start"], pgd["published"]["restarts"]) == ("image", 1)
-    assert (pgd["sound"]["start"], pgd["sound"]["restarts"]) == ("uniform", 3)
+    assert (pgd["published"]["start"], pgd["published"]["n_restarts"]) == ("image", 1)
+    assert (pgd["sound"]["start"], pgd["sound"]["n_restarts"]) == ("uniform", 3)
     switched = [row for row in rows if row["protocol"] == "switched"]
     assert len(switched) == 4  # of FGSM, its epsilon alone as published
     for row in switched:

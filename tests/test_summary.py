@@ -13,8 +13,8 @@ from tests import made_rows
 
 ROOT = Path(__file__).parents[1]
 NET = {"run": "a", "model": "baseline", "depth": 4, "trunk": "matched", "epoch": 3}
-CLEAN = {"attack": "none", "norm": None, "eps": 0.0, "steps": None, "restarts": None}
-PGD = {"attack": "pgd", "norm": "linf", "eps": 2 / 255, "steps": 40, "restarts": 1}
+CLEAN = {"attack": "none", "norm": None, "eps": 0.0, "steps": None, "n_restarts": None}
+PGD = {"attack": "pgd", "norm": "linf", "eps": 2 / 255, "steps": 40, "n_restarts": 1}
 
 
 def row(value, seed=0, diverged=False, in_ball=True, **changes):
@@ -57,7 +57,7 @@ def test_only_accuracy_on_clean_images_counts():
     ("change", "columns"),
     [
         ({"protocol": "published"}, ["n=10 |", "n=10, published protocol |"]),
-        ({"restarts": 4}, ["n=10, restarts 1 |", "n=10, restarts 4 |"]),
+        ({"n_restarts": 4}, ["n=10, restarts 1 |", "n=10, restarts 4 |"]),
         ({"n": 20}, ["n=10 |", "n=20 |"]),
     ],
 )

@@ -5,15 +5,15 @@ result = attacks.autoattack(logits_fn, images, labels, key, attacks.Linf(eps=8 /
 """
 
 from symjax.attacks import sanity
-from symjax.attacks.apgd import apgd
-from symjax.attacks.auto import AutoAttackResult, Progress, autoattack
+from symjax.attacks._apgd import apgd
+from symjax.attacks._autoattack import AutoAttackResult, Progress, autoattack
+from symjax.attacks._fab import fab
+from symjax.attacks._square import square
 from symjax.attacks.ensemble import STAGES, VERSIONS
-from symjax.attacks.fab import fab
 from symjax.attacks.gradient import Keep, fgsm, pgd
 from symjax.attacks.losses import cross_entropy, dlr, is_correct, margin
 from symjax.attacks.minimum_norm import carlini_wagner, deepfool
 from symjax.attacks.result import AttackResult
-from symjax.attacks.square import square
 from symjax.attacks.threat import L1, L2, NORMS, Linf, Norm, ThreatModel, in_pixels
 
 __all__ = [

@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from flax import struct
 from jax import Array
 
-from symjax.attacks.apgd import APGD
-from symjax.attacks.fab import FAB
+from symjax.attacks._apgd import APGD
+from symjax.attacks._fab import FAB
+from symjax.attacks._square import Square
+from symjax.attacks.iterative import AttackInputs, Best, IterativeAttack
 from symjax.attacks.losses import (
     DLR_CLASSES,
     TARGETED_DLR_CLASSES,
     largest_margin,
 )
 from symjax.attacks.result import LogitsFn
-from symjax.attacks.square import Square
-from symjax.attacks.stepwise import AttackInputs, Best, IterativeAttack
 
 VERSIONS = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
@@ -46,9 +46,9 @@ def stages(
     norm: str,
     classes: int,
     steps: int = 100,
-    target_classes: int = 9,
-    queries: int = 5000,
-    eot: int = 20,
+    n_target_classes: int = 9,
+    n_queries: int = 5000,
+    eot_iter: int = 20,
 ) -> tuple[Stage, ...]:
     """The attacks of a version, in order.
 
@@ -65,9 +65,9 @@ def stages(
         the targeted DLR loss is not defined, the targeted margin takes its place, and
         below three the margin that of the DLR loss.
       steps: of APGD and FAB.
-      target_classes: of the targeted attacks.
-      queries: of Square.
-      eot: draws a gradient of "rand" is averaged over.
+      n_target_classes: of the targeted attacks.
+      n_queries: of Square.
+      eot_iter: draws a gradient of "rand" is averaged over.
 
     Raises:
       ValueError: for another version or attack.
@@ -92,21 +92,24 @@ def stages(
         "dlr" if classes >= least else "margin"
         for least in (DLR_CLASSES, TARGETED_DLR_CLASSES)
     )
-    draws = eot if version == "rand" else 0
-    restarts = tuple(range(RESTARTS if version == "plus" else 1))
-    last = min(target_classes + 1, classes)
+    draws = eot_iter if version == "rand" else 0
+    n_restarts = tuple(range(RESTARTS if version == "plus" else 1))
+    last = min(n_target_classes + 1, classes)
     apgd_last = min(L1_TARGETS + 1, last) if wide else last
-    attempts = tuple(range(RESTARTS)) if wide else restarts
+    attempts = tuple(range(RESTARTS)) if wide else n_restarts
     made: dict[str, tuple[IterativeAttack, tuple[int, ...]]] = {
-        "apgd-ce": (APGD("cross_entropy", steps, eot=draws, radii=radii), attempts),
-        "apgd-dlr": (APGD(dlr, steps, eot=draws, radii=radii), attempts),
+        "apgd-ce": (
+            APGD("cross_entropy", steps, eot_iter=draws, radii=radii),
+            attempts,
+        ),
+        "apgd-dlr": (APGD(dlr, steps, eot_iter=draws, radii=radii), attempts),
         "apgd-t": (
             APGD(targeted_dlr, steps, targeted=True, radii=radii),
             tuple(range(2, apgd_last + 1)),
         ),
-        "fab": (FAB(steps), restarts),
+        "fab": (FAB(steps), n_restarts),
         "fab-t": (FAB(steps, targeted=True), tuple(range(2, last + 1))),
-        "square": (Square(queries), (0,)),
+        "square": (Square(n_queries), (0,)),
     }
     return tuple(Stage(name, *made[name]) for name in names)
 
@@ -122,7 +125,7 @@ class NoAttack:
     randomised: bool = False
     steps: int = 0
 
-    def begin(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
+    def init(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
         """One query of the images themselves."""
         draw = (problem.key,) if self.randomised else ()
         logits = logits_fn(problem.images, *draw)
@@ -131,14 +134,14 @@ class NoAttack:
             best.offer(problem.images, largest_margin(logits, problem.labels))
         )
 
-    def move(
+    def propose(
         self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
     ) -> tuple[_State, Array]:
         """Stays where it is."""
         del logits_fn, index
         return state, problem.images
 
-    def judge(
+    def update(
         self,
         logits_fn: LogitsFn,
         problem: AttackInputs,

@@ -32,9 +32,9 @@ from symjax.attacks.checks import (
 )
 from symjax.attacks.inputs import Inputs, as_classes, prepare
 
-LEAST = {"eot": 0}
+LEAST = {"eot_iter": 0}
 COUNTS = (
-    "steps restarts queries eot binary_searches target_classes batch_size samples "
+    "steps n_restarts n_queries eot_iter binary_searches n_target_classes batch_size samples "
     "batches chunk draws n n0 random_draws square_queries"
 ).split()
 """Settings that are whole numbers, of `LEAST` or of 1 or more."""
@@ -65,7 +65,7 @@ def attack(
                 key: _setting(name, signature.parameters[key], value, key in static)
                 for key, value in settings.items()
             }
-            randomized = bool(settings.get("eot", 0))
+            randomized = bool(settings.get("eot_iter", 0))
             inputs = prepare(
                 name, *(x for _, x in given), **requires, randomized=randomized
             )

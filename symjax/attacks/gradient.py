@@ -61,7 +61,7 @@ def fgsm(
     return _result((found, found_margin), images, threat, queries=2, gradients=1)
 
 
-@attack("steps", "restarts", "random_start", "loss", "keep", "momentum", "path")
+@attack("steps", "n_restarts", "random_start", "loss", "keep", "momentum", "path")
 def pgd(
     logits_fn: LogitsFn,
     images: Array,
@@ -70,7 +70,7 @@ def pgd(
     threat: ThreatModel,
     steps: int = 40,
     step_size: ArrayLike | None = None,
-    restarts: int = 1,
+    n_restarts: int = 1,
     random_start: bool = True,
     loss: str = "cross_entropy",
     keep: Keep = "best",
@@ -94,7 +94,7 @@ def pgd(
       threat: ball and bounds.
       steps: gradient steps of a restart.
       step_size: pixel units, scalar or `[C]`; `2.5 eps / steps` if None.
-      restarts: independent runs; the best over all of them is returned.
+      n_restarts: independent runs; the best over all of them is returned.
       random_start: start uniformly in the ball; otherwise, at the image.
       loss: "cross_entropy", "dlr" or "margin".
       keep: "best": of the image itself and all iterates of all restarts, the one with
@@ -151,11 +151,11 @@ def pgd(
     clean = nowhere
     if keep == "best":
         clean = largest_margin(logits_fn(images), labels)
-    margins = jnp.zeros((restarts, steps + 1, len(images)), images.dtype)
+    margins = jnp.zeros((n_restarts, steps + 1, len(images)), images.dtype)
     begin = (images, clean), margins if path else None
-    best, margins = jax.lax.fori_loop(0, restarts, restart, begin)
-    queries = restarts * (steps + 1) + (keep == "best")
-    result = _result(best, images, threat, queries, gradients=restarts * steps)
+    best, margins = jax.lax.fori_loop(0, n_restarts, restart, begin)
+    queries = n_restarts * (steps + 1) + (keep == "best")
+    result = _result(best, images, threat, queries, gradients=n_restarts * steps)
     if not path:
         return result
     margins = margins.reshape(-1, len(images))

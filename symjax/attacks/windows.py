@@ -18,19 +18,19 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 @functools.cache
 def sizes(
-    queries: int,
+    n_queries: int,
     initial_share: float,
     rescale: bool,
     height: int,
     width: int,
     norm: str,
 ) -> tuple[int, ...]:
-    """The window's side at each query, `[queries]`; arguments as in `square`."""
+    """The window's side at each query, `[n_queries]`; arguments as in `square`."""
     sides = []
-    for index in range(queries):
+    for index in range(n_queries):
         count = index
         if rescale:
-            count = int(index / queries * 10_000)
+            count = int(index / n_queries * 10_000)
         halved = sum(count > threshold for threshold in HALVINGS)
         area = initial_share / 2**halved * height * width
         size = max(round(area**0.5), 1 if norm == "linf" else 3)

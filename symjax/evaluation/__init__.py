@@ -1,7 +1,7 @@
 """Where trained nets and attacks meet: runs, rows, tables."""
 
+from symjax.evaluation._audit import audit, audit_published
 from symjax.evaluation.attack import Attack
-from symjax.evaluation.audit import audit, audit_published
 from symjax.evaluation.measurement import measure
 from symjax.evaluation.results import Results
 from symjax.evaluation.run import Run, RunNotFoundError, newest

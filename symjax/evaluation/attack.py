@@ -19,16 +19,16 @@ MINIMUM_NORM = {
     "deepfool": unchecked(attacks.deepfool),
     "cw": unchecked(attacks.carlini_wagner),
 }
-DRIVEN = {
+HOST_DRIVEN = {
     "autoattack": "standard",
     "autoattack-plus": "plus",
     "apgd": ("apgd-ce", "apgd-dlr"),
     **{name: (name,) for name in attacks.STAGES},
 }
 """Attacks that the host drives: versions of AutoAttack, and its attacks alone."""
-NAMES = ("none", "fgsm", "pgd", *MINIMUM_NORM, *DRIVEN)
+NAMES = ("none", "fgsm", "pgd", *MINIMUM_NORM, *HOST_DRIVEN)
 STEPS = {"pgd": 40, "deepfool": 50, "cw": 10_000}
-DRIVEN_STEPS = 100
+HOST_DRIVEN_STEPS = 100
 
 
 def none(logits_fn, images, labels, key, threat) -> AttackResult:
@@ -47,31 +47,31 @@ class Attack:
     Attributes:
       name: one of `NAMES`, or as peers spell it: "PGD", "Auto-Attack", "C&W".
       steps: 0: as the attack's paper has it; 40 of PGD.
-      step_size_pixels, restarts, random_start, keep: of PGD, see `attacks.pgd`.
+      step_size_pixels, n_restarts, random_start, keep: of PGD, see `attacks.pgd`.
       loss: that FGSM and PGD ascend.
-      queries, target_classes: of AutoAttack, see `attacks.autoattack`.
+      n_queries, n_target_classes: of AutoAttack, see `attacks.autoattack`.
     """
 
     name: str
     steps: int = 0
     step_size_pixels: float | None = None
-    restarts: int = 1
+    n_restarts: int = 1
     random_start: bool = True
     keep: attacks.Keep = "best"
     loss: str = "cross_entropy"
-    queries: int = 5000
-    target_classes: int = 9
+    n_queries: int = 5000
+    n_target_classes: int = 9
 
     def __post_init__(self):
         object.__setattr__(self, "name", matched("attack", self.name, NAMES))
         if self.steps == 0:
-            steps = STEPS.get(self.name, DRIVEN_STEPS)
+            steps = STEPS.get(self.name, HOST_DRIVEN_STEPS)
             object.__setattr__(self, "steps", steps)
 
     @property
-    def driven(self) -> bool:
+    def host_driven(self) -> bool:
         """Whether the host drives it, and verifies what it finds."""
-        return self.name in DRIVEN
+        return self.name in HOST_DRIVEN
 
     def __call__(self, logits_fn, images, labels, key, threat) -> AttackResult:
         """As every attack: `[B, H, W, C]` in [0, 1] to an `AttackResult`."""
@@ -86,7 +86,7 @@ class Attack:
             *call,
             steps=self.steps,
             step_size=self.step_size_pixels,
-            restarts=self.restarts,
+            n_restarts=self.n_restarts,
             random_start=self.random_start,
             loss=self.loss,
             keep=self.keep,
@@ -95,7 +95,7 @@ class Attack:
     def identity(self) -> dict[str, Any]:
         """What a results row says of it; what an attack does not have is None."""
         says: dict[str, Any] = {
-            field: None for field in ("steps", "step_size", "restarts", "start")
+            field: None for field in ("steps", "step_size", "n_restarts", "start")
         }
         says |= {"attack": self.name, "loss": None, "keep": None}
         if self.name == "none":
@@ -103,10 +103,10 @@ class Attack:
         if self.name == "fgsm":
             return says | {"loss": self.loss, "steps": 1, "start": "image"}
         says["steps"] = self.steps
-        if self.driven:
+        if self.host_driven:
             return says | {
-                "queries": self.queries,
-                "target_classes": self.target_classes,
+                "n_queries": self.n_queries,
+                "n_target_classes": self.n_target_classes,
             }
         if self.name != "pgd":
             return says
@@ -114,7 +114,7 @@ class Attack:
         return says | {
             "loss": self.loss,
             "step_size": "2.5 eps / steps" if step is None else step,
-            "restarts": self.restarts,
+            "n_restarts": self.n_restarts,
             "start": "uniform" if self.random_start else "image",
             "keep": self.keep,
         }

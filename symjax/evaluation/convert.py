@@ -28,7 +28,21 @@ METRICS = {title: name for name, title in titles.METRICS.items()}
 CHECKS = {title: name for name, title in titles.CHECKS.items()} | {
     "turned image, turned adversarial": "rotated_image"
 }
-OF_ATTACK = ("steps", "step_size", "restarts", "start", "attack", "loss", "keep", "eps")
+OF_ATTACK = (
+    "steps",
+    "step_size",
+    "n_restarts",
+    "start",
+    "attack",
+    "loss",
+    "keep",
+    "eps",
+)
+SETTINGS = {
+    "restarts": "n_restarts",
+    "queries": "n_queries",
+    "target_classes": "n_target_classes",
+}
 OVER_ORBIT = ("invariance", "equivariance", "appendix_a1", "theorem", "lemma")
 SWITCHED_EPS = (0.01, 0.03)
 """Epsilons at which the study turned single settings of the protocol on."""
@@ -61,7 +75,7 @@ def row(old: Mapping[str, Any]) -> Row:
 
 
 def _identity(old: Mapping[str, Any]) -> dict[str, Any]:
-    identity = dict(old)
+    identity = {SETTINGS.get(name, name): value for name, value in old.items()}
     identity["run"] = STUDY_RUN.sub(r"\1-published", identity["run"])
     for name in ("trunk", "protocol"):
         identity[name] = PUBLISHED.get(identity[name], identity[name])

@@ -127,7 +127,7 @@ def named(beginning: str) -> list[str]:
     return found
 
 
-def says(
+def identity(
     name: str, severity: int, images: GeneratedCorruptions | PublishedCorruptions
 ) -> dict[str, Any]:
     """The entries of a row's identity that are of its images."""
@@ -169,7 +169,9 @@ def measure(
         for name, severity in wanted:
             progress.begin(f"{name} {severity}")
             take = functools.cache(functools.partial(images, first, name, severity))
-            tested = EvalImages(says(name, severity, images), take, len(first.labels))
+            tested = EvalImages(
+                identity(name, severity, images), take, len(first.labels)
+            )
             call = run, store, attack, norm, eps, 0, batch_size, quiet
             rows += measure_images(*call, tested=tested)
     return rows

@@ -28,7 +28,7 @@ from symjax import command, command_help, compilation, folders, models, seeds
 from symjax.groups import Group
 from symjax.metrics.orbit import rotate
 from symjax.models.net import Net
-from symjax.nn import turning
+from symjax.nn import equivariance_error
 from symjax.training import loop
 from symjax.training.experiment import Config, Experiment
 
@@ -60,7 +60,7 @@ def audit(
     group = model.group
     net = models.layers_fn(model.clone(dtype=jnp.dtype(dtype)), variables)
     turns = [
-        turning.smooth_images(SEED, IMAGES, size, channels, turn)
+        equivariance_error.smooth_images(SEED, IMAGES, size, channels, turn)
         for turn in group.matrices
     ]
     with jax.default_matmul_precision("highest"):  # no tf32 in such a number
@@ -110,7 +110,7 @@ def _turned_between_pixels(group: Group, g: int, x: Array) -> Array:
 
 def _disc(side: int) -> np.ndarray:
     """`[side * side]`: 1 for the pixels that a turn keeps in the image."""
-    distance = np.hypot(*turning.pixels((side, side)))
+    distance = np.hypot(*equivariance_error.pixels((side, side)))
     return (distance <= max(side / 2 - 1, 1)).astype(np.float32)
 
 

@@ -20,7 +20,7 @@ from symjax.attacks.checks import check_finite
 from symjax.attacks.threat import as_norm
 from symjax.data.augment import to_unit
 from symjax.evaluation import provenance
-from symjax.evaluation.attack import DRIVEN
+from symjax.evaluation.attack import HOST_DRIVEN
 from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results
 from symjax.evaluation.rows import ATTACK, Row, cell_id
@@ -32,7 +32,7 @@ from symjax.seeds import KeyPurpose, purpose_key
 from symjax.training import experiment as experiments
 
 OUTCOMES = ("robust", "distance", "queries", "gradients")  # saved for every image
-DRIVEN_OUTCOMES = (*OUTCOMES, "broken_by", "rejected", "images")
+HOST_DRIVEN_OUTCOMES = (*OUTCOMES, "broken_by", "rejected", "images")
 UNCORRUPTED = {"corruption": None, "severity": 0}
 
 
@@ -71,7 +71,7 @@ class SeedAttack(Protocol):
     def name(self) -> str: ...
 
     @property
-    def driven(self) -> bool: ...
+    def host_driven(self) -> bool: ...
 
     def __call__(self, logits_fn, images, labels, key, threat) -> Any: ...
 
@@ -133,14 +133,14 @@ class EvalImages:
     """Images in place of the test split's own.
 
     Attributes:
-      says: their part of a row's identity, as `UNCORRUPTED`.
-      take: gives them, uint8 `[n, H, W, C]`, and labels `[n]`; called only if a cell is
+      identity: their part of a row's identity, as `UNCORRUPTED`.
+      load: gives them, uint8 `[n, H, W, C]`, and labels `[n]`; called only if a cell is
         missing.
       n: how many.
     """
 
-    says: Mapping[str, Any]
-    take: Callable[[], tuple[np.ndarray, np.ndarray]]
+    identity: Mapping[str, Any]
+    load: Callable[[], tuple[np.ndarray, np.ndarray]]
     n: int
 
 
@@ -201,7 +201,7 @@ def measure(
     cells = [
         [
             identity(run.identity(), attack, norm, radius, tested.n, seed)
-            | dict(tested.says)
+            | dict(tested.identity)
             for seed in run.seeds
         ]
         for radius in radii
@@ -213,8 +213,8 @@ def measure(
                 continue
             threat = ThreatModel(norm, np.asarray(radius.pixels, np.float32))
             progress.begin(_title(attack, radius))
-            split = *tested.take(), batch_size
-            if attack.driven:
+            split = *tested.load(), batch_size
+            if attack.host_driven:
                 unfinished = store.unfinished(of_radius)
                 tell = functools.partial(_tell, progress)
                 outcome = _drive(run, attack, threat, *split, unfinished, tell)
@@ -303,16 +303,16 @@ def _drive(run, attack, threat, images, labels, batch_size, folder, tell) -> Out
         labels,
         keys,
         threat,
-        version=DRIVEN[attack.name],
+        version=HOST_DRIVEN[attack.name],
         steps=attack.steps,
-        target_classes=attack.target_classes,
-        queries=attack.queries,
+        n_target_classes=attack.n_target_classes,
+        n_queries=attack.n_queries,
         batch_size=batch_size,
         folder=folder,
         report=tell,
     )
     return Outcome(
-        images={name: getattr(result, name) for name in DRIVEN_OUTCOMES},
+        images={name: getattr(result, name) for name in HOST_DRIVEN_OUTCOMES},
         in_ball=[threat.contains(x, clean).all() for x in result.images],
         seconds=round(time.perf_counter() - began, 3),
         batch_size=batch_size,

@@ -40,7 +40,7 @@ class Protocol:
         them.
       fed: normalised images, as in training; or "raw" ones in [0, 1] all the same.
       start: PGD starts uniformly in the ball, or at the image.
-      restarts: of PGD, where it starts at random.
+      n_restarts: of PGD, where it starts at random.
       keep: "best": a clean error counts, and PGD returns its best iterate. "last": all
         images are attacked, and what is predicted in the end counts.
       step: of PGD, in units of what the net is fed; None: 2.5 eps / steps.
@@ -51,7 +51,7 @@ class Protocol:
     batch_norm: BatchNorm = "running"
     fed: Fed = "normalised"
     start: Literal["uniform", "image"] = "uniform"
-    restarts: int = 3
+    n_restarts: int = 3
     keep: Keep = "best"
     step: float | None = None
 
@@ -63,7 +63,7 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "clip range": ("clip",),
     "batch norm": ("batch_norm",),
     "input scaling": ("fed",),
-    "start": ("start", "restarts"),
+    "start": ("start", "n_restarts"),
     "iterate": ("keep",),
     "step": ("step",),
 }
@@ -72,7 +72,12 @@ OF_PGD = ("start", "step")
 """Switches that FGSM does not have."""
 
 _AS_PUBLISHED = Protocol(
-    eps_unit="input", clip=GREY_CLIP, start="image", restarts=1, keep="last", step=STEP
+    eps_unit="input",
+    clip=GREY_CLIP,
+    start="image",
+    n_restarts=1,
+    keep="last",
+    step=STEP,
 )
 _IN_RANGE = dataclasses.replace(_AS_PUBLISHED, clip=RANGE_CLIP)
 _BATCH = dataclasses.replace(_IN_RANGE, batch_norm="batch")

@@ -95,7 +95,7 @@ class PublishedAttack:
         corrupted: bool = False,
         switches: Sequence[str] | None = None,
         steps: int = 40,
-        restarts: int = SOUND.restarts,
+        n_restarts: int = SOUND.n_restarts,
     ) -> "PublishedAttack":
         """The attack as it was published for this run's net.
 
@@ -106,12 +106,12 @@ class PublishedAttack:
           switches: those of `protocol.SWITCHES` that stand as published, the others as
             in a sound protocol; None: all.
           steps: of PGD; 40 are published.
-          restarts: of PGD, where the switch "start" is as in a sound protocol.
+          n_restarts: of PGD, where the switch "start" is as in a sound protocol.
 
         Raises:
           ValueError: if there is none for the net, or for another attack or switch.
         """
-        call = name, corrupted, switches, steps, restarts
+        call = name, corrupted, switches, steps, n_restarts
         return cls.of_config(run.experiment.config, *call)
 
     @classmethod
@@ -122,20 +122,20 @@ class PublishedAttack:
         corrupted: bool = False,
         switches: Sequence[str] | None = None,
         steps: int = 40,
-        restarts: int = SOUND.restarts,
+        n_restarts: int = SOUND.n_restarts,
     ) -> "PublishedAttack":
         """As `of`, of a run that has this configuration."""
         net = config.model
         protocol, label = published(net.name, corrupted), "published"
         if switches is not None:
-            sound = dataclasses.replace(SOUND, restarts=restarts)
+            sound = dataclasses.replace(SOUND, n_restarts=n_restarts)
             protocol, label = switched(sound, protocol, switches), "switched"
         if name == "none":  # clean accuracy is published in evaluation mode
             protocol = dataclasses.replace(protocol, batch_norm="running")
         return cls(name, protocol, tuple(net.mean), tuple(net.std), label, steps)
 
     @property
-    def driven(self) -> bool:
+    def host_driven(self) -> bool:
         """The host does not drive it."""
         return False
 
@@ -239,7 +239,7 @@ class PublishedAttack:
 
     @property
     def _restarts(self) -> int:
-        return self.protocol.restarts if self.name == "pgd" else 1
+        return self.protocol.n_restarts if self.name == "pgd" else 1
 
     @property
     def evaluations(self) -> int:
@@ -313,7 +313,7 @@ class PublishedAttack:
             "attack": self.name,
             "steps": None if none else self._steps,
             "step_size": step if pgd else None,
-            "restarts": protocol.restarts if pgd else None,
+            "n_restarts": protocol.n_restarts if pgd else None,
             "start": None if none else protocol.start if pgd else "image",
             "loss": None if none else "cross_entropy",
             "keep": protocol.keep if pgd or protocol.keep == "best" else None,
@@ -394,7 +394,7 @@ def cells_of(
             measurement.identity(
                 run.identity(), attack, "linf", eps[-1], tested.n, seed
             )
-            | dict(tested.says),
+            | dict(tested.identity),
             attack,
             eps,
         )
@@ -418,7 +418,7 @@ def _all_batches(
     run, attack, radius, stats, tested: EvalImages, part
 ) -> tuple[Outcome, Any]:
     """Outcomes of all images in order, and the averages after the last batch."""
-    images, labels = tested.take()
+    images, labels = tested.load()
     layout = run.experiment.layout
     program = _program(attack, run.experiment.model, layout)
     threat = ThreatModel("linf", np.asarray(radius, np.float32))

@@ -3,8 +3,8 @@
 found = metrics.clever(logits_fn, image, key, norm="l2", radius=2.0)
 """
 
-from symjax.metrics.clever import Clever, clever, clever_from_maxima, clever_images
-from symjax.metrics.gradient_maxima import Maxima, gradient_maxima, gradient_norms
+from symjax.metrics._clever import Clever, clever, clever_from_maxima, clever_images
+from symjax.metrics._gradient_maxima import Maxima, gradient_maxima, gradient_norms
 
 __all__ = [
     "Clever",

@@ -1,7 +1,7 @@
 """Gradients of logits, of margins, of all of them at once (paper, Definition 12).
 
     v = cotangents(logits_fn(images), labels, "margin")        # [R, B, K]
-    gradients = pull_back(logits_fn, images, v)                # [R, B, H, W, C]
+    gradients = input_gradients(logits_fn, images, v)                # [R, B, H, W, C]
     spectral_norm(gradients)                                   # [B]
 
 R scalar functions of the logits are differentiated together: one logit, one margin, the
@@ -89,7 +89,7 @@ def aligned_orbit_gradients(
     """Gradients at every point of the orbits, turned back: `g^-1 grad f(g x)`.
 
     Args:
-      logits_fn, images, cotangents: as in `pull_back`; the functions stay the same.
+      logits_fn, images, cotangents: as in `input_gradients`; the functions stay the same.
       group: the group.
 
     Returns:

@@ -122,7 +122,7 @@ def ball_suprema(
     return BallSuprema(centre, over_samples(step, centre, samples, chunk))
 
 
-@measure("steps", "restarts", "exact")
+@measure("steps", "n_restarts", "exact")
 def steepest(
     logits_fn: LogitsFn,
     images: Array,
@@ -130,7 +130,7 @@ def steepest(
     key: Array,
     threat: ThreatModel,
     steps: int = 20,
-    restarts: int = 2,
+    n_restarts: int = 2,
     step_size: ArrayLike | None = None,
     probe: ArrayLike = PROBE,
     targets: Array | None = None,
@@ -150,7 +150,7 @@ def steepest(
       key: one key, or `[B]`, see `samples.keys_of_images`.
       threat: the ball `B_p(x, r)` and the bounds.
       steps: of each run.
-      restarts: runs, each from a random point.
+      n_restarts: runs, each from a random point.
       step_size: pixel units; `2.5 r / steps` if None.
       probe: h, a share of the radius.
       targets: `[B]`, j; the largest other logit at the image if None.
@@ -202,8 +202,8 @@ def steepest(
 
     centre = lengths(gradient(images), dual)
     start = (images, centre), jnp.zeros(len(images))
-    (found, constant), flat = jax.lax.fori_loop(0, restarts, restart, start)
-    return Steepest(constant, centre, found, flat / (steps * restarts))
+    (found, constant), flat = jax.lax.fori_loop(0, n_restarts, restart, start)
+    return Steepest(constant, centre, found, flat / (steps * n_restarts))
 
 
 def _steeper(best: tuple[Array, Array], x: Array, found: Array):

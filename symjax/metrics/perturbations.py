@@ -30,11 +30,11 @@ class Perturbation(Protocol):
 
     Attributes:
       directions: how many draws there are; None: as many as one likes.
-      mildest: the level that changes nothing.
+      identity_level: the level that changes nothing.
     """
 
     directions: ClassVar[int | None]
-    mildest: ClassVar[float]
+    identity_level: ClassVar[float]
 
     def __call__(
         self, image: Array, key: Array, draw: ArrayLike, level: ArrayLike
@@ -64,7 +64,7 @@ class Removal:
 
     whole_pixels: bool = False
     directions: ClassVar[int | None] = None
-    mildest: ClassVar[float] = 0.0
+    identity_level: ClassVar[float] = 0.0
 
     def __call__(self, image, key, draw, level):
         shape = (*image.shape[:2], 1) if self.whole_pixels else image.shape
@@ -81,7 +81,7 @@ class Noise:
     """Gaussian noise, then clipped to [0, 1]; the level is its standard deviation."""
 
     directions: ClassVar[int | None] = None
-    mildest: ClassVar[float] = 0.0
+    identity_level: ClassVar[float] = 0.0
 
     def __call__(self, image, key, draw, level):
         key = jax.random.fold_in(as_key(key), draw)
@@ -94,7 +94,7 @@ class Rotation:
     """About the centre; the level is the angle, in degrees: to the left, the right."""
 
     directions: ClassVar[int | None] = 2
-    mildest: ClassVar[float] = 0.0
+    identity_level: ClassVar[float] = 0.0
 
     def __call__(self, image, key, draw, level):
         del key
@@ -109,7 +109,7 @@ class Zoom:
     """About the centre; the level is the factor, 1 or more: enlarged, shrunk by it."""
 
     directions: ClassVar[int | None] = 2
-    mildest: ClassVar[float] = 1.0
+    identity_level: ClassVar[float] = 1.0
 
     def __call__(self, image, key, draw, level):
         del key
@@ -124,7 +124,7 @@ class Translation:
     """The level is how far, in pixels: to the right, down, to the left, up."""
 
     directions: ClassVar[int | None] = 4
-    mildest: ClassVar[float] = 0.0
+    identity_level: ClassVar[float] = 0.0
 
     def __call__(self, image, key, draw, level):
         del key

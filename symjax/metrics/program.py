@@ -66,7 +66,7 @@ def evaluate(net: Partial, images: Array) -> Any:
 def check_turns(name: str, images: Array, group: Group) -> None:
     """Raises ValueError, with `name`, if the group cannot turn `[B, H, W, C]`."""
     height, width = images.shape[1:3]
-    if group.swaps_axes and height != width:
+    if group.transposes_axes and height != width:
         raise ValueError(
             f"{name}: images of {height}x{width} pixels have no quarter turn: give "
             "square ones, or group=C2."
@@ -102,7 +102,7 @@ def _checked(name: str, values: dict[str, Any]) -> dict[str, Any]:
     if "group" in values:
         group = values["group"] = as_group(values["group"])
         check_turns(name, values["images"], group)
-    for count in ("samples", "chunk", "steps", "restarts"):
+    for count in ("samples", "chunk", "steps", "n_restarts"):
         if values.get(count) is not None:
             whole_number(name, count, values[count])
     return values

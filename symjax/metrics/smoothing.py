@@ -27,7 +27,7 @@ from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
 from symjax.io import BatchCheckpoint
 from symjax.jaxprs import host_array
-from symjax.metrics.gradient_maxima import Report
+from symjax.metrics._gradient_maxima import Report
 from symjax.metrics.program import evaluate
 
 ABSTAIN = -1

@@ -30,7 +30,7 @@ from symjax.metrics.jacobian import (
     other_classes,
     spectral_norm,
 )
-from symjax.metrics.orbit import orbit
+from symjax.metrics.orbit import orbit, relative_spread
 from symjax.metrics.program import evaluate, measure
 from symjax.nn import exactness
 

@@ -30,7 +30,7 @@ from symjax.attacks.inputs import OPTIONAL, prepare
 from symjax.attacks.losses import is_correct
 from symjax.attacks.result import LogitsFn
 from symjax.io import in_batches
-from symjax.metrics.gradient_maxima import Report
+from symjax.metrics._gradient_maxima import Report
 from symjax.metrics.perturbations import Perturbation, Removal
 from symjax.metrics.samples import keys_of_images
 from symjax.nets import as_partial
@@ -50,20 +50,20 @@ class Tolerance(NamedTuple):
       still: `[B, D, L]`, bool: so it is at that level, at all milder ones and, but for
         `published_removal`, of the image itself.
       clean: `[B]`, bool: so it is of the image itself.
-      levels: `[L]`, the mildest first.
-      mildest: the level that counts where it holds at none of these.
+      levels: `[L]`, the identity_level first.
+      identity_level: the level that counts where it holds at none of these.
     """
 
     held: np.ndarray
     still: np.ndarray
     clean: np.ndarray
     levels: np.ndarray
-    mildest: float
+    identity_level: float
 
     @property
     def largest(self) -> np.ndarray:
-        """The last level at which it still holds, `[B, D]`; `mildest` if at none."""
-        return np.append(self.mildest, self.levels)[self.still.sum(axis=-1)]
+        """The last level at which it still holds, `[B, D]`; `identity_level` if at none."""
+        return np.append(self.identity_level, self.levels)[self.still.sum(axis=-1)]
 
 
 def tolerance(
@@ -87,7 +87,7 @@ def tolerance(
       key: one key, or `[B]`, see `keys_of_images`. Nets that are asked with the same
         key meet the same perturbations.
       perturbation: one of `symjax.metrics.perturbations`, or another such value.
-      levels: `[L]`, growing, all beyond the perturbation's mildest.
+      levels: `[L]`, growing, all beyond the perturbation's identity_level.
       draws: of a random perturbation; one that has directions is asked in all of them.
       chunk: images at a time; changes nothing beyond rounding in the net. None: as many
         as suit the backend.
@@ -100,23 +100,23 @@ def tolerance(
       ValueError: if arguments cannot be.
     """
     levels = np.asarray(levels, float)
-    growing = np.diff(np.append(perturbation.mildest, levels)) > 0
+    growing = np.diff(np.append(perturbation.identity_level, levels)) > 0
     if levels.ndim != 1 or not levels.size or not growing.all():
         raise ValueError(
             f"levels={levels.tolist()}: expected [L], growing from the level that "
-            f"changes nothing, {perturbation.mildest}, which is not among them."
+            f"changes nothing, {perturbation.identity_level}, which is not among them."
         )
     if draws < 1:
         raise ValueError(f"draws={draws}: expected 1 or more.")
     draws = perturbation.directions or draws
     pairs = [(draw, level) for draw in range(draws) for level in levels]
-    asked = [(0, perturbation.mildest), *pairs]
+    asked = [(0, perturbation.identity_level), *pairs]
     answers = _answers(
         logits_fn, images, labels, key, perturbation, asked, chunk, report
     )
     clean, held = answers[:, 0], answers[:, 1:].reshape(-1, draws, len(levels))
     still = np.logical_and.accumulate(held, axis=-1) & clean[:, None, None]
-    return Tolerance(held, still, clean, levels, perturbation.mildest)
+    return Tolerance(held, still, clean, levels, perturbation.identity_level)
 
 
 def published_removal(

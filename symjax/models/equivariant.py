@@ -43,7 +43,7 @@ class Equivariant(Net):
         if self.readout == "invariant":
             places = math.prod(field.shape[1:4])
             values = field.reshape(len(field), places, field.shape[4])
-            return nn.largest(values, axis=1)
+            return nn.max_first(values, axis=1)
         if self.readout == "flatten":
             wide = jnp.promote_types(field.dtype, jnp.float32)
             pooled = jnp.mean(field.astype(wide), axis=(1, 2))

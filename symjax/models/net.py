@@ -179,7 +179,7 @@ class Net(linen.Module):
             else:
                 x = self.block(f"block_{index}", int(item))(x, train)
         pixels = x.reshape(len(x), x.shape[1] * x.shape[2], x.shape[3])
-        return self.dense(nn.largest(pixels, axis=1))
+        return self.dense(nn.max_first(pixels, axis=1))
 
     def first_layer(self, x: Array, train: bool) -> Array:
         """Normalised images `[B, H, W, C]` to the trunk's input, `[B, H, W, C']`."""

@@ -6,7 +6,7 @@ from symjax.nn.convolution import Conv, convolve
 from symjax.nn.exactness import ExactnessError
 from symjax.nn.fusion import WeightedSum, concatenate
 from symjax.nn.norm import InstanceNorm, LayerNorm
-from symjax.nn.pooling import GroupPool, avg_pool, largest, max_pool
+from symjax.nn.pooling import GroupPool, avg_pool, max_first, max_pool
 from symjax.nn.rotation import GroupConv, LiftingConv
 from symjax.nn.scale import ScaleConv, at_scales, resize
 
@@ -27,7 +27,7 @@ __all__ = [
     "blur_pool",
     "concatenate",
     "convolve",
-    "largest",
+    "max_first",
     "max_pool",
     "resize",
 ]

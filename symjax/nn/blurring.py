@@ -123,7 +123,7 @@ def _check_blur(
     pads = edge, edge
     if exactness.is_exact(group, blurred, pair(window), strides, pads):
         return
-    square = (max(blurred), max(blurred)) if group.swaps_axes else blurred
+    square = (max(blurred), max(blurred)) if group.transposes_axes else blurred
     takes = exactness.any_kernel
     found = exactness.nearest(group, square, window, strides[0], takes, _edges)
     if found is None:

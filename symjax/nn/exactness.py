@@ -5,7 +5,7 @@ positions that a half or quarter turn maps onto each other if and only if the pa
 the same on both sides and `(S + 2 p - k) mod s = 0`: otherwise the last window leaves
 pixels over at one edge only. (Unequal padding is exact where no window reaches the
 surplus.) A quarter turn also needs the same rule on both axes; a mirror needs it on
-the one that it reverses. Of a group that turns pixels between pixels, such as C8, this
+the one that it flips. Of a group that turns pixels between pixels, such as C8, this
 concerns the elements that do not (C4); the others are never exact.
 
     exactness.check("GroupConv", group, (32, 32), (3, 3), (2, 2), ((0, 1), (0, 1)))
@@ -84,11 +84,11 @@ def is_exact(
     fits = all(
         low == high - (size + low + high - k) % s  # what the windows reach of `high`
         for reverses, size, k, s, (low, high) in zip(
-            group.reverses, sizes, kernel, strides, padding, strict=True
+            group.flips_axes, sizes, kernel, strides, padding, strict=True
         )
         if reverses
     )
-    if not group.swaps_axes:
+    if not group.transposes_axes:
         return fits
     square = kernel[0] == kernel[1] and strides[0] == strides[1]
     return fits and square and sizes[0] == sizes[1] and padding[0][0] == padding[1][0]
@@ -121,7 +121,7 @@ def check(
     if is_exact(group, sizes, kernel, strides, padding):
         return
     resize = ""
-    if group.swaps_axes and sizes[0] != sizes[1]:
+    if group.transposes_axes and sizes[0] != sizes[1]:
         resize = f"Pad or resize the images to {max(sizes)}x{max(sizes)} first. "
     found = setting(group, sizes, kernel, strides, takes)
     raise ExactnessError(
@@ -144,7 +144,7 @@ def setting(
       Kernel, strides, padding and, if none is exact on images of these sizes, other
       sizes. Empty if there is none with these strides.
     """
-    square = (max(sizes), max(sizes)) if group.swaps_axes else sizes
+    square = (max(sizes), max(sizes)) if group.transposes_axes else sizes
 
     def paddings(k: int) -> Iterable[int]:
         return sorted(range(k), key=lambda p: abs(p - (k - 1) // 2))

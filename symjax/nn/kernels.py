@@ -63,7 +63,7 @@ def refusal(basis: str, group: Group, size: Pair) -> str:
     if basis == "full":
         if not group.is_on_grid:
             return f"basis='full': {group} turns pixels between pixels"
-        if group.swaps_axes and not square:
+        if group.transposes_axes and not square:
             return f"a kernel of {size} is not square, so {group} cannot turn it"
     elif not square or size[0] % 2 == 0:
         return f"basis={basis!r} has square kernels of odd size, not {size}"
@@ -107,7 +107,7 @@ def expand(
             "jn,nio->jio", free, coefficients, precision="highest"
         )
     coefficients = coefficients.reshape(-1, len(inputs), *channels)
-    group, elements = inputs.group, outputs.members[:, 0]
+    group, elements = inputs.group, outputs.elements_of_cosets[:, 0]
     back = inputs.table[group.inverses[elements]]  # [A_out, A_in]: a^-1 b
     if basis == "full":
         kernel = coefficients.reshape(*size, len(inputs), *channels)
@@ -140,7 +140,7 @@ def fit(
       `[*shape(basis, size, inputs, outputs), C_in, C_out]`, float64.
     """
     kernel = np.asarray(kernel, np.float64)
-    group, elements = inputs.group, outputs.members[:, 0]
+    group, elements = inputs.group, outputs.elements_of_cosets[:, 0]
     channels = kernel.shape[3], kernel.shape[5]
     seen = [
         kernel[..., a, :][:, :, inputs.table[g]].reshape(-1, len(inputs), *channels)

@@ -55,7 +55,7 @@ def max_pool(
     """
     images, pads = checked("max_pool", images, window, strides, padding, group, exact)
     if _is_tiled(images, pair(window), pair(strides), pads):
-        return _largest_of_tiles(images, pair(window))
+        return _max_of_tiles(images, pair(window))
     places = windows(images, pair(window), pair(strides), pads, fill=-jnp.inf)
     return functools.reduce(_larger, places)
 
@@ -74,7 +74,7 @@ def avg_pool(
     return functools.reduce(jnp.add, places) / len(places)
 
 
-def largest(x: Array, axis: int) -> Array:
+def max_first(x: Array, axis: int) -> Array:
     """The maximum over an axis, whose gradient goes to one place of each maximum.
 
     The gradient of `jnp.max` looks for elements equal to the maximum. Where a compiler
@@ -91,12 +91,12 @@ def _is_tiled(images, window: Pair, strides: Pair, pads: tuple[Pair, Pair]) -> b
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _largest_of_tiles(images: Array, window: Pair) -> Array:
+def _max_of_tiles(images: Array, window: Pair) -> Array:
     """Max-pooling by tiles, whose gradient reads where adding up slices would write."""
     return functools.reduce(_larger, windows(images, window, window, NO_PADDING))
 
 
-@_largest_of_tiles.defjvp
+@_max_of_tiles.defjvp
 def _largest_of_tiles_jvp(window, primals, tangents):
     (images,), (moved,) = primals, tangents
     best, *others = windows(images, window, window, NO_PADDING)
@@ -172,7 +172,7 @@ class GroupPool(nn.Module):
     Attributes:
       kind: "max" (orientation pooling) or "mean".
       to: what is left. None: one value, whose channels turn as images do. Cosets gK,
-        such as `groups.D4.by_reflection`: a field over them. A subgroup H, such as
+        such as `groups.D4.mod_reflection`: a field over them. A subgroup H, such as
         `groups.C8.subgroup(4)`: a field on H, pooled over the least elements of the
         cosets Ht that it has, turned along; of C8 in C4, the angles a and a + 45°.
     """
@@ -186,7 +186,7 @@ class GroupPool(nn.Module):
         Raises:
           ValueError: for another kind, or an array that is no such field.
         """
-        reductions = {"max": largest, "mean": jnp.mean}
+        reductions = {"max": max_first, "mean": jnp.mean}
         if self.kind not in reductions:
             raise ValueError(
                 f"GroupPool: kind={self.kind!r}: expected 'max' or 'mean'."
@@ -195,8 +195,8 @@ class GroupPool(nn.Module):
         if not isinstance(self.to, Cosets | Subgroup | None):
             raise ValueError(
                 f"GroupPool: to={self.to!r}: expected cosets such as "
-                "groups.D4.by_reflection, a subgroup such as groups.C8.subgroup(4), or "
-                "None for all of the group."
+                "groups.D4.mod_reflection, a subgroup such as groups.C8.subgroup(4), "
+                "or None for all of the group."
             )
         reduce = reductions[self.kind]
         if self.to is None:
@@ -213,6 +213,10 @@ class GroupPool(nn.Module):
                 f"GroupPool: a field of shape {field.shape} is no regular field on "
                 f"{within}, which has {within.order} elements."
             )
-        members = to.members if isinstance(to, Cosets) else to.translates
+        members = (
+            to.elements_of_cosets
+            if isinstance(to, Cosets)
+            else to.coset_representatives
+        )
         parts = jnp.take(field, members.reshape(-1), axis=-2)
         return parts.reshape(*field.shape[:-2], *members.shape, field.shape[-1])

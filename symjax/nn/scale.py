@@ -20,7 +20,7 @@ from jax import Array
 from symjax.nn import settings
 from symjax.nn.convolution import FEW_CHANNELS, Conv, Params, check, product
 from symjax.nn.exactness import Pair, pair
-from symjax.nn.pooling import largest
+from symjax.nn.pooling import max_first
 from symjax.nn.resizing import Method, rescaled_patches, resize
 
 Aggregate = Literal["concat", "mean", "max", "weighted"]
@@ -181,7 +181,7 @@ class ScaleConv(Conv):
         if self.aggregate == "mean":
             return jnp.mean(outputs, axis=3)
         if self.aggregate == "max":
-            return largest(outputs, axis=3)
+            return max_first(outputs, axis=3)
         count = len(self.scales)
         start = nn.initializers.constant(1 / count)
         weights = self.param("weights", start, (count,), self.param_dtype)

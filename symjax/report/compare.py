@@ -17,7 +17,7 @@ from symjax.arguments import Parser, command
 from symjax.evaluation import titles
 from symjax.folders import expand
 from symjax.formatting import markdown
-from symjax.report.cells import MetricRows, read
+from symjax.report.metric_rows import MetricRows, read
 from symjax.statistics import Estimate, paired_difference
 
 HEAD = (

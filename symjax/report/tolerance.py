@@ -17,7 +17,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from symjax.arguments import Parser, command
 from symjax.folders import expand
-from symjax.report import cells
+from symjax.report import metric_rows
 from symjax.report.parts import save_figure
 from symjax.statistics import estimate
 
@@ -36,7 +36,7 @@ RESAMPLES = 500
 STEPS = 50  # of the box's curve
 
 
-def read(run: Path) -> dict[str, cells.MetricRows]:
+def read(run: Path) -> dict[str, metric_rows.MetricRows]:
     """The figures of a run, by perturbation; of several settings, the last measured.
 
     Args:
@@ -47,12 +47,12 @@ def read(run: Path) -> dict[str, cells.MetricRows]:
     """
     names = {name: f"tolerance_{name}" for name in UNITS}
     return {
-        name: cells.read(Path(run), flag="tolerance", metric=metric)[-1]
+        name: metric_rows.read(Path(run), flag="tolerance", metric=metric)[-1]
         for name, metric in names.items()
     }
 
 
-def draw(nets: Mapping[str, Mapping[str, cells.MetricRows]]) -> Figure:
+def draw(nets: Mapping[str, Mapping[str, metric_rows.MetricRows]]) -> Figure:
     """The figure of some nets, of which the first is compared with the others.
 
     Args:
@@ -88,7 +88,7 @@ def draw(nets: Mapping[str, Mapping[str, cells.MetricRows]]) -> Figure:
     return figure
 
 
-def _curve(axis: Axes, found: cells.MetricRows, net: str, color: str) -> None:
+def _curve(axis: Axes, found: metric_rows.MetricRows, net: str, color: str) -> None:
     """The seeds, their mean, and where it would lie for other images."""
     levels = found.rows[0].get("levels")
     if levels is None:  # the box has no levels
@@ -110,7 +110,7 @@ def _still(largest: np.ndarray, levels: np.ndarray) -> np.ndarray:
     return (draws >= levels).mean(axis=2)
 
 
-def image_rows(figure: SubFigure, nets: Mapping[str, cells.MetricRows]) -> None:
+def image_rows(figure: SubFigure, nets: Mapping[str, metric_rows.MetricRows]) -> None:
     """A line an image that all nets classify: itself, and the last that held.
 
     Args:

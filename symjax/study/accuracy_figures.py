@@ -223,7 +223,7 @@ def _caption(evidence: Evidence, panels: Sequence[Panel], is_sound: bool) -> str
         says += (
             "Epsilons are radii in pixel units, about twice those that the paper's "
             f"numbers stand for: valid pixels, running averages, PGD-40, best iterate "
-            f"of {SOUND.restarts} random starts. The band is {SPREAD}. "
+            f"of {SOUND.n_restarts} random starts. The band is {SPREAD}. "
         )
     else:
         says += (

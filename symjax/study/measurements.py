@@ -15,17 +15,13 @@ from typing import Any
 
 from symjax import evaluation
 from symjax.attacks import sanity
-from symjax.evaluation import (
-    corruption,
-    figure,
-    measurement,
-    tolerance,
-)
+from symjax.evaluation import corruption, measurement
 from symjax.evaluation import protocol as protocols
+from symjax.evaluation._audit import identities as audit_identities
+from symjax.evaluation._audit import record
 from symjax.evaluation.attack import STEPS, Attack
-from symjax.evaluation.audit import identities as audit_identities
-from symjax.evaluation.audit import record
 from symjax.evaluation.measurement import Radius, run_provenance
+from symjax.evaluation.metrics import base, tolerance
 from symjax.evaluation.protocol import SOUND
 from symjax.evaluation.published import PublishedAttack, with_series
 from symjax.evaluation.published import measure as measure_published
@@ -67,14 +63,14 @@ class PlannedRun:
       training: how it is trained.
       config: its configuration, of the size that is asked for.
       model: its net, with ten classes; rows do not depend on their number.
-      says: what a row says of it.
+      identity: what a row says of it.
       size: of the study.
     """
 
     training: Training
     config: Any
     model: Net
-    says: Identity
+    identity: Identity
     size: Size
 
     @classmethod
@@ -112,12 +108,12 @@ class Accuracy:
             if self.attack == "autoattack":
                 return Attack("autoattack", **subject.size.autoattack)
             if self.attack == "pgd":
-                steps, restarts = subject.size.steps, subject.size.restarts
-                return Attack("pgd", steps=steps, restarts=restarts)
+                steps, n_restarts = subject.size.steps, subject.size.n_restarts
+                return Attack("pgd", steps=steps, n_restarts=n_restarts)
             return Attack(self.attack)
         switches = None if self.protocol == "published" else self.switches
         call = subject.config, self.attack, False, switches, subject.size.steps
-        return PublishedAttack.of_config(*call, restarts=subject.size.restarts)
+        return PublishedAttack.of_config(*call, n_restarts=subject.size.n_restarts)
 
     def radii(self, subject: PlannedRun) -> list[Radius]:
         """The epsilons, in the order in which they are measured."""
@@ -134,7 +130,9 @@ class Accuracy:
         attack, radii = self.attacking(subject), self.radii(subject)
         n, found = self._images(subject.size), []
         for index, radius in enumerate(radii):
-            says = measurement.identity(subject.says, attack, "linf", radius, n, seed)
+            says = measurement.identity(
+                subject.identity, attack, "linf", radius, n, seed
+            )
             if isinstance(attack, PublishedAttack):
                 says = with_series(says, attack, radii[: index + 1])
             found.append(says)
@@ -151,7 +149,7 @@ class Accuracy:
             return
         for radius in radii:
             call = run, store, attack, "linf", [radius], n
-            size = subject.size.batch_autoattack if attack.driven else 250
+            size = subject.size.batch_autoattack if attack.host_driven else 250
             yield evaluation.measure(*call, size, console=console)
 
     def command(self, folder: str, size: Size) -> str:
@@ -166,7 +164,7 @@ class Accuracy:
         if self.protocol == "switched":
             parts.append(f'--switches "{",".join(self.switches) or "none"}"')
         if self.protocol != "published" and self.attack == "pgd":
-            parts.append(f"--restarts {size.restarts}")
+            parts.append(f"--n_restarts {size.n_restarts}")
         if self.attack == "pgd" and size.steps != STEPS["pgd"]:
             parts.append(f"--steps {size.steps}")
         if self.attack == "autoattack":
@@ -175,7 +173,7 @@ class Accuracy:
 
     def gradients(self, size: Size) -> float:
         """About how many gradients by an image one seed takes."""
-        pgd = size.steps * (size.restarts if self.protocol == "sound" else 1)
+        pgd = size.steps * (size.n_restarts if self.protocol == "sound" else 1)
         dear = {"none": FORWARD, "fgsm": 1.0, "pgd": pgd, "autoattack": AUTOATTACK}
         return dear[self.attack] * self._images(size) * len(size.some(self.eps))
 
@@ -200,8 +198,8 @@ class Corrupted(Accuracy):
         size, images = subject.size, corruption.GeneratedCorruptions()
         attack, n = self.attacking(subject), self._images(size)
         return [
-            measurement.identity(subject.says, attack, "linf", radius, n, seed)
-            | corruption.says(name, severity, images)
+            measurement.identity(subject.identity, attack, "linf", radius, n, seed)
+            | corruption.identity(name, severity, images)
             for name in size.corruptions
             for severity in size.severities
             for radius in self.radii(subject)
@@ -243,20 +241,20 @@ class Tolerance:
     protocol: str = "sound"
     attack: str = "none"
 
-    def _figures(self) -> list[figure.Metric]:
+    def _figures(self) -> list[base.Metric]:
         found = tolerance.figures()
-        return [each for each in found if each.says["metric"] == self.metric]
+        return [each for each in found if each.identity["metric"] == self.metric]
 
     def identities(self, subject: PlannedRun, seed: int) -> list[Identity]:
         """One."""
         n = subject.size.n_tolerance
         figures = self._figures()
-        return [figure.identity_of(subject.says, each, n, seed) for each in figures]
+        return [base.identity_of(subject.identity, each, n, seed) for each in figures]
 
     def take(self, run: Run, store: Results, subject: PlannedRun, console) -> Parts:
         """Measures it, of all seeds of the run."""
         n = subject.size.n_tolerance
-        yield figure.measure(run, store, self._figures(), n, console)
+        yield base.measure(run, store, self._figures(), n, console)
         for seed, diverged in zip(run.seeds, run.diverged, strict=True):
             for cell in self.identities(subject, seed) if diverged else ():
                 if cell_id(cell) not in store.rows:  # or it would always be missing
@@ -285,7 +283,7 @@ class Audit:
             return []
         names = list(subject.size.audit.get("only", sanity.CHECKS))
         own = Accuracy(self.protocol, "pgd", (AUDITED,))
-        call = subject.says, own.attacking(subject), "linf", own.radii(subject)[0]
+        call = subject.identity, own.attacking(subject), "linf", own.radii(subject)[0]
         says = measurement.identity(*call, subject.size.n_audit, seed)
         return audit_identities(says, self.protocol, names)
 
@@ -299,7 +297,7 @@ class Audit:
             self.protocol,
             AUDITED,
             subject.size.n_audit,
-            restarts=subject.size.restarts,
+            n_restarts=subject.size.n_restarts,
             steps=subject.size.steps,
             **subject.size.audit,
         )
@@ -314,7 +312,7 @@ class Audit:
         asked += (
             " --protocol published"
             if self.protocol == "published"
-            else f" --restarts {size.restarts}"
+            else f" --n_restarts {size.n_restarts}"
         )
         return f"python evaluate.py --run {folder} {asked}"
 

@@ -34,7 +34,7 @@ class Size:
       autoattack, audit: settings of them.
       corruptions, severities: of Table 1.
       reduced: measure what two CPU cores can finish, see `measurements.of_training`.
-      restarts: of the sound PGD.
+      n_restarts: of the sound PGD.
       batch_autoattack: images at a time. Of few images that stand, a small batch costs
         less; the outcomes do not depend on it.
       widths: of the nets, as a fraction of the published width, by depth.
@@ -57,7 +57,7 @@ class Size:
     corruptions: Sequence[str]
     severities: Sequence[int]
     reduced: bool = False
-    restarts: int = SOUND.restarts
+    n_restarts: int = SOUND.n_restarts
     batch_autoattack: int = 250
     widths: Mapping[int, float] = dataclasses.field(default_factory=dict)
     seeds_cifar100: int = 0
@@ -139,7 +139,7 @@ def _stage(training: Training) -> tuple[str, str, int]:
     return training.kind, *where
 
 
-FEW_STEPS = {"steps": 5, "queries": 20, "target_classes": 1}
+FEW_STEPS = {"steps": 5, "n_queries": 20, "n_target_classes": 1}
 FEW_CHECKS = {
     "only": (
         "no_batch_dependence",
@@ -186,7 +186,7 @@ REDUCED = Size(
     corruptions=corruptions.NAMES,
     severities=(1, 3, 5),
     reduced=True,
-    restarts=1,
+    n_restarts=1,
     batch_autoattack=25,
     widths={4: 0.5, 10: 0.25},
     seeds_cifar100=1,

@@ -42,7 +42,7 @@ TABLE_1_NOTE = (
 )
 SOUND_NOTE = (
     "Sound: the same number is a radius in pixel units of [0, 1]; valid pixels, "
-    f"running averages, PGD-40, best iterate of {SOUND.restarts} random starts."
+    f"running averages, PGD-40, best iterate of {SOUND.n_restarts} random starts."
 )
 
 

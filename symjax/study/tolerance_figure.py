@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from symjax.evaluation.rows import Row
 from symjax.io import read_arrays
 from symjax.metrics.tolerance import PUBLISHED_STEP
-from symjax.report import cells
+from symjax.report import metric_rows
 from symjax.report.parts import Cell, Table
 from symjax.report.tolerance import SAMPLES, image_rows
 from symjax.study import published
@@ -54,7 +54,7 @@ class Bar:
     look: Look
     printed: tuple[float, float]
     values: list[float]
-    images: cells.MetricRows | None
+    images: metric_rows.MetricRows | None
 
     @property
     def mean(self) -> float | None:
@@ -102,17 +102,17 @@ def _row(evidence: Evidence, name: str, seed: int) -> Row | None:
     return evidence.rows(name).get(cell)
 
 
-def _images(evidence: Evidence, name: str, row: Row) -> cells.MetricRows | None:
+def _images(evidence: Evidence, name: str, row: Row) -> metric_rows.MetricRows | None:
     path = evidence.folder / name / "cells" / f"{row['cell_id']}.npz"
     if not path.exists():
         return None
     kept = read_arrays(path, "remove it, and measure its row again")
     if not set(SHOWN) <= kept.keys():
         return None
-    return cells.MetricRows([row], {each: kept[each][None] for each in SHOWN})
+    return metric_rows.MetricRows([row], {each: kept[each][None] for each in SHOWN})
 
 
-def _draw(bars: list[Bar], images: dict[str, cells.MetricRows]) -> Figure:
+def _draw(bars: list[Bar], images: dict[str, metric_rows.MetricRows]) -> Figure:
     with style():
         height = 2.3
         if not images:

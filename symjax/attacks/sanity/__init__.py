@@ -82,7 +82,7 @@ CHECKS: dict[str, Question] = {
         "unbounded attack succeeds", strength.unbounded, f"{ATHALYE}, {PINTOR}"
     ),
     "doubling_steps": Question("doubling steps", strength.steps, CARLINI),
-    "doubling_restarts": Question("doubling restarts", strength.restarts, CARLINI),
+    "doubling_restarts": Question("doubling restarts", strength.n_restarts, CARLINI),
     "loss_converged": Question("loss no longer moving", strength.moving, PINTOR),
     "path_returned": Question("found on the path, returned", strength.path, PINTOR),
     "square": Question(
@@ -112,7 +112,7 @@ def audit(
     threat: ThreatModel,
     *,
     steps: int = 40,
-    restarts: int = 1,
+    n_restarts: int = 1,
     step_size: ArrayLike | None = None,
     keep: Keep = "best",
     loss: str = "cross_entropy",
@@ -138,7 +138,7 @@ def audit(
       labels: `[B]`, integers in [0, K).
       key: for all that is random.
       threat: ball and bounds of the evaluation.
-      steps, restarts, step_size, keep, loss: of `attacks.pgd`, as in the evaluation.
+      steps, n_restarts, step_size, keep, loss: of `attacks.pgd`, as in the evaluation.
       peers: nets of other seeds, whose adversarial images are tried on this one.
       random_draws: points of the ball, tried for each image that PGD did not break.
       square_queries: of the Square attack on the same images.
@@ -177,7 +177,7 @@ def audit(
         key,
         threat,
         steps=steps,
-        restarts=restarts,
+        n_restarts=n_restarts,
         step_size=step_size,
         keep=keep,
         loss=loss,
@@ -203,7 +203,7 @@ def _run(name: str, subject: AuditTarget) -> Check:
         found = answer(subject)
     except DoesNotApply as reason:
         found = Finding(None, None, "", str(reason))
-    more = {"steps": 2 * subject.steps, "restarts": 4 * subject.restarts}
+    more = {"steps": 2 * subject.steps, "n_restarts": 4 * subject.n_restarts}
     advice = ADVICE[name].format(**more) if found.passed is False else ""
     return Check(
         name=name,

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from symjax.attacks._square import square
 from symjax.attacks.entry import unchecked
 from symjax.attacks.losses import is_correct
 from symjax.attacks.sanity.subject import (
@@ -21,7 +22,6 @@ from symjax.attacks.sanity.subject import (
     at_most,
     compiled,
 )
-from symjax.attacks.square import square
 from symjax.attacks.threat import ThreatModel
 
 DRAWN_TOGETHER = 1024  # images in a batch of random draws
@@ -36,8 +36,8 @@ def square_attack(subject: AuditTarget) -> Finding:
     if len(rows):
         images, labels = subject.images[rows], subject.labels[rows]
         call = subject.net, images, labels, subject.key, subject.threat
-        result = compiled(unchecked(square), "queries")(
-            *call, queries=subject.square_queries
+        result = compiled(unchecked(square), "n_queries")(
+            *call, n_queries=subject.square_queries
         )
         found = found.at[rows].set(result.images)
     detail = f"share that Square breaks with {subject.square_queries} queries, PGD not"

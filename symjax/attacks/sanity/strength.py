@@ -100,11 +100,11 @@ def steps(subject: AuditTarget) -> Finding:
     return at_most(subject.allowed, abs(more - now), detail)
 
 
-def restarts(subject: AuditTarget) -> Finding:
+def n_restarts(subject: AuditTarget) -> Finding:
     """Twice as many restarts find the same: a second run from other starts."""
     found = subject.attack(key=jax.random.fold_in(subject.key, 1)).images
     more = subject.broken(found) & ~subject.white
-    detail = f"share that {2 * subject.restarts} restarts break on top"
+    detail = f"share that {2 * subject.n_restarts} restarts break on top"
     return at_most(subject.allowed, subject.share(more), detail)
 
 
@@ -117,9 +117,9 @@ def moving(subject: AuditTarget) -> Finding:
     """
     queries = subject.queries
     walk = subject.steps + 1
-    if len(queries) < subject.restarts * walk:
+    if len(queries) < subject.n_restarts * walk:
         raise DoesNotApply(f"the attack looked at {len(queries)} points alone")
-    walks = queries[-subject.restarts * walk :].reshape(subject.restarts, walk, -1)
+    walks = queries[-subject.n_restarts * walk :].reshape(subject.n_restarts, walk, -1)
     clean = subject.clean_margin
     best = np.maximum.accumulate(np.maximum(walks, clean), axis=1)
     best = np.minimum(best, 0)[..., subject.correct]

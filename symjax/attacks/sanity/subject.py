@@ -106,7 +106,7 @@ def attack_program(attack_fn: Callable) -> Callable:
             return attack_fn(*arguments, **settings, path=True)
         return attack_fn(*arguments, **settings), None
 
-    static = ("steps", "restarts", "loss", "keep")
+    static = ("steps", "n_restarts", "loss", "keep")
     return compilation.jit(run, static_argnames=static)
 
 
@@ -130,7 +130,7 @@ class AuditTarget:
     key: Array
     threat: ThreatModel
     steps: int
-    restarts: int
+    n_restarts: int
     step_size: Any
     keep: Keep
     loss: str
@@ -145,7 +145,7 @@ class AuditTarget:
     def of(cls, logits_fn, images, labels, key, threat, *, peers, **settings):
         """Checks what it is given; see `sanity.audit`."""
         _refuse_a_key(logits_fn)
-        for name in ("steps", "restarts", "random_draws", "square_queries"):
+        for name in ("steps", "n_restarts", "random_draws", "square_queries"):
             settings[name] = whole_number("audit", name, settings[name])
         settings["attack_fn"] = unchecked(settings.get("attack_fn", pgd))
         settings["group"] = as_group(settings["group"])
@@ -266,7 +266,7 @@ class AuditTarget:
             threat,
             steps=steps,
             step_size=np.asarray(step, self.images.dtype),
-            restarts=self.restarts,
+            n_restarts=self.n_restarts,
             loss=loss,
             keep=self.keep,
         )

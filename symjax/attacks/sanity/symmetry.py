@@ -68,7 +68,7 @@ def turned(subject: AuditTarget) -> Finding:
     images, labels = subject.images[:FEW], subject.labels[:FEW]
     if group.order == 1:
         raise DoesNotApply("a group of one element turns nothing")
-    if group.swaps_axes and images.shape[1] != images.shape[2]:
+    if group.transposes_axes and images.shape[1] != images.shape[2]:
         raise DoesNotApply("a quarter turn needs square images")
     subject.needs_gradient(subject.loss)
     _needs_invariance(subject.net, images, group, INVARIANT_FLOAT32)
@@ -99,7 +99,7 @@ def _attack(subject: AuditTarget, net, images, labels, element: int) -> Array:
         threat,
         steps=subject.steps,
         step_size=subject.step_size,
-        restarts=subject.restarts,
+        n_restarts=subject.n_restarts,
         loss=subject.loss,
         keep=subject.keep,
     )

@@ -3,7 +3,7 @@
     result = run(attack, logits_fn, problem)       # in one program
 
 On an accelerator the steps are a loop inside the program. On a CPU the host takes them,
-each in two programs, move and judge: XLA's CPU backend runs a convolution inside a loop
+each in two programs, propose and update: XLA's CPU backend runs a convolution inside a loop
 up to four times slower, and computes a move anew for each place in a kernel that reads
 it.
 """
@@ -102,17 +102,17 @@ class IterativeAttack(Protocol):
         """How many there are."""
         ...
 
-    def begin(self, logits_fn: LogitsFn, problem: AttackInputs) -> Any:
+    def init(self, logits_fn: LogitsFn, problem: AttackInputs) -> Any:
         """The state before the first step."""
         ...
 
-    def move(
+    def propose(
         self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: Any
     ) -> tuple[Any, Array]:
         """Where the step of that index goes, `[B, H, W, C]`."""
         ...
 
-    def judge(
+    def update(
         self,
         logits_fn: LogitsFn,
         problem: AttackInputs,
@@ -133,7 +133,7 @@ def run(
     key that a randomised `logits_fn` takes for that.
     """
     clean = largest_margin(logits_fn(problem.images, *draw), problem.labels)
-    state = attack.begin(logits_fn, problem)
+    state = attack.init(logits_fn, problem)
     best = state.best.offer(problem.images, jnp.where(clean >= 0, jnp.inf, -jnp.inf))
     state = state.replace(best=best.replace(queries=best.queries + 1))
     return advance(attack, logits_fn, problem, 0, attack.steps, state)
@@ -150,7 +150,7 @@ def advance(
     """The state after the steps `first ... last - 1`."""
 
     def step(index, state):
-        state, x = attack.move(logits_fn, problem, index, state)
-        return attack.judge(logits_fn, problem, index, state, x)
+        state, x = attack.propose(logits_fn, problem, index, state)
+        return attack.update(logits_fn, problem, index, state, x)
 
     return jax.lax.fori_loop(first, last, step, state)

@@ -18,13 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from symjax.attacks import ensemble, programs
+from symjax.attacks import ensemble, host_loop
 from symjax.attacks.checks import check_finite, refuse_traced
 from symjax.attacks.ensemble import NoAttack, Stage
 from symjax.attacks.entry import whole_number
 from symjax.attacks.inputs import prepare
+from symjax.attacks.iterative import AttackInputs
 from symjax.attacks.result import LogitsFn
-from symjax.attacks.stepwise import AttackInputs
 from symjax.attacks.threat import ThreatModel, host_lengths
 from symjax.io import BatchCheckpoint, in_batches
 from symjax.jaxprs import host_array
@@ -83,9 +83,9 @@ def autoattack(
     threat: ThreatModel,
     version: str | Sequence[str] = "standard",
     steps: int = 100,
-    target_classes: int = 9,
-    queries: int = 5000,
-    eot: int = 20,
+    n_target_classes: int = 9,
+    n_queries: int = 5000,
+    eot_iter: int = 20,
     batch_size: int = 128,
     folder: Path | None = None,
     report: Callable[[Progress], None] | None = None,
@@ -101,7 +101,7 @@ def autoattack(
         S nets, together on an accelerator and in turn on a CPU.
       threat: ball and bounds, of one eps.
       version: "standard", "plus", "rand", or names of attacks, see `ensemble.stages`.
-      steps, target_classes, queries, eot: settings of the attacks in it.
+      steps, n_target_classes, n_queries, eot_iter: settings of the attacks in it.
       batch_size: images at a time, of each seed.
       folder: finished batches are kept here; the same call goes on from them.
       report: called after each batch.
@@ -120,9 +120,9 @@ def autoattack(
     refuse_traced("autoattack", logits_fn, images, labels, key, threat)
     settings = {
         "steps": steps,
-        "target_classes": target_classes,
-        "queries": queries,
-        "eot": eot,
+        "n_target_classes": n_target_classes,
+        "n_queries": n_queries,
+        "eot_iter": eot_iter,
         "batch_size": batch_size,
     }
     for name, value in settings.items():
@@ -141,7 +141,7 @@ def autoattack(
     plan = (
         Stage(CLEAN, NoAttack(randomised), (0,)),
         *ensemble.stages(
-            version, threat.norm, classes, steps, target_classes, queries, eot
+            version, threat.norm, classes, steps, n_target_classes, n_queries, eot_iter
         ),
     )
     lanes = [slice(0, len(key))]  # of seeds that run together
@@ -210,7 +210,7 @@ class _Evaluation:
 
     def check_finite(self) -> None:
         """Refuses nets that have logits of the clean images that are not finite."""
-        finite = programs.finite(len(self.keys), self.randomised)
+        finite = host_loop.finite(len(self.keys), self.randomised)
         for index in in_batches(len(self.images), self.size):
             images = np.broadcast_to(
                 self.images[index], (len(self.keys), self.size, *self.images.shape[1:])
@@ -227,7 +227,7 @@ class _Evaluation:
         with jax.default_matmul_precision("highest"):  # as in `run`: one program
             problem = self._problem(index, self.keys, 0)
             return np.asarray(
-                programs.run(nothing, self.nets, problem, index >= 0).margin
+                host_loop.run(nothing, self.nets, problem, index >= 0).margin
             )
 
     def run(
@@ -283,12 +283,12 @@ class _Evaluation:
         real = np.arange(self.size) < np.array([[len(row)] for row in chosen])
         keys = fold_in(self.keys, number, batch)
         problem = self._problem(index, keys, rank)
-        best = programs.run(stage.attack, self.nets, problem, real)
+        best = host_loop.run(stage.attack, self.nets, problem, real)
         claimed = np.asarray(best.margin) >= 0
         found = np.asarray(best.images)
         stands = claimed & real
         if stands.any():
-            verify = programs.verifier(len(self.keys), self.randomised)
+            verify = host_loop.verifier(len(self.keys), self.randomised)
             margin = np.asarray(verify(self.nets, best.images, problem.labels, keys))
             inside = [
                 self.threat.contains(found[seed], self.images[index[seed]])

@@ -17,8 +17,8 @@ from jax.tree_util import Partial
 from rich.console import Console
 
 from symjax.data.augment import to_unit
-from symjax.evaluation import orbit
 from symjax.evaluation.measurement import UNCORRUPTED, first_images, run_provenance
+from symjax.evaluation.metrics import orbit
 from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results
 from symjax.evaluation.rows import METRIC, Row, cell_id
@@ -59,7 +59,7 @@ class SeedContext:
 
     @property
     def orbit(self) -> Group:
-        """The group over whose orbits the net is measured, see `evaluation.orbit`."""
+        """The group over whose orbits the net is measured, see `evaluation.metrics.orbit`."""
         net = self.run.experiment
         return orbit.of(net.config.model.name, net.model.group)[0]
 
@@ -84,14 +84,14 @@ class Metric:
     """Something to measure.
 
     Attributes:
-      says: its part of the row's identity: "metric", and every setting.
-      find: measures it.
+      identity: its part of the row's identity: "metric", and every setting.
+      compute: measures it.
       over_orbit: whether it is measured over the orbits of a group, which its rows then
-        name, see `evaluation.orbit`.
+        name, see `evaluation.metrics.orbit`.
     """
 
-    says: Mapping[str, Any]
-    find: Callable[[SeedContext], MetricResult]
+    identity: Mapping[str, Any]
+    compute: Callable[[SeedContext], MetricResult]
     over_orbit: bool = False
 
 
@@ -157,7 +157,7 @@ def measure(
                 run,
                 index,
             )
-            progress.begin(f"{figure_name(figure.says)}, seed {run.seeds[index]}")
+            progress.begin(f"{figure_name(figure.identity)}, seed {run.seeds[index]}")
             _write(run, store, identity, figure, subject)
     return [store.rows[cell_id(identity)] for *_, identity in asked_cells]
 
@@ -165,7 +165,7 @@ def measure(
 def identity_of(
     run: Mapping[str, Any], figure: Metric, n: int, seed: int
 ) -> dict[str, Any]:
-    """What a figure's row says was measured; its hash is the cell id.
+    """What is the identity of a row of a metric; its hash is the cell id.
 
     Args:
       run: what it says of the run, see `evaluation.run.identity`.
@@ -180,7 +180,7 @@ def identity_of(
         "kind": METRIC,
         "protocol": "sound",
         **(orbit.identity(run) if figure.over_orbit else {}),
-        **figure.says,
+        **figure.identity,
     }
 
 
@@ -188,7 +188,7 @@ def _write(
     run: Run, store: Results, identity, figure: Metric, subject: SeedContext
 ) -> None:
     began = time.perf_counter()
-    found = figure.find(subject)
+    found = figure.compute(subject)
     seconds = round(time.perf_counter() - began, 3)
     facts = {**found.facts, "diverged": False}
     if figure.over_orbit:

@@ -16,9 +16,9 @@ from jax.tree_util import Partial
 
 from symjax.attacks import L2, is_correct
 from symjax.data.augment import to_unit
-from symjax.evaluation.clever import RADII
-from symjax.evaluation.figure import Metric, MetricResult, SeedContext, interval
-from symjax.evaluation.neighbourhood import NEARBY
+from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext, interval
+from symjax.evaluation.metrics.clever import RADII
+from symjax.evaluation.metrics.local_gradients import NEARBY
 from symjax.io import in_batches
 from symjax.metrics import lipschitz
 from symjax.metrics.program import evaluate
@@ -40,7 +40,7 @@ def figures(
       radius: l2, pixel units, of the balls in which margins are made steep.
       steps: of the ascent.
     """
-    ball = {"norm": "l2", "radius": radius, "steps": steps, "restarts": RESTARTS}
+    ball = {"norm": "l2", "radius": radius, "steps": steps, "n_restarts": RESTARTS}
     return [
         Metric(
             {"metric": "generalization_gap", "train_images": train_images},

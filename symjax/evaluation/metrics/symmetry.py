@@ -3,23 +3,23 @@
     measure(run, store, symmetry.figures(), n=100)
 
 Here are the statements on orbits, which are exact for an invariant net;
-`symjax.evaluation.neighbourhood` has those on what is near an image.
+`symjax.evaluation.metrics.local_gradients` has those on what is near an image.
 
 The orbits are those of the net's own group, as far as it is on the pixel grid: D4 for a
 net of D4, C4 for one of C8, since a statement that is exact leaves no room for the
 error of interpolation. A net without a group is measured under C4, the paper's group.
-Each row names its group (`symjax.evaluation.orbit`).
+Each row names its group (`symjax.evaluation.metrics.orbit`).
 """
 
 import jax.numpy as jnp
 import numpy as np
 
 from symjax.attacks import NORMS
-from symjax.evaluation import neighbourhood
-from symjax.evaluation.clever import RADII
-from symjax.evaluation.figure import Metric
-from symjax.evaluation.orbit import WITHOUT_GROUP
-from symjax.evaluation.statement import Statement, Values, figure
+from symjax.evaluation.metrics import local_gradients
+from symjax.evaluation.metrics.base import Metric
+from symjax.evaluation.metrics.clever import RADII
+from symjax.evaluation.metrics.orbit import WITHOUT_GROUP
+from symjax.evaluation.metrics.per_image import Statement, Values, figure
 from symjax.metrics import clever, rescaling, symmetry
 from symjax.metrics.orbit import compose_with_rotation
 from symjax.nn.resizing import METHODS
@@ -28,7 +28,7 @@ FACTORS = (0.5, 2.0)
 FEW_BATCHES, FEW_SAMPLES = 5, 8  # of CLEVER, at every point of an orbit
 
 
-def figures(samples: int = neighbourhood.SAMPLES) -> list[Metric]:
+def figures(samples: int = local_gradients.SAMPLES) -> list[Metric]:
     """One figure a statement; the first of a statement's values is the row's.
 
     Args:
@@ -59,7 +59,7 @@ def figures(samples: int = neighbourhood.SAMPLES) -> list[Metric]:
         *(figure(*each, noisy=False, over_orbit=True) for each in clean),
         *(figure(*each, noisy=False) for each in scales),
         *(figure(*each, noisy=True, over_orbit=True) for each in noisy),
-        *neighbourhood.figures(samples),
+        *local_gradients.figures(samples),
     ]
 
 

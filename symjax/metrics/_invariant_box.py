@@ -26,13 +26,13 @@ from jax.tree_util import Partial
 from scipy import optimize
 
 from symjax import compilation
-from symjax.attacks.apgd import apgd
+from symjax.attacks._apgd import apgd
 from symjax.attacks.entry import unchecked
 from symjax.attacks.inputs import OPTIONAL, prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Linf
 from symjax.io import in_batches
-from symjax.metrics.gradient_maxima import Report
+from symjax.metrics._gradient_maxima import Report
 from symjax.metrics.jacobian import cotangents, input_gradients
 from symjax.metrics.samples import keys_of_images
 from symjax.metrics.tolerance import default_chunk
@@ -47,18 +47,18 @@ class Box(NamedTuple):
       below, above: `[B, H, W, C]`, not negative, pixel units.
     """
 
-    below: np.ndarray
-    above: np.ndarray
+    lower_width: np.ndarray
+    upper_width: np.ndarray
 
     @property
     def size(self) -> np.ndarray:
         """The mean of all half-widths, `[B]`, pixel units."""
-        return (self.below + self.above).mean(axis=(1, 2, 3)) / 2
+        return (self.lower_width + self.upper_width).mean(axis=(1, 2, 3)) / 2
 
     def times(self, factor: Any) -> "Box":
         """Each image's box, that much as large: `[B]`."""
         wide = np.asarray(factor, np.float32).reshape(-1, 1, 1, 1)
-        return Box(self.below * wide, self.above * wide)
+        return Box(self.lower_width * wide, self.upper_width * wide)
 
 
 def invariant_box(
@@ -155,7 +155,7 @@ def verified_fraction(
     factors, count, attack = [], len(images), _attack(steps)
     keys = keys_of_images(key, count)
     for part in in_batches(count, min(default_chunk(chunk), count)):
-        whole = Box(box.below[part], box.above[part])
+        whole = Box(box.lower_width[part], box.upper_width[part])
 
         def holds(factor, part=part, whole=whole):
             call = net, images[part], labels[part], keys[part], whole.times(factor)
@@ -233,7 +233,7 @@ def _attack(steps: int):
 
 def _in_box(net: Partial, images: Array, box: Box, places: Array) -> Array:
     """The logits; NaN, which APGD takes for an error, where one is not finite."""
-    moved = (1 + places) / 2 * box.above - (1 - places) / 2 * box.below
+    moved = (1 + places) / 2 * box.upper_width - (1 - places) / 2 * box.lower_width
     logits = net(images + moved)
     return jnp.where(jnp.isfinite(logits), logits, jnp.nan)
 

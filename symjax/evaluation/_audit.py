@@ -131,7 +131,7 @@ def record(
     protocol: str,
     eps: float,
     n: int,
-    restarts: int = 1,
+    n_restarts: int = 1,
     **options: Any,
 ) -> None:
     """Writes a row a check: 1 where it passes, 0 where it fails, None where it has no
@@ -144,13 +144,13 @@ def record(
       protocol: "sound", linf in pixel units; or "published", as published.
       eps: in the protocol's unit.
       n: the first n test images.
-      restarts: of the sound PGD.
+      n_restarts: of the sound PGD.
       **options: of `attacks.sanity.audit`.
     """
     if all(cell_id(cell) in store.rows for cell in cells):
         return
     peers = int(np.sum(~run.diverged)) - 1
-    checks = _checks(run, protocol, eps, n, restarts, options)
+    checks = _checks(run, protocol, eps, n, n_restarts, options)
     if isinstance(checks, str):  # why there are none
         nothing = sanity.Check("", "", None, None, "", "symjax", checks)
         checks = [nothing] * len(cells)
@@ -163,7 +163,7 @@ def record(
             )
 
 
-def _checks(run, protocol, eps, n, restarts, options) -> list[sanity.Check] | str:
+def _checks(run, protocol, eps, n, n_restarts, options) -> list[sanity.Check] | str:
     """Those of one protocol, or why a trained run can have none."""
     if run.diverged[0]:
         return "the seed diverged"
@@ -171,7 +171,7 @@ def _checks(run, protocol, eps, n, restarts, options) -> list[sanity.Check] | st
         if protocol == "published":
             return audit_published(run, "pgd", eps, n, **options)
         threat = ThreatModel("linf", np.float32(eps))
-        return audit(run, threat, n, restarts=restarts, **options)
+        return audit(run, threat, n, n_restarts=n_restarts, **options)
     except ValueError as error:
         if not any(reason in str(error) for reason in NO_ANSWER):
             raise
@@ -202,7 +202,7 @@ class _AsPublished:
     attack: PublishedAttack
 
     def __call__(
-        self, logits_fn, images, labels, key, threat, steps, step_size, restarts, loss,
+        self, logits_fn, images, labels, key, threat, steps, step_size, n_restarts, loss,
         keep, path,
     ) -> tuple[AttackResult, Array]:  # fmt: skip
         attack = dataclasses.replace(self.attack, steps=steps)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from symjax.attacks import NORMS, Norm
-from symjax.evaluation.figure import Metric, MetricResult, SeedContext
+from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext
 from symjax.metrics import clever_images
 
 RADII: dict[Norm, float] = {"l1": 40.0, "l2": 2.0, "linf": 0.1}

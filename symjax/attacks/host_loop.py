@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax import compilation
-from symjax.attacks import stepwise
+from symjax.attacks import iterative
+from symjax.attacks.iterative import AttackInputs, Best, IterativeAttack
 from symjax.attacks.losses import largest_margin
-from symjax.attacks.stepwise import AttackInputs, Best, IterativeAttack
 
 LOOKS = 20  # at most so many times an attack is looked at
 
@@ -32,8 +32,8 @@ def run(
       problem: leading axis S on every leaf.
       real: `[S, B]`, which images count; the others fill the batch.
     """
-    begin, advance = _programs(attack, len(problem.key))
-    state = begin(nets, problem)
+    init, advance = _programs(attack, len(problem.key))
+    state = init(nets, problem)
     look = max(1, -(-attack.steps // LOOKS))
     for first in range(0, attack.steps, look):
         if (np.asarray(state.best.broken) | ~real).all():
@@ -45,34 +45,34 @@ def run(
 
 @functools.cache
 def _programs(attack: IterativeAttack, seeds: int):
-    """`begin` and `advance` of an attack, for all seeds, compiled once a shape.
+    """`init` and `advance` of an attack, for all seeds, compiled once a shape.
 
     On an accelerator the steps are a loop in the program; on a CPU, on the host.
     """
     over = _over(seeds)
-    begin = compilation.jit(over(attack.begin))
+    init = compilation.jit(over(attack.init))
     if jax.default_backend() == "cpu":
-        move, judge = (
+        propose, update = (
             compilation.jit(over(part), donate_argnums=3)
-            for part in (attack.move, attack.judge)
+            for part in (attack.propose, attack.update)
         )
 
         def advance(nets, problem, first, last, state):
             for index in range(first, last):
                 indices = np.full(seeds, index, np.int32)
-                state, x = move(nets, problem, indices, state)
-                state = judge(nets, problem, indices, state, x)
+                state, x = propose(nets, problem, indices, state)
+                state = update(nets, problem, indices, state, x)
             return state
 
-        return begin, advance
-    steps = functools.partial(stepwise.advance, attack)
+        return init, advance
+    steps = functools.partial(iterative.advance, attack)
     loop = compilation.jit(over(steps), donate_argnums=4)
 
     def advance_together(nets, problem, first, last, state):
         bounds = (np.full(seeds, index, np.int32) for index in (first, last))
         return loop(nets, problem, *bounds, state)
 
-    return begin, advance_together
+    return init, advance_together
 
 
 @functools.cache

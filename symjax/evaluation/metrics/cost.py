@@ -19,7 +19,7 @@ import numpy as np
 from symjax import compilation, models
 from symjax.attacks import Linf, pgd
 from symjax.attacks.entry import unchecked
-from symjax.evaluation.figure import Metric, MetricResult, SeedContext
+from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext
 from symjax.mesh import ONE_DEVICE, to_host
 from symjax.metrics.cost import cost, throughput
 from symjax.metrics.operations import operations

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from symjax.evaluation.figure import Metric, MetricResult, SeedContext, interval
+from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext, interval
 from symjax.metrics.smoothing import ABSTAIN, certify
 
 RADII = (0.0, 0.1, 0.25, 0.5, 1.0)

@@ -24,7 +24,7 @@ from symjax.attacks.threat import Norm
 from symjax.io import BatchCheckpoint
 from symjax.jaxprs import host_array
 from symjax.metrics import weibull
-from symjax.metrics.gradient_maxima import (
+from symjax.metrics._gradient_maxima import (
     Maxima,
     Report,
     gradient_maxima,

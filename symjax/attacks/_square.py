@@ -14,30 +14,30 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from symjax.attacks import stepwise, windows
+from symjax.attacks import iterative, windows
 from symjax.attacks.checks import one_number
 from symjax.attacks.entry import attack
+from symjax.attacks.iterative import AttackInputs, Best
 from symjax.attacks.losses import largest_margin
 from symjax.attacks.result import (
     AttackResult,
     LogitsFn,
     select,
 )
-from symjax.attacks.stepwise import AttackInputs, Best
 from symjax.attacks.threat import ThreatModel
 
 TINY = 1e-12  # of the span of the pixels, so that zero does not divide
 INSIDE = 1 - 1e-6  # l1: of eps, so that rounding stays in the ball
 
 
-@attack("queries", "initial_share", "rescale", one_radius=True)
+@attack("n_queries", "initial_share", "rescale", one_radius=True)
 def square(
     logits_fn: LogitsFn,
     images: Array,
     labels: Array,
     key: Array,
     threat: ThreatModel,
-    queries: int = 5000,
+    n_queries: int = 5000,
     initial_share: float = 0.8,
     rescale: bool = False,
 ) -> AttackResult:
@@ -53,7 +53,7 @@ def square(
       labels: `[B]`, integers in [0, K).
       key: for the search.
       threat: ball and bounds, of one eps.
-      queries: after the first.
+      n_queries: after the first.
       initial_share: of the pixels, in the first windows (p of the paper).
       rescale: shrink the windows as if there were 10,000 queries; AutoAttack does not.
 
@@ -67,9 +67,9 @@ def square(
       Andriushchenko et al., Square Attack: a Query-Efficient Black-Box Adversarial
       Attack via Random Search, ECCV 2020; in l1, Croce and Hein, ICML 2021.
     """
-    run = Square(queries, initial_share, rescale)
+    run = Square(n_queries, initial_share, rescale)
     problem = AttackInputs(images, labels, key, threat)
-    return stepwise.run(run, logits_fn, problem).best.result(problem)
+    return iterative.run(run, logits_fn, problem).best.result(problem)
 
 
 class _State(struct.PyTreeNode):
@@ -82,13 +82,13 @@ class _State(struct.PyTreeNode):
 class Square:
     """`square` step by step; attributes as its arguments."""
 
-    queries: int = 5000
+    n_queries: int = 5000
     initial_share: float = 0.8
     rescale: bool = False
 
     def __post_init__(self):
-        if self.queries < 1:
-            raise ValueError(f"square: queries={self.queries}: expected 1 or more.")
+        if self.n_queries < 1:
+            raise ValueError(f"square: n_queries={self.n_queries}: expected 1 or more.")
         if not 0 < self.initial_share <= 1:
             raise ValueError(
                 f"square: initial_share={self.initial_share}: expected 0 to 1."
@@ -96,10 +96,10 @@ class Square:
 
     @property
     def steps(self) -> int:
-        """As many as there are queries."""
-        return self.queries
+        """As many as there are n_queries."""
+        return self.n_queries
 
-    def begin(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
+    def init(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
         """Stripes in linf, a grid of bumps in l2 and l1."""
         one_number("square", problem.threat)
         key = jax.random.fold_in(problem.key, problem.rank)
@@ -111,7 +111,7 @@ class Square:
         best = Best.none(problem.images).spend(1).offer(x, margin)
         return _State(best, x, margin)
 
-    def move(
+    def propose(
         self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
     ) -> tuple[_State, Array]:
         """Changes one window."""
@@ -121,13 +121,13 @@ class Square:
         height, width = problem.images.shape[1:3]
         norm = problem.threat.norm
         sizes = windows.sizes(
-            self.queries, self.initial_share, self.rescale, height, width, norm
+            self.n_queries, self.initial_share, self.rescale, height, width, norm
         )
         which = jnp.asarray(sizes)[index]
         move = _paint if norm == "linf" else _shift_mass
         return state, move(key, problem, state.x, which, tuple(sorted(set(sizes))))
 
-    def judge(
+    def update(
         self,
         logits_fn: LogitsFn,
         problem: AttackInputs,

@@ -8,9 +8,9 @@ Lengths and radii are in pixel units, and part of each row: the paper states non
 import numpy as np
 
 from symjax.attacks import NORMS, ThreatModel
-from symjax.evaluation.clever import RADII
-from symjax.evaluation.figure import Metric
-from symjax.evaluation.statement import Statement, Values, figure
+from symjax.evaluation.metrics.base import Metric
+from symjax.evaluation.metrics.clever import RADII
+from symjax.evaluation.metrics.per_image import Statement, Values, figure
 from symjax.metrics import curvature, lipschitz, rescaling, smoothness
 from symjax.metrics.orbit import orbit_average
 from symjax.metrics.symmetry import relative_spread

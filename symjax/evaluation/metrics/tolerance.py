@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from symjax.evaluation.figure import Metric, MetricResult, SeedContext, interval
-from symjax.metrics import invariant
+from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext, interval
+from symjax.metrics import _invariant_box
 from symjax.metrics import tolerance as library
-from symjax.metrics.gradient_maxima import share
+from symjax.metrics._gradient_maxima import share
 from symjax.metrics.perturbations import (
     Noise,
     Perturbation,
@@ -103,7 +103,7 @@ def _found(
     """What was found, and the last images that held in the draws."""
     first = subject.images[:FIRST]
     still = found.still[:FIRST, 0].any(axis=-1)
-    levels = np.where(still, found.largest[:FIRST, 0], perturbation.mildest)
+    levels = np.where(still, found.largest[:FIRST, 0], perturbation.identity_level)
     last = library.perturbed(first, subject.key, perturbation, draws, levels)
     outcomes = {
         "largest": found.largest,
@@ -121,8 +121,8 @@ def _box() -> Metric:
     def find(subject: SeedContext) -> MetricResult:
         call = subject.logits_fn, subject.images, subject.labels
         of_two: list[Callable | None] = [share(subject.report, i, 2) for i in range(2)]
-        box = invariant.invariant_box(*call, report=of_two[0])
-        factor = invariant.verified_fraction(
+        box = _invariant_box.invariant_box(*call, report=of_two[0])
+        factor = _invariant_box.verified_fraction(
             *call, subject.key, box, STEPS, HALVINGS, report=of_two[1]
         )
         clean = box.size > 0
@@ -139,7 +139,7 @@ def _box() -> Metric:
         }
         return _with_interval(outcomes["largest"], outcomes, facts)
 
-    settings = {"radius": invariant.LARGEST, "steps": STEPS, "halvings": HALVINGS}
+    settings = {"radius": _invariant_box.LARGEST, "steps": STEPS, "halvings": HALVINGS}
     return Metric({"metric": "tolerance_invariant_box", **settings}, find)
 
 

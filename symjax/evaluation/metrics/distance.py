@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax import compilation
-from symjax.attacks import NORMS, Norm, ThreatModel, programs
-from symjax.attacks.fab import FAB
+from symjax.attacks import NORMS, Norm, ThreatModel, host_loop
+from symjax.attacks._fab import FAB
+from symjax.attacks.iterative import AttackInputs
 from symjax.attacks.result import select
-from symjax.attacks.stepwise import AttackInputs
 from symjax.attacks.threat import host_lengths
-from symjax.evaluation.figure import Metric, MetricResult, SeedContext, interval
+from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext, interval
 from symjax.io import BatchCheckpoint, in_batches
 from symjax.metrics.program import evaluate
 
@@ -28,7 +28,7 @@ STEPS: dict[Norm, int] = {"l1": 100, "l2": 30, "linf": 30}
 
 
 def figures(
-    norms: Sequence[Norm] = NORMS, steps: int | None = None, restarts: int = 1
+    norms: Sequence[Norm] = NORMS, steps: int | None = None, n_restarts: int = 1
 ) -> list[Metric]:
     """The mean distance of the closest error found, of each norm.
 
@@ -38,20 +38,20 @@ def figures(
     Args:
       norms: of the distances.
       steps: of FAB, from each start; each costs K gradients. None: `STEPS`.
-      restarts: starts of FAB: the image, and then random points around it, half as far
+      n_restarts: starts of FAB: the image, and then random points around it, half as far
         away as the closest error so far.
     """
-    if restarts < 1 or (steps is not None and steps < 1):
-        raise ValueError(f"steps={steps}, restarts={restarts}: expected 1 or more.")
+    if n_restarts < 1 or (steps is not None and steps < 1):
+        raise ValueError(f"steps={steps}, n_restarts={n_restarts}: expected 1 or more.")
     return [
-        _figure(norm, STEPS[norm] if steps is None else steps, restarts)
+        _figure(norm, STEPS[norm] if steps is None else steps, n_restarts)
         for norm in norms
     ]
 
 
-def _figure(norm: Norm, steps: int, restarts: int) -> Metric:
+def _figure(norm: Norm, steps: int, n_restarts: int) -> Metric:
     def find(subject: SeedContext) -> MetricResult:
-        errors = _closest_errors(subject, norm, steps, restarts)
+        errors = _closest_errors(subject, norm, steps, n_restarts)
         moved = errors["images"].astype(np.float64) - subject.images
         distance = np.where(errors["stands"], host_lengths(moved, norm), np.inf)
         correct = distance > 0
@@ -67,15 +67,20 @@ def _figure(norm: Norm, steps: int, restarts: int) -> Metric:
             },
         )
 
-    settings = {"norm": norm, "attack": "fab", "steps": steps, "restarts": restarts}
+    settings = {"norm": norm, "attack": "fab", "steps": steps, "n_restarts": n_restarts}
     return Metric({"metric": "distance", **settings}, find)
 
 
-def _closest_errors(subject: SeedContext, norm: Norm, steps: int, restarts: int):
+def _closest_errors(subject: SeedContext, norm: Norm, steps: int, n_restarts: int):
     """What `_search` finds, of all images, some at a time; kept in the folder."""
     net, images, labels = subject.logits_fn, subject.images, subject.labels
     arrays = images, labels, jax.random.key_data(subject.key), *jax.tree.leaves(net)
-    identity = {"norm": norm, "steps": steps, "restarts": restarts, "arrays": arrays}
+    identity = {
+        "norm": norm,
+        "steps": steps,
+        "n_restarts": n_restarts,
+        "arrays": arrays,
+    }
     fingerprint = np.asarray(evaluate(net, images[:1]))
     checkpoint = BatchCheckpoint(subject.folder, identity, fingerprint)
     batches = []
@@ -85,7 +90,7 @@ def _closest_errors(subject: SeedContext, norm: Norm, steps: int, restarts: int)
         if found is None:
             keys = jax.vmap(jax.random.fold_in, (None, 0))(subject.key, places)
             call = net, images[places], labels[places], keys
-            found = _search(*call, norm, steps, restarts)
+            found = _search(*call, norm, steps, n_restarts)
             checkpoint.save(name, found)
         batches.append(found)
         subject.report(int(places[-1]) + 1, len(images))
@@ -95,7 +100,9 @@ def _closest_errors(subject: SeedContext, norm: Norm, steps: int, restarts: int)
     }
 
 
-def _search(net, images, labels, keys, norm, steps, restarts) -> dict[str, np.ndarray]:
+def _search(
+    net, images, labels, keys, norm, steps, n_restarts
+) -> dict[str, np.ndarray]:
     """The closest errors, `images`; where there are, `claimed`; and which of them are
     errors when they are fed one by one, `stands`."""
     threat = ThreatModel(norm, np.float32(np.inf))
@@ -103,7 +110,7 @@ def _search(net, images, labels, keys, norm, steps, restarts) -> dict[str, np.nd
     images, labels = jnp.asarray(images), jnp.asarray(labels)
     best, closest = images, jnp.full(len(images), jnp.inf)
     with jax.default_matmul_precision("highest"):
-        for restart in range(restarts):
+        for restart in range(n_restarts):
             start = images
             if restart > 0:
                 start = around(threat, images, keys, restart, closest)
@@ -114,7 +121,7 @@ def _search(net, images, labels, keys, norm, steps, restarts) -> dict[str, np.nd
                 state = judge(net, problem, index, state, x)
             best = select(state.closest < closest, state.best.images, best)
             closest = jnp.minimum(closest, state.closest)
-        alone = programs.verifier(1, False)
+        alone = host_loop.verifier(1, False)
         call = jax.tree.map(lambda x: jnp.asarray(x)[None], (net, best, labels))
         margins = np.asarray(alone(*call, keys[:1]))[0]
     claimed = np.isfinite(np.asarray(closest))
@@ -126,7 +133,7 @@ def _search(net, images, labels, keys, norm, steps, restarts) -> dict[str, np.nd
 def _programs(attack: FAB):
     """FAB's begin, move and judge, taken from the host; and a random start."""
     jit = compilation.jit
-    return jit(attack.begin), jit(attack.move), jit(attack.judge), jit(_around)
+    return jit(attack.init), jit(attack.propose), jit(attack.update), jit(_around)
 
 
 def _around(threat, images, keys, restart, closest):

@@ -1,6 +1,6 @@
 """CLEVER scores and certified radii beside the distances of errors that FAB found.
 
-    python -m symjax.report.sandwich RUN [RUN ...] --out sandwich.png
+    python -m symjax.report.distance_bounds RUN [RUN ...] --out sandwich.png
 
 One row of panels a run, one panel a norm. The nearest error is no farther away than the
 curve. A CLEVER score estimates its distance; a score above the curve is refuted by the
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from symjax.arguments import Parser, command
 from symjax.evaluation import results
 from symjax.folders import expand
-from symjax.report import cells
+from symjax.report import metric_rows
 from symjax.report.parts import save_figure
 
 NORMS = ("linf", "l2", "l1")
@@ -112,24 +112,24 @@ def draw(found: Sequence[Sequence[DistanceBounds]]) -> Figure:
     return figure
 
 
-def _by_norm(folder: Path, metric: str) -> dict[str, cells.MetricRows]:
+def _by_norm(folder: Path, metric: str) -> dict[str, metric_rows.MetricRows]:
     """The figure with the most images of each norm; of several, the last."""
-    found: dict[str, cells.MetricRows] = {}
-    for figure in cells.read(folder, flag=metric, metric=metric):
+    found: dict[str, metric_rows.MetricRows] = {}
+    for figure in metric_rows.read(folder, flag=metric, metric=metric):
         row = figure.rows[0]
         if row["norm"] not in found or row["n"] >= found[row["norm"]].rows[0]["n"]:
             found[row["norm"]] = figure
     return found
 
 
-def _smoothed(folder: Path, norm: str) -> cells.MetricRows | None:
+def _smoothed(folder: Path, norm: str) -> metric_rows.MetricRows | None:
     """The certified radii of the net smoothed with the least noise, if measured."""
     wanted = {"metric": "smoothing", "norm": norm}
     rows = results.read([folder / "results.jsonl"])
     sigmas = [row["sigma"] for row in rows if wanted.items() <= row.items()]
     if not sigmas:
         return None
-    return cells.read(folder, flag="smoothing", sigma=min(sigmas), **wanted)[-1]
+    return metric_rows.read(folder, flag="smoothing", sigma=min(sigmas), **wanted)[-1]
 
 
 def _of_norm(folder: Path, norm: str, attacked, estimated, smoothed) -> DistanceBounds:
@@ -188,7 +188,7 @@ def _draw(axis: Axes, found: DistanceBounds) -> None:
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draws the figure, and prints how many scores are refuted."""
-    parser = Parser("python -m symjax.report.sandwich", __doc__)
+    parser = Parser("python -m symjax.report.distance_bounds", __doc__)
     parser.add_argument("runs", nargs="+", type=expand, help="run folders")
     parser.add_argument("--out", type=expand, required=True, help="png, pdf or svg")
     flags = parser.parse_args(arguments)

@@ -8,24 +8,24 @@ from collections.abc import Callable
 from typing import Any
 
 from symjax.attacks.threat import as_norm
-from symjax.evaluation import (
+from symjax.evaluation import titles
+from symjax.evaluation.metrics import (
     clever,
     cost,
     distance,
-    hypothesis,
+    generalization,
     smoothing,
     symmetry,
-    titles,
     tolerance,
 )
-from symjax.evaluation.figure import Metric, measure
+from symjax.evaluation.metrics.base import Metric, measure
 from symjax.names import matched
 
 __all__ = ["METRICS", "figures", "measure"]
 
 
 def _cost() -> list[Metric]:
-    return [*cost.figures(), *hypothesis.figures()]
+    return [*cost.figures(), *generalization.figures()]
 
 
 METRICS: dict[str, Callable[..., list[Metric]]] = {
@@ -58,8 +58,8 @@ def figures(name: str, only: str = "", **options: Any) -> list[Metric]:
             f"metric {name!r} takes {list(known) or 'no options'}, not {other}."
         )
     found = METRICS[name](**options)
-    chosen = [each for each in found if titles.begins(each.says, only)]
+    chosen = [each for each in found if titles.begins(each.identity, only)]
     if not chosen:
-        names = sorted({each.says["metric"] for each in found})
+        names = sorted({each.identity["metric"] for each in found})
         raise ValueError(f"only={only!r}: expected the beginning of one of {names}.")
     return chosen

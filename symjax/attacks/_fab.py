@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from symjax.attacks import boundary, projection, stepwise
+from symjax.attacks import boundary, iterative, projection
 from symjax.attacks.checks import one_number
 from symjax.attacks.entry import attack
+from symjax.attacks.iterative import AttackInputs, Best
 from symjax.attacks.losses import largest_margin, ranked_class
 from symjax.attacks.result import (
     AttackResult,
@@ -25,7 +26,6 @@ from symjax.attacks.result import (
     check_rank,
     select,
 )
-from symjax.attacks.stepwise import AttackInputs, Best
 from symjax.attacks.threat import ThreatModel
 
 SHORTEST = 1e-8  # projection, where two are compared; of the span of the pixels
@@ -93,7 +93,7 @@ def fab(
     run = FAB(steps, targeted, alpha_max, eta, beta)
     rank = rank if targeted else restart
     problem = AttackInputs(images, labels, key, threat, rank)
-    state = stepwise.run(run, logits_fn, problem)
+    state = iterative.run(run, logits_fn, problem)
     return state.best.result(problem).replace(distance=state.closest)
 
 
@@ -125,7 +125,7 @@ class FAB:
         if self.eta < 1:
             raise ValueError(f"fab: eta={self.eta}: expected 1 or more.")
 
-    def begin(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
+    def init(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
         """At the image, or for a restart at random."""
         one_number("fab", problem.threat)
         images = problem.images
@@ -146,7 +146,7 @@ class FAB:
         state = _State(best, x, closest, target, *empty)
         return self._linearise(logits_fn, problem, state)
 
-    def move(
+    def propose(
         self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
     ) -> tuple[_State, Array]:
         """To the linearised boundary and over it."""
@@ -167,7 +167,7 @@ class FAB:
         ) * alpha
         return state, threat.clip(x).astype(images.dtype)
 
-    def judge(
+    def update(
         self,
         logits_fn: LogitsFn,
         problem: AttackInputs,

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from symjax import compilation
-from symjax.evaluation.figure import Metric, MetricResult, SeedContext, interval
+from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext, interval
 from symjax.io import in_batches
 from symjax.metrics.samples import keys_of_images
 

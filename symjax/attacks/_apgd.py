@@ -17,9 +17,10 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from symjax.attacks import schedule, stepwise
+from symjax.attacks import iterative, schedule
 from symjax.attacks.checks import one_number
 from symjax.attacks.entry import attack
+from symjax.attacks.iterative import AttackInputs, Best
 from symjax.attacks.losses import largest_margin, pick_loss, ranked_class
 from symjax.attacks.result import (
     AttackResult,
@@ -27,7 +28,6 @@ from symjax.attacks.result import (
     check_rank,
     select,
 )
-from symjax.attacks.stepwise import AttackInputs, Best
 from symjax.attacks.threat import ThreatModel
 from symjax.seeds import fold_in
 
@@ -42,7 +42,7 @@ def _check(classes: int, rank: int | Array, targeted: bool, **settings: Any) -> 
     check_rank(rank, classes, targeted)
 
 
-@attack("loss", "steps", "targeted", "rho", "momentum", "eot", check=_check)
+@attack("loss", "steps", "targeted", "rho", "momentum", "eot_iter", check=_check)
 def apgd(
     logits_fn: LogitsFn,
     images: Array,
@@ -55,7 +55,7 @@ def apgd(
     rank: int | Array = 2,
     rho: float = 0.75,
     momentum: float = 0.75,
-    eot: int = 0,
+    eot_iter: int = 0,
     start: Array | None = None,
 ) -> AttackResult:
     """One run of APGD; of all iterates, the one with the largest margin is returned.
@@ -81,7 +81,7 @@ def apgd(
         the most likely wrong one.
       rho: an image's step is halved unless this share of its steps raised the loss.
       momentum: share of the new step; the rest is the step before. Not in l1.
-      eot: 0, or for a randomised defence, `logits_fn(images, key)`, how many of its
+      eot_iter: 0, or for a randomised defence, `logits_fn(images, key)`, how many of its
         gradients are averaged (expectation over transformation, Athalye et al. 2018).
       start: `[B, H, W, C]`; None: random, on the ball's boundary.
 
@@ -98,10 +98,10 @@ def apgd(
       Croce and Hein, Mind the Box: l1-APGD for Sparse Adversarial Attacks on Image
       Classifiers, ICML 2021.
     """
-    run = APGD(loss, steps, targeted, rho, momentum, eot)
+    run = APGD(loss, steps, targeted, rho, momentum, eot_iter)
     problem = AttackInputs(images, labels, key, threat, rank, start)
-    draw = (jax.random.fold_in(key, 2),) if eot else ()
-    return stepwise.run(run, logits_fn, problem, *draw).best.result(problem)
+    draw = (jax.random.fold_in(key, 2),) if eot_iter else ()
+    return iterative.run(run, logits_fn, problem, *draw).best.result(problem)
 
 
 class _State(struct.PyTreeNode):
@@ -137,7 +137,7 @@ class APGD:
     targeted: bool = False
     rho: float = 0.75
     momentum: float = 0.75
-    eot: int = 0
+    eot_iter: int = 0
     radii: tuple[float, ...] = (1.0,)
 
     def __post_init__(self):
@@ -146,12 +146,12 @@ class APGD:
             ("steps", self.steps, 1, np.inf),
             ("rho", self.rho, 0, 1),
             ("momentum", self.momentum, 0, 1),
-            ("eot", self.eot, 0, np.inf),
+            ("eot_iter", self.eot_iter, 0, np.inf),
         ):
             if not low <= value <= high:
                 raise ValueError(f"apgd: {name}={value}: expected {low} to {high}.")
 
-    def begin(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
+    def init(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
         """At the start, which is evaluated."""
         threat = problem.threat
         if threat.norm == "l1":
@@ -169,7 +169,7 @@ class APGD:
         start = 0, widest, best, x, target, adaptive
         return self._begin_at(logits_fn, problem, *start)
 
-    def move(
+    def propose(
         self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
     ) -> tuple[_State, Array]:
         """Along the gradient, in the ball that this step is for."""
@@ -179,7 +179,7 @@ class APGD:
             state = jax.lax.cond(first & (index > 0), again, lambda s: s, state)
         return state, self._along(problem, problem.threat.scaled(radius), first, state)
 
-    def judge(
+    def update(
         self,
         logits_fn: LogitsFn,
         problem: AttackInputs,
@@ -263,14 +263,14 @@ class APGD:
             return jnp.sum(loss), (loss, largest_margin(logits, problem.labels))
 
         ascent = jax.grad(total, has_aux=True)
-        if not self.eot:
+        if not self.eot_iter:
             gradients, (loss, margin) = ascent(x)
         else:
             key = fold_in(problem.key, 1, index)
-            keys = jax.random.split(key, self.eot)
+            keys = jax.random.split(key, self.eot_iter)
             gradients, (loss, margin) = jax.lax.map(lambda key: ascent(x, key), keys)
             gradients, loss, margin = jnp.mean(gradients, 0), loss[-1], margin[-1]
-        count = max(1, self.eot)
+        count = max(1, self.eot_iter)
         gradients, loss = jnp.nan_to_num(gradients), jnp.nan_to_num(loss)
         return loss, margin, gradients, best.spend(count, count)
 
