@@ -1,7 +1,7 @@
 """Compiling: what XLA is told on each backend, and programs kept on disk.
 
 program = compilation.jit(function, donate_argnums=0)
-measure = compilation.jit_fast_compile(function)   # compiled sooner, for what runs a few times
+measure = compilation.jit_fast_compile(function)   # for what runs a few times
 compilation.keep_programs(folder)       # the commands do this; a library should not
 """
 

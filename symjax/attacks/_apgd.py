@@ -81,8 +81,9 @@ def apgd(
         the most likely wrong one.
       rho: an image's step is halved unless this share of its steps raised the loss.
       momentum: share of the new step; the rest is the step before. Not in l1.
-      eot_iter: 0, or for a randomised defence, `logits_fn(images, key)`, how many of its
-        gradients are averaged (expectation over transformation, Athalye et al. 2018).
+      eot_iter: the number of gradients that are averaged for a randomized defense,
+        `logits_fn(images, key)` (expectation over transformation, Athalye et al. 2018);
+        0 for any other net.
       start: `[B, H, W, C]`; None: random, on the ball's boundary.
 
     Returns:

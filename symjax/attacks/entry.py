@@ -34,8 +34,8 @@ from symjax.attacks.inputs import Inputs, as_classes, prepare
 
 LEAST = {"eot_iter": 0}
 COUNTS = (
-    "steps n_restarts n_queries eot_iter binary_searches n_target_classes batch_size samples "
-    "batches chunk draws n n0 random_draws square_queries"
+    "steps n_restarts n_queries eot_iter binary_searches n_target_classes batch_size "
+    "samples batches chunk draws n n0 random_draws square_queries"
 ).split()
 """Settings that are whole numbers, of `LEAST` or of 1 or more."""
 

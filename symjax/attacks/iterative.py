@@ -3,8 +3,8 @@
     result = run(attack, logits_fn, problem)       # in one program
 
 On an accelerator the steps are a loop inside the program. On a CPU the host takes them,
-each in two programs, propose and update: XLA's CPU backend runs a convolution inside a loop
-up to four times slower, and computes a move anew for each place in a kernel that reads
+each in two programs, propose and update: XLA's CPU backend runs a convolution inside a
+loop up to four times slower, and computes a step anew for each place in a kernel that reads
 it.
 """
 

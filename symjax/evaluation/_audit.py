@@ -202,8 +202,8 @@ class _AsPublished:
     attack: PublishedAttack
 
     def __call__(
-        self, logits_fn, images, labels, key, threat, steps, step_size, n_restarts, loss,
-        keep, path,
+        self, logits_fn, images, labels, key, threat, steps, step_size, n_restarts,
+        loss, keep, path,
     ) -> tuple[AttackResult, Array]:  # fmt: skip
         attack = dataclasses.replace(self.attack, steps=steps)
 

@@ -89,7 +89,7 @@ def aligned_orbit_gradients(
     """Gradients at every point of the orbits, turned back: `g^-1 grad f(g x)`.
 
     Args:
-      logits_fn, images, cotangents: as in `input_gradients`; the functions stay the same.
+      logits_fn, images, cotangents: as in `input_gradients`.
       group: the group.
 
     Returns:

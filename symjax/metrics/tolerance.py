@@ -62,7 +62,7 @@ class Tolerance(NamedTuple):
 
     @property
     def largest(self) -> np.ndarray:
-        """The last level at which it still holds, `[B, D]`; `identity_level` if at none."""
+        """The last level at which it holds, `[B, D]`; `identity_level` if at none."""
         return np.append(self.identity_level, self.levels)[self.still.sum(axis=-1)]
 
 

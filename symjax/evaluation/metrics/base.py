@@ -59,7 +59,7 @@ class SeedContext:
 
     @property
     def orbit(self) -> Group:
-        """The group over whose orbits the net is measured, see `evaluation.metrics.orbit`."""
+        """The group over whose orbits the net is measured, see `metrics.orbit`."""
         net = self.run.experiment
         return orbit.of(net.config.model.name, net.model.group)[0]
 

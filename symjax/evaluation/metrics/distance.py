@@ -38,8 +38,8 @@ def figures(
     Args:
       norms: of the distances.
       steps: of FAB, from each start; each costs K gradients. None: `STEPS`.
-      n_restarts: starts of FAB: the image, and then random points around it, half as far
-        away as the closest error so far.
+      n_restarts: starts of FAB: the image, and then random points around it, half as
+        far away as the closest error so far.
     """
     if n_restarts < 1 or (steps is not None and steps < 1):
         raise ValueError(f"steps={steps}, n_restarts={n_restarts}: expected 1 or more.")
