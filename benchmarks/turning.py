@@ -3,7 +3,8 @@
     python -m benchmarks.turning --out results/benchmarks/turning.jsonl
 
 Errors are those of `symjax.nn.equivariance_error.kernel_equivariance_errors`: all
-kernels see the same smooth feature maps, rotated without interpolation. They are roots of the mean square over the elements between the
+kernels see the same smooth feature maps, rotated without interpolation. They are roots
+of the mean square over the elements between the
 pixels. Kernels are as each library initialises them, 3 fields to 128; those of
 "e2cnn's, steerable" are e2cnn's, taken over by `fit`. Seconds are those of a layer
 built, of ours also traced, with nothing kept before. (e2cnn 0.2.3 makes D_n with NumPy

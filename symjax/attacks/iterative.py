@@ -4,8 +4,8 @@
 
 On an accelerator the steps are a loop inside the program. On a CPU the host takes them,
 each in two programs, propose and update: XLA's CPU backend runs a convolution inside a
-loop up to four times slower, and computes a step anew for each place in a kernel that reads
-it.
+loop up to four times slower, and computes a step anew for each place in a kernel that
+reads it.
 """
 
 from typing import Any, Protocol

@@ -73,7 +73,8 @@ ADVICE: dict[str, str] = {
     ),
     "random_draws": (
         "Leave out --step_size and rerun with --n_restarts {restarts}; if random "
-        "points still break more, gradients are masked or the attack steps the wrong way."
+        "points still break more, gradients are masked or the attack steps the "
+        "wrong way."
     ),
     "planted_weakness": (
         "Rerun with --steps {steps} --n_restarts {restarts}, or use AutoAttack: the "
