@@ -1,6 +1,7 @@
 """Rows of results, for tests that make rows up."""
 
 from symjax.evaluation.rows import Row
+from symjax.formatting import format_eps
 
 IDENTITY = {
     "run": "net",
@@ -38,7 +39,8 @@ def identity(**changes):
         kept = {key: x for key, x in IDENTITY.items() if key not in OF_ATTACK}
         return {**kept, "kind": "metric", **changes}
     kind = "audit" if "check" in changes else "attack"
-    return {**IDENTITY, "kind": kind, **changes}
+    given = {"eps_given": format_eps(changes.get("eps", 0.0))}
+    return {**IDENTITY, "kind": kind, **given, **changes}
 
 
 def row(value=0.5, facts=(), provenance=(), **changes):

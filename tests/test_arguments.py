@@ -7,7 +7,7 @@ import pytest
 from benchmarks import setting
 from symjax import terminal
 from symjax.arguments import Parser, command
-from symjax.evaluation import rows, summary
+from symjax.evaluation import cells, summary
 from symjax.models import table
 from symjax.nn import audit
 from symjax.report import (
@@ -48,7 +48,7 @@ def parser():
 MISTYPED = [  # the command, its arguments, the flag that is meant
     (audit.main, ["--size", "7"], "--sizes"),
     (table.main, ["--hlp"], "--help"),
-    (rows.main, ["RUN", "--mach", "eps=8"], "--match"),
+    (cells.main, ["RUN", "--mach", "eps=8"], "--match"),
     (summary.main, ["--hepl"], "--help"),
     (page.main, ["RUN", "--ou", "x.html"], "--out"),
     (compare.main, ["--metrics=clever", "RUN"], "--metric"),
@@ -70,7 +70,7 @@ def test_a_mistyped_flag_is_refused_with_the_nearest(refused, call, arguments, m
 
 
 MAINS = [
-    rows,
+    cells,
     summary,
     page,
     compare,

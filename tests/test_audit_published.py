@@ -5,7 +5,6 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from symjax.evaluation.reference import Reference
 
 from symjax import attacks, evaluation
 from symjax.attacks import sanity
@@ -19,6 +18,7 @@ from symjax.evaluation._audit import (
     record,
 )
 from symjax.evaluation.protocol import SOUND
+from symjax.evaluation.published import PublishedAttack
 from symjax.evaluation.results import Results, cell_id
 from symjax.training import experiment as experiments
 from tests import made_rows
@@ -100,7 +100,7 @@ def test_the_path_of_a_published_attack_has_every_point(name, changes):
     """From the images, or random points, to the images that are returned."""
     net, images, labels = problem()
     protocol = dataclasses.replace(SOUND, **changes)
-    attack = _AsPublished(Reference(name, protocol, steps=STEPS))
+    attack = _AsPublished(PublishedAttack(name, protocol, steps=STEPS))
     call = net, images, labels, jax.random.key(0), attacks.Linf(np.float32(EPS))
     settings = {"step_size": None, "n_restarts": 1, "loss": "", "keep": "best"}
     result, margins = attack(*call, steps=STEPS, path=True, **settings)

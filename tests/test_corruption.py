@@ -18,6 +18,7 @@ from symjax.evaluation.published import PublishedAttack
 from symjax.metrics import corruption as errors
 from symjax.report import corruption as report
 from symjax.seeds import of_seed
+from tests import made_rows
 
 QUIET = Console(file=io.StringIO())
 NONE = Attack("none")
@@ -51,25 +52,20 @@ def test_errors_in_closed_form():
 
 def made_up(value=lambda name: PAPER[name] / 100, names=tuple(PAPER), **changes):
     """Rows of two seeds; the second is 2 % below the first."""
-    common = {
-        "metric": "accuracy", "diverged": False, "attack": "none", "norm": None,
-        "eps": 0.0, "dataset": "cifar10", "data": "x", "split": "test", "n": 100,
-        "protocol": "sound", "images": "official",
-    }  # fmt: skip
     rows = [
-        common
-        | {"corruption": name, "severity": severity, "seed": seed}
-        | {"value": value(name) + 0.01 * (1 - 2 * seed)}
-        | changes
+        made_rows.row(
+            **{
+                "value": value(name) + 0.01 * (1 - 2 * seed),
+                **{"dataset": "cifar10", "n": 100, "seed": seed},
+                **{"corruption": name, "severity": severity, "source": "official"},
+                **changes,
+            }
+        )
         for name in names
         for severity in corruptions.SEVERITIES
         for seed in (0, 1)
     ]
-    clean = [
-        {k: v for k, v in common.items() if k != "images"}
-        | {"corruption": None, "severity": 0, "seed": seed, "value": 0.9}
-        for seed in (0, 1)
-    ]
+    clean = [made_rows.row(0.9, dataset="cifar10", n=100, seed=seed) for seed in (0, 1)]
     return [*rows, *clean]
 
 
@@ -197,7 +193,7 @@ def test_published_images_go_first_and_can_be_asked_for(run, tmp_path, monkeypat
     with run.experiment.config.unlocked():
         monkeypatch.setitem(run.experiment.config.dataset, "data_dir", str(tmp_path))
     images = corruption.source(run)
-    assert images.name == "official"
+    assert images.identity() == {"source": "official"}
     call = run, Results(tmp_path), NONE, "linf", [0.0], images, N, ["contrast"], [1, 5]
     rows = corruption.measure(*call, console=QUIET)
     clean = evaluation.measure(*call[:5], n=N, console=QUIET)

@@ -47,8 +47,8 @@ def test_the_layer_in_another_net_is_invariant_as_the_page_says(capsys):
 
 def test_attacks_page_lists_the_checks_of_the_audit():
     page = (ROOT / "docs/attacks.md").read_text()
-    for name, (_, source) in CHECKS.items():
-        (line,) = [row for row in page.splitlines() if row.startswith(f"| {name} |")]
+    for title, _, source in CHECKS.values():
+        (line,) = [row for row in page.splitlines() if row.startswith(f"| {title} |")]
         assert line.endswith(f"| {source} |")
 
 

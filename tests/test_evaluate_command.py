@@ -256,8 +256,10 @@ def test_the_audit_warns_too_and_a_failed_audit_is_an_exit_code(evaluate, monkey
         report("two")
         assert options["n"] == 30
         return [
-            sanity.Check("one", True, 0.0, "<= 1", "source", "detail"),
-            sanity.Check("two", passed, 0.5, "<= 0.1", "source", "x", "Do [this]."),
+            sanity.Check("one", "one", True, 0.0, "<= 1", "source", "detail"),
+            sanity.Check(
+                "two", "two", passed, 0.5, "<= 0.1", "source", "x", "Do [this]."
+            ),
         ]
 
     monkeypatch.setattr(evaluation, "audit", audit)
@@ -320,7 +322,7 @@ def test_a_folder_that_cannot_be_written_is_measured_and_shown(
         code, out, _ = evaluate(*(metric or ["--attack=fgsm", "--eps=0.1"]))
     assert code == 1 and len(warned) == 1
     assert "NOT KEPT" in out and "Permission denied" in out
-    assert ("lemma_1" if metric else "fgsm") in out
+    assert ("lemma 1" if metric else "fgsm") in out
     assert not rows_of(folder)
 
 

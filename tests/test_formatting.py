@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from symjax.formatting import figure_name, format_eps, markdown, mean_and_sd_text
+from symjax.evaluation.titles import figure_name
+from symjax.formatting import format_eps, markdown, mean_and_sd_text
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ CORRUPTED = {0.5: published("baseline", True), 1.0: published("weighted", True)}
 def attacked(name, mean, std, eps_fed):
     attack = PublishedAttack(name, CORRUPTED[std])
     assert attack.fed == ((mean,), (std,))
-    threat = attacks.Linf(attack.in_pixels(eps_fed))
+    threat = attacks.Linf(attack.radius(eps_fed).pixels)
     return attack(linear, jnp.asarray(IMAGES), jnp.asarray(LABELS), None, threat)
 
 
@@ -111,14 +111,16 @@ def test_epsilons_are_of_the_input_as_each_net_has_it():
     cifar = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
     of_rs = PublishedAttack.of(run_of("parallel_rs"), "pgd")
     of_equivariant = PublishedAttack.of(run_of("equivariant", *cifar), "pgd")
-    assert of_rs.in_pixels(0.01) == 0.005
-    assert of_equivariant.in_pixels(0.1) == pytest.approx((0.02023, 0.01994, 0.0201))
+    assert of_rs.radius(0.01).pixels == 0.005
+    assert of_equivariant.radius(0.1).pixels == pytest.approx(
+        (0.02023, 0.01994, 0.0201)
+    )
     whole = PUBLISHED["equivariant"]
     only_unit = PublishedAttack.of(
         run_of("equivariant", *cifar), "pgd", False, ["clip range"]
     )
     assert only_unit.protocol == dataclasses.replace(SOUND, clip=whole.clip)
-    assert only_unit.in_pixels(0.1) == 0.1 and only_unit.label == "switched"
+    assert only_unit.radius(0.1).pixels == 0.1 and only_unit.label == "switched"
     one_start = PublishedAttack.of(run_of("baseline"), "pgd", switches=[], n_restarts=1)
     assert one_start.protocol == dataclasses.replace(SOUND, n_restarts=1)
 
@@ -220,7 +222,7 @@ def test_batch_norm_as_published(net, trained_like, net_name):
 
     store.add = add
     eps = [0.05, 0.1]
-    pixels = [attack.in_pixels(x) for x in eps]
+    pixels = [attack.radius(x).pixels for x in eps]
     quiet = Console(file=io.StringIO())
     rows = loop.measure(run, store, attack, pixels, console=quiet)
     assert [(x["attack"], x["eps"]) for x in rows] == [("fgsm", 0.025), ("fgsm", 0.05)]
@@ -296,7 +298,7 @@ def test_rows_say_the_protocol_and_tables_keep_it_apart(trained, tmp_path):
     quiet = Console(file=io.StringIO())
     what = {"n": 24, "names": ["contrast"], "console": quiet}
     attack = PublishedAttack.of(run, "fgsm", corrupted=True)
-    call = run, store, attack, "linf", [attack.in_pixels(0.03)], images
+    call = run, store, attack, "linf", [attack.radius(0.03).pixels], images
     rows = corruption.measure(*call, **what)
     clean = evaluation.measure(
         run, store, PublishedAttack.of(run, "none"), "linf", [0.0], n=24, console=quiet

@@ -422,9 +422,9 @@ def test_what_cannot_be_audited_is_an_error(case, change, match):
 
 def test_the_table_shows_every_check_and_what_passing_means():
     checks = [
-        sanity.Check("one", True, 0.0123, "<= 0.02", "somebody", "in [0, 1]"),
-        sanity.Check("two", False, 0.5, ">= 1", "symjax", "too small"),
-        sanity.Check("three", None, None, "", "symjax", "no peers"),
+        sanity.Check("one", "one", True, 0.0123, "<= 0.02", "somebody", "in [0, 1]"),
+        sanity.Check("two", "two", False, 0.5, ">= 1", "symjax", "too small"),
+        sanity.Check("three", "three", None, None, "", "symjax", "no peers"),
     ]
     out = io.StringIO()
     Console(file=out, width=120).print(sanity.table(checks))
@@ -446,7 +446,11 @@ def test_every_check_has_advice_and_a_failed_one_gives_it(monkeypatch):
     for passed, advice in answers.items():
         found = Finding(passed, 0.5, "<= 0.1", "share [of] images")
         check = lambda _, found=found: found  # noqa: E731
-        monkeypatch.setitem(sanity.CHECKS, "doubling_restarts", (check, "source"))
+        monkeypatch.setitem(
+            sanity.CHECKS,
+            "doubling_restarts",
+            sanity.Question("doubling restarts", check, "source"),
+        )
         made = sanity._run("doubling_restarts", audited)
         assert made.advice.startswith(advice) and bool(made.advice) == bool(advice)
         text = io.StringIO()

@@ -137,7 +137,7 @@ def test_every_statement_on_orbits_holds_for_a_net_of_half_turns():
     for each in figures.values():
         if not each.over_orbit or each.identity["metric"] == "equivariance":
             continue
-        outcomes = each.find(theirs).outcomes
+        outcomes = each.compute(theirs).outcomes
         for name in exact & set(outcomes):
             assert np.max(outcomes[name]) < ROUNDING, (each.identity, name)
             checked.add(each.identity["metric"])
@@ -153,8 +153,8 @@ def test_every_statement_on_orbits_holds_for_a_net_of_half_turns():
         "appendix_a1",
     }
     invariance = figures["invariance"]
-    assert invariance.find(subject(net, C4)).value > 0.01
-    assert invariance.find(subject(net, C2, "baseline")).value > 0.01  # P4
+    assert invariance.compute(subject(net, C4)).value > 0.01
+    assert invariance.compute(subject(net, C2, "baseline")).value > 0.01  # P4
 
 
 def odd_net(images):
@@ -174,14 +174,14 @@ def test_values_of_a_net_that_changes_its_sign_when_it_is_mirrored(model):
     expected = {  # under D4; under C4 all are 0
         "invariance": {"error": 2, "same_class": False},
         "equivariance": {"worst": 2},
-        "lemma 1": {"error": 0},
-        "lemma 2": {"error": 2},
-        "lemma 3": {"error": 8 / 7, "cosine": -1 / 7, "length_ratio": 1},
-        "theorem 1": {"error": 0},
+        "lemma_1": {"error": 0},
+        "lemma_2": {"error": 2},
+        "lemma_3": {"error": 8 / 7, "cosine": -1 / 7, "length_ratio": 1},
+        "theorem_1": {"error": 0},
     }
     of_metric = {each.identity["metric"]: each for each in symmetry.figures()}
     for metric, values in expected.items():
-        outcomes = of_metric[metric].find(subject(odd_net, D4, model)).outcomes
+        outcomes = of_metric[metric].compute(subject(odd_net, D4, model)).outcomes
         for name, value in values.items():
             invariant = float(name in ("same_class", "cosine", "length_ratio"))
             value = value if mirrored else invariant
@@ -203,13 +203,13 @@ def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(
         changed = dataclasses.replace(run.experiment, config=config, model=model)
         other = dataclasses.replace(run, experiment=changed)
         (rows[group], _) = base.measure(other, store, figures, n=4)
-    assert rows[D4]["orbit"] == "D4" and "orbit" in rows[D4]["settings"]
-    assert rows[C4]["orbit"] == "C4" and "orbit" not in rows[C4]["settings"]
+    assert rows[D4].measurement["orbit"] == "D4"
+    assert rows[C4].measurement["orbit"] == "C4"
     assert rows[C4]["cell_id"] != rows[D4]["cell_id"]
     assert rows[D4]["value"] > rows[C4]["value"] > 0.01
 
 
 def test_an_error_under_the_identity_alone_is_no_error_of_0():
     each = next(x for x in symmetry.figures() if x.identity["metric"] == "equivariance")
-    found = each.find(subject(smooth_net(C2), C(3)))
+    found = each.compute(subject(smooth_net(C2), C(3)))
     assert np.isnan(found.value) and found.facts["undefined"] == 2

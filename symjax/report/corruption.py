@@ -28,7 +28,7 @@ from symjax.report.parts import save_figure
 from symjax.statistics import mean_and_sd
 
 GROUPS = {"15": corruptions.BENCHMARK, "19": corruptions.NAMES}
-ALIKE = ("dataset", "data", "split", "n", "protocol", "images")
+ALIKE = ("dataset", "data", "split", "n", "protocol", "source", "corruption_seed")
 
 
 def read(folders: Sequence[Path], protocol: str = "sound") -> pd.DataFrame:
@@ -76,7 +76,7 @@ def frame(rows: Mapping[Path, Sequence[Row]], protocol: str = "sound") -> pd.Dat
                 f"--protocol {protocol}`."
             )
         for row in corrupted:
-            said = json.dumps({name: row[name] for name in ALIKE}, sort_keys=True)
+            said = json.dumps({name: row.get(name) for name in ALIKE}, sort_keys=True)
             alike.setdefault(said, str(folder))
         clean = [
             row

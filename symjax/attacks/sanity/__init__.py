@@ -82,7 +82,7 @@ CHECKS: dict[str, Question] = {
         "unbounded attack succeeds", strength.unbounded, f"{ATHALYE}, {PINTOR}"
     ),
     "doubling_steps": Question("doubling steps", strength.steps, CARLINI),
-    "doubling_restarts": Question("doubling restarts", strength.n_restarts, CARLINI),
+    "doubling_restarts": Question("doubling restarts", strength.restarts, CARLINI),
     "loss_converged": Question("loss no longer moving", strength.moving, PINTOR),
     "path_returned": Question("found on the path, returned", strength.path, PINTOR),
     "square": Question(

@@ -1,6 +1,6 @@
 """What to do about a check of the audit that fails, one sentence each.
 
-ADVICE["doubling_restarts"].format(steps=80, restarts=4)
+ADVICE["doubling_restarts"].format(steps=80, n_restarts=4)
 """
 
 ADVICE: dict[str, str] = {
@@ -42,7 +42,7 @@ ADVICE: dict[str, str] = {
     ),
     "success_grows_with_eps": (
         "Leave out --step_size, so that the step grows with eps, and rerun with "
-        "--n_restarts {restarts}, or use AutoAttack, since gradients may be masked."
+        "--n_restarts {n_restarts}, or use AutoAttack, since gradients may be masked."
     ),
     "grey_image": (
         "Leave out --step_size and rerun with --steps {steps}; if images still stand "
@@ -56,7 +56,7 @@ ADVICE: dict[str, str] = {
         "Rerun with --steps {steps} until the success no longer changes, or use "
         "AutoAttack."
     ),
-    "doubling_restarts": "Rerun with --n_restarts {restarts}, or use AutoAttack.",
+    "doubling_restarts": "Rerun with --n_restarts {n_restarts}, or use AutoAttack.",
     "loss_converged": (
         "Rerun with --steps {steps} until the loss no longer rises, or use AutoAttack."
     ),
@@ -72,12 +72,12 @@ ADVICE: dict[str, str] = {
         "points to masked gradients."
     ),
     "random_draws": (
-        "Leave out --step_size and rerun with --n_restarts {restarts}; if random "
+        "Leave out --step_size and rerun with --n_restarts {n_restarts}; if random "
         "points still break more, gradients are masked or the attack steps the "
         "wrong way."
     ),
     "planted_weakness": (
-        "Rerun with --steps {steps} --n_restarts {restarts}, or use AutoAttack: the "
+        "Rerun with --steps {steps} --n_restarts {n_restarts}, or use AutoAttack: the "
         "attack as it is set misses errors that are known to be there."
     ),
     "rotated_image": (
@@ -85,5 +85,5 @@ ADVICE: dict[str, str] = {
         "image differently, such as a flattened index or a fixed start."
     ),
 }
-"""By the name of the check. `{steps}` and `{restarts}` are twice and four times those
+"""By the name of the check. `{steps}` and `{n_restarts}` are twice and four times those
 of the audited attack."""

@@ -100,7 +100,7 @@ def steps(subject: AuditTarget) -> Finding:
     return at_most(subject.allowed, abs(more - now), detail)
 
 
-def n_restarts(subject: AuditTarget) -> Finding:
+def restarts(subject: AuditTarget) -> Finding:
     """Twice as many restarts find the same: a second run from other starts."""
     found = subject.attack(key=jax.random.fold_in(subject.key, 1)).images
     more = subject.broken(found) & ~subject.white
