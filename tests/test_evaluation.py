@@ -28,9 +28,9 @@ from symjax.evaluation.rows import cell_id
 from tests import made_rows
 
 IDENTITY = (
-    "run model depth width trunk trunk_version group basis training epoch dataset split n "
-    "seed attack steps step_size n_restarts start loss keep norm eps protocol "
-    "corruption severity kind eps_given eps_unit dtype"
+    "run model depth width trunk trunk_version group basis training epoch dataset "
+    "split n seed attack steps step_size n_restarts start loss keep norm eps "
+    "protocol corruption severity kind eps_given eps_unit dtype"
 ).split()
 PROVENANCE = (
     "cell_id value in_ball diverged config data commit versions device batch_size "

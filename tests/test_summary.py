@@ -57,7 +57,7 @@ def test_only_accuracy_on_clean_images_counts():
     ("change", "columns"),
     [
         ({"protocol": "published"}, ["n=10 |", "n=10, published protocol |"]),
-        ({"n_restarts": 4}, ["n=10, restarts 1 |", "n=10, restarts 4 |"]),
+        ({"n_restarts": 4}, ["n=10, n_restarts 1 |", "n=10, n_restarts 4 |"]),
         ({"n": 20}, ["n=10 |", "n=20 |"]),
     ],
 )
