@@ -1,0 +1,98 @@
+"""Rows of the first format are converted with their values, and so were all committed."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from symjax import io
+from symjax.evaluation import convert
+from symjax.evaluation.results import read
+from symjax.evaluation.rows import cell_id
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "tests/data"
+OLD = io.read_rows(DATA / "first_format.jsonl")
+COMMITTED = json.loads((DATA / "committed_values.json").read_text())
+"""By file: how many rows were converted, and a hash of their sorted values."""
+
+
+@pytest.fixture
+def converted(tmp_path):
+    """A file of old rows with a cell each, after the command."""
+    path = tmp_path / "results.jsonl"
+    io.write_rows(path, OLD)
+    for number, row in enumerate(OLD):
+        io.write_arrays(tmp_path / "cells" / f"{row['cell_id']}.npz", {"x": number})
+    convert.main([str(path)])
+    return path
+
+
+def test_every_row_keeps_its_value_and_its_cell(converted, capsys):
+    rows = read([converted])
+    assert len(rows) == len({row["cell_id"] for row in rows}) == len(OLD) > 20
+    assert [row["value"] for row in rows] == [row["value"] for row in OLD]
+    for number, (row, old) in enumerate(zip(rows, OLD, strict=True)):
+        assert row["cell_id"] == cell_id(row.identity)
+        path = converted.parent / "cells" / f"{row['cell_id']}.npz"
+        assert io.read_arrays(path, "")["x"] == number
+        for name in ("seed", "n", "epoch", "dataset", "data", "utc", "severity"):
+            assert row[name] == old[name]
+    text = converted.read_text()
+    convert.main([str(converted)])
+    assert converted.read_text() == text  # what is converted stays as it is
+    assert "0 rows converted" in capsys.readouterr().out
+
+
+def test_names_take_the_place_of_titles_and_of_prose(converted):
+    for row, old in zip(read([converted]), OLD, strict=True):
+        title = old["metric"]
+        if title == "accuracy":
+            assert row["kind"] == "attack" and "metric" not in row
+        elif title.startswith("audit, "):
+            assert row["kind"] == "audit" and " " not in row["check"]
+            assert row["measured"] == old["figure"]
+        else:
+            assert row["kind"] == "metric" and " " not in row["metric"]
+            assert "attack" not in row or old["attack"] != "none"
+        assert "reference" not in (row["trunk"], row["protocol"])
+        if old["corruption"] is not None:
+            assert (row["source"], row["corruption_seed"]) == ("generated", 0)
+        if old.get("images") == "dequantised":
+            assert row["dequantized"] is True
+
+
+def test_an_epsilon_is_there_as_it_was_given(converted):
+    units = set()
+    for row, old in zip(read([converted]), OLD, strict=True):
+        if row["kind"] != "attack" or row["attack"] == "none":
+            continue
+        units.add((row["protocol"], row["eps_unit"]))
+        given = row["eps_given"].partition("/")
+        given = float(given[0]) / float(given[2] or 1)
+        std = row["input_std"] if row["eps_unit"] == "normalized" else 1
+        np.testing.assert_allclose(row["eps"], given * np.array(std), rtol=1e-3)
+        np.testing.assert_array_equal(row["eps"], old["eps"])
+    assert units >= {("sound", "pixel"), ("published", "normalized")}
+
+
+def test_a_damaged_file_stays_as_it_was(tmp_path, capsys):
+    path = tmp_path / "results.jsonl"
+    io.write_rows(path, [OLD[0], {"metric": "accuracy"}, OLD[1]])
+    text = path.read_text()
+    with pytest.raises(SystemExit, match="2"):
+        convert.main([str(path)])
+    assert f"{path}, line 2 cannot be read" in capsys.readouterr().err
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_the_committed_rows_have_the_values_of_before(name):
+    lines = (ROOT / name).read_text().splitlines()[: COMMITTED[name]["count"]]
+    values = sorted(str(json.loads(line)["value"]) for line in lines)
+    digest = hashlib.sha256("\n".join(values).encode()).hexdigest()[:16]
+    assert len(lines) == COMMITTED[name]["count"]
+    assert digest == COMMITTED[name]["values"]
+    assert read([ROOT / name])  # every row is as the schema wants it
