@@ -1,4 +1,4 @@
-"""Rows of the first format are converted with their values, and so were all committed."""
+"""Rows of the first format keep their values, and all committed ones did."""
 
 import hashlib
 import json

@@ -82,6 +82,28 @@ def test_a_measured_cell_is_not_measured_again(run, store, monkeypatch):
         store.add(identity, 0.0, {}, {}, {})
 
 
+def test_rows_of_other_weights_or_data_are_measured_again(run, store):
+    rows = measure(run, store, FGSM, "linf", [0.1], n=N)
+    assert [row["weights"] for row in rows] == run.weights
+    assert len(set(run.weights)) == 2 and Run.open(run.folder).weights == run.weights
+    for part, name in (("weights", "0" * 16), ("data", "other")):
+        folder = store.path.parent / part
+        foreign = Results(folder)
+        for row in rows:
+            where = row.provenance | {part: name}
+            foreign.add(row.identity, 0.0, {}, row.facts, where)
+        foreign = Results(folder)
+        with pytest.warns(UserWarning, match="2 rows are of other weights or data"):
+            again = measure(run, foreign, FGSM, "linf", [0.1], n=N)
+        assert [row["value"] for row in again] == [row["value"] for row in rows]
+        assert all("supersedes" in row for row in again)
+        assert measure(run, Results(folder), FGSM, "linf", [0.1], n=N) == again
+    untrained = run.untrained()
+    assert set(untrained.weights).isdisjoint(run.weights)
+    measure(untrained, store, FGSM, "linf", [0.1], n=N)  # of another epoch: no warning
+    assert set(store.rows) >= {row["cell_id"] for row in rows}
+
+
 def test_a_cut_off_line_is_dropped_and_no_row_with_it(run, store):
     rows = measure(run, store, CLEAN, "linf", [0.0], n=N)
     with store.path.open("a") as file:

@@ -18,6 +18,7 @@ from symjax.evaluation import protocol as protocols
 from symjax.evaluation import published as loop
 from symjax.evaluation.protocol import PUBLISHED, PUBLISHED_CORRUPTED, SOUND, published
 from symjax.evaluation.published import PublishedAttack
+from symjax.evaluation.rows import cell_id
 from symjax.mesh import ONE_DEVICE
 from symjax.report import corruption as report
 from symjax.seeds import of_seed
@@ -213,11 +214,11 @@ def test_batch_norm_as_published(net, trained_like, net_name):
     attack = PublishedAttack.of(run, "fgsm", steps=2)
     batch_norm = attack.protocol.batch_norm
     assert batch_norm == {"parallel_rs": "batch", "equivariant": "moved"}[net_name]
-    store = types.SimpleNamespace(rows={}, add=None)
+    store = types.SimpleNamespace(rows={}, add=None, drop_stale=lambda run: None)
     written = []
 
-    def add(cell, value, outcomes, facts):
-        store.rows[evaluation.results.cell_id(cell)] = {**cell, "value": value}
+    def add(cell, value, outcomes, facts, provenance):
+        store.rows[cell_id(cell)] = {**cell, "value": value}
         written.append((cell, np.asarray(outcomes["robust"])))
 
     store.add = add
@@ -283,7 +284,7 @@ def trained_like(monkeypatch):
         experiment.keys = jax.random.split(jax.random.key(0), 1)
         state = {x: jax.tree.map(lambda y: y[None], variables[x]) for x in variables}
         run.state = types.SimpleNamespace(**state)
-        run.seeds, run.diverged = [0], [False]
+        run.seeds, run.diverged, run.weights = [0], [False], ["w"]
         run.identity = lambda: {"run": name}
         return run
 

@@ -147,6 +147,7 @@ def record(
       n_restarts: of the sound PGD.
       **options: of `attacks.sanity.audit`.
     """
+    store.drop_stale(run)
     if all(cell_id(cell) in store.rows for cell in cells):
         return
     peers = int(np.sum(~run.diverged)) - 1
@@ -159,7 +160,11 @@ def record(
             passed = None if check.passed is None else float(check.passed)
             facts = {"diverged": bool(run.diverged[0]), **_facts(check)}
             store.add(
-                cell, passed, {}, facts | {"peers": max(peers, 0)}, run_provenance(run)
+                cell,
+                passed,
+                {},
+                facts | {"peers": max(peers, 0)},
+                run_provenance(run, 0),
             )
 
 

@@ -195,6 +195,7 @@ def measure(
     norm, radii = as_norm(norm), [Radius.of(each) for each in eps]
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
+    store.drop_stale(run)
     if tested is None:
         first = first_images(run, n)
         tested = EvalImages(UNCORRUPTED, lambda: first, len(first[0]))
@@ -342,9 +343,16 @@ def one_batch(run, attack, threat, images, labels, size, index) -> dict[str, Any
     return {name: np.asarray(getattr(result, name))[:, : len(images)] for name in names}
 
 
-def run_provenance(run: Run) -> dict[str, Any]:
-    """The provenance of a row: configuration, data, commit, command, device, time."""
+def run_provenance(run: Run, index: int) -> dict[str, Any]:
+    """The provenance of a row: weights, configuration, data, commit, command, device,
+    time.
+
+    Args:
+      run: the trained run.
+      index: of the seed, along the leading axis of the run's state.
+    """
     return {
+        "weights": run.weights[index],
         "trained_in": run.experiment.config.model.dtype,
         "config": experiments.digest(run.experiment.config),
         "data": run.experiment.dataset.sha256,
@@ -362,7 +370,6 @@ def write(
     common = {
         "batch_size": outcome.batch_size,
         "seconds_all_seeds": outcome.seconds,
-        **run_provenance(run),
     }
     for index, cell in enumerate(cells):
         if cell_id(cell) in store.rows:
@@ -380,4 +387,5 @@ def write(
             }
             facts |= {"broken_by": by, "rejected": int(of_seed["rejected"].sum())}
         value = float(np.mean(of_seed["robust"]))
-        store.add(cell, value, of_seed, facts, common)
+        where = {**common, **run_provenance(run, index)}
+        store.add(cell, value, of_seed, facts, where)

@@ -357,6 +357,7 @@ def measure(
     if attack.protocol.batch_norm == "running":
         call = run, store, attack, "linf", eps, n
         return measurement.measure(*call, console=console, tested=tested)
+    store.drop_stale(run)
     if tested is None:
         first = measurement.first_images(run, n)
         tested = EvalImages(UNCORRUPTED, lambda: first, len(first[0]))

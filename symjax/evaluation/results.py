@@ -12,13 +12,16 @@ import shutil
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from symjax import io
 from symjax.evaluation.rows import Row, cell_id
 from symjax.folders import expand
+
+if TYPE_CHECKING:
+    from symjax.evaluation.run import Run
 
 REPAIR = "mend the line, or remove it and measure what it is of again"
 
@@ -137,6 +140,36 @@ class Results:
                 self._fail(error)
         self.rows[cell] = row
         return row
+
+    def drop_stale(self, run: "Run") -> None:
+        """Forgets the rows of other weights or data than a run's, with one warning.
+
+        Their cells are then measured again, and the new rows supersede them. Rows of
+        another epoch, and rows from before weights were written down, stay.
+
+        Args:
+          run: the run that the rows of this folder are of.
+        """
+        data, weights = run.experiment.dataset.sha256, run.weights
+        now = {seed: weights[index] for index, seed in enumerate(run.seeds)}
+        stale = [
+            cell
+            for cell, row in self.rows.items()
+            if row["run"] == run.folder.name
+            and row["epoch"] == run.epoch
+            and row["seed"] in now
+            and (row.get("weights", now[row["seed"]]), row["data"])
+            != (now[row["seed"]], data)
+        ]
+        for cell in stale:
+            del self.rows[cell]
+        if stale:
+            warnings.warn(
+                f"{self.path}: {len(stale)} rows are of other weights or data than "
+                f"those of {run.folder} at epoch {run.epoch}: they are not used, and "
+                "what is asked for is measured again.",
+                stacklevel=3,
+            )
 
     def unfinished(self, identities: Sequence[Mapping[str, Any]]) -> Path | None:
         """Where a long measurement of these cells may keep what it has done so far."""

@@ -249,7 +249,7 @@ NEEDED_OF_KIND = {
 }
 
 OTHERS = {
-    **dict.fromkeys(("utc", "commit", "source", "group", "orbit"), TEXT),
+    **dict.fromkeys(("utc", "commit", "weights", "source", "group", "orbit"), TEXT),
     **dict.fromkeys(("attack", "metric", "check", "eps_given", "eps_unit"), TEXT),
     **dict.fromkeys(("steps", "undefined", "no_error_found"), _or_null(COUNT)),
     **dict.fromkeys(("low", "high", "exact"), _or_null(NUMBER)),

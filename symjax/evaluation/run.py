@@ -6,6 +6,7 @@ run.logits_fns(images)             # all seeds: leading axis S
 
 import dataclasses
 import functools
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,18 @@ class Run:
     def diverged(self) -> np.ndarray:
         """Which seeds were frozen because their loss was not finite: `[S]`, bool."""
         return to_host(self.state.diverged_step) != STILL_FINITE
+
+    @functools.cached_property
+    def weights(self) -> list[str]:
+        """A digest of each seed's parameters and running averages, 16 digits."""
+        leaves = [np.asarray(x) for x in jax.tree.leaves(to_host(self.state.variables))]
+        digests = []
+        for index in range(len(self.seeds)):
+            digest = hashlib.sha256()
+            for leaf in leaves:
+                digest.update(np.ascontiguousarray(leaf[index]).tobytes())
+            digests.append(digest.hexdigest()[:16])
+        return digests
 
     @functools.cached_property
     def logits_fns(self) -> jax.tree_util.Partial:

@@ -255,10 +255,13 @@ class Tolerance:
         """Measures it, of all seeds of the run."""
         n = subject.size.n_tolerance
         yield base.measure(run, store, self._figures(), n, console)
-        for seed, diverged in zip(run.seeds, run.diverged, strict=True):
+        for index, seed in enumerate(run.seeds):
+            diverged = run.diverged[index]
             for cell in self.identities(subject, seed) if diverged else ():
                 if cell_id(cell) not in store.rows:  # or it would always be missing
-                    store.add(cell, None, {}, {"diverged": True}, run_provenance(run))
+                    store.add(
+                        cell, None, {}, {"diverged": True}, run_provenance(run, index)
+                    )
 
     def gradients(self, size: Size) -> float:
         """About how many gradients by an image one seed takes."""

@@ -135,6 +135,7 @@ def measure(
         raise ValueError(
             f"seeds={seeds}: expected 0 (all) to {len(run.seeds)}, those of the run."
         )
+    store.drop_stale(run)
     asked = range(seeds or len(run.seeds))
     alive = [index for index in asked if not run.diverged[index]]
     asked_cells = [
@@ -193,6 +194,6 @@ def _write(
     facts = {**found.facts, "diverged": False}
     if figure.over_orbit:
         facts |= orbit.facts(run.identity())
-    where = {"seconds": seconds, **run_provenance(run)}
+    where = {"seconds": seconds, **run_provenance(run, subject.index)}
     store.add(identity, found.value, found.outcomes, facts, where)
     store.finish([identity])
