@@ -5,15 +5,14 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from absl import flags
 from ml_collections import config_flags
 
 from symjax import command
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 TINY = [  # the shapes of the shared `trained` run, so that programs are compiled once
     "--config=configs/quickstart.py",
     "--config.model.name=baseline",

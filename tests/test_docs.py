@@ -1,7 +1,6 @@
 """The documents say what the code does: tables are those that the commands print."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,8 @@ from symjax.models import MODELS, table
 from symjax.report import compare, corruption, statements
 from symjax.study import build, figures
 from symjax.study.evidence import Evidence
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 ROWS = sorted((ROOT / "results").glob("*.jsonl"))
 
 

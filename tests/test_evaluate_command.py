@@ -5,7 +5,6 @@ import json
 import re
 import shlex
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,9 +23,9 @@ from symjax.evaluation import metrics, results
 from symjax.evaluation.metrics.base import Metric, MetricResult
 from symjax.study.measurements import of_training
 from symjax.study.size import FULL, REDUCED
+from tests.paths import ROOT
 
 FLAGS = flags.FLAGS
-ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 
 

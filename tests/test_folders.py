@@ -15,11 +15,13 @@ import pytest
 
 from symjax import folders
 from symjax.folders import FolderInUseError, expand, hold, new
+from tests.paths import ROOT
 
 HOLD = """
 import sys
 from pathlib import Path
 from symjax.folders import hold
+from tests.paths import ROOT
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -32,7 +34,7 @@ def another(tmp_path):
     """Another process that holds `tmp_path / "run"` until it is told to end."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "run")],
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -4,14 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from symjax.interruption import Signals, interruptible
 from symjax.study import __main__ as study
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 COMMON = """
 import ctypes, os, signal, sys
 from symjax import interruption
@@ -84,6 +83,7 @@ COMMANDS = """nn.audit models.table evaluation.equivariance evaluation.rows
     report.tolerance report.corruption study""".split()
 HEARS = """
 import os, signal, sys
+from tests.paths import ROOT
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,8 +13,8 @@ import pytest
 from symjax import evaluation, mesh
 from symjax.evaluation import results
 from symjax.training import journal
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 CHANGES = {
     "epochs": 2,
     "batch_size": 32,

@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +17,8 @@ from symjax.study.measurements import Accuracy, Audit, Corrupted, PlannedRun, To
 from symjax.study.size import FULL, REDUCED, SIZES
 from symjax.study.trainings import CONTROLLED, PUBLISHED, SWITCHED, TRAININGS
 from symjax.training import experiment as experiments
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 BASELINE, EQUIVARIANT = (
     f"cifar10-10-{net}-published" for net in ("baseline", "equivariant")
 )

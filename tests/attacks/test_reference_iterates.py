@@ -4,8 +4,6 @@
 steps from fixed starts (`python -m benchmarks.iterates`). Float32 on both sides.
 """
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +15,9 @@ from symjax.attacks._apgd import APGD
 from symjax.attacks._fab import FAB
 from symjax.attacks.iterative import AttackInputs
 from symjax.attacks.threat import ThreatModel
+from tests.paths import DATA
 
-STORED = dict(np.load(Path(__file__).parent / "data" / "autoattack_iterates.npz"))
+STORED = dict(np.load(DATA / "autoattack_iterates.npz"))
 ATTACKS = {
     "apgd-ce": APGD("cross_entropy", STEPS),
     "apgd-dlr": APGD("dlr", STEPS),

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -19,8 +18,9 @@ from symjax.evaluation.rows import cell_id
 from symjax.evaluation.titles import figure_name
 from symjax.groups import C2, C4, C8, D4, C, D
 from symjax.metrics.orbit import orbit_average
+from tests.paths import ROOT
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = ROOT / "results"
 ROUNDING = 1e-4
 OF_RUN = (*rows.RUN, "dataset")
 RUN = {"run": "a", "model": "equivariant", "group": "C4", "epoch": 1}

@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-from pathlib import Path
 
 import chex
 import jax
@@ -16,9 +15,10 @@ from benchmarks.clever_reference import ORDERS, STARTS, TARGETS
 from symjax import attacks, metrics
 from symjax.attacks import NORMS, ThreatModel
 from tests import linear_models
+from tests.paths import DATA
 
 KEY = jax.random.key(0)
-STORED = dict(np.load(Path(__file__).parent / "data" / "clever_art.npz"))
+STORED = dict(np.load(DATA / "clever_art.npz"))
 FEW = {"batches": 6, "samples": 8}
 
 

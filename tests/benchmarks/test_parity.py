@@ -1,7 +1,5 @@
 """The published code and ours with the same weights: stored rows, transfer, loading."""
 
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -10,14 +8,15 @@ from benchmarks import parity, weight_transfer
 from symjax import models, nn
 from symjax.models.net import Block
 from symjax.study import parity as shown
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 ROWS = shown.read(ROOT / "results/study")
 SCRIPT = """
 import torchvision
 import math
 from torch.nn import Linear
 from model import Other
+from tests.paths import ROOT
 
 class Net(Linear):
     pass

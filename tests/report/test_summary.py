@@ -2,7 +2,6 @@
 
 import sys
 from io import BytesIO, TextIOWrapper
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +9,8 @@ from symjax import io
 from symjax.evaluation import summary as command
 from symjax.evaluation.summary import summary
 from tests import made_rows
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 NET = {"run": "a", "model": "baseline", "depth": 4, "trunk": "matched", "epoch": 3}
 CLEAN = {"attack": "none", "norm": None, "eps": 0.0, "steps": None, "n_restarts": None}
 PGD = {"attack": "pgd", "norm": "linf", "eps": 2 / 255, "steps": 40, "n_restarts": 1}

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from pathlib import Path
 
 import chex
 import jax
@@ -13,9 +12,9 @@ import pytest
 from benchmarks import turning as turning_benchmark
 from symjax import groups, nn
 from symjax.nn import equivariance_error, kernels
+from tests.paths import DATA, ROOT
 
-DATA = Path(__file__).parent / "data"
-ROWS = Path(__file__).parents[1] / "results" / "benchmarks" / "turning.jsonl"
+ROWS = ROOT / "results" / "benchmarks" / "turning.jsonl"
 LIBRARIES = ("e2cnn", "escnn")
 GROUPS, SIZES = ("C4", "C8", "C16", "D4", "D8"), (3, 5, 7)
 ATOL = 1e-5  # as asked; of values of order 1, so that most of it is not needed

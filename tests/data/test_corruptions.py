@@ -14,9 +14,10 @@ from symjax import data
 from symjax.data import corruptions
 from symjax.data.corruptions import corruption, weather
 from symjax.data.corruptions.blur import streaked
+from tests.paths import DATA
 
-STORED = np.load(Path(__file__).parent / "data/corruptions.npz")
-OF_CIFAR10 = np.load(Path(__file__).parent / "data/corruptions_cifar10.npz")
+STORED = np.load(DATA / "corruptions.npz")
+OF_CIFAR10 = np.load(DATA / "corruptions_cifar10.npz")
 IMAGES = STORED["images"]
 KEY = jax.random.key(5)
 DRAWS = 48  # of each of eight images

@@ -1,7 +1,5 @@
 """The scale and the initialization of e2cnn's kernels, against e2cnn 0.2.3."""
 
-from pathlib import Path
-
 import chex
 import jax
 import numpy as np
@@ -9,8 +7,9 @@ import pytest
 
 from symjax import groups, nn
 from symjax.nn import e2cnn, kernels
+from tests.paths import DATA
 
-with np.load(Path(__file__).parent / "data" / "e2cnn_scale.npz") as file:
+with np.load(DATA / "e2cnn_scale.npz") as file:
     STORED = dict(file)
 LAYERS = sorted({name.rpartition(" ")[0] for name in STORED})
 FACTORS = {

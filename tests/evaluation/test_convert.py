@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +10,8 @@ from symjax import io
 from symjax.evaluation import convert
 from symjax.evaluation.results import read
 from symjax.evaluation.rows import cell_id
+from tests.paths import DATA, ROOT
 
-ROOT = Path(__file__).parents[1]
-DATA = ROOT / "tests/data"
 OLD = io.read_rows(DATA / "first_format.jsonl")
 COMMITTED = json.loads((DATA / "committed_values.json").read_text())
 """By file: how many rows were converted, and a hash of their sorted values."""
