@@ -30,7 +30,7 @@ def main() -> int:
 
     console = Console(quiet=not is_writer())
     corrupted = FLAGS.metric == CORRUPTION
-    figures = []
+    chosen = []
     if corrupted:
         corruption.named(FLAGS.only)
     elif FLAGS.metric:
@@ -38,7 +38,7 @@ def main() -> int:
         given = {name: value for name, value in given.items() if value}
         if "norm" in given:
             given["norms"] = [given.pop("norm")]
-        figures = metrics.figures(FLAGS.metric, only=FLAGS.only, **given)
+        chosen = metrics.build(FLAGS.metric, only=FLAGS.only, **given)
     if FLAGS.switches == ["none"]:
         FLAGS.switches = []
     for name in FLAGS.switches or ():
@@ -51,8 +51,8 @@ def main() -> int:
     if FLAGS.audit:
         return _audit(run, numbers[0], console)
     store = evaluation.Results(folder, write=is_writer(), anew=FLAGS.force)
-    if figures:
-        return _metric(run, store, figures, console)
+    if chosen:
+        return _metric(run, store, chosen, console)
     return _accuracy(run, store, numbers, console)
 
 
@@ -147,15 +147,15 @@ def _measure_published(run, store, attack, norm, eps, n, batch_size, console) ->
     return published.measure(run, store, attack, eps, n, console)
 
 
-def _metric(run, store, figures, console: Console) -> int:
+def _metric(run, store, chosen, console: Console) -> int:
     """Measures a metric of every seed, and prints a line a figure."""
     from symjax.evaluation import metrics, table
 
     _refuse_if_diverged(run)
     n = _count(run, FLAGS.n or METRIC_IMAGES)
-    rows = metrics.measure(run, store, figures, n, console, FLAGS.seeds)
+    rows = metrics.measure(run, store, chosen, n, console, FLAGS.seeds)
     _print(console, table.heading(rows))
-    console.print(table.figures(rows))
+    console.print(table.metrics(rows))
     asked = zip(run.seeds[: FLAGS.seeds or None], run.diverged, strict=False)
     if lost := [seed for seed, diverged in asked if diverged]:
         _print(console, table.left_out(lost))

@@ -40,7 +40,7 @@ def steps_of(weights, bias, images):
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_a_linear_net_has_its_errors_where_they_are(norm):
     logits_fn, images, labels = linear_models.problem(classes=4)
-    (figure,) = distance.figures((norm,), steps=10)
+    (figure,) = distance.build((norm,), steps=10)
     found = figure.compute(subject(logits_fn, images, labels))
     wanted = linear_models.boundary_distance(logits_fn, images, labels, norm)
     outcomes = found.outcomes
@@ -56,8 +56,8 @@ def test_images_do_not_depend_on_their_company_and_a_killed_one_goes_on(tmp_path
     net, images, _ = linear_models.problem(4, steps_of)
     labels = np.asarray(net(images)).argmax(axis=1)
     problem = net, images, labels
-    (figure,) = distance.figures(("l2",), steps=4, n_restarts=3)
-    (once,) = distance.figures(("l2",), steps=4)
+    (figure,) = distance.build(("l2",), steps=4, n_restarts=3)
+    (once,) = distance.build(("l2",), steps=4)
     whole = figure.compute(subject(*problem, tmp_path)).outcomes["distance"]
     said = []
     (tmp_path / "000020.npz").unlink()  # as if killed after the first part
@@ -78,7 +78,7 @@ def lighter(threshold, x):
 
 def test_images_without_an_error_are_counted_and_left_out():
     images = np.array([0.25, 0.5, 0.75], np.float32).reshape(3, 1, 1, 1)
-    (figure,) = distance.figures(("linf",), steps=5)
+    (figure,) = distance.build(("linf",), steps=5)
     for threshold, wanted in ((0.9, [0.65, 0.4, 0.15]), (0.6, [0.35, 0.1, 0.0])):
         net = Partial(lighter, jnp.array(threshold))
         found = figure.compute(subject(net, images, np.zeros(3, int)))
@@ -92,4 +92,4 @@ def test_images_without_an_error_are_counted_and_left_out():
 
 def test_numbers_of_steps_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="steps=0"):
-        distance.figures(steps=0)
+        distance.build(steps=0)

@@ -131,7 +131,7 @@ def test_a_row_of_other_types_is_named_by_file_and_line(tmp_path, changes, reaso
             call()
         assert str(error.value).startswith(text)
         assert str(error.value).endswith(
-            "): mend the line, or remove it and measure what it is of again."
+            "): correct the line, or remove it and measure its cell again."
         )
 
 
@@ -161,7 +161,7 @@ def test_a_row_without_its_parts_or_with_another_hash_is_refused():
         Row.of_nested({**whole, "cell_id": "x"})
     with pytest.raises(ValueError, match="older format: convert its file with"):
         Row.of_nested({"metric": "accuracy", "cell_id": "x", "value": 0.5})
-    with pytest.raises(ValueError, match=r"\['data'\] stand in two parts of the row"):
+    with pytest.raises(ValueError, match=r"\['data'\] : expected each name in one of"):
         Row(CELL, 0.5, FACTS | {"data": "x"}, PROVENANCE)
 
 
@@ -224,9 +224,9 @@ def test_a_removed_row_goes_with_its_cell_and_its_older_rows_and_no_other(
     ("arguments", "message"),
     [
         (["--remove", "0" * 16], "nothing was removed"),
-        (["--remove"], "give the cells, or --match and no cell"),
+        (["--remove"], "expected either cells, or --match"),
         (["--match", "seed"], "expected NAME=VALUE"),
-        (["--match", "colour=red"], "no row has 'colour'"),
+        (["--match", "colour=red"], "no row has an entry 'colour'"),
     ],
 )
 def test_what_cannot_be_removed_is_one_line(tmp_path, capsys, arguments, message):

@@ -221,7 +221,7 @@ def test_what_cannot_be_is_refused(changes, message):
 @pytest.mark.slow
 def test_rows_are_the_certificates_of_the_library(trained, tmp_path):
     run = evaluation.Run.open(trained.folder)
-    figures = smoothing.figures((0.05, 0.1), samples=30, n0=10, alpha=0.05)
+    figures = smoothing.build((0.05, 0.1), samples=30, n0=10, alpha=0.05)
     quiet = Console(file=io.StringIO())
     store = evaluation.Results(tmp_path)
     rows = base.measure(run, store, figures, 4, quiet)

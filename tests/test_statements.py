@@ -16,7 +16,7 @@ from symjax.evaluation import Run, results, rows
 from symjax.evaluation.metrics import base, orbit, symmetry
 from symjax.evaluation.metrics.base import SeedContext
 from symjax.evaluation.rows import cell_id
-from symjax.evaluation.titles import figure_name
+from symjax.evaluation.titles import metric_name
 from symjax.groups import C2, C4, C8, D4, C, D
 from symjax.metrics.orbit import orbit_average
 
@@ -82,7 +82,7 @@ def test_the_group_is_the_nets_own_as_far_as_it_is_on_the_grid(
 
 
 def test_rows_of_another_group_have_another_identity_and_those_of_c4_keep_theirs():
-    of_metric = {each.identity["metric"]: each for each in symmetry.figures()}
+    of_metric = {each.identity["metric"]: each for each in symmetry.build()}
     for metric in ("invariance", "lemma_1", "theorem_1_clever", "theorem_2_orbit"):
         each = of_metric[metric]
         found = {
@@ -93,7 +93,7 @@ def test_rows_of_another_group_have_another_identity_and_those_of_c4_keep_theirs
         older = {key: x for key, x in found["C4"].items() if key != "orbit"}
         assert cell_id(older) == cell_id(found["C4"]) != cell_id(found["D4"])
         assert found["D4"]["orbit"] == "D4" and found["C2"]["orbit"] == "C2"
-        assert figure_name(found["D4"]).endswith("under D4")
+        assert metric_name(found["D4"]).endswith("under D4")
     for metric in ("tangent_slope", "equation_12"):  # which rotate by no group
         assert not of_metric[metric].over_orbit
 
@@ -103,7 +103,7 @@ def test_rows_of_before_the_group_was_named_are_found_again():
     found_rows = results.read(sorted(RESULTS.rglob("results.jsonl")))
     found_rows = [row for row in found_rows if row["kind"] == "metric"]
     found = set()
-    for each in symmetry.figures():
+    for each in symmetry.build():
         settings = json.loads(json.dumps(dict(each.identity)))  # tuples as lists
         for row in found_rows if each.over_orbit else ():
             if settings == {name: row.get(name) for name in settings}:
@@ -116,7 +116,7 @@ def test_rows_of_before_the_group_was_named_are_found_again():
 
 def test_a_row_names_its_group(trained, tmp_path):
     run, store = Run.open(trained.folder), results.Results(tmp_path)
-    figures = [x for x in symmetry.figures() if x.identity["metric"] == "lemma_2"]
+    figures = [x for x in symmetry.build() if x.identity["metric"] == "lemma_2"]
     for row in base.measure(run, store, figures, n=2):
         says = base.identity_of(run.identity(), figures[0], 2, row["seed"])
         assert row["cell_id"] == cell_id(says) and says["orbit"] == "C4"
@@ -133,7 +133,7 @@ def test_every_statement_on_orbits_holds_for_a_net_of_half_turns():
     theirs = subject(net, C2)
     exact = {"error", "orbit_error", "turned_back", "turned_back_over_right"}
     checked = set()
-    figures = {each.identity["metric"]: each for each in symmetry.figures(samples=2)}
+    figures = {each.identity["metric"]: each for each in symmetry.build(samples=2)}
     for each in figures.values():
         if not each.over_orbit or each.identity["metric"] == "equivariance":
             continue
@@ -179,7 +179,7 @@ def test_values_of_a_net_that_changes_its_sign_when_it_is_mirrored(model):
         "lemma_3": {"error": 8 / 7, "cosine": -1 / 7, "length_ratio": 1},
         "theorem_1": {"error": 0},
     }
-    of_metric = {each.identity["metric"]: each for each in symmetry.figures()}
+    of_metric = {each.identity["metric"]: each for each in symmetry.build()}
     for metric, values in expected.items():
         outcomes = of_metric[metric].compute(subject(odd_net, D4, model)).outcomes
         for name, value in values.items():
@@ -196,7 +196,7 @@ def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(
     config = copy.deepcopy(run.experiment.config)
     with config.unlocked():
         config.model.name = "equivariant"  # in its rows alone
-    figures = [x for x in symmetry.figures() if x.identity["metric"] == "invariance"]
+    figures = [x for x in symmetry.build() if x.identity["metric"] == "invariance"]
     rows = {}
     for group in (C4, D4):
         model = run.experiment.model.clone(group=group)
@@ -210,6 +210,6 @@ def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(
 
 
 def test_an_error_under_the_identity_alone_is_no_error_of_0():
-    each = next(x for x in symmetry.figures() if x.identity["metric"] == "equivariance")
+    each = next(x for x in symmetry.build() if x.identity["metric"] == "equivariance")
     found = each.compute(subject(smooth_net(C2), C(3)))
     assert np.isnan(found.value) and found.facts["undefined"] == 2
