@@ -38,7 +38,7 @@ BANDS = (0, 1, 3, 6, 10, 16, 23)  # cycles an image
 
 
 def synthetic_images(count: int, seed: int = 0) -> np.ndarray:
-    """Noise with a natural spectrum; some in grey, some with flat shapes, saturated.
+    """Noise with a natural spectrum; some in gray, some with flat shapes, saturated.
 
     Args:
       count: B.
@@ -61,8 +61,8 @@ def synthetic_images(count: int, seed: int = 0) -> np.ndarray:
     )
     rows, columns = np.indices((SIZE, SIZE))
     for image in images[::2]:
-        centre, reach = random.uniform(8, 24, 2), random.uniform(4, 9)
-        disc = np.hypot(rows - centre[0], columns - centre[1]) < reach
+        center, reach = random.uniform(8, 24, 2), random.uniform(4, 9)
+        disc = np.hypot(rows - center[0], columns - center[1]) < reach
         image[disc] = random.choice([0.0, 255.0], 3)
         top, left, height, width = random.randint(0, 16, 4)
         image[top : top + height, left : left + width] = random.choice([0.0, 255.0])
@@ -113,7 +113,7 @@ def statistics(outputs: np.ndarray, images: np.ndarray) -> np.ndarray:
       images: of a shape that broadcasts.
 
     Returns:
-      `[..., 2 + bands]`; grey levels, and their squares.
+      `[..., 2 + bands]`; gray levels, and their squares.
     """
     outputs = outputs.astype(float)
     change = np.moveaxis(outputs - images, -1, -3)

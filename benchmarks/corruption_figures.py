@@ -40,7 +40,7 @@ from benchmarks.corruption_draws import (
 )
 from symjax.arguments import Parser
 from symjax.data import corruptions
-from symjax.data.corruptions.corruption import to_grey_levels
+from symjax.data.corruptions.corruption import to_gray_levels
 from symjax.formatting import markdown
 from symjax.io import write_arrays
 
@@ -188,7 +188,7 @@ def table(module, images: np.ndarray) -> str:
         for severity, expected in enumerate(with_draws(module, name, images), 1):
             draws = drawn(name, images)
             constants = corruption.constants[severity - 1]
-            found = to_grey_levels(corruption.effect(images, draws, *constants))
+            found = to_gray_levels(corruption.effect(images, draws, *constants))
             apart.append(np.abs(found.astype(int) - expected))
         unequal = np.mean([(one > 0).mean() for one in apart])
         lines.append([name, str(np.max(apart)), f"{unequal:.2%}"])

@@ -68,7 +68,7 @@ def recipe(setting: Setting, layout: DeviceLayout = ONE_DEVICE) -> TrainSpec:
 
 def fresh_state(setting: Setting, recipe: TrainSpec) -> TrainState:
     """Of all seeds before the first step, leading axis S."""
-    # It runs once, and random numbers take long to optimise.
+    # It runs once, and random numbers take long to optimize.
     quickly = {"xla_backend_optimization_level": 1}
     program = jax.jit(
         _creating(setting, recipe),

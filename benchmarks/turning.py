@@ -5,7 +5,7 @@
 Errors are those of `symjax.nn.equivariance_error.kernel_equivariance_errors`: all
 kernels see the same smooth feature maps, rotated without interpolation. They are roots
 of the mean square over the elements between the
-pixels. Kernels are as each library initialises them, 3 fields to 128; those of
+pixels. Kernels are as each library initializes them, 3 fields to 128; those of
 "e2cnn's, steerable" are e2cnn's, taken over by `fit`. Seconds are those of a layer
 built, of ours also traced, with nothing kept before. (e2cnn 0.2.3 makes D_n with NumPy
 1 alone.)
@@ -100,7 +100,7 @@ def _layer(group: Group, size: int, lifts: bool, basis: kernels.Basis):
 
 
 def ours(group: Group, size: int, lifts: bool, basis: kernels.Basis) -> np.ndarray:
-    """A layer's kernel as it is initialised, expanded."""
+    """A layer's kernel as it is initialized, expanded."""
     layer = _layer(group, size, lifts, basis)
     axes = kernels.shape(basis, (size, size), _inputs(group, lifts), group.regular)
     draw = linen.initializers.lecun_normal()

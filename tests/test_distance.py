@@ -66,8 +66,8 @@ def test_images_do_not_depend_on_their_company_and_a_killed_one_goes_on(tmp_path
     np.testing.assert_array_equal(again, whole)
     assert said == [(20, 24), (24, 24)]
     assert (tmp_path / "000000.npz").stat().st_mtime_ns == before
-    single = once.find(subject(*problem)).outcomes["distance"]
-    turned = once.find(subject(net, images[::-1], labels[::-1])).outcomes["distance"]
+    single = once.compute(subject(*problem)).outcomes["distance"]
+    turned = once.compute(subject(net, images[::-1], labels[::-1])).outcomes["distance"]
     np.testing.assert_allclose(turned[::-1], single, rtol=1e-3)
     assert (whole <= single).all() and (whole < single).any()
 

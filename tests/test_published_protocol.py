@@ -96,7 +96,7 @@ def test_what_each_net_is_fed_on_corruptions():
         for name in PUBLISHED_CORRUPTED
     }
     assert fed.pop("baseline") == (0.5,) and set(fed.values()) == {(1.0,)}
-    with pytest.raises(ValueError, match="'equivariant': the published.*sound"):
+    with pytest.raises(ValueError, match="'equivariant': expected one of.*sound"):
         PublishedAttack.of(run_of("equivariant"), "fgsm", corrupted=True)
     with pytest.raises(ValueError, match="'apgd': expected one of"):
         PublishedAttack.of(run_of("baseline"), "apgd")

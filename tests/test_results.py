@@ -71,7 +71,7 @@ WRONG = [
     ({"value": "x"}, "value='x': expected a number, or null"),
     ({"value": True}, "value=True: expected a number, or null"),
     ({"value": None}, "value=null: expected a number, as the seed did not diverge"),
-    ({"steps": None}, "steps=null: expected a number of steps"),
+    ({"steps": None}, "steps=null: expected the number of steps"),
     ({"steps": ...}, "steps is missing: expected a whole number of 0 or more"),
     ({"n": 1.5}, "n=1.5: expected a whole number of 0 or more"),
     ({"seed": -1}, "seed=-1: expected a whole number of 0 or more"),
@@ -161,7 +161,7 @@ def test_a_row_without_its_parts_or_with_another_hash_is_refused():
         Row.of_nested({**whole, "cell_id": "x"})
     with pytest.raises(ValueError, match="older format: convert its file with"):
         Row.of_nested({"metric": "accuracy", "cell_id": "x", "value": 0.5})
-    with pytest.raises(ValueError, match=r"\['data'\] : expected each name in one of"):
+    with pytest.raises(ValueError, match=r"\['data'\]: expected each name in one of"):
         Row(CELL, 0.5, FACTS | {"data": "x"}, PROVENANCE)
 
 
@@ -259,7 +259,7 @@ def test_rows_of_a_folder_that_cannot_be_written_are_not_lost(tmp_path, blocked)
         (tmp_path / blocked).write_text("")
     else:
         (tmp_path / blocked).mkdir()
-    with pytest.warns(UserWarning, match="what is measured is returned") as warned:
+    with pytest.warns(UserWarning, match="rows are returned and not saved") as warned:
         store = filled(tmp_path)
     assert len(warned) == 1 and isinstance(store.failure, OSError)
     assert [row["value"] for row in store.rows.values()] == [0.0, 0.1, 0.2]

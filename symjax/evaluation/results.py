@@ -160,8 +160,8 @@ class Results:
         if self.failure is None:
             self.failure = error
             warnings.warn(
-                f"{self.path.parent} cannot be read or written ({error}): rows that are "
-                "measured from now on are returned, but not saved.",
+                f"{self.path.parent} cannot be read or written ({error}): rows are "
+                "returned and not saved from now on.",
                 stacklevel=3,
             )
 

@@ -195,7 +195,7 @@ class Row(Mapping[str, Any]):
 
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
-    """A table with one line per row and one column per entry; NaN where one is missing."""
+    """A table with one line per row and one column per entry; NaN if it is missing."""
     return pd.DataFrame([dict(row) for row in rows])
 
 

@@ -45,8 +45,8 @@ def batch_maker(
       eps, step_size: pixel units.
       steps: of PGD.
       bounds: the FGSM versions are clipped to these pixel values. The published
-        training clips normalised images to [0, 1], in pixels (0.5, 1): darker pixels
-        become mid-grey, far outside the eps ball.
+        training clips normalized images to [0, 1], in pixels (0.5, 1): darker pixels
+        become mid-gray, far outside the eps ball.
 
     Returns:
       `(model, state, images, labels, key) -> (images, labels, batch_stats)`, pure; the

@@ -35,7 +35,7 @@ class Experiment:
       config: the configuration, locked.
       dataset: images and labels, on the host.
       model: the net.
-      tx: the optimiser.
+      tx: the optimizer.
       recipe: what is fixed while the net trains.
       layout: the devices.
     """
@@ -49,7 +49,7 @@ class Experiment:
 
     @classmethod
     def build(cls, config: Config) -> "Experiment":
-        """Loads the data, builds net and optimiser.
+        """Loads the data, builds net and optimizer.
 
         Raises:
           DataNotFoundError: if the data set is nowhere to be had.
@@ -97,7 +97,7 @@ class Experiment:
 
     def fresh_state(self) -> TrainState:
         """The state of all seeds before the first step, leading axis S."""
-        # It runs once, and random numbers take long to optimise.
+        # It runs once, and random numbers take long to optimize.
         options = {"xla_backend_optimization_level": 1}
         by_seed = self.layout.by_seed
         program = jax.jit(self._create, compiler_options=options, out_shardings=by_seed)

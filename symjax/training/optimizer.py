@@ -1,4 +1,4 @@
-"""The optimiser: Adam, with the learning-rate schedules the paper's nets use.
+"""The optimizer: Adam, with the learning-rate schedules the paper's nets use.
 
 tx = optimizer.build(1e-3, "constant", total_steps=78_000, decay_steps=19_500, ...)
 """

@@ -19,7 +19,7 @@ STILL_FINITE = -1
 
 @struct.dataclass
 class TrainState:
-    """Parameters, statistics and optimiser of one seed.
+    """Parameters, statistics and optimizer of one seed.
 
     Attributes:
       step: int32, steps taken.

@@ -31,7 +31,7 @@ class TrainSpec:
 
     Attributes:
       model: the net.
-      tx: the optimiser.
+      tx: the optimizer.
       make_batch: from `symjax.training.adversarial.batch_maker`.
       batch_size: images a step.
       augment: random flips and crops.
