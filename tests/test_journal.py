@@ -58,9 +58,9 @@ def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
     [
         ("garbage", "Expecting value"),
         ('{"epoch": 2, "st', "Unterminated string"),
-        ("[1]", "expected a JSON object with the number of an epoch"),
-        ('{"step": 3}', "expected a JSON object with the number of an epoch"),
-        ('{"epoch": "2"}', "expected a JSON object with the number of an epoch"),
+        ("[1]", "expected a JSON object with an integer"),
+        ('{"step": 3}', "expected a JSON object with an integer"),
+        ('{"epoch": "2"}', "expected a JSON object with an integer"),
     ],
 )
 @pytest.mark.parametrize("place", [1, 3])
