@@ -30,7 +30,7 @@ def test_flags_stand_under_their_headings_with_values_and_defaults(text):
     assert run.splitlines() == [
         "The run:",
         "  --[no]resume",
-        "      Go on. It is on; --noresume is its opposite.",
+        "      Go on. It is on by default; --noresume turns it off.",
         "  --sizes A,B,...",
         "      Sides. The default is 15,16.",
         "  --run TEXT",

@@ -223,7 +223,7 @@ class TestSources:
                 {"class_names": np.asarray(NAMES[:9])},
                 "labels from 0 to 9; expected 0 to 8",
             ),
-            ({"class_names": np.asarray([*NAMES, "more"])}, "11 classes; cifar10 has"),
+            ({"class_names": np.asarray([*NAMES, "more"])}, "11 classes; expected"),
             ({"train_labels": np.arange(30) - 1}, "labels from -1"),
             ({"train_labels": np.arange(30.0)}, "train split has labels float64"),
             ({"train_labels": np.arange(29)}, r"labels int64 \[29\]; expected.*\[30\]"),
@@ -251,7 +251,7 @@ class TestSources:
             for split, count in (("train", 30), ("test", 12))
         }
         write_npz(tmp_path / "here", **arrays)
-        with pytest.raises(ValueError, match=r"\[16, 16, 3\] in 10 classes"):
+        with pytest.raises(ValueError, match=r"\[16, 16, 3\] of 10 classes"):
             load(tmp_path / "here", tmp_path)
 
 
@@ -384,7 +384,7 @@ class TestCuts:
             ({"train_images": -1}, "train_images=-1"),
             ({"validation_images": 1437}, "validation_images=1437: expected 0 to 1436"),
             ({"validation_images": -1}, "validation_images=-1"),
-            ({"validation_images": 437, "train_images": 1001}, "to 1000, what"),
+            ({"validation_images": 437, "train_images": 1001}, "to 1000, because"),
         ],
     )
     def test_impossible_numbers(self, options, message):

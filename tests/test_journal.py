@@ -68,9 +68,7 @@ def test_a_damaged_line_is_named(tmp_path, line, reason, place):
     path = write(tmp_path, ROWS)
     lines = path.read_text().splitlines()
     path.write_text("".join(f"{x}\n" for x in [*lines[:place], line, *lines[place:]]))
-    text = (
-        rf"^{path}, line {place + 1} cannot be read \({reason}.*\): mend or remove the"
-    )
+    text = rf"^{path}, line {place + 1} cannot be read \({reason}.*\): correct or remove the"
     for call in (lambda: read(path), lambda: MetricLogger(tmp_path, 3)):
         with pytest.raises(ValueError, match=text):
             call()
@@ -79,7 +77,9 @@ def test_a_damaged_line_is_named(tmp_path, line, reason, place):
 def test_a_journal_that_is_no_text_is_named(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b"\xff\xfe\n")
-    with pytest.raises(ValueError, match=f"^{path} cannot be read .*mend or remove it"):
+    with pytest.raises(
+        ValueError, match=f"^{path} cannot be read .*correct or remove it"
+    ):
         read(path)
 
 

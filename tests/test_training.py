@@ -564,7 +564,7 @@ def test_a_full_disk_is_noticed_before_training(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", allocate)
-    text = "no checkpoint can be written to .* .No space left on device.: free some disk space"
+    text = "no checkpoint can be written to .* .No space left on device.: free some"
     with pytest.raises(OSError, match=text):
         train_run(tiny(SHORT), tmp_path)
     assert not rows(tmp_path) and not (tmp_path / "config.json").exists()

@@ -186,7 +186,7 @@ def check_trunk(config: Config, meta: Mapping[str, Any]) -> None:
     if before != now:
         raise ValueError(
             f"the checkpoint has version {before} of the {trunk} trunk, and this "
-            f"symjax has version {now}, whose parameters describe another net "
+            f"symjax has version {now}, in which the same parameters give another net "
             "(CHANGELOG.md): train the run again with another --workdir, or open it "
             "with the symjax that trained it."
         )
