@@ -84,7 +84,7 @@ def test_train_resume_and_evaluate(tmp_path):
             "quikstart.py: there is no such file. Did you mean configs/quickstart.py?",
         ),
         ("train.py", [*TINY, "--config.seeds=x"], "--config.seeds=x: invalid literal"),
-        ("train.py", [*TINY, "here"], "unexpected arguments ['here']"),
+        ("train.py", [*TINY, "here"], "arguments ['here']: expected only flags"),
         ("evaluate.py", ["--attack=pgd", "--eps=x"], "--eps='x'"),
         ("evaluate.py", ["--attack=pdg"], "did you mean 'pgd'?"),
         (
@@ -164,7 +164,7 @@ def refused(monkeypatch, capsys):
         ),
         (["--config=quikstart.py"], "Did you mean configs/quickstart.py?"),
         ([TINY[0], "--workdir="], "--workdir='': expected a value. Leave the flag out"),
-        ([TINY[0], "--workdir", " "], "--workdir='': expected a value; leave the flag"),
+        ([TINY[0], "--workdir", " "], "--workdir='': expected a value. Leave the flag"),
         ([TINY[0], "--sizes="], "--sizes='': expected a value. Leave the flag out for"),
         (
             [TINY[0], "--config.modle.name=x"],

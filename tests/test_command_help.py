@@ -61,5 +61,5 @@ def test_who_does_not_ask_goes_on(text, argv, capsys):
 
 
 def test_a_flag_that_is_not_defined_is_an_error(text):
-    with pytest.raises(ValueError, match="no flag --epsilon"):
+    with pytest.raises(ValueError, match="--epsilon: expected the name"):
         show_help("Does it.", [], {"The run": ["epsilon"]})

@@ -68,7 +68,9 @@ def test_a_damaged_line_is_named(tmp_path, line, reason, place):
     path = write(tmp_path, ROWS)
     lines = path.read_text().splitlines()
     path.write_text("".join(f"{x}\n" for x in [*lines[:place], line, *lines[place:]]))
-    text = rf"^{path}, line {place + 1} cannot be read \({reason}.*\): correct or remove the"
+    text = (
+        rf"^{path}, line {place + 1} cannot be read \({reason}.*\): correct or remove"
+    )
     for call in (lambda: read(path), lambda: MetricLogger(tmp_path, 3)):
         with pytest.raises(ValueError, match=text):
             call()

@@ -29,7 +29,7 @@ BAD = {
         (float("inf"),),
         "model.mean=(inf,): expected a list of one finite number",
     ),
-    "model.std": ((0.0,), "model.std=(0.0,): expected one number above 0"),
+    "model.std": ((0.0,), "model.std=(0.0,): expected a list of one number above 0"),
     "model.dtype": ("float16", "dtype 'float16': expected one of"),
     "model.lowering": ("convs", "Did you mean 'conv'?"),
     "dataset.name": ("cifr10", "Did you mean 'cifar10'?"),
@@ -181,6 +181,6 @@ def test_a_damaged_journal_is_named_on_resuming(trained, tmp_path):
     path = folder / "metrics.jsonl"
     path.write_text(path.read_text() + "garbage\n")
     with pytest.raises(
-        ValueError, match=f"^{path}, line 4 cannot be read .*: mend or r"
+        ValueError, match=f"^{path}, line 4 cannot be read .*: correct or r"
     ):
         train(trained.config, folder)
