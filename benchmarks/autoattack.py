@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if asked.peer != "none" and not asked.smoke and not report.missing(PEER):
         robust |= {PEER: theirs(*call)}
     figures = [report.seconds(name, [found[1]]) for name, found in robust.items()]
-    shares = {name: float(np.mean(found[0])) for name, found in robust.items()}
+    fractions = {name: float(np.mean(found[0])) for name, found in robust.items()}
     differ = sum(
         int(np.sum(found[0] != robust["symjax"][0])) for found in robust.values()
     )
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "images": len(images),
         "eps": eps,
         "batch_size": asked.batch_size,
-        "robust": shares,
+        "robust": fractions,
         "disagree": differ,
     }
     also = [report.seconds("symjax, one batch, compilation included", [first])]

@@ -74,7 +74,7 @@ class Scripted:
 
     def randint(self, low, high=None, size=None):
         value = next(self.values)
-        if size is None and isinstance(value, float):  # a share of what is possible
+        if size is None and isinstance(value, float):  # a fraction of `high`
             return int(value * high)
         return value
 

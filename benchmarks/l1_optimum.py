@@ -41,9 +41,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             if peers:
                 runs[f"public, {said}"] = lambda *p, s=steps, r=radii: public(*p, s, r)
     for name, run in runs.items():
-        gaps, shares = zip(*(compare(seed, run) for seed in range(SEEDS)), strict=True)
+        gaps, fractions = zip(
+            *(compare(seed, run) for seed in range(SEEDS)), strict=True
+        )
         print(
-            f"{name:32s} mean {np.mean(shares):.3f}  least {np.min(shares):.3f}  "
+            f"{name:32s} mean {np.mean(fractions):.3f}  least {np.min(fractions):.3f}  "
             f"largest gap {np.max(gaps):.2f}"
         )
 

@@ -62,9 +62,9 @@ def main(argv: Sequence[str] | None = None) -> dict:
     }
     limit = max(bounds, key=lambda name: bounds[name])
     step = report.seconds("step", [each / asked.steps for each in times["step"]])
-    share = bounds[limit] / step.value
+    fraction = bounds[limit] / step.value
     work = vars(asked) | dataclasses.asdict(needed) | peaks | {"limit": limit}
-    print(f"{share:.1%} of the roofline; {limit} limit it")
+    print(f"{fraction:.1%} of the roofline; {limit} limit it")
     roof = report.seconds(f"roofline: {limit}", [bounds[limit]])
     return report.publish("roofline", work, step, [roof], out=arguments.out)
 

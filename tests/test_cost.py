@@ -273,8 +273,8 @@ def test_throughput_is_of_the_median_call(monkeypatch):
             throughput(lambda: None, **wrong)
 
 
-def rows_of(run, folder, figures, n):
-    return base.measure(run, evaluation.Results(folder), figures, n, QUIET)
+def rows_of(run, folder, chosen, n):
+    return base.measure(run, evaluation.Results(folder), chosen, n, QUIET)
 
 
 def cell_of(folder, row):
@@ -312,8 +312,8 @@ def test_rows_of_cost(trained, tmp_path, monkeypatch):
 def test_rows_of_gap_and_steepness(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(generalization, "BATCH", 40)
     run, n = evaluation.Run.open(trained.folder), 12
-    figures = generalization.build(train_images=100, radius=0.1, steps=2)
-    rows = rows_of(run, tmp_path, figures, n)
+    chosen = generalization.build(train_images=100, radius=0.1, steps=2)
+    rows = rows_of(run, tmp_path, chosen, n)
     names = ["generalization gap", "generalization gap", "lipschitz", "lipschitz"]
     assert [row["metric"] for row in rows] == names
     train, test = run.experiment.dataset.train, run.experiment.dataset.test

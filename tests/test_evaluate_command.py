@@ -306,8 +306,8 @@ def test_what_is_forced_is_measured_again_and_supersedes(evaluate, folder):
 def quick(monkeypatch):
     """A metric that nothing is compiled for."""
     found = MetricResult(0.5, {"value": np.full(30, 0.5)})
-    figure = Metric({"metric": "lemma_1"}, lambda subject: found)
-    monkeypatch.setattr(metrics, "build", lambda *_, **__: [figure])
+    lemma = Metric({"metric": "lemma_1"}, lambda subject: found)
+    monkeypatch.setattr(metrics, "build", lambda *_, **__: [lemma])
 
 
 @pytest.mark.parametrize("metric", [[], ["--metric=symmetry"]])

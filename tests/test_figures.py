@@ -32,9 +32,9 @@ def test_a_figure_is_a_row_a_seed_and_is_measured_once(run, tmp_path):
         return MetricResult(0.25, {"class": wrong}, {"undefined": 1})
 
     store = evaluation.Results(tmp_path)
-    figure = Metric({"metric": "made up", "norm": "l2"}, find)
-    rows = metrics.measure(run, store, [figure], 5, QUIET)
-    again = metrics.measure(run, evaluation.Results(tmp_path), [figure], 5, QUIET)
+    metric = Metric({"metric": "made up", "norm": "l2"}, find)
+    rows = metrics.measure(run, store, [metric], 5, QUIET)
+    again = metrics.measure(run, evaluation.Results(tmp_path), [metric], 5, QUIET)
     assert len(asked) == 2 and again == rows
     assert [row["seed"] for row in rows] == [0, 1]
     for row, subject in zip(rows, asked, strict=True):
@@ -51,8 +51,8 @@ def test_a_figure_is_a_row_a_seed_and_is_measured_once(run, tmp_path):
 
 
 def test_clever_rows_are_the_scores_of_the_library(run, tmp_path):
-    (figure,) = clever.build(("l2",), radius=0.5, batches=4, samples=3)
-    rows = metrics.measure(run, evaluation.Results(tmp_path), [figure], 2, QUIET)
+    (metric,) = clever.build(("l2",), radius=0.5, batches=4, samples=3)
+    rows = metrics.measure(run, evaluation.Results(tmp_path), [metric], 2, QUIET)
     for row in rows:
         with np.load(tmp_path / "cells" / f"{row['cell_id']}.npz") as kept:
             assert row["value"] == pytest.approx(kept["score"].mean())
@@ -102,11 +102,11 @@ def test_noisy_images_are_within_a_grey_level_whatever_they_are_measured_with(ru
 
 
 def test_the_first_seeds_alone_and_nets_before_training(run, tmp_path):
-    figures = metrics.build("symmetry", "equivariance")
+    chosen = metrics.build("symmetry", "equivariance")
     fresh = run.untrained()
     store = evaluation.Results(tmp_path)
-    after = metrics.measure(run, store, figures, 2, QUIET, seeds=1)
-    before = metrics.measure(fresh, store, figures, 2, QUIET, seeds=1)
+    after = metrics.measure(run, store, chosen, 2, QUIET, seeds=1)
+    before = metrics.measure(fresh, store, chosen, 2, QUIET, seeds=1)
     assert [row["seed"] for row in after + before] == [0, 0]
     assert before[0]["epoch"] == 0 < after[0]["epoch"]
     assert before[0]["value"] != after[0]["value"]
@@ -116,7 +116,7 @@ def test_the_first_seeds_alone_and_nets_before_training(run, tmp_path):
         expected = 0 if "mean" in jax.tree_util.keystr(path) else 1
         np.testing.assert_array_equal(average, np.full(average.shape, expected))
     with pytest.raises(ValueError, match="seeds=3: expected 0"):
-        metrics.measure(run, store, figures, 2, QUIET, seeds=3)
+        metrics.measure(run, store, chosen, 2, QUIET, seeds=3)
 
 
 def test_the_command_takes_every_metric():

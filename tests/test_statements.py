@@ -116,9 +116,9 @@ def test_rows_of_before_the_group_was_named_are_found_again():
 
 def test_a_row_names_its_group(trained, tmp_path):
     run, store = Run.open(trained.folder), results.Results(tmp_path)
-    figures = [x for x in symmetry.build() if x.identity["metric"] == "lemma_2"]
-    for row in base.measure(run, store, figures, n=2):
-        says = base.identity_of(run.identity(), figures[0], 2, row["seed"])
+    chosen = [x for x in symmetry.build() if x.identity["metric"] == "lemma_2"]
+    for row in base.measure(run, store, chosen, n=2):
+        says = base.identity_of(run.identity(), chosen[0], 2, row["seed"])
         assert row["cell_id"] == cell_id(says) and says["orbit"] == "C4"
         assert row["orbit_reason"] == orbit.facts(run.identity())["orbit_reason"]
         assert row.measurement.keys() == {
@@ -133,8 +133,8 @@ def test_every_statement_on_orbits_holds_for_a_net_of_half_turns():
     theirs = subject(net, C2)
     exact = {"error", "orbit_error", "turned_back", "turned_back_over_right"}
     checked = set()
-    figures = {each.identity["metric"]: each for each in symmetry.build(samples=2)}
-    for each in figures.values():
+    chosen = {each.identity["metric"]: each for each in symmetry.build(samples=2)}
+    for each in chosen.values():
         if not each.over_orbit or each.identity["metric"] == "equivariance":
             continue
         outcomes = each.compute(theirs).outcomes
@@ -152,7 +152,7 @@ def test_every_statement_on_orbits_holds_for_a_net_of_half_turns():
         *("theorem_1", "theorem_1_clever", "theorem_2", "theorem_2_orbit"),
         "appendix_a1",
     }
-    invariance = figures["invariance"]
+    invariance = chosen["invariance"]
     assert invariance.compute(subject(net, C4)).value > 0.01
     assert invariance.compute(subject(net, C2, "baseline")).value > 0.01  # P4
 
@@ -196,13 +196,13 @@ def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(
     config = copy.deepcopy(run.experiment.config)
     with config.unlocked():
         config.model.name = "equivariant"  # in its rows alone
-    figures = [x for x in symmetry.build() if x.identity["metric"] == "invariance"]
+    chosen = [x for x in symmetry.build() if x.identity["metric"] == "invariance"]
     rows = {}
     for group in (C4, D4):
         model = run.experiment.model.clone(group=group)
         changed = dataclasses.replace(run.experiment, config=config, model=model)
         other = dataclasses.replace(run, experiment=changed)
-        (rows[group], _) = base.measure(other, store, figures, n=4)
+        (rows[group], _) = base.measure(other, store, chosen, n=4)
     assert rows[D4].measurement["orbit"] == "D4"
     assert rows[C4].measurement["orbit"] == "C4"
     assert rows[C4]["cell_id"] != rows[D4]["cell_id"]
