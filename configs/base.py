@@ -24,9 +24,7 @@ def get_config() -> Any:
     config.model.width = 1.0
     config.model.group = ""  # of rotation layers: "C8", "D4"; "": that of the trunk
     config.model.basis = ""  # "full", "steerable", "interpolated"; "": by the group
-    config.model.readout = (
-        ""  # of equivariant: "invariant", "flatten"; "": by the trunk
-    )
+    config.model.readout = ""  # of equivariant: "invariant", "flatten"; "": by trunk
     config.model.order = ()  # of cascaded; (): standard, rotation, scale
     config.model.mean = (0.5,)  # of images in [0, 1]; one value, or one per channel
     config.model.std = (0.5,)

@@ -20,9 +20,7 @@ ATTACKS = (  # those of symjax.evaluation.attack, without its imports; a test co
     "fab fab-t square"
 ).split()
 CORRUPTION = "corruption"
-MAX_RADIUS = (
-    1e6  # far above every distance of two images, and far below float32's limit
-)
+MAX_RADIUS = 1e6  # larger than any distance of two images
 MAX_COUNT = 2**31 - 1  # the largest int32
 METRICS = [
     "clever", CORRUPTION, "cost", "distance", "smoothing", "symmetry", "tolerance"
@@ -173,7 +171,7 @@ def _define_attack(number, real) -> None:
         "keep",
         "best",
         ["best", "last"],
-        "The iterate that PGD returns: the one with the largest loss, or the last.",
+        "The iterate that PGD returns: that with the largest margin loss, or the last.",
         "iterate",
     )
     losses = ["cross_entropy", "dlr", "margin"]

@@ -91,9 +91,7 @@ def _speeds(context: SeedContext) -> dict[str, Any]:
         return round(throughput(call, items, REPEATS), 1)
 
     return {
-        "load": round(
-            os.getloadavg()[0], 2
-        ),  # of the machine, other processes included
+        "load": round(os.getloadavg()[0], 2),  # of all processes
         "images_per_second_forward": timed(lambda: call(net, images), BATCH),
         "images_per_second_attack_step": timed(
             lambda: attack(net, *work).robust, BATCH * ATTACK_STEPS

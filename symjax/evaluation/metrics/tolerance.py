@@ -28,10 +28,7 @@ from symjax.metrics.perturbations import (
 )
 
 FIRST = 8  # images that are saved as pictures
-STEPS, HALVINGS = (
-    20,
-    7,
-)  # of the attack inside the box, and of the bisection of its size
+STEPS, HALVINGS = 20, 7  # of the attack in the box, and of the bisection
 
 LADDERS: dict[str, tuple[Perturbation, np.ndarray]] = {
     "removal": (Removal(), np.append(np.arange(1, 10) / 100, np.arange(2, 21) / 20)),
