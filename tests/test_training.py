@@ -731,7 +731,9 @@ def test_a_folder_takes_one_configuration(
 def test_a_cosine_schedule_fixes_the_epochs(use, tiny, train_run, tmp_path):
     cosine = SHORT | {"optimizer.schedule": "cosine"}
     train_run(tiny(cosine | {"epochs": 1}), tmp_path)
-    with pytest.raises(RunExistsError, match=r"epochs .was 1, is 3., on which the cosine"):
+    with pytest.raises(
+        RunExistsError, match=r"epochs .was 1, is 3., on which the cosine"
+    ):
         train_run(tiny(cosine), tmp_path)
 
 
