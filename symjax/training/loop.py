@@ -275,7 +275,7 @@ def _announce_frozen(
         console.print(
             f"[bold red]seed {config.first_seed + index} diverged[/]: its loss or "
             f"gradient was not finite at step {int(steps[index])}, in epoch {epoch}; "
-            "it keeps its last finite state, and its rows are marked as diverged."
+            "it keeps its last finite state, and its rows are marked."
         )
     if frozen.all() and not before.all():
         console.print("[bold red]all seeds diverged; the run ends here.[/]")
