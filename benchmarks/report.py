@@ -5,7 +5,7 @@
 
 A row holds benchmark, setting, what, value, unit, spread, against, ratio, others, and
 its provenance: device, cores, load (of the machine, before the benchmark), platform,
-versions, commit, utc. `ratio` is the speed of `what` divided by that of `against`, the
+versions, commit, argv, utc. `ratio` is the speed of `what` divided by that of `against`, the
 fastest of `others`.
 """
 
