@@ -5,8 +5,8 @@
 
 A row holds benchmark, setting, what, value, unit, spread, against, ratio, others, and
 its provenance: device, cores, load (of the machine, before the benchmark), platform,
-versions, commit, argv, utc. `ratio` is the speed of `what` divided by that of `against`, the
-fastest of `others`.
+versions, commit, argv, utc. `ratio` is the speed of `what` divided by that of
+`against`, the fastest of `others`.
 """
 
 import dataclasses
