@@ -1,4 +1,4 @@
-"""How fast symjax is, against what a user would pick instead: see README.md here.
+"""Benchmarks of symjax against other libraries, see benchmarks/README.md.
 
 python -m benchmarks.training --smoke
 """

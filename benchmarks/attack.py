@@ -3,8 +3,9 @@
     python -m benchmarks.attack                          # PGD-40, five seeds
     python -m benchmarks.attack --images 1000 --eps 0.031
 
-Attacked images per second over all seeds. The nets are untrained: what an attack costs
-does not depend on the weights, and PyTorch gets those of our first seed.
+The unit is attacked images per second over all seeds. The nets are untrained, because
+the time of an attack does not depend on the weights. PyTorch gets the weights of our
+first seed.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
 def peers(
     asked: Setting, variables: Any, split: tuple[np.ndarray, np.ndarray], eps: float
 ) -> dict[str, Callable[[], None]]:
-    """torchattacks on the variants of the PyTorch net; empty where not installed."""
+    """torchattacks on the variants of the PyTorch net; empty if it is not installed."""
     if report.missing("torchattacks"):
         return {}
     from benchmarks import torch_nets, torch_peers

@@ -3,10 +3,10 @@
     python -m benchmarks.autoattack --run runs/NAME
     python -m benchmarks.autoattack --run runs/NAME --images 1000 --eps 8/255
 
-The first seed of a baseline net with four layers, its weights on both sides. One run
-each, after one of a single batch, in which ours is compiled; robust accuracies, and
-images on which the two disagree, are in the row as well. The public implementation is
-the package `pyautoattack`.
+Both implementations attack the first seed of a baseline net with four layers, with the
+same weights. Each runs once, after a first run on a single batch that compiles ours.
+The row also holds the robust accuracies and the number of images on which the two
+disagree. The public implementation is the package `pyautoattack`.
 """
 
 import functools
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if asked.peer != "none" and not asked.smoke and not report.missing(PEER):
         robust |= {PEER: theirs(*call)}
     figures = [report.seconds(name, [found[1]]) for name, found in robust.items()]
-    shares = {name: float(np.mean(found[0])) for name, found in robust.items()}
+    fractions = {name: float(np.mean(found[0])) for name, found in robust.items()}
     differ = sum(
         int(np.sum(found[0] != robust["symjax"][0])) for found in robust.values()
     )
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "images": len(images),
         "eps": eps,
         "batch_size": asked.batch_size,
-        "robust": shares,
+        "robust": fractions,
         "disagree": differ,
     }
     also = [report.seconds("symjax, one batch, compilation included", [first])]
@@ -78,7 +78,7 @@ def ours(
     batch_size: int,
     options: dict[str, Any],
 ) -> tuple[np.ndarray, float, float]:
-    """Which images stand, `[N]`; the seconds it took, and those of the first batch."""
+    """Which images are robust, `[N]`; the time in seconds; that of the first batch."""
     attack = functools.partial(
         attacks.autoattack,
         models.logits_fn(model, variables),
@@ -106,7 +106,7 @@ def theirs(
     labels: np.ndarray,
     eps: float,
 ) -> tuple[np.ndarray, float]:
-    """As `ours`, in the memory layout in which the net's gradient is faster."""
+    """As `ours`, for PyTorch in the faster of both memory layouts."""
     import torch  # pyright: ignore
     from pyautoattack import AutoAttack  # pyright: ignore
 

@@ -3,13 +3,14 @@
     python -m benchmarks.clever                          # a net for digits
     python -m benchmarks.clever --size 32 --width 1 --norm linf
 
-Samples per second: points of the ball at which the gradient norms of all nine margins
-become known, draws and fits of ten maxima included. ART, in PyTorch, takes the classes
-one after another, and for each, two forward and backward passes over mini-batches of
-`pool_factor` points. It is measured as it comes, with mini-batches of ten and gradients
-of the weights as well, and with the weights frozen and larger mini-batches. It draws
-all its batches from one pool of points, ours draws each anew: for as many batches, ours
-takes more points. The nets are untrained, with the same weights on both sides.
+The unit is samples per second: points of the ball for which the gradient norms of all
+nine margins are computed. The time includes drawing the points and fitting ten maxima.
+ART, in PyTorch, handles the classes one after another, each with two forward and
+backward passes over mini-batches of `pool_factor` points. It is measured with its
+defaults (mini-batches of ten, gradients of the weights included), and with frozen
+weights and larger mini-batches. ART draws all batches from one pool of points, ours
+draws new points for each batch and so uses more points for the same number of batches.
+The nets are untrained and have the same weights on both sides.
 """
 
 import argparse

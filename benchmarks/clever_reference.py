@@ -1,10 +1,10 @@
-"""CLEVER scores of ART, and what they were made of, stored for a test to follow.
+"""CLEVER scores of ART and their gradients and batches, stored for a test.
 
     python -m benchmarks.clever_reference --out tests/data/clever_art.npz
 
-Needs PyTorch and the Adversarial Robustness Toolbox. Of each call of its `clever_t` on
-a small net: the points whose gradients it took, the draws from them that made up its
-batches, and its scores.
+The command needs PyTorch and the Adversarial Robustness Toolbox. For each call of its
+`clever_t` on a small net, it stores the points at which gradients were computed, the
+points in each batch, and the scores.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def art_version() -> str:
-    """Of the toolbox; empty, and said so, where it is not there or not usable."""
+    """The version of ART; empty, with a message, if it is not installed or usable."""
     try:
         import art.estimators.classification  # pyright: ignore # noqa: F401
         import art.metrics  # pyright: ignore # noqa: F401
@@ -73,7 +73,7 @@ def problem() -> dict[str, np.ndarray]:
 def scored(
     norm: Norm, target: int, arrays: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The points `[N, H, W, C]`, which of them are in each batch, a score a start."""
+    """The points `[N, H, W, C]`, the points in each batch, one score per start."""
     from art.metrics import metrics  # pyright: ignore
 
     classifier, points, draws, scores = _classifier(arrays), [], [], []

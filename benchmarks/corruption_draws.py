@@ -1,8 +1,9 @@
-"""Images, draws and statistics by which corruptions are compared with published ones.
+"""Images, random numbers and statistics for comparing corruptions with published ones.
 
-    draws = drawn("fog", images)      # what `Corruption.effect` takes
+    draws = drawn("fog", images)      # the draws for `Corruption.effect`
 
-All come from NumPy's legacy generator, whose numbers no version of NumPy changes.
+All random numbers are those of NumPy's legacy generator, which never change between
+versions of NumPy.
 """
 
 import zlib
@@ -38,7 +39,7 @@ BANDS = (0, 1, 3, 6, 10, 16, 23)  # cycles an image
 
 
 def synthetic_images(count: int, seed: int = 0) -> np.ndarray:
-    """Noise with a natural spectrum; some in grey, some with flat shapes, saturated.
+    """Noise with a natural spectrum; some images are gray, some have saturated shapes.
 
     Args:
       count: B.
@@ -61,8 +62,8 @@ def synthetic_images(count: int, seed: int = 0) -> np.ndarray:
     )
     rows, columns = np.indices((SIZE, SIZE))
     for image in images[::2]:
-        centre, reach = random.uniform(8, 24, 2), random.uniform(4, 9)
-        disc = np.hypot(rows - centre[0], columns - centre[1]) < reach
+        center, reach = random.uniform(8, 24, 2), random.uniform(4, 9)
+        disc = np.hypot(rows - center[0], columns - center[1]) < reach
         image[disc] = random.choice([0.0, 255.0], 3)
         top, left, height, width = random.randint(0, 16, 4)
         image[top : top + height, left : left + width] = random.choice([0.0, 255.0])
@@ -78,7 +79,7 @@ def digests(images: np.ndarray) -> np.ndarray:
 
 
 def drawn(name: str, images: np.ndarray, seed: int = 0):
-    """What `Corruption.effect` takes as draws, from a seeded legacy generator."""
+    """The draws for `Corruption.effect`, from a seeded legacy generator."""
     random = np.random.RandomState(seed)
     count, shape = len(images), images.shape[:3]
     if name in ("gaussian_noise", "speckle_noise"):
@@ -106,14 +107,14 @@ def drawn(name: str, images: np.ndarray, seed: int = 0):
 
 
 def statistics(outputs: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Of each output: mean, variance, power by frequency of what the image lost or won.
+    """Mean and variance of each output, and the power of the change by frequency.
 
     Args:
       outputs: `[..., 32, 32, 3]`, uint8.
       images: of a shape that broadcasts.
 
     Returns:
-      `[..., 2 + bands]`; grey levels, and their squares.
+      `[..., 2 + bands]`; gray levels, and their squares.
     """
     outputs = outputs.astype(float)
     change = np.moveaxis(outputs - images, -1, -3)

@@ -1,20 +1,20 @@
-"""What the published generator of CIFAR-10-C gives, stored for tests to compare with.
+"""Outputs of the published generator of CIFAR-10-C, stored for tests.
 
     python -m benchmarks.corruption_figures --published make_cifar_c.py \\
         --frost FOLDER --out tests/data/corruptions.npz
 
 `make_cifar_c.py` is in github.com/hendrycks/robustness, ImageNet-C/create_c, with the
-photographs of frost. It takes OpenCV, scikit-image, and Wand with ImageMagick, none of
-which symjax needs; its functions are run as they are, but for names that NumPy, SciPy
+photographs of frost. It needs OpenCV, scikit-image, and Wand with ImageMagick, which
+symjax does not need. Its functions run unchanged, except for names that NumPy, SciPy
 and scikit-image have changed since.
 
-`--images FILE.npy` prints how far symjax is from it on images of yours; `--digests`
-stores their deterministic corruptions as digests, which hold no image.
+`--images FILE.npy` prints the differences between symjax and the published generator on
+given images; `--digests` stores digests of their deterministic corruptions.
 
-Two kinds of figures are stored. Images: what is drawn comes from a seeded generator,
-in place of NumPy's, so that outputs can be compared pixel by pixel. Statistics: the
-published code draws for itself; mean, variance and power by frequency are kept, with
-their standard errors.
+Two kinds of values are stored: images and statistics. For images, the random numbers
+come from a seeded generator in place of NumPy's, so that outputs can be compared pixel
+by pixel. For statistics, the published code draws its own random numbers, and the mean,
+variance and power by frequency are stored with their standard errors.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ from benchmarks.corruption_draws import (
 )
 from symjax.arguments import Parser
 from symjax.data import corruptions
-from symjax.data.corruptions.corruption import to_grey_levels
+from symjax.data.corruptions.corruption import to_gray_levels
 from symjax.formatting import markdown
 from symjax.io import write_arrays
 
@@ -54,7 +54,7 @@ RENAMED = {
 
 
 class Scripted:
-    """Stands in for `numpy.random`: what is asked for next is what was drawn before."""
+    """Replaces `numpy.random`: each call returns the next of the given draws."""
 
     def __init__(self, name, draws):
         self.values = iter(SCRIPTS[name](draws)) if draws is not None else iter(())
@@ -74,7 +74,7 @@ class Scripted:
 
     def randint(self, low, high=None, size=None):
         value = next(self.values)
-        if size is None and isinstance(value, float):  # a share of what is possible
+        if size is None and isinstance(value, float):  # a fraction of `high`
             return int(value * high)
         return value
 
@@ -127,7 +127,7 @@ def published_functions(path: Path) -> types.ModuleType:
 def published(
     module, name: str, severity: int, images: np.ndarray, draws
 ) -> np.ndarray:
-    """`[B, H, W, 3]`, uint8; draws None: the published code's own."""
+    """Published outputs, `[B, H, W, 3]`, uint8, with given draws or (None) its own."""
     given, function = [], getattr(module, name)
     for index, image in enumerate(images):
         with contextlib.ExitStack() as stack:
@@ -145,7 +145,7 @@ def published(
 
 
 def stored(module, draws: int) -> dict[str, np.ndarray]:
-    """The figures: `images`, and of each corruption `outputs/` and `statistics/`."""
+    """Arrays by name: `images`, and `outputs/` and `statistics/` of each corruption."""
     images = synthetic_images(8)
     figures = {"images": images}
     for names, count in ((DETERMINISTIC, 4), (RANDOM, 2)):
@@ -165,14 +165,14 @@ def stored(module, draws: int) -> dict[str, np.ndarray]:
 
 
 def of_images(module, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Digests of images, and those, `[5, B, 2]`, of each deterministic corruption."""
+    """Digests of images, and digests `[5, B, 2]` of each deterministic corruption."""
     made = {name: with_draws(module, name, images) for name in DETERMINISTIC}
     found = {name: np.stack([digests(x) for x in of]) for name, of in made.items()}
     return {"images": digests(images), **found}
 
 
 def with_draws(module, name: str, images: np.ndarray) -> np.ndarray:
-    """`[5, B, H, W, 3]`, uint8: of all severities, with draws of ours."""
+    """Published outputs for all severities with our draws, `[5, B, H, W, 3]`, uint8."""
     outputs = [
         published(module, name, severity, images, drawn(name, images))
         for severity in SEVERITIES
@@ -181,14 +181,14 @@ def with_draws(module, name: str, images: np.ndarray) -> np.ndarray:
 
 
 def table(module, images: np.ndarray) -> str:
-    """Markdown: how far ours are from the published ones, all severities together."""
+    """A Markdown table of the differences from the published outputs, by corruption."""
     lines = []
     for name in corruptions.NAMES:
         corruption, apart = corruptions.CORRUPTIONS[name], []
         for severity, expected in enumerate(with_draws(module, name, images), 1):
             draws = drawn(name, images)
             constants = corruption.constants[severity - 1]
-            found = to_grey_levels(corruption.effect(images, draws, *constants))
+            found = to_gray_levels(corruption.effect(images, draws, *constants))
             apart.append(np.abs(found.astype(int) - expected))
         unequal = np.mean([(one > 0).mean() for one in apart])
         lines.append([name, str(np.max(apart)), f"{unequal:.2%}"])

@@ -1,11 +1,11 @@
-"""How fast the nineteen corruptions are made, five severities each.
+"""The speed of the nineteen corruptions with five severities.
 
     python -m benchmarks.corruptions                     # 10,000 images of 32 x 32
     python -m benchmarks.corruptions --published make_cifar_c.py --frost FOLDER
 
-Corrupted images per second, so that 950,000 divided by it is the time of a whole
-CIFAR-10-C. The published generator takes one image at a time, and is given fewer; it
-takes OpenCV, scikit-image, and Wand with ImageMagick, see
+The unit is corrupted images per second; a whole CIFAR-10-C has 950,000 images. The
+published generator corrupts one image at a time and is measured on fewer images. It
+needs OpenCV, scikit-image, and Wand with ImageMagick, see
 `benchmarks/corruption_figures.py`. The images are synthetic, with a natural spectrum.
 """
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def ours(images: np.ndarray, kinds: Sequence[tuple[str, int]]) -> None:
-    """Makes each kind of the images, and keeps none."""
+    """Corrupts the images in every way, and discards the results."""
     key = jax.random.key(0)
     for name, severity in kinds:
         corruptions.corrupt(images, name, severity, key)

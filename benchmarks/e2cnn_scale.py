@@ -1,10 +1,10 @@
-"""The length and the initial covariance of e2cnn's kernels; numbers for the tests.
+"""The length and the initial covariance of e2cnn's kernels, stored for tests.
 
     python -m benchmarks.e2cnn_scale --out tests/data/e2cnn_scale.npz
 
-Of every layer the file holds the squared lengths of the basis elements that map one
-input field to one output field; and the covariance, under e2cnn's default
-initialization, of the kernel of the identity from the first of two input fields.
+For every layer the file holds the squared lengths of the basis elements that map one
+input field to one output field, and the covariance of the identity's kernel from the
+first of two input fields under e2cnn's default initialization.
 """
 
 import argparse
@@ -21,7 +21,7 @@ GROUPS, SIZES, FIELDS = (4, 8), (3, 5), 2
 
 
 def numbers() -> dict[str, np.ndarray]:
-    """What is stored, by names such as "C8 3 lifting covariance"."""
+    """The stored arrays, by names such as "C8 3 lifting covariance"."""
     found = {}
     for order, size, kind in itertools.product(GROUPS, SIZES, ("lifting", "group")):
         squares, covariance = _of_layer(order, size, kind == "lifting")

@@ -1,9 +1,10 @@
-"""Iterates of the public AutoAttack implementation, stored for a test to follow.
+"""Iterates of the public AutoAttack implementation, stored for a test.
 
     python -m benchmarks.iterates --out tests/data/autoattack_iterates.npz
 
-Needs PyTorch and `pyautoattack` (the public implementation as a package). A small net
-and fixed starts: what it evaluates is recorded, step by step. Nothing in it is random.
+The command needs PyTorch and `pyautoattack` (the public implementation as a package).
+It attacks a small net from fixed starts and records every evaluated point. Nothing in
+it is random.
 """
 
 from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ def problem() -> dict[str, np.ndarray]:
 
 
 def iterates(attack: str, norm: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """What the attack evaluated after the steps in `KEPT`, `[steps, B, H, W, C]`."""
+    """The evaluated points after the steps in `KEPT`, `[steps, B, H, W, C]`."""
     import torch  # pyright: ignore
 
     net, seen = _net(arrays)
@@ -90,7 +91,7 @@ def iterates(attack: str, norm: str, arrays: dict[str, np.ndarray]) -> np.ndarra
 
 
 def _net(arrays: dict[str, np.ndarray]) -> tuple[Callable, list[np.ndarray]]:
-    """The net, and the images that it has been asked about, NHWC."""
+    """The net, and a list of the images that it has evaluated, NHWC."""
     import torch  # pyright: ignore
     import torch.nn.functional as F  # pyright: ignore
 

@@ -1,12 +1,13 @@
-"""How much of the best l1 perturbation PGD and APGD find, on linear nets.
+"""How close PGD and APGD come to the best l1 perturbation of linear nets.
 
     python -m benchmarks.l1_optimum
 
-With two classes and a linear net the largest margin in an l1 ball, cut by the bounds,
-is a linear program: the pixels with the largest weights go to their bounds until eps is
-spent. Of the margin that this gains, it prints the part that each attack gains: the
-mean and the least over images and seeds, and the largest gap of margins. Where PyTorch
-and `pyautoattack` (the public implementation) are installed, theirs stands beside ours.
+For a linear net with two classes, the largest margin in an l1 ball within the bounds
+follows from a linear program: the pixels with the largest weights move to their bounds
+until eps is used up. The command prints the fraction of this gain that each attack
+reaches (the mean and the minimum over images and seeds) and the largest difference of
+margins. If PyTorch and `pyautoattack` (the public implementation) are installed, their
+results are printed as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,15 +41,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             if peers:
                 runs[f"public, {said}"] = lambda *p, s=steps, r=radii: public(*p, s, r)
     for name, run in runs.items():
-        gaps, shares = zip(*(compare(seed, run) for seed in range(SEEDS)), strict=True)
+        gaps, fractions = zip(
+            *(compare(seed, run) for seed in range(SEEDS)), strict=True
+        )
         print(
-            f"{name:32s} mean {np.mean(shares):.3f}  least {np.min(shares):.3f}  "
+            f"{name:32s} mean {np.mean(fractions):.3f}  least {np.min(fractions):.3f}  "
             f"largest gap {np.max(gaps):.2f}"
         )
 
 
 def compare(seed: int, run: Callable):
-    """Gaps to the optimal margin, and parts of its gain, `[B]`."""
+    """Differences to the optimal margin, and fractions of its gain, `[B]`."""
     rng = np.random.default_rng(seed)
     images = rng.uniform(size=(IMAGES, *SHAPE)).astype(np.float32)
     weights = rng.normal(size=(np.prod(SHAPE), 2)).astype(np.float32)
@@ -62,7 +65,7 @@ def compare(seed: int, run: Callable):
 
 
 def optimum(uphill: np.ndarray, images: np.ndarray, eps: float) -> np.ndarray:
-    """The most that `<uphill, delta>` can be, `[B]`, in the l1 ball and in [0, 1]."""
+    """The maximum of `<uphill, delta>` in the l1 ball and in [0, 1], `[B]`."""
     room = np.where(uphill > 0, 1.0 - images, images)
     order = np.argsort(-np.abs(uphill), axis=1)
     room, weight = (

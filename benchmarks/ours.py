@@ -1,4 +1,4 @@
-"""The work as symjax does it: its own programs, on random images.
+"""The benchmarked work in symjax: its own programs on random images.
 
 run = ours.training(setting)
 run()       # `setting.steps` steps of every seed; returns when they are done
@@ -29,9 +29,9 @@ OPTIONS: dict[str, dict[str, Any]] = {"parallel_rs": {"group": "C4", "basis": "f
 
 
 def model(setting: Setting) -> models.Net:
-    """The net as published, in the setting's numerics; `parallel_rs` with C4, not C8.
+    """The published net in the dtype of the setting; `parallel_rs` with C4, not C8.
 
-    C4 is what PyTorch turns without a library of its own.
+    PyTorch rotates kernels under C4 without a further library.
     """
     return models.build(
         setting.net,
@@ -67,8 +67,8 @@ def recipe(setting: Setting, layout: DeviceLayout = ONE_DEVICE) -> TrainSpec:
 
 
 def fresh_state(setting: Setting, recipe: TrainSpec) -> TrainState:
-    """Of all seeds before the first step, leading axis S."""
-    # It runs once, and random numbers take long to optimise.
+    """The state of all seeds before the first step, leading axis S."""
+    # The program runs once, and optimizing its random numbers would take long.
     quickly = {"xla_backend_optimization_level": 1}
     program = jax.jit(
         _creating(setting, recipe),
@@ -79,7 +79,7 @@ def fresh_state(setting: Setting, recipe: TrainSpec) -> TrainState:
 
 
 def shape_of_state(setting: Setting, recipe: TrainSpec) -> TrainState:
-    """As `fresh_state`, its shapes and dtypes alone."""
+    """Shapes and dtypes of `fresh_state`."""
     return jax.eval_shape(_creating(setting, recipe), seeds.keys(0, setting.seeds))
 
 
@@ -91,7 +91,7 @@ def _creating(setting: Setting, recipe: TrainSpec) -> Callable[[jax.Array], Trai
 
 
 def training_program(recipe: TrainSpec) -> Callable:
-    """`symjax.training.loop`'s program of an epoch, all seeds in one call."""
+    """The program of `symjax.training.loop` for an epoch, all seeds in one call."""
     layout = recipe.layout
     epoch = functools.partial(train_epoch, recipe)
     outputs = layout.by_seed, layout.everywhere
@@ -133,7 +133,7 @@ def training_and_bytes(
 
 
 def variables(setting: Setting) -> Any:
-    """Of all seeds, leading axis S, as `models.logits_fn` takes them."""
+    """The variables of all seeds, leading axis S, for `models.logits_fn`."""
     return fresh_state(setting, recipe(setting)).variables
 
 

@@ -3,16 +3,16 @@
     python -m benchmarks.parity PATH_TO_CHECKOUT --out results/benchmarks/parity.jsonl
 
 PATH_TO_CHECKOUT is a checkout of github.com/ifratmitul/Role-of-Equivariance, the
-published code of the paper, of which nothing is in this repository. Each of its six
-10-layer nets for CIFAR-10 is trained for a few steps in PyTorch, so that predictions
-and running averages are not those of an untrained net, and its weights are transferred
-to ours. Compared are then, on the first test images: the logits in evaluation and in
-training mode, and the published attacks with the loop of `symjax.evaluation.published`
-under the published protocol of the net. PGD follows the sign of the gradient, and where
-a derivative is nearly zero, the sign depends on rounding; the comparison in float64
-shows what is left of the differences without it.
+published code of the paper; this repository has none of its code. Each of its six nets
+with 10 layers for CIFAR-10 is trained for a few steps in PyTorch, so that predictions
+and running averages differ from those of an untrained net, and its weights are
+transferred to ours. On the first test images, the command compares the logits in
+evaluation and in training mode, and the published attacks with those of
+`symjax.evaluation.published` under the published protocol of the net. PGD follows the
+sign of the gradient, which depends on rounding where a derivative is nearly zero. The
+comparison in float64 shows the differences that remain with far less rounding.
 
-Needs PyTorch and e2cnn (`pip install -e ".[peers]"`).
+The command needs PyTorch and e2cnn (`pip install -e ".[peers]"`).
 """
 
 import argparse
@@ -96,7 +96,7 @@ def images_of(name: str, dtype: str, images: int) -> int:
 
 
 def compare(code, trained, images, labels, dtype: str, count: int) -> dict[str, Any]:
-    """What is compared of one net.
+    """The comparison of one net.
 
     Args:
       code: `published_code.PublishedCode`.
@@ -150,7 +150,7 @@ def _logits(theirs, fed, ours, variables, unit) -> list[dict[str, np.ndarray]]:
 
 
 def _attacks(code, theirs, for_theirs, ours, variables, for_ours) -> list[dict]:
-    """One dict an attack and epsilon, in the order of the published code.
+    """One dict per attack and epsilon, in the order of the published code.
 
     The running averages of both nets carry over from one attack to the next.
     """

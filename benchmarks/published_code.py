@@ -4,10 +4,10 @@
     net = code.net()                                # with PyTorch's initialization
     adversarial = code.attack(net, "pgd", images, labels, 0.03)
 
-Nothing of that repository is in ours. Its files are scripts, which download CIFAR and
-train when they are imported; so only the definitions of a script (its classes and
-functions, with the imports that these need) are compiled and run, see `definitions`.
-Needs PyTorch and e2cnn.
+This repository has none of the published code. The published files are scripts that
+download CIFAR and train when they are imported. Therefore only the definitions of a
+script (its classes and functions, with the imports that they need) are compiled and
+run, see `definitions`. The module needs PyTorch and e2cnn.
 """
 
 import ast
@@ -26,13 +26,13 @@ import torch
 from torch import Tensor, nn
 
 PACKAGES = ("torch", "e2cnn")
-"""What the definitions may import; scripts also import torchvision for their data."""
+"""Packages that definitions can import; scripts also import torchvision for data."""
 RATE, STEP, STEPS = 1e-3, 0.01, 40
 
 
 @dataclasses.dataclass(frozen=True)
 class Script:
-    """Where a published net and its attacks are defined, and how the net is fed.
+    """The files that define a published net and its attacks, and its normalization.
 
     Attributes:
       net: the file, in the checkout, that defines the class of the net.
@@ -133,7 +133,7 @@ class PublishedCode:
             return self._definitions(self.script.net)[self.script.name]()
 
     def fed(self, images: np.ndarray) -> Tensor:
-        """What the net is fed: images `[B, H, W, 3]` in [0, 1], normalized.
+        """Normalizes images `[B, H, W, 3]` in [0, 1] as the published script does.
 
         Returns:
           `[B, 3, H, W]`, of the type of the images.
@@ -164,10 +164,10 @@ class PublishedCode:
     def outcome(
         self, net: nn.Module, attack: str, fed: Tensor, labels: Tensor, eps: float
     ) -> tuple[Tensor, Tensor]:
-        """As `attack`; and whether each prediction is still right, `[B]`.
+        """As `attack`, and whether each prediction is still correct, `[B]`.
 
-        The net is attacked, and then asked, in the modes of the published loop, and its
-        running averages are left as these leave them.
+        The attack and the predictions run in the modes of the published loop (training
+        or evaluation), which may change the running averages of the net.
         """
         net.train(self.name in TRAINS_WHILE_ATTACKED)
         adversarial = self.attack(net, attack, fed, labels, eps)

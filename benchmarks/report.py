@@ -1,12 +1,12 @@
-"""What the benchmarks share: taking turns, medians, a table, one JSON line.
+"""Shared functions of the benchmarks: alternating runs, medians, a table, a JSON line.
 
     seconds = report.alternate({"ours": run, "peer": peer_run}, repeats=7)
     row = report.publish("training", setting, ours, others, out=Path("rows.jsonl"))
 
 A row holds benchmark, setting, what, value, unit, spread, against, ratio, others, and
-where it comes from: device, cores, load (of the machine, before), platform, versions,
-commit, utc. `ratio` says how many times as fast `what` is as `against`, the fastest of
-`others`.
+its provenance: device, cores, load (of the machine, before the benchmark), platform,
+versions, commit, argv, utc. `ratio` is the speed of `what` divided by that of
+`against`, the fastest of `others`.
 """
 
 import dataclasses
@@ -26,13 +26,13 @@ from rich.table import Table
 from symjax.evaluation import provenance
 from symjax.io import append_row
 
-LOAD = os.getloadavg()[0]  # before anything is measured: tasks that run or wait
+LOAD = os.getloadavg()[0]  # load of the machine before anything is measured
 BUSY = 0.5
 PEERS = ("torch", "torchattacks", "pyautoattack", "escnn", "e2cnn")
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class Measurement:
     """A measured value.
 
     Attributes:
@@ -47,8 +47,8 @@ class Figure:
     unit: str
     spread: tuple[float, float]
 
-    def times_as_fast(self, other: "Figure") -> float:
-        """How many times as fast this is as `other`, which has the same unit."""
+    def times_as_fast(self, other: "Measurement") -> float:
+        """The speed of this divided by that of `other`, which has the same unit."""
         if self.unit != other.unit:
             raise ValueError(
                 f"{self.what} is in {self.unit} and {other.what} in {other.unit}: "
@@ -58,21 +58,21 @@ class Figure:
         return quotient if self.unit.endswith("/s") else 1 / quotient
 
 
-def seconds(what: str, times: Sequence[float]) -> Figure:
-    """The median and spread of times in seconds."""
-    return Figure(what, statistics.median(times), "s", (min(times), max(times)))
+def seconds(what: str, times: Sequence[float]) -> Measurement:
+    """The median and the spread of times in seconds."""
+    return Measurement(what, statistics.median(times), "s", (min(times), max(times)))
 
 
-def rate(what: str, count: float, unit: str, times: Sequence[float]) -> Figure:
-    """`count` things a repeat, as things a second: median and spread."""
+def rate(what: str, count: float, unit: str, times: Sequence[float]) -> Measurement:
+    """The median and the spread of a rate: `count` items per repeat, over seconds."""
     rates = [count / each for each in times]
-    return Figure(what, statistics.median(rates), unit, (min(rates), max(rates)))
+    return Measurement(what, statistics.median(rates), unit, (min(rates), max(rates)))
 
 
 def alternate(
     contestants: Mapping[str, Callable[[], Any]], repeats: int, warmups: int = 1
 ) -> dict[str, list[float]]:
-    """Runs the contestants in turn, so that what slows the machine slows them all.
+    """Runs the contestants alternately, so that a slow machine slows all of them.
 
     Args:
       contestants: functions that return when their work is done, not before.
@@ -100,9 +100,9 @@ def alternate(
 def publish(
     benchmark: str,
     setting: Mapping[str, Any],
-    ours: Figure,
-    others: Sequence[Figure],
-    also: Sequence[Figure] = (),
+    ours: Measurement,
+    others: Sequence[Measurement],
+    also: Sequence[Measurement] = (),
     out: Path | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -111,17 +111,17 @@ def publish(
     Args:
       benchmark: its name.
       setting: what was asked for, plain values.
-      ours: the figure that the row is about.
-      others: what stands against it, in the same unit; may be empty.
-      also: further figures, which it is not compared with.
-      out: a JSONL file, made with its folder when it is not there.
-      console: where the table goes.
+      ours: the measurement of the row.
+      others: measurements to compare it with, in the same unit; may be empty.
+      also: further measurements, without a comparison.
+      out: a JSONL file, which is made with its folder if it does not exist.
+      console: where the table is printed.
 
     Returns:
       The row.
 
     Raises:
-      ValueError: if a figure is not positive and finite.
+      ValueError: if a measurement is not positive and finite.
     """
     _check([ours, *others, *also])
     ratios = {other.what: ours.times_as_fast(other) for other in others}
@@ -145,7 +145,7 @@ def publish(
 
 
 def missing(*packages: str) -> bool:
-    """Whether a peer is not there; says so, and how to get it, in one line."""
+    """Whether a peer is not installed; prints how to install it in one line."""
     if any(importlib.util.find_spec(name) for name in packages):
         return False
     names = " or ".join(packages)
@@ -153,7 +153,7 @@ def missing(*packages: str) -> bool:
     return True
 
 
-def _check(figures: Sequence[Figure]) -> None:
+def _check(figures: Sequence[Measurement]) -> None:
     for figure in figures:
         if not (math.isfinite(figure.value) and figure.value > 0):
             raise ValueError(

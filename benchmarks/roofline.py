@@ -1,16 +1,16 @@
-"""The share of the roofline that a training step reaches, on this machine now.
+"""The fraction of the roofline that a training step reaches on this machine.
 
     python -m benchmarks.roofline
 
-    share = max(operations / peak operations per second,
-                bytes / peak bytes per second) / seconds of a step
+    fraction = max(operations / peak operations per second,
+                   bytes / peak bytes per second) / seconds of a step
 
-Both peaks are measured in the same run, in turn with the steps, and the fastest turn
-counts: a large matrix product in the compute dtype, and a large addition. Operations
-are those of the traced program, products with zeros of padding among them, since a
-compiled one hides what its library calls do; bytes are those that the compiled program
-reads and writes, be it from a cache: where small tensors stay in one, as with
-`--smoke`, the share may exceed 1.
+Both peaks are measured in the same run, alternately with the steps, and the fastest
+repeat counts: a large matrix product in the compute dtype, and a large addition.
+Operations are counted in the traced program (products with zeros of the padding
+included), because the compiled program hides the operations of library calls. Bytes are
+those that the compiled program reads and writes, also from a cache. If small tensors
+stay in the cache, as with `--smoke`, the fraction may exceed 1.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ PRODUCTS = 8  # matrix products in one call: dispatching costs nothing beside th
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one training step of all seeds asks for.
+    """The cost of one training step of all seeds.
 
     Attributes:
       operations: floating-point, of the traced program, by `symjax.metrics.operations`.
@@ -62,15 +62,15 @@ def main(argv: Sequence[str] | None = None) -> dict:
     }
     limit = max(bounds, key=lambda name: bounds[name])
     step = report.seconds("step", [each / asked.steps for each in times["step"]])
-    share = bounds[limit] / step.value
+    fraction = bounds[limit] / step.value
     work = vars(asked) | dataclasses.asdict(needed) | peaks | {"limit": limit}
-    print(f"{share:.1%} of the roofline; {limit} limit it")
+    print(f"{fraction:.1%} of the roofline; {limit} limit it")
     roof = report.seconds(f"roofline: {limit}", [bounds[limit]])
     return report.publish("roofline", work, step, [roof], out=arguments.out)
 
 
 def cost_of_step(asked: Setting) -> Cost:
-    """What a step of all seeds asks for."""
+    """The `Cost` of a step of all seeds."""
     traced, factor = traced_step(asked)
     compiled = traced.lower().compile().cost_analysis()
     return Cost(
@@ -81,7 +81,7 @@ def cost_of_step(asked: Setting) -> Cost:
 
 
 def traced_step(asked: Setting) -> tuple[Any, int]:
-    """A program of one step, and how often it takes place.
+    """A program of one step, and how often it runs per step of all seeds.
 
     One batch of images makes an epoch of one round, no loop. A CPU takes the seeds in
     turn, in a loop whose body XLA counts once: there, it is one seed's step, S times.

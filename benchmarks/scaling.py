@@ -1,15 +1,16 @@
-"""How the time and memory of a training step grow, one thing at a time.
+"""Time and memory of a training step as a function of its size.
 
     python -m benchmarks.scaling --out results/benchmarks/scaling.jsonl
     python -m benchmarks.scaling --table results/benchmarks/scaling.jsonl
 
-Seeds, batch, image size, width and, where there are several, devices; one row a point.
-A CPU can be told to be several (XLA_FLAGS=--xla_force_host_platform_device_count=8);
-they share its cores, so that memory means something there and time does not.
+One of these is varied at a time: seeds, batch, image size, width and, if there are
+several, devices. Each point is a row. A CPU can simulate several devices
+(XLA_FLAGS=--xla_force_host_platform_device_count=8). They share its cores, so that
+their memory is meaningful and their time is not.
 
-`--table` prints the rows as Markdown, with what a straight line through them says of
-larger values: `a + b x` in seeds, batch, pixels (size squared) and, for width, in x for
-memory and x squared for time.
+`--table` prints the rows as Markdown, with an extrapolation to larger values by a
+straight line through them: `a + b x` in seeds, batch, pixels (size squared) and, for
+width, in x for memory and x squared for time.
 """
 
 import dataclasses
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
 def settings(
     base: Setting, points: Mapping[str, Iterable[float]]
 ) -> list[tuple[Setting, str, int]]:
-    """What is measured: the setting, the axis that it is a point of, the devices."""
+    """The points to measure: setting, the axis that is varied, devices."""
     count = len(jax.devices())
     found = []
     for axis, values in points.items():
@@ -71,7 +72,7 @@ def settings(
 
 
 def measure(asked: Setting, axis: str, devices: int, arguments: Any) -> dict:
-    """One point: seconds of a step of all seeds, and bytes on each device."""
+    """One point: seconds per step of all seeds, and bytes on each device."""
     layout = mesh.ONE_DEVICE
     if devices > 1:
         layout = mesh.build(asked.seeds, asked.batch_size, data=devices)
@@ -83,7 +84,7 @@ def measure(asked: Setting, axis: str, devices: int, arguments: Any) -> dict:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: each measured point, and what the line through its axis says beyond."""
+    """A Markdown table of the measured points and of the extrapolations by axis."""
     lines = []
     for axis in AXES:
         points = [row for row in rows if row["setting"]["axis"] == axis]

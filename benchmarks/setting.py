@@ -1,4 +1,4 @@
-"""What a benchmark is asked for: the flags that all of them share.
+"""The setting of a benchmark, and the flags that all benchmarks share.
 
 setting, arguments = read(parser, argv)
 """
@@ -34,12 +34,12 @@ class Setting:
     """The work that is measured.
 
     Attributes:
-      net: a name in `symjax.models.MODELS`; on the published trunk.
+      net: a name in `symjax.models.MODELS`; the net has the published trunk.
       depth, width: of the net, as in `symjax.models.build`.
       size: side of the random images, in pixels.
-      seeds: nets at once, S.
-      batch_size: images a step and seed.
-      steps: of training, or of the attack.
+      seeds: the number of seeds that run at once, S.
+      batch_size: images per step and seed.
+      steps: the number of steps of training, or of the attack.
       repeats: timed turns.
       dtype: of symjax's computation; parameters and statistics are float32.
     """
@@ -79,7 +79,7 @@ def parser(description: str | None, steps: int | None, repeats: int = 7):
 def read(
     parser: Parser, argv: Sequence[str] | None
 ) -> tuple[Setting, argparse.Namespace]:
-    """The setting, and all flags; what was not said is what the backend calls for."""
+    """The setting, and all flags; flags that are not given depend on the backend."""
     arguments = parser.parse_args(argv)
     # Ours and the peer share a GPU: leave it its half. JAX has not computed so far.
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
@@ -94,7 +94,7 @@ def read(
 
 
 def positive(text: str) -> int:
-    """A flag's number of things, 1 or more."""
+    """Parses an integer of 1 or more."""
     number = int(text) if text.isdigit() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of 1 or more")

@@ -1,12 +1,12 @@
-"""Seconds from the command to the first epoch's line, and for train and evaluate.
+"""Seconds from the command to the line of the first epoch, and for train and evaluate.
 
     python -m benchmarks.startup                          # the quickstart
     python -m benchmarks.startup --config configs/parallel_rs.py -- \
         --config.model.dtype=bfloat16 --config.dataset.data_dir=DIR
 
-Every repeat starts with an empty compilation cache: it trains and attacks to the end,
-then trains again, with the programs that the first run left, up to the first epoch's
-line. The row is about that second run, and stands against the first.
+Every repeat starts with an empty compilation cache. It trains and attacks to the end,
+and then trains again, with the programs in the cache, up to the line of the first
+epoch. The row compares this second run with the first one.
 """
 
 import os

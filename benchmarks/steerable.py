@@ -1,4 +1,4 @@
-"""The equivariant net as a user of escnn or e2cnn writes it, the peer of ours.
+"""The equivariant net as a user of escnn or e2cnn would write it, to compare with ours.
 
 net = steerable.equivariant("16 32 P 32 64", classes=10, rotations=8)
 """
@@ -23,7 +23,7 @@ def equivariant(
     those of our net on the published trunk.
 
     Args:
-      trunk: "16 32 P 32": blocks of so many fields, and pools.
+      trunk: "16 32 P 32": the number of fields of each block, and P for a pool.
       classes: K.
       width: factor on every number of fields.
       rotations: n.
@@ -38,7 +38,7 @@ def equivariant(
 
 
 def load(name: str) -> ModuleType:
-    """A module of theirs; that e2cnn switches JAX to float64 is undone."""
+    """Imports a module of the library; undoes that e2cnn switches JAX to float64."""
     jax = sys.modules.get("jax")
     wide = jax and jax.config.jax_enable_x64
     module = importlib.import_module(name)
@@ -48,7 +48,7 @@ def load(name: str) -> ModuleType:
 
 
 def library() -> str:
-    """The name of the one that is installed; escnn goes first."""
+    """The name of the installed library; escnn if both are."""
     for name in LIBRARIES:
         if importlib.util.find_spec(name):
             return name

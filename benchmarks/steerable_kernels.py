@@ -1,10 +1,10 @@
-"""Kernels of e2cnn's and escnn's layers, in our layout; figures of them for the tests.
+"""Kernels of e2cnn's and escnn's layers, in our layout, stored for tests.
 
     python -m benchmarks.steerable_kernels --library e2cnn --out e2cnn.npz
 
-The file holds, of random coefficients, what the library's layers make of them: the
-kernels of four output elements, and their outputs on random images. It runs without
-symjax and JAX, since escnn needs a NumPy that is older than theirs.
+The file holds random coefficients, the kernels that the layers of the library make of
+them for four output elements, and the outputs of the layers on random images. The
+command runs without symjax and JAX, because escnn needs an older NumPy than they do.
 """
 
 import argparse
@@ -86,8 +86,8 @@ def _plane(library: str, group: str):
     return make(int(group[1:]))
 
 
-def figures(library: str) -> dict[str, np.ndarray]:
-    """What is stored, by names such as "C8 3 lifting kernel"."""
+def arrays(library: str) -> dict[str, np.ndarray]:
+    """The stored arrays, by names such as "C8 3 lifting kernel"."""
     torch.manual_seed(0)
     rng, found = np.random.default_rng(0), {}
     for group, size, kind in itertools.product(GROUPS, SIZES, ("lifting", "group")):
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--library", choices=LIBRARIES, required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     asked = parser.parse_args()
-    np.savez_compressed(asked.out, **figures(asked.library))
+    np.savez_compressed(asked.out, **arrays(asked.library))
 
 
 if __name__ == "__main__":

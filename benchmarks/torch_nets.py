@@ -1,10 +1,10 @@
-"""Two of the nets in plain PyTorch, as the peers of ours.
+"""Two of the nets in plain PyTorch, to compare with ours.
 
     net = ParallelRotScale("P 32 32 P 64", classes=10)
     copy_weights(variables, net)        # of the Flax net: the same logits
 
-The parallel rot & scale net is the published one, written from the description in
-`symjax/models/published.py`; the baseline is on the matched trunk.
+The parallel rot & scale net has the published trunk, written from the description in
+`symjax/models/published.py`; the baseline has the matched trunk.
 """
 
 from typing import Any
@@ -39,7 +39,7 @@ class Block(nn.Module):
 
 
 class Lifting(nn.Module):
-    """One kernel in its four quarter turns, one bias, ReLU; `[B, 4 * fields, H, W]`."""
+    """A lifting convolution under C4 with bias, and ReLU; `[B, 4 * fields, H, W]`."""
 
     def __init__(self, inputs: int, fields: int):
         super().__init__()
@@ -52,10 +52,10 @@ class Lifting(nn.Module):
 
 
 class _Net(nn.Module):
-    """A first layer, which a subclass gives; trunk; global max.
+    """A first layer (of the subclass), the trunk, a global maximum.
 
     Args:
-      trunk: "P 32 32 P 64": pools, and blocks of so many channels.
+      trunk: "P 32 32 P 64": the number of channels of each block, and P for a pool.
       classes: K.
       width: factor on every number of channels.
       inputs: channels of the first layer.

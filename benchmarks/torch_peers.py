@@ -1,4 +1,4 @@
-"""The same work in PyTorch, in the ways in which it is fastest or commonly run.
+"""The same work in PyTorch, in its fastest and in its common settings.
 
 for variant in variants():
     run = training(net, images, labels, batch_size=128, variant=variant)
@@ -65,7 +65,7 @@ class _Autocast(nn.Module):
 
 
 def prepare(net: nn.Module, variant: Variant) -> nn.Module:
-    """The net itself, moved to the device and run as the variant says."""
+    """Moves the net to the device and prepares it for the variant; returns it."""
     torch.backends.cudnn.benchmark = True  # sizes never change: let it choose
     net = net.to(device(), memory_format=variant.layout)  # pyright: ignore
     wrapped = _Autocast(net, variant.bfloat16)

@@ -4,8 +4,9 @@
     python -m benchmarks.training --seeds 1
     python -m benchmarks.training --net equivariant      # C8, against e2cnn or escnn
 
-Images per second over all seeds. One of our calls takes `--steps` steps of every seed;
-PyTorch takes as many of one seed, which is what each further seed would cost it.
+The unit is images per second over all seeds. One of our calls runs `--steps` steps of
+every seed. PyTorch runs as many steps of one seed, since each further seed would take
+the same time.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
 
 
 def peers(asked: Setting, peer: str) -> dict[str, Callable[[], None]]:
-    """What stands against ours, by name; empty where it is not installed."""
+    """The PyTorch runs to compare with, by name; empty if PyTorch is not installed."""
     packages = {"none": (), "torch": ("torch",), "escnn": ("escnn", "e2cnn")}[peer]
     if not packages or report.missing(*packages):
         return {}
@@ -66,7 +67,7 @@ def peers(asked: Setting, peer: str) -> dict[str, Callable[[], None]]:
 
 
 def peer_net(asked: Setting):
-    """A new PyTorch module that does what our net does, and who wrote its layers."""
+    """A PyTorch module of the same net, and the library of its layers."""
     model = ours.model(asked)
     trunk = model.trunk
     if asked.net == "equivariant":

@@ -1,14 +1,14 @@
-"""How nearly layers turn between the pixels, and how soon they are built, beside e2cnn.
+"""Equivariance errors off the pixel grid and building times of layers, beside e2cnn.
 
     python -m benchmarks.turning --out results/benchmarks/turning.jsonl
 
 Errors are those of `symjax.nn.equivariance_error.kernel_equivariance_errors`: all
-kernels see the same smooth feature maps, rotated without interpolation. They are roots
-of the mean square over the elements between the
-pixels. Kernels are as each library initialises them, 3 fields to 128; those of
-"e2cnn's, steerable" are e2cnn's, taken over by `fit`. Seconds are those of a layer
-built, of ours also traced, with nothing kept before. (e2cnn 0.2.3 makes D_n with NumPy
-1 alone.)
+kernels are applied to the same smooth feature maps, which are rotated without
+interpolation. The table has their root mean square over the elements that are not on
+the pixel grid. Kernels have the initialization of each library, from 3 fields to 128;
+those of "e2cnn's, steerable" are e2cnn's kernels in our basis (by `fit`). Seconds are
+the times to build a layer, and for ours also to trace it, with empty caches. (e2cnn
+0.2.3 makes D_n only with NumPy 1.)
 """
 
 import itertools
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
 def layers(
     group: Group, size: int, lifts: bool, peer: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Expanded kernels by who made them; seconds to build a layer, by library."""
+    """Expanded kernels by origin; seconds to build a layer, by library."""
     made, seconds, inputs = {}, {}, _inputs(group, lifts)
     axes = (size, size), inputs, group.regular
     if peer:
@@ -100,7 +100,7 @@ def _layer(group: Group, size: int, lifts: bool, basis: kernels.Basis):
 
 
 def ours(group: Group, size: int, lifts: bool, basis: kernels.Basis) -> np.ndarray:
-    """A layer's kernel as it is initialised, expanded."""
+    """The initial kernel of a layer, expanded to all elements of the group."""
     layer = _layer(group, size, lifts, basis)
     axes = kernels.shape(basis, (size, size), _inputs(group, lifts), group.regular)
     draw = linen.initializers.lecun_normal()
@@ -110,7 +110,7 @@ def ours(group: Group, size: int, lifts: bool, basis: kernels.Basis) -> np.ndarr
 
 
 def between_pixels(kernel: np.ndarray, group: Group, wave: float) -> float:
-    """The error of a kernel's turns between the pixels."""
+    """The equivariance error of a kernel under the elements off the pixel grid."""
     inputs = group.trivial if kernel.shape[2] == 1 else group.regular
     smooth = equivariance_error.random_plane_waves(0, (len(inputs), INPUTS), wave)
     found = equivariance_error.kernel_equivariance_errors(
@@ -137,7 +137,7 @@ def markdown(rows: list[dict]) -> str:
 
 
 def table(rows: list[dict]) -> Table:
-    """A row a setting: errors, and seconds to make the layer."""
+    """A table with one row per setting: errors, and seconds to build the layer."""
     made = Table(title="Errors of turns between the pixels; seconds to make a layer")
     for column in ("layer", "kernel", "pixels a wave", *rows[0]["errors"], "seconds"):
         made.add_column(column, justify="right")

@@ -1,12 +1,12 @@
-"""The weights of a published PyTorch net as variables of ours.
+"""Converts the weights of a published PyTorch net to variables of ours.
 
     ours = models.build("weighted", 10, 10, trunk="published")
     variables = weight_transfer.variables("weighted", net, ours)
 
-Channels of e2cnn's regular fields are ordered field by field, `[C, G]`; ours element by
-element, `[G, C]`. Convolutions that a batch norm follows have a bias in PyTorch and
-none here: it is subtracted from the running mean. Steerable kernels are transferred by
-`fit`, from the kernels that e2cnn expands.
+The channels of e2cnn's regular fields are ordered by field, `[C, G]`; ours are ordered
+by group element, `[G, C]`. Convolutions before batch norm have a bias in PyTorch and
+none here: the bias is subtracted from the running mean. Steerable kernels are converted
+by `fit`, from the kernels that e2cnn expands.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ Channels = Sequence[int] | None
 def variables(
     name: str, theirs: Any, ours: Net, dtype: DTypeLike = jnp.float32
 ) -> dict[str, Any]:
-    """The variables with which our net is the published one.
+    """The variables with which our net equals the published one.
 
     Args:
       name: of the net, a key of `NETS`.
@@ -57,7 +57,7 @@ def variables(
 
 
 def by_element(fields: int, order: int, first: int = 0) -> list[int]:
-    """Where e2cnn has the channels of regular fields, in our order.
+    """The indices of e2cnn's channels of regular fields, in our order.
 
     Args:
       fields: number of fields, C.
@@ -245,4 +245,4 @@ NETS: dict[str, Callable[[Transfer, Any], None]] = {
     "cascaded": _cascaded,
     "equivariant": _equivariant,
 }
-"""What is transferred of each net."""
+"""The functions that convert the weights of each net."""

@@ -2,8 +2,8 @@
 
     python train.py --config configs/adversarial_training.py
 
-linf 8/255, 7 steps of 2/255 from a random start; the paper (Table 4) does not say
-its own settings.
+The attack is linf with radius 8/255 and 7 steps of 2/255 from a random start. The paper
+(Table 4) does not state its settings.
 """
 
 from configs import base

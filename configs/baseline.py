@@ -1,9 +1,9 @@
-"""The paper's benchmark: a standard CNN of 10 layers on CIFAR-10.
+"""The paper's baseline, a standard CNN; 10 layers, CIFAR-10.
 
     python train.py --config configs/baseline.py
 
-The net as published, with what was published of its training:
-`--config.model.trunk=published` and the flags in `docs/models.md`.
+`--config.model.trunk=published` selects the net as published. `docs/models.md` has the
+flags of its published training.
 """
 
 from configs import base

@@ -2,8 +2,8 @@
 
     python train.py --config configs/parallel_rs.py
 
-The net as published, with what was published of its training:
-`--config.model.trunk=published` and the flags in `docs/models.md`.
+`--config.model.trunk=published` selects the net as published. `docs/models.md` has the
+flags of its published training.
 """
 
 from configs import base

@@ -2,8 +2,9 @@
 
 python train.py --config configs/quickstart.py && python evaluate.py --attack pgd
 
-To see everything work: 360 test images, two seeds; 99.3 % clean and 71 % (sd 6) under
-PGD-40 at 8/255, in less than a minute on two CPU cores with nothing compiled before.
+The two commands show that everything works, in less than a minute on two CPU cores with
+an empty compilation cache. On 360 test images and two seeds, clean accuracy is 99.3 %,
+and 71 % (sd 6) under PGD-40 at 8/255.
 """
 
 from configs import base

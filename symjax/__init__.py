@@ -1,14 +1,14 @@
-"""Symmetry-aware convolutions in JAX and Flax, and robustness one can believe.
+"""Equivariant convolutions for JAX and Flax, adversarial attacks, robustness metrics.
 
     from symjax import attacks, data, groups, models, nn
 
-Each package is imported by itself: a layer does not load the attacks, nor they a layer.
+Importing a package does not import the others: `symjax.nn` does not load the attacks.
 """
 
 import sys
 
 if sys.argv[:1] == ["-m"] and "symjax." in sys.orig_argv[-len(sys.argv)]:
-    # The start of `python -m symjax.nn.audit`, which imports symjax.nn and JAX first.
+    # `python -m symjax.nn.audit` runs this file before it imports symjax.nn and JAX.
     from symjax import interruption
 
     interruption.install()

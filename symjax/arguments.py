@@ -1,4 +1,4 @@
-"""How a command with argparse's flags runs: its errors as one line, its signals.
+"""Commands with argparse's flags: parsing, errors in one line, signals.
 
     @command()
     def main(arguments=None):
@@ -24,12 +24,14 @@ FLAG = re.compile(r"-[^\d.\s]\S*")  # neither "-", nor "-1", nor "-.5"
 
 
 class Parser(argparse.ArgumentParser):
-    """Flags are written in full, and an error is one line and exit code 2.
+    """A parser whose errors are one line with exit code 2.
+
+    Flags cannot be abbreviated.
 
     Args:
-      prog: the command, for its help.
-      description: for its help; line breaks stay as they are.
-      hint: what an error of an unknown flag ends with, where none is near.
+      prog: the command, as its help prints it.
+      description: text for the help; its line breaks are kept.
+      hint: the end of the error for an unknown flag that resembles no known flag.
       **options: of `argparse.ArgumentParser`.
     """
 
@@ -46,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         self.hint = hint
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None):
-        """As argparse, but an unknown flag is the first error that is reported."""
+        """As in argparse, but unknown flags are reported before all other errors."""
         words = list(sys.argv[1:] if args is None else args)
         known = _flags(self)
         for word in words[: words.index("--")] if "--" in words else words:
@@ -58,12 +60,12 @@ class Parser(argparse.ArgumentParser):
         return super().parse_args(words, namespace)
 
     def error(self, message: object) -> NoReturn:
-        """Prints `error: ...`, one line, and exits with 2."""
+        """Prints `error: ...` in one line and exits with code 2."""
         sys.exit(terminal.fail(message))
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:
-    """The flags of a parser and of its commands."""
+    """The flags of a parser and of its subcommands."""
     flags = []
     for action in parser._actions:
         flags += action.option_strings
@@ -74,9 +76,10 @@ def _flags(parser: argparse.ArgumentParser) -> list[str]:
 
 @contextlib.contextmanager
 def command() -> Iterator[None]:
-    """Decorates a `main`: a signal, an OSError or a ValueError is one line.
+    """Decorates a `main` function, so that errors and signals print one line.
 
-    The exit code is 128 and the signal's number, or 2.
+    The exit code is 2 for an OSError or ValueError, and 128 plus the number for a
+    signal.
     """
     terminal.prepare()
     with interruptible():

@@ -1,4 +1,4 @@
-"""The flags of `train.py` and `evaluate.py`, and nothing else."""
+"""The commands `train.py` and `evaluate.py`."""
 
 import contextlib
 from pathlib import Path
@@ -19,11 +19,11 @@ def train() -> None:
     flags.DEFINE_string(
         "workdir",
         None,
-        "The run folder, in which a run that was stopped goes on. Without it a new one "
-        f"is made, {RUNS}/NAME-DATE-TIME.",
+        "The run folder; a run that was stopped in it continues. The default is a new "
+        f"folder {RUNS}/NAME-DATE-TIME.",
     )
     flags.DEFINE_bool(
-        "resume", True, "Go on with the run in the run folder, if there is one."
+        "resume", True, "Continue the run in the run folder, if there is one."
     )
 
     def main() -> int:
@@ -35,13 +35,16 @@ def train() -> None:
         import jax
 
         if jax.process_count() > 1:
-            raise ValueError("--workdir: several processes need one named, and shared.")
+            raise ValueError(
+                "--workdir is missing: several processes need one folder that all of "
+                "them can write to."
+            )
         workdir = folders.new(RUNS, config.value.name)
         try:
             return _train(config.value, workdir)
         finally:
             with contextlib.suppress(OSError):
-                workdir.rmdir()  # it is empty if nothing could be trained
+                workdir.rmdir()  # fails unless the folder is empty
 
     command.run(main, _train_help)
 
@@ -65,7 +68,7 @@ def _train_help() -> str:
 
 
 def _train(config: Any, workdir: Path) -> int:
-    """Trains, and prints what comes next; 1 if every seed diverged."""
+    """Trains and prints the next command; returns 1 if every seed diverged, else 0."""
     from symjax.mesh import is_writer
     from symjax.training import journal, loop
     from symjax.training.progress import closing

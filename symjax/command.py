@@ -1,9 +1,9 @@
-"""How a command with absl's flags runs: its help, its errors as one line, its signals.
+"""Commands with absl's flags: help, errors in one line, signals.
 
-    run(main, help_text)            # main() gives the exit code
+    run(main, help_text)            # main() returns the exit code
 
-What a user can put right (a value, a missing folder) is one line and exit code 2;
-`--traceback` shows where it came from.
+Errors that a user can correct (a value, a missing folder) are printed in one line, with
+exit code 2; `--traceback` prints the traceback as well.
 """
 
 import ast
@@ -24,18 +24,18 @@ from symjax import command_help, interruption, terminal
 FLAGS = flags.FLAGS
 CONFIGS = Path("configs")
 SHARED = ["distributed", "coordinator", "processes", "process", "traceback"]
-"""Flags of every command, for the last group of its help."""
+"""Flags that every command has; the last group of its help."""
 
 _SIGNALS = interruption.Signals()
 
 
 def signals() -> interruption.Signals:
-    """Those of the command that runs."""
+    """The signal handling of the running command."""
     return _SIGNALS
 
 
 def config_flag() -> flags.FlagHolder:
-    """Defines `--config`, a file of an experiment, and `--config.KEY=VALUE`."""
+    """Defines the flags `--config FILE` and `--config.KEY=VALUE`."""
     return config_flags.DEFINE_config_file(
         "config", None, "The file of the experiment. --config.KEY=VALUE changes a key."
     )
@@ -45,23 +45,29 @@ def run(main: Callable[[], int], help_text: Callable[[], str] | None = None) -> 
     """Parses the flags, runs a command and exits with its code.
 
     Args:
-      main: the command.
-      help_text: what `--help` prints; asked for once all flags are defined.
+      main: the command; it returns the exit code.
+      help_text: returns the text of `--help`; it is called after all flags are defined.
     """
     global _SIGNALS
     terminal.prepare()
-    flags.DEFINE_bool("distributed", False, "This is one of several processes (SLURM).")
-    flags.DEFINE_string("coordinator", None, "Process 0 as host:port, if not known.")
-    flags.DEFINE_integer("processes", None, "How many processes there are.")
-    flags.DEFINE_integer("process", None, "Which of them this one is, from 0.")
-    flags.DEFINE_bool("traceback", False, "Show where an error came from.")
+    flags.DEFINE_bool(
+        "distributed",
+        False,
+        "This process is one of several, which the cluster knows (SLURM, Kubernetes).",
+    )
+    flags.DEFINE_string(
+        "coordinator", None, "The address host:port of process 0, without a cluster."
+    )
+    flags.DEFINE_integer("processes", None, "The number of processes.")
+    flags.DEFINE_integer("process", None, "The number of this process, from 0.")
+    flags.DEFINE_bool("traceback", False, "Print the traceback of an error.")
     if help_text is not None:
         command_help.exit_if_asked(sys.argv, help_text())
 
     def start(argv: Sequence[str]) -> int:
         if len(argv) > 1:
             return terminal.fail(
-                f"unexpected arguments {argv[1:]}: flags begin with --."
+                f"arguments {argv[1:]}: expected only flags, which begin with --."
             )
         return _guarded(main)
 
@@ -79,8 +85,8 @@ def _guarded(main: Callable[[], int]) -> int:
         several = FLAGS.processes is not None or FLAGS.process is not None
         if several and not (FLAGS.distributed or FLAGS.coordinator):
             raise ValueError(
-                "--processes and --process: need --coordinator=host:port, or "
-                "--distributed where the cluster tells them."
+                "--processes and --process: add --coordinator=host:port, or give "
+                "--distributed alone on a cluster."
             )
         if FLAGS.distributed or FLAGS.coordinator:
             mesh.connect(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
@@ -95,7 +101,7 @@ def _guarded(main: Callable[[], int]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    """Parses the flags; what is wrong with them or a configuration is one line."""
+    """Parses the flags; an error in them or in a configuration is printed."""
     try:
         if "config" in FLAGS:
             _find_config(argv)
@@ -109,21 +115,21 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _find_config(argv: Sequence[str]) -> None:
-    """Makes sure that `--config` names a file, before errors hide what is wrong."""
+    """Checks that `--config` names a file; otherwise later errors would be obscure."""
     given = _configs(argv)
     if not given:
-        terminal.fail("--config has to name a configuration.")
+        terminal.fail("--config is missing: name one of these configurations.")
         print(configurations(), end="", file=sys.stderr)
         sys.exit(2)
     if len(given) > 1:
         raise flags.Error(
-            f"--config: {' and '.join(given)} are given, expected one of them; "
+            f"--config: {' and '.join(given)} are given; expected one configuration. "
             "--config.KEY=VALUE changes a key."
         )
     if not given[0]:
         raise flags.Error(
-            "--config='': expected a file, as configs/quickstart.py. Without --config "
-            "all are listed."
+            "--config='': expected a file, such as configs/quickstart.py. Without "
+            "--config all are listed."
         )
     path = _path(given[0])
     if not path.is_file():
@@ -134,21 +140,21 @@ def _find_config(argv: Sequence[str]) -> None:
 
 def _configs(argv: Sequence[str]) -> list[str]:
     """The values of `--config`."""
-    found = []
+    values = []
     for index, word in enumerate(argv):
         name, equals, value = word.lstrip("-").partition("=")
         if word.startswith("-") and name == "config":
-            found.append(value if equals else "".join(argv[index + 1 : index + 2]))
-    return found
+            values.append(value if equals else "".join(argv[index + 1 : index + 2]))
+    return values
 
 
 def _path(config: str) -> Path:
-    """The file of a value of `--config`, without the argument after its colon."""
+    """The file in a value of `--config`, without the argument after a colon."""
     return Path(config.split(":")[0])
 
 
 def _nearest(path: Path) -> Path | None:
-    """A configuration of nearly that name, in that folder or among the checkout's."""
+    """The configuration with the nearest name, in `configs/` or the same folder."""
     folders = Path(sys.argv[0]).parent / CONFIGS, CONFIGS, path.parent
     known = {file.stem: file for folder in folders for file in _files(folder)}
     near = difflib.get_close_matches(path.stem, known, 1)
@@ -156,18 +162,18 @@ def _nearest(path: Path) -> Path | None:
 
 
 def _refuse_empty() -> None:
-    """Refuses flags with an empty value, which would stand for their default."""
+    """Refuses flags with an empty value, which would silently mean the default."""
     for name in FLAGS:
         flag, is_key = FLAGS[name], name.startswith("config.")
         value: Any = flag.value if flag.present and not is_key else None
         if isinstance(value, str | list) and not "".join(value).strip():
             raise flags.Error(
-                f"--{name}='': expected a value; leave the flag out for its default."
+                f"--{name}='': expected a value. Leave the flag out for its default."
             )
 
 
 def configurations() -> str:
-    """The files of `configs/`, each with the first line of its docstring."""
+    """A list of the files in `configs/`, each with the first line of its docstring."""
     lines = ["Configurations:"]
     for path in _files():
         text = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
@@ -177,13 +183,13 @@ def configurations() -> str:
 
 
 def _files(folder: Path = CONFIGS) -> list[Path]:
-    """The configurations in a folder, but for the one that declares the keys."""
-    found = sorted(folder.glob("*.py"))
-    return [path for path in found if path.stem not in ("__init__", "base")]
+    """The configurations in a folder, without base.py, which declares the keys."""
+    paths = sorted(folder.glob("*.py"))
+    return [path for path in paths if path.stem not in ("__init__", "base")]
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, in one line."""
+    """The reason of an error, in one line."""
     if isinstance(error, flags.Error):
         return str(error)
     given = "".join(_configs(sys.argv)[:1])
@@ -203,18 +209,18 @@ def _reason(error: Exception) -> str:
 
 
 def _unknown_key(config: str, argv: Sequence[str]) -> str | None:
-    """What is wrong if a flag changes a key that the configuration does not have."""
+    """The error for a flag that changes an unknown key; None if there is none."""
     from symjax.training import validation
 
     try:
         parser: Any = FLAGS["config"].parser
         known = dict(validation.flat(parser.parse(config).to_dict()))
-    except Exception:  # then the file is at fault
+    except Exception:  # the error is in the file
         return None
     for word in argv:
-        found = re.match(r"--?(?:no)?config\.([^=]+)", word)
-        if found and found[1] not in known:
-            near = difflib.get_close_matches(found[1], known, 1, cutoff=0.5)
+        match = re.match(r"--?(?:no)?config\.([^=]+)", word)
+        if match and match[1] not in known:
+            near = difflib.get_close_matches(match[1], known, 1, cutoff=0.5)
             hint = f'Did you mean "{near[0]}"?' if near else f"It has {list(known)}."
-            return f"--config.{found[1]}: {_path(config)} has no such key. {hint}"
+            return f"--config.{match[1]}: {_path(config)} has no such key. {hint}"
     return None

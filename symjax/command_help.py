@@ -19,12 +19,12 @@ ASKED = ("help", "h", "helpshort", "?", "helpfull")  # after one hyphen or two
 def show_help(
     summary: str, examples: Sequence[str], groups: Mapping[str, Sequence[str]]
 ) -> str:
-    """The summary, the examples and the flags of a command, at most 80 columns wide.
+    """The help of a command: summary, examples and flags, at most 80 columns wide.
 
     Args:
       summary: what the command does, in whole sentences.
       examples: commands that can be copied into a shell; they are not wrapped.
-      groups: names of flags that are defined, by the heading they stand under.
+      groups: names of defined flags, by the heading under which they are listed.
 
     Raises:
       ValueError: if a flag is not defined.
@@ -38,12 +38,12 @@ def show_help(
 
 
 def exit_if_asked(argv: Sequence[str], text: str) -> None:
-    """Prints the help and exits with 0 where `--help`, `-h` or `--helpfull` is given.
+    """Prints the help and exits with code 0 if a flag such as `--help` is given.
 
     Args:
-      argv: the command line, its first element the program; what follows "--" is not
-        looked at.
-      text: from `show_help`; `--helpfull` adds every flag there is.
+      argv: the command line, whose first element is the program. Arguments after "--"
+        are ignored.
+      text: the text of `show_help`; `--helpfull` adds all flags of absl.
     """
     given = list(argv[1:])
     given = given[: given.index("--")] if "--" in given else given
@@ -55,9 +55,9 @@ def exit_if_asked(argv: Sequence[str], text: str) -> None:
 
 
 def _flag(name: str) -> str:
-    """A flag with its value, and below it its help and its default."""
+    """A flag with a placeholder of its value, followed by its help and its default."""
     if name not in FLAGS:
-        raise ValueError(f"there is no flag --{name} to print the help of.")
+        raise ValueError(f"--{name}: expected the name of a flag that is defined.")
     flag = FLAGS[name]
     text, value = " ".join((flag.help or "").split()), f" {_placeholder(flag)}"
     if isinstance(flag, flags.EnumFlag):
@@ -66,7 +66,7 @@ def _flag(name: str) -> str:
     head = f"  --[no]{name}" if flag.boolean else f"  --{name}{value}"
     default = (flag.default_as_str or "").strip("'")
     if flag.boolean and flag.default:
-        text += f" It is on; --no{name} is its opposite."
+        text += f" It is on by default; --no{name} turns it off."
     elif default not in ("", "None") and not flag.boolean:
         text += f" The default is {default}."
     indent = 6 * " "

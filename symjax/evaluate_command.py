@@ -1,6 +1,6 @@
-"""What `evaluate.py` does, after its flags are parsed.
+"""The command `evaluate.py`, after its flags are parsed.
 
-code = main()          # 0; 1 if the audit fails or rows could not be written
+code = main()          # 0; 1 if the audit fails or rows cannot be written
 """
 
 import json
@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 
 
 def main() -> int:
-    """Measures what the flags ask for, and prints it."""
+    """Measures what the flags select and prints it; returns the exit code."""
     check()
     numbers = radii()
     from symjax import evaluation
@@ -30,7 +30,7 @@ def main() -> int:
 
     console = Console(quiet=not is_writer())
     corrupted = FLAGS.metric == CORRUPTION
-    figures = []
+    chosen = []
     if corrupted:
         corruption.named(FLAGS.only)
     elif FLAGS.metric:
@@ -38,7 +38,7 @@ def main() -> int:
         given = {name: value for name, value in given.items() if value}
         if "norm" in given:
             given["norms"] = [given.pop("norm")]
-        figures = metrics.figures(FLAGS.metric, only=FLAGS.only, **given)
+        chosen = metrics.build(FLAGS.metric, only=FLAGS.only, **given)
     if FLAGS.switches == ["none"]:
         FLAGS.switches = []
     for name in FLAGS.switches or ():
@@ -51,8 +51,8 @@ def main() -> int:
     if FLAGS.audit:
         return _audit(run, numbers[0], console)
     store = evaluation.Results(folder, write=is_writer(), anew=FLAGS.force)
-    if figures:
-        return _metric(run, store, figures, console)
+    if chosen:
+        return _metric(run, store, chosen, console)
     return _accuracy(run, store, numbers, console)
 
 
@@ -62,7 +62,7 @@ def _folder() -> Path:
     folder = folders.expand(FLAGS.run) if FLAGS.run else evaluation.newest(RUNS)
     kept = f"the rows measured so far are in {folder}/results.jsonl"
     if FLAGS.audit:
-        kept = "nothing is kept of an audit before its end"
+        kept = "an unfinished audit is not saved"
     elif FLAGS.force:
         kept += ", and --force measures them again"
     command.signals().keeps(kept, [] if FLAGS.run else ["--run", str(folder)])
@@ -70,22 +70,22 @@ def _folder() -> Path:
 
 
 def _check_seeds(folder: Path) -> None:
-    """Refuses more seeds than the run has, before it is loaded."""
+    """Refuses more seeds than the run has, before the run is loaded."""
     from symjax.training import experiment
 
     path = folder / "config.json"
     if not FLAGS.seeds or not path.exists():
         return
-    there = experiment.read(path).seeds
-    if FLAGS.seeds > there:
+    count = experiment.read(path).seeds
+    if FLAGS.seeds > count:
         raise ValueError(
-            f"--seeds {FLAGS.seeds}: {folder} has {terminal.counted(there, 'seed')}; "
-            "give at most that, or 0 for all of them."
+            f"--seeds {FLAGS.seeds}: {folder} has {terminal.counted(count, 'seed')}; "
+            f"expected at most {count}, or 0 for all of them."
         )
 
 
 def _accuracy(run, store, numbers: Sequence[float], console: Console) -> int:
-    """Measures accuracy, attacked or not, on clean or on corrupted images."""
+    """Measures accuracy, with or without an attack, on clean or corrupted images."""
     from symjax import evaluation
     from symjax.evaluation import corruption, table
 
@@ -114,7 +114,7 @@ def _accuracy(run, store, numbers: Sequence[float], console: Console) -> int:
 
 
 def _attacks(run, numbers: Sequence[float]):
-    """No attack, the attack, and its epsilons."""
+    """The attack "none", the attack of the flags, and its epsilons."""
     from symjax import evaluation
     from symjax.attacks import in_pixels
     from symjax.evaluation.measurement import Radius
@@ -140,30 +140,30 @@ def _attacks(run, numbers: Sequence[float]):
 
 
 def _measure_published(run, store, attack, norm, eps, n, batch_size, console) -> list:
-    """As `evaluation.measure`; the norm is linf, test batches are as published."""
+    """As `evaluation.measure`, with the norm and the batches of the published code."""
     from symjax.evaluation import published
 
     del norm, batch_size
     return published.measure(run, store, attack, eps, n, console)
 
 
-def _metric(run, store, figures, console: Console) -> int:
-    """Measures a metric of every seed, and prints a line a figure."""
+def _metric(run, store, chosen, console: Console) -> int:
+    """Measures metrics for every seed and prints one line per metric."""
     from symjax.evaluation import metrics, table
 
     _refuse_if_diverged(run)
     n = _count(run, FLAGS.n or METRIC_IMAGES)
-    rows = metrics.measure(run, store, figures, n, console, FLAGS.seeds)
+    rows = metrics.measure(run, store, chosen, n, console, FLAGS.seeds)
     _print(console, table.heading(rows))
-    console.print(table.figures(rows))
+    console.print(table.metrics(rows))
     asked = zip(run.seeds[: FLAGS.seeds or None], run.diverged, strict=False)
-    if lost := [seed for seed, diverged in asked if diverged]:
-        _print(console, table.left_out(lost))
+    if left_out := [seed for seed, diverged in asked if diverged]:
+        _print(console, table.left_out(left_out))
     return _close(store, console)
 
 
 def _corruption(run, store, attack, eps, clean, images, options) -> int:
-    """Measures an attack, or none, on corrupted images, and prints the tables."""
+    """Measures accuracy on corrupted images and prints the tables."""
     from symjax.evaluation import corruption, table
     from symjax.report import corruption as report
 
@@ -178,15 +178,15 @@ def _corruption(run, store, attack, eps, clean, images, options) -> int:
         names=corruption.named(FLAGS.only),
         **options,
     )
-    found = report.frame({run.folder: [*rows, *clean]}, rows[0]["protocol"])
+    frame = report.frame({run.folder: [*rows, *clean]}, rows[0]["protocol"])
     _print(console, table.heading(clean))
-    _print(console, report.table_1(found), report.mean_errors(found))
+    _print(console, report.table_1(frame), report.mean_errors(frame))
     _print(console, table.note(clean, rows))
     return _close(store, console)
 
 
 def _audit(run, eps: float, console: Console) -> int:
-    """Puts PGD as it is set, and the first seed's net, to the audit; 1 if one fails."""
+    """Audits PGD on the net of the first seed; returns 1 if a check fails, else 0."""
     import numpy as np
 
     from symjax import evaluation
@@ -227,7 +227,7 @@ def _audit(run, eps: float, console: Console) -> int:
 
 
 def _warn_if_wide(run, numbers: Sequence[float], eps: Sequence) -> None:
-    """Warns of radii that no two valid images are apart, as 8 in place of 8/255."""
+    """Warns of radii above the largest distance of two images, such as 8 for 8/255."""
     import numpy as np
 
     pixels = run.experiment.dataset.test.images[0].size
@@ -241,34 +241,35 @@ def _warn_if_wide(run, numbers: Sequence[float], eps: Sequence) -> None:
         if not FLAGS.audit:
             match = f"eps={json.dumps(radius, separators=(',', ':'))}"
             more = (
-                " Its rows are removed by `python -m symjax.evaluation.rows "
+                " Remove its rows with `python -m symjax.evaluation.cells "
                 f"{run.folder} --match {match} --remove`."
             )
         terminal.warn(
             f"--eps {number:g}{pixel} is more than any two images differ by in "
             f"{FLAGS.norm}, {longest:g}; did you mean {number:g}/255?{more}"
         )
-    # The attacks themselves warn of the same.
+    # The attacks issue the same warning.
     warnings.filterwarnings("ignore", message="(?is).*did you mean .*/255")
 
 
 def _count(run, n: int) -> int:
-    """How many test images are measured: n, or all of them if there are fewer."""
-    there = len(run.experiment.dataset.test.images)
-    if n <= there:
+    """The number of test images that are measured: n, or all if there are fewer."""
+    count = len(run.experiment.dataset.test.images)
+    if n <= count:
         return n
     if FLAGS.n:
         terminal.warn(
             f"--n {n}: {run.experiment.dataset.name} has "
-            f"{terminal.counted(there, 'test image')}; all of them are measured."
+            f"{terminal.counted(count, 'test image')}; all of them are measured."
         )
-    return there
+    return count
 
 
 def _refuse_if_diverged(run) -> None:
     if run.diverged[: FLAGS.seeds or None].all():
         raise ValueError(
-            f"every seed of {run.folder} diverged: there is nothing to measure."
+            f"every seed of {run.folder} diverged, so that nothing can be measured: "
+            "choose another run with --run."
         )
 
 
@@ -278,12 +279,12 @@ def _print(console: Console, *lines: str) -> None:
 
 
 def _close(store, console: Console) -> int:
-    """The last line: where the rows are, or that they are nowhere; the exit code."""
+    """Prints where the rows are, or that they are not saved; returns the exit code."""
     if store.failure is None:
         _print(console, f"rows in {store.path}")
         return 0
     _print(
         console,
-        f"NOT KEPT: the rows above are not all in {store.path} ({store.failure}).",
+        f"NOT SAVED: some of the rows above are not in {store.path} ({store.failure}).",
     )
     return 1

@@ -1,7 +1,7 @@
-"""The flags of `evaluate.py`: what they are, and which of them go together.
+"""The flags of `evaluate.py`, and checks of their values.
 
 define()
-check()                     # after they are parsed; nothing is loaded for it
+check()                     # after the flags are parsed; loads no run and no data
 """
 
 import fractions
@@ -20,14 +20,14 @@ ATTACKS = (  # those of symjax.evaluation.attack, without its imports; a test co
     "fab fab-t square"
 ).split()
 CORRUPTION = "corruption"
-LARGEST = 1e6  # of a radius; above 1e38 float32 has no number
-MOST = 2**31 - 1  # of a count, as int32
+MAX_RADIUS = 1e6  # larger than any distance of two images
+MAX_COUNT = 2**31 - 1  # the largest int32
 METRICS = [
     "clever", CORRUPTION, "cost", "distance", "smoothing", "symmetry", "tolerance"
 ]  # fmt: skip
-OPTIONS = ("norm", "radius", "batches", "samples", "steps", "n_restarts")  # of metrics
+OPTIONS = ("norm", "radius", "batches", "samples", "steps", "n_restarts")  # for metrics
 OF_PROTOCOL = ("step_size", "n_restarts", "random_start", "keep", "loss")
-OF_ATTACK = {  # which attacks a flag has an effect on
+OF_ATTACK = {  # flags of an attack, and the attacks on which they have an effect
     "steps": [name for name in ATTACKS if name not in ("none", "fgsm")],
     "step_size": ["pgd"],
     "n_restarts": ["pgd"],
@@ -41,18 +41,18 @@ OF_BALL = {"norm", "eps", "eps_unit", "protocol", "switches"}
 OF_AUDIT = {"norm", "eps", "eps_unit", "protocol", "steps", "step_size", "n_restarts"}
 OF_AUDIT |= {"keep", "loss", "n_queries"}
 OF_CORRUPTION = {"corruptions", "corruption_seed", "only"}
-LEAST = {"n": 0, "steps": 0, "samples": 0, "seeds": 0, "corruption_seed": 0}
-LEAST |= dict.fromkeys(
+MINIMUM = {"n": 0, "steps": 0, "samples": 0, "seeds": 0, "corruption_seed": 0}
+MINIMUM |= dict.fromkeys(
     ("n_restarts", "n_queries", "n_target_classes", "batch_size", "batches"), 1
 )
 POSITIVE = ("step_size", "radius")
 FLAGS = flags.FLAGS
 
 SUMMARY = """
-Measures a trained run: its accuracy under an attack (--attack), another metric
-(--metric), or whether the number can be believed (--audit). All seeds are measured at
-once. A table is printed, and every measured cell is a row of results.jsonl in the run's
-folder; what has been measured is not measured again, unless --force is given.
+Measures a trained run: its accuracy under an attack (--attack) or another metric
+(--metric), or audits whether that accuracy can be trusted (--audit). All seeds are
+measured. The results are printed as a table and written as rows to results.jsonl in the
+run folder. A cell that has a row is not measured again unless --force is given.
 """
 EXAMPLES = (
     "python evaluate.py --attack pgd --eps 1/255,8/255",
@@ -72,7 +72,7 @@ GROUPS = {
 
 
 class _NameParser(flags.EnumParser):
-    """Takes a name as people spell it, see `symjax.names`."""
+    """Accepts common spellings of a name, see `symjax.names`."""
 
     def __init__(self, kind: str, choices: Sequence[str]):
         super().__init__(choices)
@@ -95,48 +95,46 @@ def _define_name(name, default, choices, help, kind="") -> None:
 def define() -> None:
     """Defines the flags."""
     text, number, real = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float
-    _define_name("attack", "none", ATTACKS, "The attack; none is clean accuracy.")
-    _define_name(
-        "metric", None, METRICS, "A metric that is measured instead of an attack."
-    )
+    _define_name("attack", "none", ATTACKS, "The attack. none gives clean accuracy.")
+    _define_name("metric", None, METRICS, "A metric to measure instead of accuracy.")
     flags.DEFINE_bool(
         "audit",
         False,
-        "Puts PGD as it is set, and the net of the first seed, to the sanity audit.",
+        "Runs the sanity checks on PGD with these settings and the first seed's net.",
     )
-    text("run", None, f"The run's folder. The default is the newest run in {RUNS}/.")
+    text("run", None, f"The run folder. The default is the newest run in {RUNS}/.")
     flags.DEFINE_bool(
-        "untrained", False, "Measures the nets as they were before their first step."
+        "untrained", False, "Measures the nets with their parameters before training."
     )
     number(
         "n",
         0,
-        "Only the first n test images are measured. With 0 all of them are, or 100 of "
-        "a metric and 200 of the audit.",
+        "The number of test images, the first ones. With 0 an accuracy is measured on "
+        "all of them, a metric on 100, and the audit on 200.",
     )
-    number("batch_size", 250, "At most so many images are attacked at a time.")
+    number("batch_size", 250, "The largest number of images attacked at a time.")
     _define_name(
-        "dtype", "float32", ["float32", "bfloat16"], "What the net computes in."
+        "dtype", "float32", ["float32", "bfloat16"], "The dtype of the net's values."
     )
     flags.DEFINE_bool(
         "force",
         False,
-        "Measures again what has been measured; the new rows supersede the old ones.",
+        "Measures cells again that have a row; the new rows supersede the old ones.",
     )
     _define_name("norm", "linf", list(DEFAULT_EPS), "The norm of the perturbation.")
     text(
         "eps",
         None,
-        "The radii of the ball, numbers or fractions as in 1/255,0.03. The default is "
+        "Radii of the ball, as numbers or fractions: 1/255,0.03. The default is "
         + "; ".join(f"{eps} in {norm}" for norm, eps in DEFAULT_EPS.items())
-        + f"; and {PUBLISHED_EPS} of the published protocol.",
+        + f"; and {PUBLISHED_EPS} under the published protocol.",
     )
     _define_name(
         "eps_unit",
         "pixel",
         ["pixel", "normalized"],
-        "Whether --eps is in units of pixels in [0, 1], or of what the net is fed, "
-        "after the division by the standard deviation.",
+        "The unit of --eps: pixels in [0, 1], or the net's input, which is divided by "
+        "the standard deviation.",
         "unit",
     )
     _define_attack(number, real)
@@ -144,13 +142,13 @@ def define() -> None:
         "protocol",
         "sound",
         ["sound", "published"],
-        "Whether the attack is a sound one, or as it was published for the net.",
+        "A sound attack, or the attack that was published for the net.",
     )
     flags.DEFINE_list(
         "switches",
         None,
-        "Which settings are as published, with --protocol published, or none. The "
-        "default is all of them.",
+        "With --protocol published: the settings that are as published, or none; all "
+        "others are sound. The default is all of them.",
     )
     _define_metrics(text, number, real)
 
@@ -159,13 +157,13 @@ def _define_attack(number, real) -> None:
     number(
         "steps",
         0,
-        "The number of steps. With 0 it is 40 for PGD, and for another attack as in "
-        "its paper.",
+        "The number of steps. With 0 it is 40 for PGD, and for another attack the "
+        "number in its paper.",
     )
     real(
         "step_size",
         None,
-        "The length of a step of PGD in pixel units. The default is 2.5 eps / steps.",
+        "The step size of PGD in pixel units. The default is 2.5 eps / steps.",
     )
     number("n_restarts", 1, "The number of restarts of PGD, or of --metric distance.")
     flags.DEFINE_bool("random_start", True, "PGD starts at a random point of the ball.")
@@ -173,7 +171,7 @@ def _define_attack(number, real) -> None:
         "keep",
         "best",
         ["best", "last"],
-        "Which of its iterates PGD returns.",
+        "The iterate that PGD returns: that with the largest margin loss, or the last.",
         "iterate",
     )
     losses = ["cross_entropy", "dlr", "margin"]
@@ -184,7 +182,7 @@ def _define_attack(number, real) -> None:
     number(
         "n_target_classes",
         9,
-        "The number of classes that the targeted attacks of AutoAttack aim at.",
+        "The number of target classes of AutoAttack's targeted attacks.",
     )
 
 
@@ -192,61 +190,62 @@ def _define_metrics(text, number, real) -> None:
     text(
         "only",
         "",
-        "Measures only what has a name that begins so, of a metric or of corruptions.",
+        "With --metric: measures only metrics or corruptions whose name begins with "
+        "this text.",
     )
-    number("seeds", 0, "Measures a metric of only the first seeds. With 0 all are.")
-    number("samples", 0, "The number of samples of a metric. With 0 it is its default.")
+    number("seeds", 0, "With --metric: the number of seeds, the first ones. 0: all.")
+    number("samples", 0, "The number of samples of a metric. 0: the metric's default.")
     real("radius", None, "The radius of the balls that CLEVER samples, in pixel units.")
-    number("batches", 100, "The number of batches whose maxima CLEVER takes.")
+    number("batches", 100, "The number of batches of samples of CLEVER.")
     _define_name(
         "corruptions",
         "auto",
         ["auto", "published", "made"],
-        "Where the images of --metric corruption come from: the published files, made "
-        "by symjax, or the published ones if they are there.",
+        "The images of --metric corruption: the published files, images made by "
+        "symjax, or (auto) the published files if they exist and made otherwise.",
         "source of corruptions",
     )
     number("corruption_seed", 0, "The seed of the corruptions that symjax makes.")
 
 
 def help_text() -> str:
-    """What `evaluate.py --help` prints."""
+    """The text of `evaluate.py --help`."""
     return show_help(SUMMARY, EXAMPLES, GROUPS)
 
 
 def check() -> None:
-    """Refuses values that cannot be, and flags that do not go together.
+    """Checks the values of the flags, and that they can be combined.
 
     Raises:
-      ValueError: with the flag, what was expected and the way out.
+      ValueError: names the flag, the expected value and the way out.
     """
-    for name, least in LEAST.items():
+    for name, minimum in MINIMUM.items():
         value = int(FLAGS[name].value or 0)
-        if not least <= value <= MOST:
+        if not minimum <= value <= MAX_COUNT:
             raise ValueError(
-                f"--{name} {value}: expected {least} or more, up to {MOST:,}."
+                f"--{name} {value}: expected {minimum} or more, up to {MAX_COUNT:,}."
             )
     for name in POSITIVE:
         value = FLAGS[name].value
-        if value is not None and not 0 < value <= LARGEST:
+        if value is not None and not 0 < value <= MAX_RADIUS:
             raise ValueError(
-                f"--{name} {value}: expected a number above 0, up to {LARGEST:g}, in "
-                "pixel units."
+                f"--{name} {value}: expected a number above 0, up to {MAX_RADIUS:g}, "
+                "in pixel units."
             )
     _check_protocol()
     what, known = _scope()
     scoped = {*OF_ATTACK, *OF_BALL, *OF_CORRUPTION, *OPTIONS, "seeds", "force"}
     for name in sorted(scoped - known):
         if FLAGS[name].present:
-            raise ValueError(f"--{name}: has no effect on {what}; leave it out.")
+            raise ValueError(f"--{name} has no effect on {what}; leave it out.")
 
 
 def _scope() -> tuple[str, set[str]]:
-    """What is measured, in words, and which flags have an effect on it."""
+    """The flag that selects what is measured, and the flags that affect it."""
     corrupted = FLAGS.metric == CORRUPTION
     if FLAGS.audit:
         return "--audit", OF_AUDIT
-    if FLAGS.metric and not corrupted:  # the metric itself refuses other options
+    if FLAGS.metric and not corrupted:  # `metrics.build` refuses further options
         return f"--metric {FLAGS.metric}", {*OPTIONS, "only", "seeds", "force"}
     attack = {name for name, attacks in OF_ATTACK.items() if FLAGS.attack in attacks}
     known = attack | OF_BALL | {"force"}
@@ -254,43 +253,45 @@ def _scope() -> tuple[str, set[str]]:
 
 
 def _check_protocol() -> None:
-    """Refuses flags of which one excludes another."""
+    """Refuses flags that exclude each other."""
     published, corrupted = FLAGS.protocol == "published", FLAGS.metric == CORRUPTION
     attacked = FLAGS.attack != "none" and not corrupted
     if sum((FLAGS.audit, attacked, FLAGS.metric is not None)) > 1:
         raise ValueError(
-            "--attack, --metric and --audit: ask for one of them, or for an attack on "
-            f"top of --metric {CORRUPTION}."
+            "--attack, --metric and --audit: expected one of them, or --attack with "
+            f"--metric {CORRUPTION}."
         )
     if published and FLAGS.metric and not corrupted:
         raise ValueError(
-            f"--protocol published: is of attacks, also on top of --metric "
-            f"{CORRUPTION}, and of --audit; leave it out."
+            f"--protocol published applies to --attack, --metric {CORRUPTION} and "
+            "--audit; leave it out."
         )
     if FLAGS.switches is not None and not published:
-        raise ValueError("--switches: are of --protocol published; add it.")
+        raise ValueError("--switches needs --protocol published; add it.")
     if published and FLAGS.eps_unit != "pixel":
         raise ValueError(
-            "--eps_unit: the published protocol has a unit of its own, that of what "
-            "the net is fed; leave it out."
+            "--eps_unit: the published protocol has its own unit of epsilon, that of "
+            "the net's input; leave the flag out."
         )
     if published and FLAGS.norm != "linf":
-        raise ValueError(f"--norm {FLAGS.norm}: the published attacks are linf.")
+        raise ValueError(
+            f"--norm {FLAGS.norm}: expected linf, the norm of the published attacks."
+        )
     own = [name for name in OF_PROTOCOL if published and FLAGS[name].present]
-    if FLAGS.switches is not None:  # of the sound start, unless that is switched
+    if FLAGS.switches is not None:  # restarts have an effect if the start is sound
         own = [name for name in own if name != "n_restarts"]
     if own:
         raise ValueError(
-            f"--{own[0]}: the published protocol has its own; leave it out, or turn "
-            "its switches on one by one with --switches."
+            f"--{own[0]}: the published protocol sets it; leave it out, or select "
+            "published settings with --switches."
         )
 
 
 def radii() -> list[float]:
-    """The numbers of --eps, in their unit; of the audit a single one.
+    """The numbers of --eps, in their unit; a single one for the audit.
 
     Raises:
-      ValueError: as `parse_eps`, or for several radii of the audit.
+      ValueError: as `parse_eps`, or for several radii with --audit.
     """
     published = FLAGS.protocol == "published"
     default = PUBLISHED_EPS if published else DEFAULT_EPS[FLAGS.norm]
@@ -298,27 +299,29 @@ def radii() -> list[float]:
     if not FLAGS.audit:
         return numbers
     if FLAGS.eps and len(numbers) > 1:
-        raise ValueError(f"--eps={FLAGS.eps!r}: the audit takes one radius.")
+        raise ValueError(f"--eps={FLAGS.eps!r}: expected one radius with --audit.")
     return numbers[-1:]
 
 
 def parse_eps(text: str) -> list[float]:
-    """Radii from a comma-separated list of numbers and fractions, as in "1/255,0.03".
+    """Radii from a comma-separated list of numbers and fractions, such as "1/255,0.03".
 
     Raises:
-      ValueError: if one is not a number, negative or not finite, or there is none.
+      ValueError: if the list is empty, or if a radius is not a number, is negative or
+        is too large.
     """
     try:
         numbers = [float(fractions.Fraction(part.strip())) for part in text.split(",")]
     except (ValueError, ZeroDivisionError, OverflowError):
         raise ValueError(
-            f"--eps={text!r}: expected numbers or fractions with commas between them, "
-            "as in 1/255,8/255 or 0.01,0.02."
+            f"--eps={text!r}: expected numbers or fractions separated by commas, such "
+            "as 1/255,8/255 or 0.01,0.02."
         ) from None
     if min(numbers) < 0:
-        raise ValueError(f"--eps={text!r}: a radius cannot be negative.")
-    if max(numbers) > LARGEST:
+        raise ValueError(f"--eps={text!r}: expected radii of 0 or more.")
+    if max(numbers) > MAX_RADIUS:
         raise ValueError(
-            f"--eps={text!r}: a radius is at most {LARGEST:g}, in pixels of [0, 1]."
+            f"--eps={text!r}: expected radii of at most {MAX_RADIUS:g}, in pixels of "
+            "[0, 1]."
         )
     return numbers

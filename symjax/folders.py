@@ -1,7 +1,7 @@
-"""Folders: the home folder in paths, new names, and one process at a time in each.
+"""Run folders: paths with `~`, new folders, locks, errors that name a file.
 
 folder = new(Path("runs"), "quickstart")       # runs/quickstart-20300101-120000
-with hold(folder):                             # FolderInUseError elsewhere
+with hold(folder):                             # FolderInUseError in other processes
     ...
 """
 
@@ -19,11 +19,11 @@ from typing import IO, Any
 
 LOCK = ".lock"
 RUNS = Path("runs")
-"""Where run folders are made, below the current folder, if none is named."""
+"""The folder of run folders that have no given path, below the current folder."""
 
 
 class FolderInUseError(OSError):
-    """Another process writes to the folder."""
+    """Another process holds the lock of the folder."""
 
 
 def expand(path: str | os.PathLike) -> Path:
@@ -35,18 +35,23 @@ def expand(path: str | os.PathLike) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise ValueError(f"{path}: there is no user whose home folder it is.") from None
+        raise ValueError(
+            f"{path}: there is no such user. Give the path without ~."
+        ) from None
 
 
 def new(parent: Path, name: str) -> Path:
-    """Makes a folder `<name>-<date>-<time>` that no other call gets.
+    """Makes a new folder `<name>-<date>-<time>`, followed by -2, -3, ... if it exists.
 
     Args:
-      parent: the folder that it is made in; it is made as well.
-      name: where the folder is there already, -2, -3, ... is added.
+      parent: the folder in which the new one is made; it is made if it does not exist.
+      name: the beginning of the name.
+
+    Returns:
+      The path of the folder; no other call returns the same path.
 
     Raises:
-      ValueError: if the name is not that of one folder.
+      ValueError: if the name cannot be that of a folder.
       OSError: if the folder cannot be made.
     """
     if not name or Path(name).name != name or name.startswith("."):
@@ -68,17 +73,19 @@ def new(parent: Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Makes this process the only one that writes to a folder; reading stays free.
+    """Holds the lock of a folder, so that no other process trains in it.
 
-    The operating system locks the file `.lock` in the folder and drops the lock with
-    the process, however that ends. The file holds the process, its host and the time.
-    These decide where the file system cannot lock, or not between hosts.
+    The lock does not prevent reading. It is a lock of the operating system on the file
+    `.lock` in the folder, and it ends with the process, even if the process is killed.
+    The file holds the process, its host and the time; they decide whether the folder is
+    in use where the file system does not support locks.
 
     Args:
-      folder: made if it is not there.
+      folder: the folder; it is made if it does not exist.
 
     Raises:
-      FolderInUseError: if another process holds the folder, with its number and host.
+      FolderInUseError: if another process holds the lock; the error names its number
+        and host.
       OSError: if the folder cannot be written to.
     """
     path = folder / LOCK
@@ -98,7 +105,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Names the folder in errors of writing to it, as on a full disk."""
+    """Makes errors of writing, such as that of a full disk, name the folder."""
     try:
         yield
     except FolderInUseError:
@@ -106,25 +113,25 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise OSError(
             f"{folder} cannot be written to ({error.strerror or error}): choose "
-            "another folder, or mend this one."
+            "another folder, or make this one writable."
         ) from error
 
 
 @contextlib.contextmanager
 def reading(place: Path | str, way_out: str) -> Iterator[None]:
-    """Names a file in errors of reading it, as of one that is damaged.
+    """Makes errors of reading, such as that of a damaged file, name the file.
 
     Args:
-      place: the file, or a line of it.
-      way_out: what to do about it, as "remove it".
+      place: the file, or a line of a file.
+      way_out: what a user can do, such as "remove it".
 
     Raises:
-      OSError: in place of one of the file system.
+      OSError: in place of an error of the file system.
       ValueError: in place of any other exception.
     """
     try:
         yield
-    except Exception as error:  # JSON, zip files and checkpoints have many kinds
+    except Exception as error:  # JSON, zip files and checkpoints raise many types
         text = str(error) or type(error).__name__
         kind = ValueError
         if isinstance(error, OSError):
@@ -137,12 +144,12 @@ def reading(place: Path | str, way_out: str) -> Iterator[None]:
 
 
 def _locked(path: Path) -> IO[str]:
-    """The lock file, open and locked, whatever process held it before."""
+    """Opens and locks the lock file; raises an error if another process holds it."""
     while True:
         file = path.open("a+")
         try:
             supported = _lock(file)
-            if not _is_at(path, file):  # who held it removed it before it was locked
+            if not _is_at(path, file):  # its former holder removed the file meanwhile
                 file.close()
                 continue
             holder = _read(file)
@@ -161,7 +168,7 @@ def _locked(path: Path) -> IO[str]:
 
 
 def _lock(file: IO[str]) -> bool:
-    """Locks the file; False if its file system cannot do that."""
+    """Locks the file; returns False if the file system does not support locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -203,10 +210,10 @@ def _this_process() -> dict[str, Any]:
 
 
 def _start(pid: int) -> str | None:
-    """When a process of this host started; None if it is gone.
+    """The start time of a process of this host; None if the process does not exist.
 
-    A number is given to another process later, and the start tells the two apart; it is
-    "" where there is no `/proc`.
+    The start time distinguishes a process from a later one with the same number. It is
+    "" on systems without `/proc`.
     """
     try:
         os.kill(pid, 0)
@@ -221,7 +228,7 @@ def _start(pid: int) -> str | None:
 
 
 def _read(file: IO[str]) -> dict[str, Any]:
-    """Who wrote the lock file; empty if its writer was cut off."""
+    """The process that wrote the lock file; empty if the file is incomplete."""
     file.seek(0)
     try:
         holder = json.loads(file.read())

@@ -1,4 +1,4 @@
-"""How values stand in tables, figures and messages, and the one Markdown table.
+"""Values as text for tables, plots and messages, and Markdown tables.
 
 format_eps(8 / 255)                                # "8/255"
 markdown(["net", "clean"], [["baseline", mean_and_sd_text([91.2, 91.6])]])
@@ -13,7 +13,7 @@ from symjax.statistics import mean_and_sd
 
 
 def format_eps(eps: float | Sequence[float]) -> str:
-    """A radius in pixel units for people: 8/255 where it is that, else four digits."""
+    """A radius in pixel units as text: a fraction such as 8/255, or four digits."""
     if not isinstance(eps, float | int):
         return "(" + ", ".join(format_eps(value) for value in eps) + ")"
     levels = eps * 255
@@ -23,18 +23,18 @@ def format_eps(eps: float | Sequence[float]) -> str:
 
 
 def attack_name(row: Mapping[str, Any]) -> str:
-    """The attack of a row as people name it, with its steps."""
+    """The name of a row's attack; for PGD with its number of steps."""
     return f"pgd-{row['steps']}" if row["attack"] == "pgd" else row["attack"]
 
 
 def mean_and_sd_text(values: ArrayLike) -> str:
-    """Mean ± sample standard deviation, two digits; of a single value, the value."""
+    """Mean ± sample standard deviation with two decimals; for one value, the value."""
     mean, sd = mean_and_sd(values)
     return f"{mean:.2f}" if sd is None else f"{mean:.2f} ± {sd:.2f}"
 
 
 def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table in Markdown, which ends with the end of a line.
+    """A table in Markdown; its last line ends with a line break.
 
     Args:
       columns: the names of the columns.

@@ -1,13 +1,14 @@
-"""Ctrl-C and SIGTERM: one line, what is kept, the command that goes on, an exit code.
+"""Signals (Ctrl-C, SIGTERM): a line that names saved results, and an exit code.
 
     with interruptible() as signals:          # exits with 130 or 143
         signals.keeps("what was saved is in runs/x", ["--workdir", "runs/x"])
         with signals.stopping() as stop:
             train(config, workdir, stop=stop)
 
-A second signal, or one that the main thread cannot hear for some seconds, is answered
-by a thread of its own: a program of XLA may run or compile for minutes. `install` is
-for the start of a process, before the libraries are imported.
+The line also gives the command that continues the work. The main thread cannot handle a
+signal while a program of XLA runs or compiles, which may take minutes. If it does not
+within some seconds, or if a second signal comes, another thread ends the process.
+`install` handles signals from the start of a process, before libraries are imported.
 """
 
 import atexit
@@ -22,15 +23,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 HANDLED = (signal.SIGINT, signal.SIGTERM)
-PATIENCE = 2.0  # seconds until something is said, or done, by the thread
+PATIENCE = 2.0  # seconds until the thread prints a line or ends the process
 SHOW_CURSOR = b"\x1b[?25h"  # progress bars hide it
 
 
 class Interrupted(BaseException):
-    """A signal came; not an `Exception`, so that nothing but the command catches it.
+    """A signal was received.
+
+    It is not an `Exception`, so that `except Exception` does not catch it.
 
     Args:
-      number: of the signal.
+      number: the number of the signal.
     """
 
     def __init__(self, number: int):
@@ -39,11 +42,11 @@ class Interrupted(BaseException):
 
 
 class Signals:
-    """What to do when a signal comes.
+    """The reaction to signals.
 
-    Before the first call of `keeps` a signal ends the process at once. Then it raises
-    `Interrupted` in the main thread; but within `stopping`, once there is something to
-    save, the work is asked to end by itself.
+    Before the first call of `keeps`, a signal ends the process at once. After it, a
+    signal raises `Interrupted` in the main thread. Within `stopping`, a signal makes
+    the function `stop` return True, so that the work can save its state and end.
     """
 
     def __init__(self):
@@ -52,20 +55,20 @@ class Signals:
         self._kept, self._command = "no result was written", list(sys.orig_argv)
 
     def keeps(self, kept: str, flags: Sequence[str] = ()) -> None:
-        """Sets what the line says.
+        """Sets the content of the line that a signal prints.
 
         Args:
-          kept: what is not lost, in words that follow a colon.
-          flags: added to the present command, so that it goes on.
+          kept: which results are saved, in words that follow a colon.
+          flags: flags that make the present command continue the work.
         """
         self._kept, self._command = kept, [*sys.orig_argv, *flags]
         self._has_begun = True
 
     @contextlib.contextmanager
     def stopping(self) -> Iterator[Callable[[], bool]]:
-        """A function that says whether a signal has come.
+        """A function that returns whether a signal was received.
 
-        From its first call to the end of the context none is raised.
+        From its first call to the end of the context, signals raise no exception.
         """
 
         def stop() -> bool:
@@ -78,23 +81,23 @@ class Signals:
             self._stops = False
 
     def leave_if_stopped(self) -> None:
-        """Raises `Interrupted` if a signal has come, for work that ended early."""
+        """Raises `Interrupted` if a signal was received and the work ended early."""
         if self._received is not None:
             raise Interrupted(self._received)
 
     def end(self) -> None:
-        """Sets the line of a signal that comes after the end of the command."""
+        """Sets the line for signals that come after the end of the command."""
         self._kept, self._command = "the command had ended", []
         self._has_begun = False
 
     def line(self, number: int) -> str:
-        """What is printed at the end."""
+        """The line that a signal prints."""
         name = signal.Signals(number).name
         go_on = f". To go on: {shlex.join(self._command)}" if self._command else ""
         return f"interrupted by {name}: {self._kept}{go_on}\n"
 
     def say(self, number: int) -> None:
-        """Prints the line, once."""
+        """Prints the line, unless it was printed already."""
         if not self._said:
             self._said = True
             if os.isatty(1):
@@ -104,8 +107,8 @@ class Signals:
     def leave(self, number: int) -> NoReturn:
         """Prints the line and ends the process at once, from the main thread.
 
-        Nothing runs that is registered for the exit of Python, where threads of XLA
-        that still compute could crash.
+        Functions that are registered for the exit of Python are skipped, because
+        threads of XLA that still run could crash during them.
         """
         self.say(number)
         for stream in (sys.stdout, sys.stderr):
@@ -115,10 +118,10 @@ class Signals:
 
     @contextlib.contextmanager
     def heard_in_callbacks(self) -> Iterator[None]:
-        """Leaves where Python would print and forget an `Interrupted`.
+        """Ends the process when `Interrupted` is raised where Python would ignore it.
 
-        That is what it does with an exception in `__del__` or a callback, such as the
-        one that JAX has the garbage collector call.
+        Python prints and ignores exceptions in `__del__` and in some callbacks, such as
+        the one that JAX registers with the garbage collector.
         """
         before = sys.unraisablehook
 
@@ -135,7 +138,7 @@ class Signals:
 
     def _handle(self, number: int, frame: object) -> None:
         del frame
-        if not self._has_begun:  # libraries are loaded, which an exception could break
+        if not self._has_begun:  # an exception could break the import of a library
             self.leave(number)
         if self._received is None:
             self._received = number
@@ -143,7 +146,7 @@ class Signals:
                 raise Interrupted(number)
 
     def _watch(self, pipe: int) -> None:
-        """Leaves at the second signal, or where the first one is not heard."""
+        """Ends the process at the second signal, or if the first one is not handled."""
         first = _next(pipe, None)
         if not first:
             return
@@ -158,7 +161,7 @@ class Signals:
 
 
 def _next(pipe: int, timeout: float | None) -> int | None:
-    """The next signal's number; 0 at the end, None if there is none for so long."""
+    """The number of the next signal; 0 at the end, None after the timeout."""
     while select.select([pipe], [], [], timeout)[0]:
         number = os.read(pipe, 1)[0]
         if number == 0 or number in HANDLED:
@@ -170,10 +173,10 @@ _OUTSIDE = Signals()
 
 
 def install() -> None:
-    """Answers signals before and after `interruptible` as well.
+    """Handles signals before and after `interruptible` as well.
 
-    It is the first call of a command, in the main thread: imports take seconds. What is
-    left once Python cannot call handlers any more, at its very end, is not interrupted.
+    It has to be the first call of a command, in the main thread, because imports take
+    seconds. At its exit, when Python no longer calls handlers, signals are ignored.
     """
     _set_handlers(_OUTSIDE)
     atexit.register(_ignore)  # the first that is registered is the last that is called
@@ -185,7 +188,7 @@ def _ignore() -> None:
 
 
 def _set_handlers(signals: Signals) -> dict[int, Any]:
-    """Sets the handlers of all signals that are not ignored; returns those before."""
+    """Sets the handlers of signals that are not ignored; returns the old handlers."""
     return {
         number: signal.signal(number, signals._handle)
         for number in HANDLED
@@ -195,7 +198,7 @@ def _set_handlers(signals: Signals) -> dict[int, Any]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Signals]:
-    """Answers signals while it is open."""
+    """Handles signals within the context; an interrupted process exits."""
     signals = Signals()
     with _listening(signals), signals.heard_in_callbacks():
         try:
@@ -210,7 +213,7 @@ def interruptible() -> Iterator[Signals]:
 @contextlib.contextmanager
 def _listening(signals: Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python lets the main thread alone have handlers
+        yield  # only the main thread can have handlers
         return
     pipe, wake = os.pipe()
     os.set_blocking(wake, False)

@@ -1,4 +1,4 @@
-"""Files that are never half there, and batches that need not be computed again.
+"""Atomic writes, JSON Lines, batches, and checkpoints of batches.
 
     with atomic_write(folder / "page.html") as partial:
         partial.write_text(page)
@@ -7,7 +7,7 @@
     for part in in_batches(len(images), 128):
         outcome = checkpoint.load(f"{part[0]}") or ...
 
-`symjax.folders` has the errors that name a file, and the lock of a run folder.
+`symjax.folders` has errors that name a file, and the lock of a run folder.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ import numpy as np
 from symjax.folders import expand, reading
 
 SAME = 1e-3
-"""Largest difference of two fingerprints of one net, as a fraction of the largest
-logit: another device rounds differently, and another net differs by more."""
+"""Largest difference between two fingerprints of the same net, as a fraction of the
+largest logit. Rounding on another device differs by less, another net by more."""
 T = TypeVar("T")
-START_OVER = "remove the folder, and the evaluation starts over"
+START_OVER = "remove the folder, and the evaluation starts from the beginning"
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A path to write to, which is moved to `path` at the end.
+    """A temporary path to write to, which replaces `path` at the end of the context.
 
-    Nobody reads half of the file, and an error leaves the older file as it was. The new
-    path lies in the same folder, which is made, has the same suffix, and is used by no
-    other process. It is removed after an error.
+    No process can read an incomplete file. If an error is raised, the temporary file is
+    removed and an existing file at `path` is not changed. The temporary file is unique,
+    in the same folder (which is made if needed) and has the same suffix.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.partial{path.suffix}")
@@ -53,22 +53,22 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def read_arrays(path: Path, way_out: str) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz` file by name, read whole.
+    """Reads all arrays of an `.npz` file, by name.
 
     Args:
       path: the file.
-      way_out: what to do about a damaged file, as "remove it".
+      way_out: what a user can do about a damaged file, such as "remove it".
 
     Raises:
       OSError, ValueError: if the file cannot be read, see `folders.reading`.
     """
-    # Opened here, since numpy leaves a file open that is cut off.
+    # The file is opened here because numpy would not close a truncated one.
     with reading(path, way_out), path.open("rb") as file, np.load(file) as arrays:
         return dict(arrays)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays by name to a compressed `.npz` file, whole or not at all."""
+    """Writes arrays by name to a compressed `.npz` file, atomically."""
     with atomic_write(path) as partial:
         np.savez_compressed(partial, **arrays)  # pyright: ignore[reportArgumentType]
 
@@ -82,24 +82,24 @@ def _object(row: Any) -> Any:
 def read_rows(
     path: Path,
     parse: Callable[[Any], T] = _object,
-    way_out: str = "mend or remove the line",
+    way_out: str = "correct or remove the line",
 ) -> list[T]:
-    """The rows of a file with one JSON object a line; none if it is not there.
+    """The rows of a file with one JSON object per line; none if it does not exist.
 
     A last line that was cut off is left out.
 
     Args:
       path: the file.
-      parse: makes a row of an object; raises ValueError if it is not as expected.
-      way_out: what to do about a damaged line.
+      parse: makes a row of a JSON value; raises ValueError if it is not valid.
+      way_out: what a user can do about a damaged line.
 
     Raises:
-      OSError, ValueError: if the file or one of its lines cannot be read or is not as
-        expected, see `folders.reading`.
+      OSError, ValueError: if the file cannot be read or a line is not valid, see
+        `folders.reading`.
     """
     if not path.exists():
         return []
-    with reading(path, "it has to be a text file of rows; mend or remove it"):
+    with reading(path, "it has to be a text file of rows; correct or remove it"):
         *lines, last = path.read_text(encoding="utf-8").split("\n")
     if _is_whole(last):
         lines.append(last)
@@ -111,9 +111,9 @@ def read_rows(
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Appends a line of JSON to a file, in place of a last line that was cut off.
+    """Appends a line of JSON to a file; a last line that was cut off is removed first.
 
-    Other processes may append to the same file at the same time.
+    Several processes can append to the same file at the same time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.parent), path.open("ab+") as file:
@@ -130,20 +130,21 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a file with one JSON object per line, whole or not at all."""
+    """Writes a file with one JSON object per line, atomically."""
     with atomic_write(path) as partial:
         partial.write_text("".join(map(_line, rows)), encoding="utf-8")
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Waits until no other process appends to or rewrites files of rows in a folder.
+    """Locks a folder for appending to or rewriting its files of rows.
 
-    `folders.hold` is for a process that writes to a folder as long as it runs.
+    It waits until no other process holds this lock. `folders.hold` is another lock, for
+    the whole time of a training.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # a file system that has no locks
+        with contextlib.suppress(OSError):  # the file system does not support locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -151,17 +152,17 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 class BatchCheckpoint:
-    """Outcomes of finished batches in a folder, with which a killed evaluation goes on.
+    """Saves the outcomes of finished batches, from which a killed evaluation continues.
 
-    Where the folder cannot be written to, as on a full disk, there is one warning, and
-    the evaluation goes on without it.
+    If the folder cannot be written to, for example because the disk is full, a warning
+    is issued once and nothing more is saved.
 
     Args:
-      folder: made if it is not there; None keeps nothing.
-      identity: what the outcomes depend on: plain values, and "arrays", a sequence of
-        them, of which a hash is written.
-      fingerprint: logits or margins of a few images. They detect other weights even if
-        a function closes over them.
+      folder: the folder; it is made if it does not exist. None: nothing is saved.
+      identity: everything that the outcomes depend on: plain values, and under "arrays"
+        a sequence of arrays, of which the hash is compared.
+      fingerprint: logits or margins of a few images. They detect changed weights even
+        if the weights are hidden in a closure.
 
     Raises:
       ValueError: if the folder holds batches of another identity or net, or damaged
@@ -181,7 +182,7 @@ class BatchCheckpoint:
     def _open(
         self, folder: Path, identity: Mapping[str, Any], fingerprint: np.ndarray
     ) -> None:
-        """Writes the identity, or checks that it is the one in the folder."""
+        """Writes the identity, or compares it with that in the folder."""
         arrays = _digest(identity["arrays"])
         now = json.loads(json.dumps({**identity, "arrays": arrays}))
         call, answers = folder / "call.json", folder / "answers.npy"
@@ -203,14 +204,14 @@ class BatchCheckpoint:
             )
 
     def load(self, name: str) -> dict[str, np.ndarray] | None:
-        """The outcome of a batch; None if it was not saved."""
+        """The outcome of a batch, arrays by name; None if it was not saved."""
         path = self._folder and self._folder / f"{name}.npz"
         if path is None or not path.exists():
             return None
         return read_arrays(path, "remove it, and that batch is measured again")
 
     def save(self, name: str, outcome: Mapping[str, Any]) -> None:
-        """Writes the outcome of a batch, arrays by name."""
+        """Saves the outcome of a batch, arrays by name."""
         if self._folder is not None:
             try:
                 write_arrays(self._folder / f"{name}.npz", outcome)
@@ -219,21 +220,25 @@ class BatchCheckpoint:
 
     def _give_up(self, error: OSError) -> None:
         warnings.warn(
-            f"{self._folder} cannot be written ({error}): finished batches are not "
-            "kept, and an evaluation that is killed starts over.",
+            f"{self._folder} cannot be written to ({error}): finished batches are not "
+            "saved, and an evaluation that is killed starts from the beginning.",
             stacklevel=4,
         )
         self._folder = None
 
 
 def in_batches(count: int, size: int, pad: bool = True) -> Iterator[np.ndarray]:
-    """Indices of images, `size` at a time.
+    """Splits the indices of images into batches.
 
     Args:
-      count: the number of all images.
-      size: of a batch.
-      pad: fill the last batch by repeating the last index, so that one program serves
-        all batches; `np.concatenate(results)[:count]` are the results of all images.
+      count: the number of images.
+      size: the number of images per batch.
+      pad: whether the last batch is filled by repeating the last index, so that one
+        program serves all batches. `np.concatenate(results)[:count]` are then the
+        results of all images.
+
+    Yields:
+      Indices, `[size]`; the last batch may be smaller unless `pad` is True.
 
     Raises:
       ValueError: if size is not positive.

@@ -1,10 +1,10 @@
-"""Several devices, in one process or many: the seeds are spread first, then the batch.
+"""Several devices, in one process or more: seeds are sharded first, then batches.
 
     mesh.connect("10.0.0.1:1234", processes=2, process=0)     # several processes only
-    layout = mesh.build(seeds=5, batch_size=128)              # axes "seed" and "data"
+    layout = mesh.build(seed_count=5, batch_size=128)         # axes "seed" and "data"
 
-XLA divides the work: what is computed is what one device computes, up to rounding, and
-batch norm sees the whole batch of its seed.
+XLA divides the work. Results equal those of one device up to rounding; batch norm uses
+the statistics of the whole batch of a seed.
 """
 
 import dataclasses
@@ -24,32 +24,32 @@ AXES = ("seed", "data")
 
 @dataclasses.dataclass(frozen=True)
 class DeviceLayout:
-    """Where the arrays of a run live.
+    """The placement of arrays on devices.
 
     Attributes:
-      mesh: devices by seed and data; None for one device.
+      mesh: devices with the axes "seed" and "data"; None for one device.
     """
 
     mesh: Mesh | None = None
 
     @property
     def by_seed(self) -> NamedSharding | None:
-        """Of arrays with a leading axis S, as states and keys are."""
+        """The sharding of arrays with a leading axis S, such as states and keys."""
         return self._sharding("seed")
 
     @property
     def by_image(self) -> NamedSharding | None:
-        """Of the images of one seed's batch, `[B, ...]`."""
+        """The sharding of the batch of one seed, `[B, ...]`."""
         return self._sharding("data")
 
     @property
     def everywhere(self) -> NamedSharding | None:
-        """Of what every device holds whole."""
+        """The sharding of arrays that every device holds completely."""
         return self._sharding()
 
     @property
     def text(self) -> str:
-        """For people: "4 x cpu (seed 2, data 2)"."""
+        """A description: "4 x cpu (seed 2, data 2)"."""
         kind = jax.devices()[0].device_kind
         if self.mesh is None:
             return kind
@@ -60,15 +60,15 @@ class DeviceLayout:
         return self.mesh and NamedSharding(self.mesh, PartitionSpec(*axes))
 
     def whole_batches(self, size: int) -> int:
-        """The least number of images, `size` or more, that the data axis divides."""
+        """The smallest multiple of the data axis that is at least `size`."""
         parts = self.mesh.shape["data"] if self.mesh else 1
         return -(-size // parts) * parts
 
     def spread(self, batch: Any) -> Any:
-        """Divides a batch of one seed among its devices, inside a program.
+        """Divides a batch of one seed among devices, inside of a program.
 
-        A batch that the number of devices does not divide, as the last one of an epoch
-        may be, is left whole.
+        A batch whose size is not a multiple of the data axis is not divided; the last
+        batch of an epoch may be such a batch.
         """
         size = len(jax.tree.leaves(batch)[0])
         if self.by_image is None or self.whole_batches(size) != size:
@@ -76,7 +76,7 @@ class DeviceLayout:
         return jax.lax.with_sharding_constraint(batch, self.by_image)
 
     def put(self, arrays: Any) -> Any:
-        """Brings host arrays to every device; each process has them whole."""
+        """Copies host arrays to every device; every process has to hold them."""
         place = self.everywhere
         if place is None:
             return jax.device_put(arrays)
@@ -86,12 +86,12 @@ class DeviceLayout:
         )
 
     def over_seeds(self, function: Callable, in_axes: int | Sequence = 0) -> Callable:
-        """`seeds.over_seeds`, with the seed axis on the mesh."""
+        """`seeds.over_seeds`, with the seed axis divided over the mesh."""
         axis = "seed" if self.mesh else None
         return seeds.over_seeds(function, in_axes, mesh_axis=axis)
 
     def jit(self, function: Callable, outputs: Any, **options: Any) -> Callable:
-        """`compilation.jit`; `outputs` holds a sharding for each output, or None."""
+        """`compilation.jit`; `outputs` has a sharding for each output, or None."""
         if self.mesh:
             options["out_shardings"] = outputs
         return compilation.jit(function, **options)
@@ -103,21 +103,22 @@ ONE_DEVICE = DeviceLayout()
 def build(
     seed_count: int, batch_size: int, seed: int = 0, data: int = 0
 ) -> DeviceLayout:
-    """Lays the devices out.
+    """The layout of the devices for a run.
 
     Args:
-      seed_count: S.
-      batch_size: of one seed, in training.
-      seed: devices along the seed axis, a divisor of S; 0: as many as there are.
-      data: devices along the data axis, a divisor of `batch_size`; 0: as many as are
-        left.
+      seed_count: the number of seeds, S.
+      batch_size: the batch size of one seed in training.
+      seed: the number of devices along the seed axis, a divisor of S; 0: as many as
+        possible.
+      data: the number of devices along the data axis, a divisor of `batch_size`; 0: as
+        many as possible with the other devices.
 
     Returns:
       A layout of `seed * data` devices.
 
     Raises:
-      ValueError: if the axes do not divide what they hold, or there are too few
-        devices, or a process is left without one.
+      ValueError: if `seed` does not divide S or `data` does not divide the batch size,
+        if there are too few devices, or if a process would have no device.
     """
     devices = jax.devices()
     seed = seed or _largest_divisor(seed_count, len(devices))
@@ -129,12 +130,13 @@ def build(
         if parts < 1 or count % parts:
             raise ValueError(
                 f"mesh.{name}={parts} does not divide the {count} {what}: use "
-                f"{_largest_divisor(count, max(parts, 1))}, or 0 to have it chosen."
+                f"{_largest_divisor(count, max(parts, 1))}, or 0 for an automatic "
+                "choice."
             )
     if seed * data > len(devices):
         raise ValueError(
             f"mesh.seed={seed} times mesh.data={data} is more than the {len(devices)} "
-            "devices that there are: choose less, or 0 to have it chosen."
+            "available devices: use smaller values, or 0 for an automatic choice."
         )
     if seed * data == len(devices) == 1:
         return ONE_DEVICE
@@ -142,8 +144,8 @@ def build(
     if len({device.process_index for device in used.flat}) < jax.process_count():
         raise ValueError(
             f"{seed * data} of {len(devices)} devices can be used with {seed_count} "
-            f"seeds and batches of {batch_size}, which leaves a process without one: "
-            "start fewer processes, or choose other numbers."
+            f"seeds and batches of {batch_size}, so that a process would have none: "
+            "start fewer processes, or change the number of seeds or the batch size."
         )
     return DeviceLayout(Mesh(used, AXES, axis_types=(AxisType.Auto, AxisType.Auto)))
 
@@ -156,13 +158,14 @@ def _largest_divisor(number: int, limit: int) -> int:
 def connect(
     coordinator: str | None, processes: int | None, process: int | None
 ) -> None:
-    """Makes this process one of several; before anything is computed.
+    """Connects this process to the others; it has to be called before any computation.
+
+    Arguments that are None are taken from SLURM, Kubernetes or Open MPI.
 
     Args:
       coordinator: `host:port` of process 0.
-      processes: how many there are.
-      process: which this is, from 0. What is None is asked of SLURM, Kubernetes or
-        Open MPI.
+      processes: the number of processes.
+      process: the number of this process, from 0.
     """
     handlers = {number: signal.getsignal(number) for number in interruption.HANDLED}
     jax.distributed.initialize(coordinator, processes, process)
@@ -171,20 +174,20 @@ def connect(
 
 
 def disconnect() -> None:
-    """Waits for the other processes, if any, before this one ends.
+    """Disconnects from the other processes, if any, before this process ends.
 
-    JAX does it at the exit of Python, which an interrupted command does not reach.
+    JAX does so at the exit of Python, which an interrupted command skips.
     """
     jax.distributed.shutdown()
 
 
 def is_writer() -> bool:
-    """Whether this process is the one that writes rows and speaks: process 0."""
+    """Whether this process writes files and prints, which only process 0 does."""
     return jax.process_index() == 0
 
 
 def gather(*values: int) -> np.ndarray:
-    """What each process calls it with, `[processes, n]`; all of them have to call."""
+    """The arguments of all processes, `[processes, n]`; each process has to call it."""
     mine = np.array([values], np.int32)
     if jax.process_count() == 1:
         return mine
@@ -192,7 +195,7 @@ def gather(*values: int) -> np.ndarray:
 
 
 def to_host(tree: Any) -> Any:
-    """Arrays of all processes as NumPy arrays, whole."""
+    """Converts arrays that are sharded over processes to complete NumPy arrays."""
     return jax.tree.map(
         lambda x: np.asarray(
             x

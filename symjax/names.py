@@ -1,8 +1,8 @@
-"""Names as people spell them, matched with those that the library has.
+"""Common spellings of names, such as those of attacks and norms.
 
-    matched("attack", "Auto-Attack", names, SPELLINGS["attack"])     # "autoattack"
+    matched("attack", "Auto-Attack", ["pgd", "autoattack"])     # "autoattack"
 
-Case, spaces, hyphens, underscores and dots do not count.
+Case, spaces, hyphens, underscores and dots are ignored.
 """
 
 import difflib
@@ -33,19 +33,21 @@ SPELLINGS: Mapping[str, Mapping[str, str]] = {
     "loss": {"ce": "cross_entropy", "xent": "cross_entropy", "cw": "margin"},
     "metric": {"corruptions": "corruption", "tolerances": "tolerance"},
 }
-"""By kind: what peers, and papers, call what the library has."""
+"""Names that papers and other libraries use, by kind, and the names in this library."""
 
 
 def matched(kind: str, given: Any, names: Iterable[str]) -> str:
-    """The name that is meant.
+    """The valid name for a name in any common spelling.
 
     Args:
-      kind: what is named, for the error and for `SPELLINGS`: "attack", "norm".
-      given: as a person wrote it; a number stands for its text.
-      names: those that there are.
+      kind: the kind of name, such as "attack" or "norm"; a key of `SPELLINGS`, or any
+        other noun for the error.
+      given: the name as the user wrote it; a number is converted to text.
+      names: the valid names.
 
     Raises:
-      ValueError: if none is meant; it proposes the nearest and lists all.
+      ValueError: if no valid name matches; the error proposes the nearest one and lists
+        all.
     """
     names = list(names)
     spellings = SPELLINGS.get(kind, {})

@@ -1,9 +1,9 @@
-"""Statistics over seeds and images, with intervals by the bootstrap; on the host.
+"""Statistics over seeds and images, with bootstrap intervals; computed on the host.
 
-mean_and_sd(of_seeds)                             # (mean, sample standard deviation)
-estimate(ratio)                                   # mean, and its 95 % interval
+mean_and_sd(values)                               # (mean, sample standard deviation)
+estimate(values)                                  # the mean and its 95 % interval
 estimate(across, along, statistic=ratio_of_means)
-difference(of_training_images, of_test_images)    # of two means, of other images each
+difference(train_values, test_values)             # of the means of two samples
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ RESAMPLES = 2000
 
 
 class Estimate(NamedTuple):
-    """A statistic of N images, and where it would lie for other images like them.
+    """A statistic of N images with its bootstrap interval.
 
     Attributes:
-      value: of the images at hand.
+      value: the statistic of the given images.
       low, high: the ends of the interval.
-      count: N.
+      count: the number of images, N.
     """
 
     value: float
@@ -35,25 +35,25 @@ def mean_and_sd(values: ArrayLike) -> tuple[float, float | None]:
     """The mean and the sample standard deviation (`ddof=1`) of some values.
 
     Args:
-      values: `[S]`, of one or more.
+      values: `[S]`, one value or more.
 
     Returns:
-      Both, as floats. The standard deviation is None where it is not defined: of one
-      value, or if one is not finite.
+      The mean and the standard deviation. The latter is None if it is not defined,
+      which is so for a single value and if a value is not finite.
 
     Raises:
       ValueError: if there are no values.
     """
     array = np.asarray(values, np.float64)
     if not array.size:
-        raise ValueError("no values: expected one or more.")
+        raise ValueError("values are empty: expected one value or more.")
     defined = array.size > 1 and np.isfinite(array).all()
     with np.errstate(invalid="ignore"):
         return float(array.mean()), float(array.std(ddof=1)) if defined else None
 
 
 def ratio_of_means(above: np.ndarray, below: np.ndarray, axis: int = -1) -> np.ndarray:
-    """`mean(above) / mean(below)`; single zeros below do no harm, unlike in a ratio."""
+    """`mean(above) / mean(below)`, which stays finite if some values below are 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.mean(above, axis=axis) / np.mean(below, axis=axis)
 
@@ -65,27 +65,30 @@ def estimate(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """The percentile bootstrap of a statistic, images drawn with replacement.
+    """A statistic with its percentile bootstrap interval; images are resampled.
 
     Args:
-      *values: `[B]` each, of the same images, which are drawn together.
-      statistic: of arrays, along `axis`, like `np.mean`, `np.median`, `ratio_of_means`.
-      confidence: of the interval.
-      resamples: how many draws of B images.
-      seed: of the draws.
+      *values: one or more arrays `[B]` for the same images, which are resampled
+        together.
+      statistic: a function of the arrays with an argument `axis`, such as `np.mean`,
+        `np.median` or `ratio_of_means`.
+      confidence: confidence level of the interval.
+      resamples: the number of resamples of B images with replacement.
+      seed: seed of the resampling.
 
     Returns:
-      An `Estimate`; NaN throughout if a value is NaN: leave such images out by hand,
-      and say how many they were.
+      An `Estimate`. All its values are NaN if one of `values` is NaN; remove such
+      images first and report their number.
 
     Raises:
-      ValueError: for arrays of other shapes, or of fewer than two images.
+      ValueError: if the arrays have different or other shapes, or fewer than two
+        images.
     """
     arrays = [np.asarray(value, np.float64) for value in values]
     shapes = {array.shape for array in arrays}
     if len(shapes) != 1 or arrays[0].ndim != 1 or len(arrays[0]) < 2:
         raise ValueError(
-            f"values of shapes {shapes}: expected [B] each, B of 2 or more."
+            f"values of shapes {shapes}: expected [B] for all, with B of 2 or more."
         )
     return _bootstrap(arrays, statistic, True, confidence, resamples, seed)
 
@@ -97,17 +100,17 @@ def difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """`mean(first) - mean(second)` of two samples, each drawn from on its own.
+    """`mean(first) - mean(second)` of two independent samples, with its interval.
 
     Args:
-      first, second: `[M]` and `[N]`, of images that have nothing to do with each other.
+      first, second: `[M]` and `[N]`, for different images; each is resampled by itself.
       confidence, resamples, seed: as in `estimate`.
 
     Returns:
-      An `Estimate`, its count M + N; NaN throughout if a value is NaN.
+      An `Estimate` with the count M + N. All its values are NaN if a value is NaN.
 
     Raises:
-      ValueError: for another rank, or fewer than two images on a side.
+      ValueError: if a sample has another rank or fewer than two images.
     """
     arrays = [np.asarray(value, np.float64) for value in (first, second)]
     if any(array.ndim != 1 or len(array) < 2 for array in arrays):
@@ -127,7 +130,7 @@ def _bootstrap(arrays, statistic, paired, confidence, resamples, seed) -> Estima
     if any(np.isnan(array).any() for array in arrays):
         return Estimate(np.nan, np.nan, np.nan, count)
     with np.errstate(invalid="ignore"):
-        found = stats.bootstrap(
+        interval = stats.bootstrap(
             arrays,
             statistic,
             paired=paired,
@@ -138,7 +141,7 @@ def _bootstrap(arrays, statistic, paired, confidence, resamples, seed) -> Estima
             rng=np.random.default_rng(seed),
         ).confidence_interval
         value = float(statistic(*arrays, axis=-1))
-    return Estimate(value, float(found.low), float(found.high), count)
+    return Estimate(value, float(interval.low), float(interval.high), count)
 
 
 def paired_difference(
@@ -148,18 +151,19 @@ def paired_difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """The mean difference of two nets on the same images, images and seeds redrawn.
+    """The mean difference of two nets on the same images, with its interval.
 
-    Each resample draws images, the same for both nets, and seeds, for each net its own:
-    what other images, and training again, would change. Of few seeds, such an interval
-    is too short rather than too long; of one, it knows nothing of training again.
+    Each resample draws images, which are the same for both nets, and the seeds of each
+    net independently. The interval therefore includes the variation over images and
+    over trainings. With few seeds it tends to be too short; with one seed it does not
+    include the variation over trainings.
 
     Args:
-      ours, theirs: `[S, B]` and `[T, B]`, of seeds and images.
+      ours, theirs: `[S, B]` and `[T, B]`, values by seed and image.
       confidence, resamples, seed: as in `estimate`.
 
     Returns:
-      An `Estimate` of `mean(ours) - mean(theirs)`; count is B.
+      An `Estimate` of `mean(ours) - mean(theirs)` with the count B.
 
     Raises:
       ValueError: for arrays of other shapes, fewer than two images, or a NaN.
@@ -171,8 +175,8 @@ def paired_difference(
     count = first.shape[1]
     if count < 2 or np.isnan(first).any() or np.isnan(second).any():
         raise ValueError(
-            f"values of shapes {shapes}: expected two images or more and no NaN: leave "
-            "such images out by hand, and say how many they were."
+            f"values of shapes {shapes}: expected two images or more and no NaN. "
+            "Remove images with NaN first, and report their number."
         )
     draw = np.random.default_rng(seed)
     images = draw.integers(count, size=(resamples, count))
@@ -180,13 +184,13 @@ def paired_difference(
         _redrawn(values, draw.integers(len(values), size=(resamples, len(values))))
         for values in (first, second)
     ]  # [resamples, B] each
-    found = np.take_along_axis(means[0] - means[1], images, axis=1).mean(axis=1)
+    resampled = np.take_along_axis(means[0] - means[1], images, axis=1).mean(axis=1)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(found, [tail, 1 - tail])
+    low, high = np.quantile(resampled, [tail, 1 - tail])
     return Estimate(first.mean() - second.mean(), float(low), float(high), count)
 
 
 def _redrawn(values: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """The mean over drawn seeds: `[S, B]` and `[R, S]` to `[R, B]`."""
+    """The means over resampled seeds: values `[S, B]`, seeds `[R, S]` to `[R, B]`."""
     weights = np.apply_along_axis(np.bincount, 1, seeds, minlength=len(values))
     return weights @ values / len(values)

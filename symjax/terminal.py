@@ -1,6 +1,6 @@
-"""What the commands print, on whatever terminal they print it.
+"""Output of commands on any terminal.
 
-terminal.prepare()          # first thing in a command
+terminal.prepare()          # the first call of a command
 """
 
 import codecs
@@ -9,7 +9,7 @@ import sys
 import unicodedata
 import warnings
 
-WIDTH = 80  # columns that every terminal has
+WIDTH = 80  # columns
 ASCII = {
     "±": "+-",
     "−": "-",
@@ -23,10 +23,10 @@ ASCII = {
 
 
 def prepare() -> None:
-    """Makes the output streams take every character, and warnings one line.
+    """Makes stdout and stderr accept any character, and warnings take one line.
 
-    A character that the terminal's encoding does not have, as "±" in ASCII, is printed
-    as its nearest ASCII text or as "?", instead of a UnicodeEncodeError.
+    A character that the encoding of the terminal lacks, such as "±" in ASCII, is
+    printed as similar ASCII text or as "?", and raises no UnicodeEncodeError.
     """
     codecs.register_error("symjax.nearest", _nearest)
     for stream in (sys.stdout, sys.stderr):
@@ -36,7 +36,7 @@ def prepare() -> None:
 
 
 def warn(text: str) -> None:
-    """Prints a warning, one line on stderr."""
+    """Prints a warning in one line on stderr."""
     print(f"warning: {text}", file=sys.stderr)
 
 
@@ -46,7 +46,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def fail(error: object) -> int:
-    """Prints an error, one line on stderr; returns the exit code, 2."""
+    """Prints an error in one line on stderr; returns the exit code, 2."""
     lines = (line.strip() for line in str(error).splitlines())
     print(f"error: {' '.join(lines)}", file=sys.stderr)
     return 2

@@ -83,13 +83,13 @@ def test_train_resume_and_evaluate(tmp_path):
             "quikstart.py: there is no such file. Did you mean configs/quickstart.py?",
         ),
         ("train.py", [*TINY, "--config.seeds=x"], "--config.seeds=x: invalid literal"),
-        ("train.py", [*TINY, "here"], "unexpected arguments ['here']"),
+        ("train.py", [*TINY, "here"], "arguments ['here']: expected only flags"),
         ("evaluate.py", ["--attack=pgd", "--eps=x"], "--eps='x'"),
         ("evaluate.py", ["--attack=pdg"], "did you mean 'pgd'?"),
         (
             "evaluate.py",
             ["--attack=pgd", "--protocol=published", "--n_restarts=2"],
-            "--n_restarts: the published protocol has its own",
+            "--n_restarts: the published protocol sets it",
         ),
     ],
 )
@@ -154,14 +154,17 @@ def refused(monkeypatch, capsys):
     [
         (
             ["--config=a.py", "--config", "b.py"],
-            "--config: a.py and b.py are given, expected one of them; --config.KEY=",
+            "--config: a.py and b.py are given; expected one configuration. --config",
         ),
-        (["--config="], "--config='': expected a file, as configs/quickstart.py."),
-        (["--config", ""], "--config='': expected a file, as configs/quickstart.py."),
+        (["--config="], "--config='': expected a file, such as configs/quickstart.py."),
+        (
+            ["--config", ""],
+            "--config='': expected a file, such as configs/quickstart.py.",
+        ),
         (["--config=quikstart.py"], "Did you mean configs/quickstart.py?"),
-        ([TINY[0], "--workdir="], "--workdir='': expected a value; leave the flag out"),
-        ([TINY[0], "--workdir", " "], "--workdir='': expected a value; leave the flag"),
-        ([TINY[0], "--sizes="], "--sizes='': expected a value; leave the flag out for"),
+        ([TINY[0], "--workdir="], "--workdir='': expected a value. Leave the flag out"),
+        ([TINY[0], "--workdir", " "], "--workdir='': expected a value. Leave the flag"),
+        ([TINY[0], "--sizes="], "--sizes='': expected a value. Leave the flag out for"),
         (
             [TINY[0], "--config.modle.name=x"],
             "modle.name: configs/quickstart.py has no ",
@@ -207,7 +210,7 @@ def test_train_without_a_configuration_lists_them():
     result = call("train.py", "--workdir=x")
     assert result.returncode == 2 and not result.stdout
     lines = result.stderr.splitlines()
-    assert lines[0] == "error: --config has to name a configuration."
+    assert lines[0] == "error: --config is missing: name one of these configurations."
     assert sum(line.startswith("  configs/") for line in lines) == len(FILES)
 
 

@@ -7,6 +7,7 @@ import pytest
 from benchmarks import scaling, turning
 from symjax.attacks.sanity import CHECKS
 from symjax.evaluation import results
+from symjax.evaluation.rows import Row
 from symjax.evaluation.summary import summary
 from symjax.models import MODELS, table
 from symjax.report import compare, corruption, statements
@@ -94,6 +95,14 @@ def test_corruptions_page_shows_the_committed_rows():
         table = corruption.table_1(corruption.under(published, attack))
         assert table.count("fgsm") == len(folders)
     assert corruption.table_1(corruption.under(published, "fgsm linf 0.01")) in page
+
+
+def test_rows_page_shows_a_committed_row():
+    page = (ROOT / "docs/rows.md").read_text()
+    row = Row.of_nested(json.loads(page.split("```json\n")[1].split("```")[0]))
+    committed = results.read([ROOT / "results/cifar10_10_layers.jsonl"])
+    (same,) = [other for other in committed if other["cell_id"] == row["cell_id"]]
+    assert same["value"] == row["value"] and same["utc"] == row["utc"]
 
 
 def test_ci_runs_the_readmes_test_command():

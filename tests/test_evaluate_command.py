@@ -124,20 +124,20 @@ def test_values_that_cannot_be_are_refused_before_anything_is_loaded(
     [
         (
             ["--attack=fab", "--n_restarts=5"],
-            "--n_restarts: has no effect on --attack fab",
+            "--n_restarts has no effect on --attack fab",
         ),
-        (["--attack=fgsm", "--steps=3"], "--steps: has no effect on --attack fgsm"),
-        (["--attack=pgd", "--seeds=1"], "--seeds: has no effect on --attack pgd"),
-        (["--metric=clever", "--eps=1"], "--eps: has no effect on --metric clever"),
-        (["--audit", "--norandom_start"], "--random_start: has no effect on --audit"),
-        (["--audit", "--force"], "--force: has no effect on --audit"),
-        (["--audit", "--eps=0.1,0.2"], "the audit takes one radius"),
-        (["--audit", "--attack=pgd"], "ask for one of them"),
+        (["--attack=fgsm", "--steps=3"], "--steps has no effect on --attack fgsm"),
+        (["--attack=pgd", "--seeds=1"], "--seeds has no effect on --attack pgd"),
+        (["--metric=clever", "--eps=1"], "--eps has no effect on --metric clever"),
+        (["--audit", "--norandom_start"], "--random_start has no effect on --audit"),
+        (["--audit", "--force"], "--force has no effect on --audit"),
+        (["--audit", "--eps=0.1,0.2"], "expected one radius with --audit"),
+        (["--audit", "--attack=pgd"], "expected one of them"),
         (["--metric=clever", "--n_restarts=2"], "metric 'clever' takes"),
         (["--metric=symmetry", "--only=x"], "expected the beginning of one of"),
         (["--metric=corruption", "--only=x"], "expected the beginning of one of"),
-        (["--protocol=published", "--norm=l2"], "the published attacks are linf"),
-        (["--switches=clip range"], "are of --protocol published"),
+        (["--protocol=published", "--norm=l2"], "l2: expected linf, the norm of the"),
+        (["--switches=clip range"], "--switches needs --protocol published"),
         (
             ["--protocol=published", "--attack=pgd", "--switches=clip"],
             "switch 'clip': expected one of .* did you mean 'clip range'",
@@ -211,7 +211,7 @@ def test_names_as_people_spell_them(parse):
             ["--attack=pgd", "--force"],
             "{}/results.jsonl, and --force measures them again",
         ),
-        (["--audit"], "nothing is kept of an audit before its end"),
+        (["--audit"], "an unfinished audit is not saved"),
     ],
 )
 def test_an_interruption_tells_what_is_kept(parse, folder, given, kept, monkeypatch):
@@ -305,8 +305,8 @@ def test_what_is_forced_is_measured_again_and_supersedes(evaluate, folder):
 def quick(monkeypatch):
     """A metric that nothing is compiled for."""
     found = MetricResult(0.5, {"value": np.full(30, 0.5)})
-    figure = Metric({"metric": "lemma_1"}, lambda subject: found)
-    monkeypatch.setattr(metrics, "figures", lambda *_, **__: [figure])
+    lemma = Metric({"metric": "lemma_1"}, lambda subject: found)
+    monkeypatch.setattr(metrics, "build", lambda *_, **__: [lemma])
 
 
 @pytest.mark.parametrize("metric", [[], ["--metric=symmetry"]])
@@ -317,10 +317,10 @@ def test_a_folder_that_cannot_be_written_is_measured_and_shown(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(results.Results, "_save", read_only)
-    with pytest.warns(UserWarning, match="what is measured is returned") as warned:
+    with pytest.warns(UserWarning, match="rows are returned and not saved") as warned:
         code, out, _ = evaluate(*(metric or ["--attack=fgsm", "--eps=0.1"]))
     assert code == 1 and len(warned) == 1
-    assert "NOT KEPT" in out and "Permission denied" in out
+    assert "NOT SAVED" in out and "Permission denied" in out
     assert ("lemma 1" if metric else "fgsm") in out
     assert not rows_of(folder)
 

@@ -169,5 +169,5 @@ def test_the_home_folder_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     assert expand("~/runs") == Path("/home/somebody/runs")
     assert expand(Path("a/~")) == Path("a/~")
-    with pytest.raises(ValueError, match="~nobody-here/x: there is no user"):
+    with pytest.raises(ValueError, match="~nobody-here/x: there is no such user"):
         expand("~nobody-here/x")

@@ -85,7 +85,9 @@ def test_a_row_that_the_check_refuses_is_named_with_its_line(tmp_path):
 def test_a_line_that_is_no_object_is_no_row(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("[1]\n")
-    text = rf"^{path}, line 1 cannot be read \(expected a JSON object\): mend or remove"
+    text = (
+        rf"^{path}, line 1 cannot be read \(expected a JSON object\): correct or remove"
+    )
     with pytest.raises(ValueError, match=text):
         io.read_rows(path)
 
@@ -159,9 +161,21 @@ def test_batches_of_another_call_are_refused(tmp_path, changes, fingerprint, dif
 def test_batches_that_are_damaged_are_named(tmp_path):
     for name, content, way_out in (
         ("one.npz", b"PK\3\4", "remove it, and that batch is measured again"),
-        ("answers.npy", b"", "remove the folder, and the evaluation starts over"),
-        ("call.json", b"{", "remove the folder, and the evaluation starts over"),
-        ("call.json", b"3", "remove the folder, and the evaluation starts over"),
+        (
+            "answers.npy",
+            b"",
+            "remove the folder, and the evaluation starts from the beginning",
+        ),
+        (
+            "call.json",
+            b"{",
+            "remove the folder, and the evaluation starts from the beginning",
+        ),
+        (
+            "call.json",
+            b"3",
+            "remove the folder, and the evaluation starts from the beginning",
+        ),
     ):
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
         io.BatchCheckpoint(folder, IDENTITY, FINGERPRINT).save(
@@ -175,7 +189,7 @@ def test_batches_that_are_damaged_are_named(tmp_path):
 
 def test_batches_that_cannot_be_kept_are_a_warning(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.warns(UserWarning, match="finished batches are not kept"):
+    with pytest.warns(UserWarning, match="finished batches are not saved"):
         checkpoint = io.BatchCheckpoint(
             tmp_path / "file" / "folder", IDENTITY, FINGERPRINT
         )

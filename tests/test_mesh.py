@@ -147,7 +147,7 @@ def test_seeds_are_spread_before_batches(count, batch, devices, expected, monkey
     [
         ({"seed": 2}, "mesh.seed=2 does not divide the 5 seeds"),
         ({"data": 3}, "mesh.data=3 does not divide the 128 images.* use 2"),
-        ({"seed": 5, "data": 2}, "more than the 1 devices"),
+        ({"seed": 5, "data": 2}, "more than the 1 available devices"),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_an_error(axes, match):

@@ -59,7 +59,7 @@ def test_python_takes_them_too():
     assert Attack("PGD") == Attack("pgd")
     assert Attack("Auto-Attack").identity() == Attack("autoattack").identity()
     assert PublishedAttack("PGD", None) == PublishedAttack("pgd", None)  # pyright: ignore
-    one, other = (metrics.figures("CLEVER", norms=(x,)) for x in ("L2", "l2"))
+    one, other = (metrics.build("CLEVER", norms=(x,)) for x in ("L2", "l2"))
     assert [figure.identity for figure in one] == [figure.identity for figure in other]
     with pytest.raises(ValueError, match="did you mean 'clever'"):
-        metrics.figures("clevr")
+        metrics.build("clevr")

@@ -17,7 +17,7 @@ def test_mean_and_sample_deviation_of_the_values_that_are_there():
     assert mean_and_sd([0.5]) == (0.5, None)
     assert mean_and_sd([1.0, np.inf]) == (np.inf, None)
     assert np.isnan(mean_and_sd([np.inf, -np.inf])[0])
-    with pytest.raises(ValueError, match="expected one or more"):
+    with pytest.raises(ValueError, match="expected one value or more"):
         mean_and_sd([])
 
 
@@ -63,7 +63,7 @@ def test_the_same_seed_draws_the_same():
 
 def test_other_shapes_are_refused():
     for values in ([np.ones(3), np.ones(4)], [np.ones((2, 2))], [np.ones(1)]):
-        with pytest.raises(ValueError, match="expected .B. each"):
+        with pytest.raises(ValueError, match="expected .B. for all"):
             estimate(*values)
 
 

@@ -1,11 +1,11 @@
-"""Image classification data as uint8 arrays, and what happens to them in a step.
+"""Image classification data sets as uint8 arrays, and their augmentation.
 
     cifar = data.load("cifar10", validation_images=5000)
     cifar.train.images, cifar.train.labels        # uint8 [N, H, W, C], int32 [N]
     images = data.to_unit(data.flip_and_crop(key, cifar.train.images[:128]))
 
-CIFAR comes from TFDS, from arrays or from the official archive; digits need nothing.
-Corruptions are in `symjax.data.corruptions`.
+CIFAR is read from a TFDS data set, from a file of arrays or from the official archive.
+The digits are part of the package. Corruptions are in `symjax.data.corruptions`.
 """
 
 from symjax.data.archive import ArchiveHashError

@@ -1,10 +1,10 @@
-"""The official CIFAR archives in binary form: fetched, checked, and their records read.
+"""The official CIFAR archives in binary form: download, check of the hash, decoding.
 
     path = fetch(ARCHIVES["cifar10"], data_dir, cache_dir)
     dataset = read(path, "cifar10")
 
-A record is one label byte (CIFAR-100: two, coarse and fine) and 3072 bytes of pixels,
-`[C, H, W]`.
+A record consists of one label byte (CIFAR-100: two, the coarse and the fine label) and
+3072 bytes of pixels, `[C, H, W]`.
 
 References:
   Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
@@ -23,24 +23,24 @@ from rich.progress import track
 from symjax.data.dataset import Dataset, Split, make_dataset
 
 SIZE, CHANNELS = 32, 3
-TIMEOUT = 30  # seconds without an answer, or in a download without a byte
+TIMEOUT = 30  # seconds to wait for the server, or for the next bytes of a download
 
 
 class ArchiveHashError(ValueError):
-    """An archive is not the published one."""
+    """The hash of an archive is not that of the published one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """Where an archive is, how to know it, and which files in it hold what.
+    """Address, hash and contents of an archive.
 
     Attributes:
-      url: its address.
-      sha256: its hash.
-      train_files: members with training records, in order.
-      test_files: members with test records.
-      names_file: the member with one class name a line.
-      label_bytes: label bytes in a record, of which the last is the class.
+      url: address of the archive.
+      sha256: hash of the archive.
+      train_files: names of the members with training records, in order.
+      test_files: names of the members with test records.
+      names_file: name of the member with one class name per line.
+      label_bytes: the number of label bytes in a record; the last one is the class.
     """
 
     url: str
@@ -52,7 +52,7 @@ class Archive:
 
     @property
     def filename(self) -> str:
-        """The last part of the address."""
+        """The file name in the address."""
         return PurePosixPath(urlsplit(self.url).path).name
 
 
@@ -83,18 +83,18 @@ def fetch(
     """Finds an archive in `data_dir`, or downloads it to `<cache_dir>/archives`.
 
     Args:
-      archive: which one.
-      data_dir: where a user may have put it.
-      cache_dir: where downloads are kept.
+      archive: the archive.
+      data_dir: folder in which a user may have put the archive.
+      cache_dir: folder for downloads.
       progress: show a progress bar.
 
     Returns:
-      The path of the archive, whose hash is right.
+      The path of the archive; its hash was checked.
 
     Raises:
-      ArchiveHashError: if the file found or downloaded is another one.
-      requests.RequestException: if it cannot be downloaded, or not to its end;
-        nothing of it is kept.
+      ArchiveHashError: if the file has another hash than the published archive.
+      requests.RequestException: if the download fails or is incomplete; no part of it
+        is kept.
     """
     import pooch
     import requests
@@ -102,7 +102,7 @@ def fetch(
     own = data_dir / archive.filename
     if own.is_file():
         return _verified(own, archive)
-    # Any, because pooch's type for a downloader names what a processor takes.
+    # The type is Any because pooch declares another type for downloaders.
     downloader: Any = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)
     try:
         path = pooch.retrieve(
@@ -116,7 +116,8 @@ def fetch(
         raise
     except ValueError as error:
         raise ArchiveHashError(
-            f"The file behind {archive.url} is not the published archive. {error}"
+            f"The file at {archive.url} is not the published archive: {error} Put the "
+            f"published one into {data_dir}."
         ) from None
     return Path(path)
 
@@ -124,25 +125,25 @@ def fetch(
 def _verified(path: Path, archive: Archive) -> Path:
     import pooch
 
-    found = pooch.file_hash(str(path), alg="sha256")
-    if found != archive.sha256:
+    sha256 = pooch.file_hash(str(path), alg="sha256")
+    if sha256 != archive.sha256:
         raise ArchiveHashError(
             f"{path} is not the published archive: expected SHA-256 {archive.sha256}, "
-            f"got {found}. Delete it, or replace it by {archive.url}."
+            f"got {sha256}. Delete it, or replace it by {archive.url}."
         )
     return path
 
 
 def read(path: Path, name: str, progress: bool = True) -> Dataset:
-    """Reads the records of an archive.
+    """Decodes an archive.
 
     Args:
-      path: the archive, as `fetch` returns it.
+      path: path of the archive, as `fetch` returns it.
       name: a key of `ARCHIVES`.
       progress: show a progress bar.
 
     Returns:
-      The data set, in the archive's order.
+      The data set, with the images in the order of the archive.
 
     Raises:
       ValueError: if a member is missing or does not consist of whole records.
@@ -161,27 +162,27 @@ def _members(
     path: Path, archive: Archive, description: str, progress: bool
 ) -> dict[str, bytes]:
     wanted = {*archive.train_files, *archive.test_files, archive.names_file}
-    found = {}
+    members = {}
     with tarfile.open(path, "r:gz") as tar:
         for member in track(tar, description, disable=not progress):
             base = PurePosixPath(member.name).name
             file = tar.extractfile(member) if base in wanted else None
             if file is not None:
-                found[base] = file.read()
-    if missing := sorted(wanted - set(found)):
+                members[base] = file.read()
+    if missing := sorted(wanted - set(members)):
         raise ValueError(
             f"{path} lacks {', '.join(missing)}; expected the binary version of CIFAR, "
             f"{archive.url}."
         )
-    return found
+    return members
 
 
 def _records(data: bytes, label_bytes: int, path: Path) -> Split:
     record_bytes = label_bytes + CHANNELS * SIZE * SIZE
     if len(data) % record_bytes:
         raise ValueError(
-            f"{path} holds {len(data)} bytes of records, which is no multiple of a "
-            f"record's {record_bytes} bytes."
+            f"{path} holds {len(data)} bytes of records; expected a multiple of "
+            f"{record_bytes}, the bytes of one record."
         )
     records = np.frombuffer(data, np.uint8).reshape(-1, record_bytes)
     images = records[:, label_bytes:].reshape(-1, CHANNELS, SIZE, SIZE)

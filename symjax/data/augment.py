@@ -1,4 +1,4 @@
-"""What a training step does to images: scaling to [0, 1], random flips, crops, turns.
+"""Images in a training step: scaling to [0, 1], random flips, crops and rotations.
 
     images = to_unit(flip_and_crop(key, batch))      # uint8 in, float32 in [0, 1] out
 
@@ -18,18 +18,18 @@ from symjax.seeds import as_key, keys_of_images
 
 
 def to_unit(images: ArrayLike, dtype: DTypeLike = jnp.float32) -> Array:
-    """Maps stored pixels 0..255 to x / 255.
+    """Scales uint8 pixels to [0, 1].
 
     Args:
       images: uint8, any shape.
-      dtype: a floating type.
+      dtype: a floating-point dtype.
 
     Returns:
-      The images in [0, 1], of type `dtype`.
+      `images / 255`, in [0, 1], of type `dtype`.
 
     Raises:
-      TypeError: if the images are not uint8, for they may be in [0, 1] already, or
-        `dtype` is no floating type.
+      TypeError: if the images are not uint8 (they may be in [0, 1] already), or if
+        `dtype` is not a floating-point dtype.
     """
     images = jnp.asarray(images)
     if images.dtype != jnp.uint8:
@@ -38,17 +38,16 @@ def to_unit(images: ArrayLike, dtype: DTypeLike = jnp.float32) -> Array:
         )
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(
-            f"to_unit: dtype={dtype}: expected a floating type, in which [0, 1] has "
-            "values between 0 and 1."
+            f"to_unit: dtype={dtype}: expected a floating-point dtype, such as float32."
         )
     return (images.astype(jnp.float32) / 255).astype(dtype)
 
 
 def flip_and_crop(key: Array, images: ArrayLike, padding: int = 4) -> Array:
-    """Flips each image left to right half of the time, and shifts it at random.
+    """Flips each image left to right with probability 1/2, and shifts it at random.
 
-    Each image is padded with zeros on all sides and cropped back to its size at a
-    uniformly random place; every image has its own draw.
+    Each image is padded with zeros on all sides and cropped to its size at a uniformly
+    random position. The random numbers of the images are independent.
 
     Args:
       key: a random key.
@@ -59,8 +58,8 @@ def flip_and_crop(key: Array, images: ArrayLike, padding: int = 4) -> Array:
       `[B, H, W, C]` of the same dtype.
 
     Raises:
-      ValueError: for another rank, a padding that is no integer of 0 or more, or what
-        is no key.
+      ValueError: if the images have another rank, if the padding is not an integer of 0
+        or more, or if `key` is not a random key.
     """
     images = jnp.asarray(images)
     if images.ndim != 4:
@@ -69,7 +68,7 @@ def flip_and_crop(key: Array, images: ArrayLike, padding: int = 4) -> Array:
         )
     if not isinstance(padding, int | np.integer) or padding < 0:
         raise ValueError(
-            f"flip_and_crop: padding={padding!r}, expected 0 or more whole pixels."
+            f"flip_and_crop: padding={padding!r}, expected an integer of 0 or more."
         )
 
     def one(key: Array, image: Array) -> Array:
@@ -83,11 +82,11 @@ def flip_and_crop(key: Array, images: ArrayLike, padding: int = 4) -> Array:
 
 
 def quarter_turns(key: Array, images: ArrayLike) -> Array:
-    """Turns each image by an element of C4, all four equally likely.
+    """Rotates each image by a random element of C4, all four with equal probability.
 
-    As `symjax.groups.C4.act` turns it, so that no pixel changes its value: the
-    augmentation whose counterpart is a layer equivariant under C4. Every image has its
-    own draw, which depends on its place in the batch and on no other image.
+    The rotation is that of `symjax.groups.C4.act`, which moves pixels and needs no
+    interpolation. The random number of an image depends on the key and on its index in
+    the batch, not on the other images.
 
     Args:
       key: a random key.
@@ -97,7 +96,7 @@ def quarter_turns(key: Array, images: ArrayLike) -> Array:
       `[B, H, W, C]` of the same dtype.
 
     Raises:
-      ValueError: for another rank, or if the images are not square.
+      ValueError: if the images have another rank or are not square.
     """
     images = jnp.asarray(images)
     if images.ndim != 4 or images.shape[1] != images.shape[2]:
@@ -107,7 +106,7 @@ def quarter_turns(key: Array, images: ArrayLike) -> Array:
         )
 
     def one(key: Array, image: Array) -> Array:
-        turns = [C4.act(g, image) for g in range(C4.order)]
-        return jax.lax.select_n(jax.random.randint(key, (), 0, C4.order), *turns)
+        rotated = [C4.act(g, image) for g in range(C4.order)]
+        return jax.lax.select_n(jax.random.randint(key, (), 0, C4.order), *rotated)
 
     return jax.vmap(one)(keys_of_images(key, len(images)), images)

@@ -1,9 +1,9 @@
-"""Decoded data sets as plain arrays in one file: ready `.npz` files, and the cache.
+"""Data sets as `.npz` files of arrays, and the cache of decoded data sets.
 
     dataset = cached(folder / "cifar10-1f2e.npz", "cifar10", source, read=decode)
 
-A cache file is a ready `.npz` with its content hash beside the arrays. It appears whole
-or not at all, and is checked in full each time it is loaded.
+A file in the cache also holds the hash of its arrays. It is written atomically, and the
+hash is checked each time the file is loaded.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ HASH_KEY = "sha256"
 
 
 def default_folder() -> Path:
-    """`$SYMJAX_CACHE`, or `symjax` in the user's cache folder."""
+    """The folder `$SYMJAX_CACHE`, or `symjax` in the user's cache folder."""
     if own := os.environ.get("SYMJAX_CACHE"):
         return expand(own)
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -32,12 +32,16 @@ def default_folder() -> Path:
 
 
 def identity(*parts: object) -> str:
-    """A short digest of what a source is, for the name of its cache file."""
+    """A short hash that identifies a source in the name of its cache file.
+
+    Args:
+      *parts: JSON values that describe the source.
+    """
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def files_identity(files: Iterable[Path]) -> str:
-    """`identity` of files: changes with their paths, sizes and times."""
+    """The `identity` of files, from their paths, sizes and modification times."""
     stats = [(str(file.resolve()), file.stat()) for file in sorted(files)]
     return identity(*((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats))
 
@@ -49,15 +53,16 @@ def read_npz(path: Path, name: str, source: str | None = None) -> Dataset:
       path: a `.npz` file with `train_images` and `test_images` (uint8 `[N, H, W, C]`),
         `train_labels` and `test_labels` (integers `[N]`), `class_names` (`[K]`).
       name: the name of the data set.
-      source: what its `source` shall be; the path by default.
+      source: the attribute `source` of the data set; the path by default.
 
     Returns:
       The data set.
 
     Raises:
-      ValueError: if the file is no such archive, or an array is missing or wrong. A
-        file that holds its own content hash must agree with it.
-      OSError: if the file system cannot read it.
+      ValueError: if the file is not an `.npz` file, if an array is missing or has
+        another shape or dtype, or if the file holds a hash that is not that of its
+        arrays.
+      OSError: if the file cannot be read.
     """
     arrays = read_arrays(path, "it may be incomplete; copy or write it again")
     missing = [key for key in KEYS if key not in arrays]
@@ -73,24 +78,26 @@ def read_npz(path: Path, name: str, source: str | None = None) -> Dataset:
     stored = str(arrays.get(HASH_KEY, dataset.sha256))
     if stored != dataset.sha256:
         raise ValueError(
-            f"{path} holds arrays whose SHA-256 is {dataset.sha256}, but was written "
-            f"with {stored}."
+            f"{path} is damaged: its arrays have the SHA-256 {dataset.sha256}, and "
+            f"{stored} was expected. Copy or write it again."
         )
     return dataset
 
 
 def cached(path: Path, name: str, source: str, read: Callable[[], Dataset]) -> Dataset:
-    """Loads a data set from its cache file, or reads and keeps it.
+    """Loads a data set from its cache file, or decodes the source and writes the file.
+
+    A warning is issued if the cache file is damaged, which is then written again, and
+    if it cannot be written.
 
     Args:
       path: the cache file, named after the identity of the source.
       name: the name of the data set.
-      source: where the data set comes from, for people.
-      read: decodes the source; called only when no sound cache file is there.
+      source: description of the source, for messages.
+      read: decodes the source; called only if there is no valid cache file.
 
     Returns:
-      The data set. A damaged cache file is named in a warning and written anew; if it
-      cannot be written, that is a warning too.
+      The data set.
     """
     if path.exists():
         try:

@@ -1,9 +1,9 @@
-"""The data sets by name.
+"""Loading a data set by its name.
 
     digits = load("digits", size=16)
     cifar = load("cifar10", data_dir="/data", train_images=10_000)
 
-Everything else about a data set is in `symjax.data.cifar` and `symjax.data.digits`.
+The single data sets are in `symjax.data.cifar` and `symjax.data.digits`.
 """
 
 import difflib
@@ -26,27 +26,28 @@ def load(
     validation_images: int = 0,
     progress: bool = True,
 ) -> Dataset:
-    """Loads a data set into memory, fetching or decoding it the first time.
+    """Loads a data set into memory; the first call may download and decode it.
 
     Args:
       name: "digits", "cifar10" or "cifar100".
-      data_dir: where CIFAR is looked for: `<name>.npz`, a prepared TFDS folder
+      data_dir: folder that is searched for CIFAR: `<name>.npz`, a prepared TFDS folder
         `<name>/<version>`, or the official archive.
-      cache_dir: where decoded arrays and downloads are kept; None or "" means
-        `$SYMJAX_CACHE`, or else `symjax` in the user's cache folder.
-      size: height and width of the digits, in pixels; CIFAR is always 32.
-      train_images: a fixed subset of that many training images; 0 means all.
-      validation_images: how many training images to hold out, before the subset is
-        taken, so that the two never overlap.
+      cache_dir: folder for decoded arrays and downloads; None or "": `$SYMJAX_CACHE`,
+        or `symjax` in the user's cache folder if that is not set.
+      size: height and width of the digits, in pixels; CIFAR images have 32.
+      train_images: size of a fixed subset of the training images; 0: all of them.
+      validation_images: number of training images that are held out. They are chosen
+        before the subset, so that the two never overlap.
       progress: show progress bars.
 
     Returns:
       The data set: images uint8 `[N, H, W, C]`, labels int32 `[N]`.
 
     Raises:
-      ValueError: for an unknown name, impossible numbers, or a damaged source.
-      DataNotFoundError: if CIFAR is nowhere and cannot be fetched.
-      ArchiveHashError: if an archive is not the published one.
+      ValueError: for an unknown name, a number that is out of range, or a damaged
+        source.
+      DataNotFoundError: if CIFAR is not in `data_dir` and cannot be downloaded.
+      ArchiveHashError: if the archive is not the published one.
     """
     if name == "digits":
         whole = digits.load(size)
@@ -57,6 +58,6 @@ def load(
         close = difflib.get_close_matches(str(name), NAMES, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"No data set is named {name!r}.{hint} Known are {', '.join(NAMES)}."
+            f"data set {name!r}: expected one of {', '.join(NAMES)}.{hint}"
         )
     return cut(whole, train_images, validation_images)

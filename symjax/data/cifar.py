@@ -1,9 +1,10 @@
-"""CIFAR-10 and CIFAR-100, from whichever source is at hand.
+"""CIFAR-10 and CIFAR-100, from the first of three sources that is available.
 
     dataset = load("cifar10", Path("/data"), cache.default_folder())
 
-In order: a ready `<name>.npz` in the data folder, a data set that TFDS prepared there,
-the official archive. Whichever it is, it is decoded once and then read from the cache.
+The sources are the file `<name>.npz` in the data folder, a data set that TFDS prepared
+in the data folder, and the official archive. A source is decoded once; later calls read
+the cache.
 """
 
 from collections.abc import Callable
@@ -19,11 +20,17 @@ IMAGE_SHAPE = (32, 32, 3)
 
 
 class DataNotFoundError(FileNotFoundError):
-    """A data set is neither on this machine nor within reach; says the ways out."""
+    """A data set is not on this machine and cannot be downloaded."""
 
 
 class Source(NamedTuple):
-    """Something to decode: for people, for the cache file's name, and for use."""
+    """A source of a data set.
+
+    Attributes:
+      description: path or address, for messages.
+      identity: hash for the name of the cache file.
+      read: decodes the source.
+    """
 
     description: str
     identity: str
@@ -35,17 +42,17 @@ def load(name: str, data_dir: Path, cache_dir: Path, progress: bool = True) -> D
 
     Args:
       name: "cifar10" or "cifar100".
-      data_dir: where prepared data sets are looked for.
-      cache_dir: where decoded arrays and downloaded archives are kept.
+      data_dir: folder that is searched for prepared data sets.
+      cache_dir: folder for decoded arrays and downloaded archives.
       progress: show progress bars.
 
     Returns:
       The data set, images `[N, 32, 32, 3]`.
 
     Raises:
-      DataNotFoundError: if there is no source, and no network to fetch one.
-      ArchiveHashError: if an archive is not the published one.
-      ValueError: if a source is damaged or holds something else.
+      DataNotFoundError: if there is no source in `data_dir` and the download fails.
+      ArchiveHashError: if the archive is not the published one.
+      ValueError: if the source is damaged or is another data set.
     """
     source = _source(name, data_dir, cache_dir, progress)
     path = cache_dir / f"{name}-{source.identity}.npz"
@@ -93,8 +100,8 @@ def _read_archive(
 def _expect(dataset: Dataset, classes: int) -> Dataset:
     if dataset.image_shape != IMAGE_SHAPE or dataset.classes != classes:
         raise ValueError(
-            f"{dataset.source} holds images {list(dataset.image_shape)} in "
-            f"{dataset.classes} classes; {dataset.name} has {list(IMAGE_SHAPE)} in "
-            f"{classes}."
+            f"{dataset.source} holds images {list(dataset.image_shape)} of "
+            f"{dataset.classes} classes; expected {list(IMAGE_SHAPE)} and {classes} "
+            f"classes, as {dataset.name} has."
         )
     return dataset

@@ -1,6 +1,6 @@
-"""CIFAR-10-C and CIFAR-100-C as published: the official arrays, or a TFDS data set.
+"""The published CIFAR-10-C and CIFAR-100-C: the official files, or a TFDS data set.
 
-    published = find("cifar10", Path("/data"), dataset.test)   # None: neither is there
+    published = find("cifar10", Path("/data"), dataset.test)   # None if there is none
     images, labels = published("glass_blur", severity=3)       # uint8 [N, H, W, C], [N]
 
 References:
@@ -18,51 +18,51 @@ from symjax.data import tfds_source
 from symjax.data.dataset import Split
 
 FOLDERS = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
-TFDS = {"cifar10": "cifar10_corrupted"}  # TFDS has no other
+TFDS = {"cifar10": "cifar10_corrupted"}  # TFDS does not have CIFAR-100-C
 TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclasses.dataclass(frozen=True)
 class NpyCifarC:
-    """The folder of `.npy` files: a corruption each, its five severities in turn.
+    """A folder with one `.npy` file per corruption, which holds the severities 1 to 5.
 
     Attributes:
-      folder: that has them, and `labels.npy`.
+      folder: the folder, which also has `labels.npy`.
       test: the clean test split, in the same order.
     """
 
     folder: Path
     test: Split
-    paired = True  # image i is the clean test image i, corrupted
+    paired = True  # image i is made from the clean test image i
 
     def __call__(self, name: str, severity: int) -> Split:
-        """Rows `(severity - 1) N` to `severity N`; read from disk when they are used.
+        """The images of a corruption and severity, read from disk when they are used.
 
         Args:
-          name: of the file, as in "gaussian_noise".
+          name: name of the corruption and of its file, such as "gaussian_noise".
           severity: 1 to 5.
 
         Returns:
           Images uint8 `[N, H, W, C]` and labels int32 `[N]`.
 
         Raises:
-          ValueError: if there is no such corruption or severity, or a file is not what
-            it should be.
+          ValueError: if there is no such corruption or severity, if a file is damaged,
+            or if it does not belong to the clean test split.
         """
         _check(severity)
         count = len(self.test.labels)
         labels = self._array("labels", ())
         if not np.array_equal(labels, np.tile(self.test.labels, len(SEVERITIES))):
             raise ValueError(
-                f"{self.folder / 'labels.npy'} does not hold the labels of the clean "
-                "test images, five times over: this is another data set, or another "
-                "order of it."
+                f"{self.folder / 'labels.npy'} belongs to another data set or another "
+                "order of the images: expected the labels of the clean test images, "
+                "repeated five times."
             )
         images = self._array(name, self.test.images.shape[1:])
         if images.dtype != np.uint8:
             raise ValueError(
-                f"{self.folder / name}.npy has {images.dtype}; expected uint8."
+                f"{self.folder / name}.npy has dtype {images.dtype}; expected uint8."
             )
         rows = slice((severity - 1) * count, severity * count)
         return Split(images[rows], self.test.labels)
@@ -70,13 +70,13 @@ class NpyCifarC:
     def _array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         path = self.folder / f"{name}.npy"
         if not path.is_file():
-            there = sorted(file.stem for file in self.folder.glob("*.npy"))
-            raise ValueError(f"{path} is not there; the folder has {there}.")
+            files = sorted(file.stem for file in self.folder.glob("*.npy"))
+            raise ValueError(f"{path} does not exist; expected one of {files}.")
         try:
             array = np.load(path, mmap_mode="r")
         except ValueError as error:
             raise ValueError(
-                f"{path} cannot be read ({error}): take it from the archive again."
+                f"{path} cannot be read ({error}): extract it from the archive again."
             ) from error
         expected = len(SEVERITIES) * len(self.test.labels), *shape
         if array.shape != expected:
@@ -89,12 +89,14 @@ class NpyCifarC:
 
 @dataclasses.dataclass(frozen=True)
 class TfdsCifarC:
-    """TFDS's `cifar10_corrupted`, a configuration a corruption and severity.
+    """The TFDS data set `cifar10_corrupted`.
 
-    TFDS shuffles, and keeps no ids: image i is not the clean test image i.
+    TFDS shuffles the images and keeps no ids, so image i is not made from the clean
+    test image i.
 
     Attributes:
-      folder: that holds a folder a configuration, such as `brightness_1`.
+      folder: the folder of the data set, with one folder per corruption and severity,
+        such as `brightness_1`.
       test: the clean test split.
     """
 
@@ -103,15 +105,15 @@ class TfdsCifarC:
     paired = False
 
     def __call__(self, name: str, severity: int) -> Split:
-        """As `Official`, by the published names; the whole split is decoded."""
+        """As `NpyCifarC`, with the same names; the whole split is decoded."""
         _check(severity)
         configuration = self.folder / f"{TFDS_NAMES.get(name, name)}_{severity}"
         version = tfds_source.find(configuration)
         if version is None:
-            there = sorted(path.name for path in self.folder.iterdir())
+            prepared = sorted(path.name for path in self.folder.iterdir())
             raise ValueError(
-                f"{configuration} is not prepared as array_record; {self.folder} has "
-                f"{there}."
+                f"{configuration} is not prepared as array_record: prepare it with "
+                f"TFDS, or choose one of {prepared}."
             )
         split = tfds_source.read_split(version, "test")
         if split.images.shape != self.test.images.shape or not np.array_equal(
@@ -126,12 +128,12 @@ class TfdsCifarC:
 
 
 def find(name: str, data_dir: Path, test: Split) -> NpyCifarC | TfdsCifarC | None:
-    """The published corruptions of a data set, if they are in a folder.
+    """The published corruptions of a data set; None if a folder does not have them.
 
     Args:
-      name: "cifar10" or "cifar100"; of others nothing was published.
-      data_dir: the folder with `CIFAR-10-C` or `CIFAR-100-C`, or TFDS's
-        `cifar10_corrupted`, in this order.
+      name: "cifar10" or "cifar100"; for other data sets none were published.
+      data_dir: folder that is searched for `CIFAR-10-C` or `CIFAR-100-C`, and then for
+        `cifar10_corrupted` of TFDS.
       test: the clean test split.
     """
     if name in FOLDERS and (folder := data_dir / FOLDERS[name]).is_dir():

@@ -1,9 +1,9 @@
-"""A data set in memory: two splits of uint8 images, their hash, and cuts of them.
+"""A data set in memory: two splits of uint8 images, their hash, and subsets.
 
     whole = make_dataset("mine", train, test, ("cat", "dog"), source="my folder")
     small = cut(whole, train_images=1000, validation_images=200)
 
-Both have the same `sha256`, that of the whole.
+Both have the same `sha256`, which is that of the whole data set.
 """
 
 import dataclasses
@@ -30,17 +30,17 @@ class Split(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set, and where it came from.
+    """A data set and its source.
 
     Attributes:
-      name: as given to `load`.
-      train: what is trained on.
+      name: the name that `load` takes.
+      train: the images that nets are trained on.
       test: the complete test split.
-      validation: images cut from the training split, or None.
+      validation: images that were held out of the training split, or None.
       class_names: K names, in the order of the labels.
-      sha256: hash of the complete train and test splits (images and labels in their
-        order, shapes) and of the class names, the same for every cut of one data set.
-      source: the folder, file or address that it was read from, for people.
+      sha256: hash of the complete train and test splits (shapes, images and labels in
+        their order) and of the class names; it is the same for all subsets.
+      source: the folder, file or address that the data set was read from.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Dataset:
 
     @property
     def classes(self) -> int:
-        """K, the number of classes."""
+        """The number of classes, K."""
         return len(self.class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """`(H, W, C)` of one image."""
+        """The shape of one image, `(H, W, C)`."""
         height, width, channels = self.train.images.shape[1:]
         return height, width, channels
 
@@ -66,17 +66,17 @@ class Dataset:
 def make_dataset(
     name: str, train: Split, test: Split, class_names: Sequence[str], source: str
 ) -> Dataset:
-    """Checks two complete splits, hashes them and puts them together.
+    """A data set of two complete splits, which are checked and hashed.
 
     Args:
       name: the name of the data set.
-      train: images uint8 `[N, H, W, C]`, labels of any integer type `[N]`.
+      train: images uint8 `[N, H, W, C]` and labels `[N]` of any integer dtype.
       test: the same for the test images.
       class_names: K names, in the order of the labels.
-      source: where the splits were read from; named in errors.
+      source: the folder, file or address of the splits; it is named in errors.
 
     Returns:
-      A data set without a validation split, its labels int32.
+      A data set without a validation split, with int32 labels.
 
     Raises:
       ValueError: for an empty split, another dtype or shape, or a label outside 0..K-1.
@@ -87,7 +87,7 @@ def make_dataset(
     if train.images.shape[1:] != test.images.shape[1:]:
         raise ValueError(
             f"{source}: training images are {train.images.shape[1:]} and test images "
-            f"{test.images.shape[1:]}, but one [H, W, C] was expected for both."
+            f"{test.images.shape[1:]}; expected the same [H, W, C] for both."
         )
     digest = _content_hash(train, test, names)
     return Dataset(name, train, test, None, names, digest, source)
@@ -98,7 +98,7 @@ def _checked(split: Split, classes: int, where: str) -> Split:
     if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
         raise ValueError(
             f"{where} has images {images.dtype} {list(images.shape)}; expected uint8 "
-            "[N, H, W, C] and at least one."
+            "[N, H, W, C] and at least one image."
         )
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
         raise ValueError(
@@ -124,18 +124,18 @@ def _content_hash(train: Split, test: Split, class_names: tuple[str, ...]) -> st
 
 
 def cut(dataset: Dataset, train_images: int = 0, validation_images: int = 0) -> Dataset:
-    """Takes a validation split and a subset from the training images.
+    """Holds out a validation split and takes a subset of the other training images.
 
-    Both choices are fixed: a smaller subset is part of a larger one, and one number of
-    validation images always means the same images.
+    Both choices are fixed: a given number of validation images always means the same
+    images, and a smaller subset is part of a larger one.
 
     Args:
       dataset: a data set without a validation split.
-      train_images: size of the subset of what validation leaves; 0 means all of it.
-      validation_images: how many training images to hold out; 0 means none.
+      train_images: size of the subset of the images that are not held out; 0: all.
+      validation_images: number of training images that are held out; 0: none.
 
     Returns:
-      The cut data set; test split and hash are those of the whole.
+      The smaller data set, with the test split and the hash of the whole one.
 
     Raises:
       ValueError: for a negative number, or for more images than there are.
@@ -149,15 +149,15 @@ def cut(dataset: Dataset, train_images: int = 0, validation_images: int = 0) -> 
             raise ValueError(f"{name}={number!r}: expected an integer.")
     if not 0 <= validation_images < total:
         raise ValueError(
-            f"validation_images={validation_images}: expected 0 to {total - 1}, as "
-            f"{dataset.name} has {total} training images and needs one to train on."
+            f"validation_images={validation_images}: expected 0 to {total - 1}; "
+            f"{dataset.name} has {total} training images, and one has to be left."
         )
     left = total - validation_images
     if not 0 <= train_images <= left:
         raise ValueError(
-            f"train_images={train_images}: expected 0 (all) to {left}, what "
-            f"validation_images={validation_images} leaves of the {total} training "
-            f"images of {dataset.name}."
+            f"train_images={train_images}: expected 0 (all) to {left}, because "
+            f"{dataset.name} has {total} training images and {validation_images} are "
+            "held out for validation."
         )
     train, validation = dataset.train, None
     if validation_images:

@@ -1,4 +1,4 @@
-"""Handwritten digits that are part of this package: a data set with no download.
+"""Handwritten digits that are part of this package: a data set without a download.
 
     digits = load(size=16)      # 1437 training and 360 test images, [16, 16, 1]
 
@@ -16,27 +16,27 @@ from symjax.data.dataset import Dataset, Split, make_dataset
 
 TEST_IMAGES = 360
 SPLIT_SEED = 0
-LARGEST_SIDE = 256  # of an image, in pixels: 0.1 GB of digits that are 8 pixels wide
+LARGEST_SIDE = 256  # pixels; the data set then takes 0.1 GB of memory
 FILE = Path(__file__).parent / "digits.npz"
-BRIGHTEST = 16  # The pixels of the file are counts from 0 to 16.
+BRIGHTEST = 16  # The pixels of the file are integers from 0 to 16.
 
 
 def load(size: int = 16) -> Dataset:
     """Loads the digits, resized by bicubic interpolation.
 
     Args:
-      size: height and width of an image, in pixels; 8 is the resolution of the file.
+      size: height and width of an image, in pixels; the file has 8.
 
     Returns:
-      The data set; every class has the same share of both splits, to one image.
+      The data set. The classes are distributed over the splits in proportion to their
+      sizes, up to one image.
 
     Raises:
       ValueError: if `size` is not an integer from 1 to `LARGEST_SIDE`.
     """
     if not isinstance(size, int | np.integer) or not 1 <= size <= LARGEST_SIDE:
         raise ValueError(
-            f"size={size!r}: expected a positive number of pixels, an integer up to "
-            f"{LARGEST_SIDE}."
+            f"size={size!r}: expected an integer from 1 to {LARGEST_SIDE}, in pixels."
         )
     with np.load(FILE) as file:
         pixels, labels = file["images"], file["labels"].astype(np.int32)
@@ -50,14 +50,14 @@ def load(size: int = 16) -> Dataset:
 
 
 def _resize(image: np.ndarray, size: int) -> np.ndarray:
-    # Resized as floats, for bicubic overshoot is then clipped once and rounded once.
+    # Resized as floats, so that bicubic overshoot is clipped once and rounded once.
     canvas = Image.fromarray((image * (255 / BRIGHTEST)).astype(np.float32))
     resized = canvas.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(resized).round().clip(0, 255).astype(np.uint8)
 
 
 def _test_indices(labels: np.ndarray) -> np.ndarray:
-    """Every fifth image or so of a shuffled list sorted by class: a stratified draw."""
+    """A stratified sample: about every fifth image of a shuffled, sorted list."""
     shuffled = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], stable=True)]
     evenly = np.arange(TEST_IMAGES) * len(labels) // TEST_IMAGES

@@ -1,9 +1,10 @@
-"""A data set that TensorFlow Datasets has prepared, read without TensorFlow.
+"""Data sets that TensorFlow Datasets (TFDS) has prepared, read without TensorFlow.
 
     folder = find(Path("~/tensorflow_datasets/cifar10").expanduser())
     dataset = read(folder, "cifar10", progress=True)
 
-Only the `array_record` format can be read that way. Nothing here prepares or downloads.
+Only the format `array_record` can be read without TensorFlow. This module does not
+prepare or download data sets.
 
 References:
   TensorFlow Datasets, `tfds.data_source`:
@@ -21,21 +22,22 @@ from rich.progress import track
 
 from symjax.data.dataset import Dataset, Split, make_dataset
 
-CHUNK = 1000  # Records read at once: half the time of one by one.
+CHUNK = 1000  # records read at once, which takes half the time of single reads
 
 
 def find(folder: Path) -> Path | None:
-    """The newest complete version in a data set's folder that can be read here.
+    """The folder of the newest complete version of a data set that can be read.
 
     Args:
-      folder: the folder that holds one folder a version, `<data_dir>/<name>`.
+      folder: the folder of the data set, `<data_dir>/<name>`, with one folder per
+        version.
 
     Returns:
-      The folder of that version, or None.
+      The folder of the version, or None if there is none.
     """
     versions = {}
     for info in folder.glob("*/dataset_info.json"):
-        # TFDS prepares in `incomplete.XXX_3.0.2`, which must not count.
+        # While TFDS prepares a version, its folder is named `incomplete.XXX_3.0.2`.
         complete = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", info.parent.name)
         if complete and any(info.parent.glob("*.array_record-*")):
             versions[tuple(map(int, complete.groups()))] = info.parent
@@ -51,8 +53,8 @@ def read(folder: Path, name: str, progress: bool = True) -> Dataset:
       progress: show a progress bar.
 
     Returns:
-      The data set, in the order of the examples' ids where they have any: TFDS stores
-      them shuffled, and ids restore the order they were given in.
+      The data set. TFDS stores examples shuffled; they are sorted by their ids, which
+      restores the original order, if they have ids.
 
     Raises:
       ValueError: if the preparation is incomplete or its files are damaged.
@@ -73,7 +75,7 @@ def read_split(folder: Path, split: str) -> Split:
 
     Args:
       folder: the folder of one version, as `find` returns it.
-      split: its name, as in "test".
+      split: name of the split, such as "test".
 
     Raises:
       ValueError: if the preparation is incomplete or its files are damaged.
@@ -83,18 +85,18 @@ def read_split(folder: Path, split: str) -> Split:
 
 
 def _builder(folder: Path) -> Any:
-    """Reads that folder and nothing else, whatever version this TFDS would choose."""
+    """The builder of this version, even if TFDS would choose another one."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(folder)
     if not builder.is_prepared():
-        raise ValueError("it is not completely prepared")
+        raise ValueError("its preparation is incomplete")
     return builder
 
 
 @contextlib.contextmanager
 def _damage(folder: Path) -> Iterator[None]:
-    """A damaged folder raises whatever its first unreadable file makes TFDS raise."""
+    """Raises a ValueError that names the folder in place of any error of TFDS."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Where trained nets and attacks meet: runs, rows, tables."""
+"""Evaluation of trained runs: attacks, metrics, the sanity audit, results rows."""
 
 from symjax.evaluation._audit import audit, audit_published
 from symjax.evaluation.attack import Attack

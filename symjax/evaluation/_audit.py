@@ -1,7 +1,7 @@
-"""The sanity audit of a trained run: its first seed's net, and how it is attacked.
+"""The sanity audit of a trained run: its first seed's net and the attack on it.
 
-checks = audit(run, attacks.Linf(8 / 255), n=200)                 # PGD as it is set
-checks = audit_published(run, "pgd", 0.01)                        # as was published
+checks = audit(run, attacks.Linf(8 / 255), n=200)                 # PGD
+checks = audit_published(run, "pgd", 0.01)                        # the published PGD
 """
 
 import dataclasses
@@ -28,16 +28,17 @@ from symjax.seeds import KeyPurpose, purpose_key
 def audit(
     run: Run, threat: ThreatModel, n: int = 200, **options: Any
 ) -> list[sanity.Check]:
-    """Puts a run to every check.
+    """Runs every sanity check on the net of the first seed.
 
     Args:
-      run: the trained run; the other seeds' adversarial images are tried on the first.
+      run: the trained run. Adversarial images of the other seeds are transferred to the
+        first seed.
       threat: ball and bounds of the evaluation.
-      n: the first n test images.
-      **options: of `attacks.sanity.audit`.
+      n: the number of test images, the first ones of the test split.
+      **options: of `attacks.sanity.audit`, such as the settings of PGD.
 
     Returns:
-      One check each.
+      The results of the checks, in the order of `attacks.sanity.CHECKS`.
 
     Raises:
       ValueError: as `attacks.sanity.audit`; if the test split has fewer than n images;
@@ -64,27 +65,32 @@ def audit(
 UNIT = "epsilon_unit"
 UNIT_ADVICE = (
     "Report the radius in pixel units, or measure with --protocol sound: the published "
-    "epsilon is one of normalized images, and pixels move by less than it names."
+    "epsilon is in units of normalized images, in which it is larger than in pixel "
+    "units."
 )
 NO_ANSWER = ("no image is classified correctly", "NaN or infinite")
-"""In the errors of `sanity.audit` about a net that cannot be audited."""
+"""Texts in the errors of `sanity.audit` for a net that cannot be audited."""
 
 
 def audit_published(
     run: Run, name: str, eps: float, n: int = 200, **options: Any
 ) -> list[sanity.Check]:
-    """Puts a published attack to the checks, and its epsilon to one more.
+    """Runs every sanity check on a published attack, and one check on its epsilon.
 
-    Where batch norm looks at the batch, so does the net that is audited; where the
-    attack moves the averages, that is the net as it is attacked.
+    If the published protocol uses the batch's own statistics in batch norm, during the
+    attack at least, so does the net that is audited.
 
     Args:
       run, n: as in `audit`.
-      name: "pgd", or "fgsm".
-      eps: in the published unit.
+      name: "pgd" or "fgsm".
+      eps: epsilon in the published unit.
       **options: of `attacks.sanity.audit`.
 
-    Returns, raises: as `audit`, and as `PublishedAttack.of`.
+    Returns:
+      The check of the epsilon, and then those of `audit`.
+
+    Raises:
+      ValueError: as `audit` and `PublishedAttack.of`.
     """
     attack = PublishedAttack.of(run, name)
     nets = run.logits_fns
@@ -113,12 +119,12 @@ def audit_published(
 def identities(
     cell: Mapping[str, Any], protocol: str, names: Sequence[str] = tuple(sanity.CHECKS)
 ) -> list[dict[str, Any]]:
-    """Identities of an audit's rows, one per check, in the order of the checks.
+    """Identities of the rows of an audit, one per check, in the order of the checks.
 
     Args:
-      cell: of the attack that is audited, see `measurement.identity`.
+      cell: identity of a row of the audited attack, see `measurement.identity`.
       protocol: "sound" or "published".
-      names: of the checks.
+      names: names of the checks.
     """
     first = [UNIT] if protocol == "published" else []
     return [{**cell, "kind": AUDIT, "check": name} for name in (*first, *names)]
@@ -134,17 +140,19 @@ def record(
     n_restarts: int = 1,
     **options: Any,
 ) -> None:
-    """Writes a row a check: 1 where it passes, 0 where it fails, None where it has no
-    answer.
+    """Audits a run and writes one row per check.
+
+    The value of a row is 1 if the check passes, 0 if it fails, and None if it does not
+    apply. Nothing is done if the store holds all rows already.
 
     Args:
       run: the trained run.
-      store: where the rows go; where all are there, nothing is done.
-      cells: identities of the rows, in the order of the checks; none: nothing is done.
-      protocol: "sound", linf in pixel units; or "published", as published.
-      eps: in the protocol's unit.
-      n: the first n test images.
-      n_restarts: of the sound PGD.
+      store: where the rows are written.
+      cells: identities of the rows, in the order of the checks, see `identities`.
+      protocol: "sound" (linf in pixel units) or "published".
+      eps: epsilon in the unit of the protocol.
+      n: the number of test images, the first ones of the test split.
+      n_restarts: restarts of the sound PGD.
       **options: of `attacks.sanity.audit`.
     """
     store.drop_stale(run)
@@ -152,7 +160,7 @@ def record(
         return
     peers = int(np.sum(~run.diverged)) - 1
     checks = _checks(run, protocol, eps, n, n_restarts, options)
-    if isinstance(checks, str):  # why there are none
+    if isinstance(checks, str):  # the reason why there are none
         nothing = sanity.Check("", "", None, None, "", "symjax", checks)
         checks = [nothing] * len(cells)
     for cell, check in zip(cells, checks, strict=True):
@@ -169,7 +177,7 @@ def record(
 
 
 def _checks(run, protocol, eps, n, n_restarts, options) -> list[sanity.Check] | str:
-    """Those of one protocol, or why a trained run can have none."""
+    """The checks under one protocol, or the reason why the net cannot be audited."""
     if run.diverged[0]:
         return "the seed diverged"
     try:
@@ -184,17 +192,17 @@ def _checks(run, protocol, eps, n, n_restarts, options) -> list[sanity.Check] | 
 
 
 def _unit(eps: float, radius: float | tuple[float, ...]) -> sanity.Check:
-    """The ball in pixels is the one that the number names."""
-    share = float(np.min(radius)) / eps
-    detail = f"of the epsilon that is said, {eps:g}, the part that pixels can move"
-    passed = share >= 1
+    """Checks that the radius in pixel units is not smaller than the stated epsilon."""
+    ratio = float(np.min(radius)) / eps
+    detail = f"the radius in pixel units, as a fraction of the stated epsilon {eps:g}"
+    passed = ratio >= 1
     advice = "" if passed else UNIT_ADVICE
     title = "epsilon in pixel units"
-    return sanity.Check(UNIT, title, passed, share, ">= 1", "symjax", detail, advice)
+    return sanity.Check(UNIT, title, passed, ratio, ">= 1", "symjax", detail, advice)
 
 
 def _facts(check: sanity.Check) -> dict[str, Any]:
-    """What a row states of a check, beside its name and whether it passed."""
+    """Entries of a row of a check, beside its name and whether it passed."""
     names = ("threshold", "detail", "advice")
     facts = {name: getattr(check, name) for name in names}
     return {"measured": check.figure, "literature": check.source, **facts}
@@ -202,7 +210,7 @@ def _facts(check: sanity.Check) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class _AsPublished:
-    """Takes PGD's arguments; its own settings stand, but for the steps."""
+    """A published attack with the arguments of PGD, of which it uses `steps` alone."""
 
     attack: PublishedAttack
 
@@ -212,7 +220,7 @@ class _AsPublished:
     ) -> tuple[AttackResult, Array]:  # fmt: skip
         attack = dataclasses.replace(self.attack, steps=steps)
 
-        def forward(images, state, attacking):  # its state are the margins so far
+        def forward(images, state, attacking):  # the state holds the margins so far
             logits, (margins, count) = logits_fn(images), state
             now = largest_margin(logits, labels)
             return logits, (margins.at[count].set(now), count + 1)
@@ -228,10 +236,11 @@ def _logits_alone(net: Partial, images: Array) -> Array:
 
 
 def _nets(run: Run, nets: Partial) -> list[Partial]:
-    """Those of the seeds that did not diverge, the first seed's first."""
+    """The nets of the seeds that did not diverge, the first seed's net first."""
     if run.diverged[0]:
         raise ValueError(
-            f"{run.folder}: seed {run.seeds[0]} diverged; audit another run."
+            f"{run.folder}: seed {run.seeds[0]} diverged, and the audit needs its net: "
+            "audit another run."
         )
     alive = np.flatnonzero(~run.diverged).tolist()
     return [seeds.of_seed(nets, index) for index in alive]

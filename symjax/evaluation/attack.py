@@ -1,7 +1,7 @@
-"""An attack and its settings, as an evaluation names them.
+"""An attack by name, with its settings.
 
 Attack("pgd", steps=40)(logits_fn, images, labels, key, threat)
-Attack("autoattack").identity()          # what a results row says
+Attack("autoattack").identity()          # its entries of a results row
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ HOST_DRIVEN = {
     "apgd": ("apgd-ce", "apgd-dlr"),
     **{name: (name,) for name in attacks.STAGES},
 }
-"""Attacks that the host drives: versions of AutoAttack, and its attacks alone."""
+"""Attacks that the host drives step by step: AutoAttack and its single attacks."""
 NAMES = ("none", "fgsm", "pgd", *MINIMUM_NORM, *HOST_DRIVEN)
 STEPS = {"pgd": 40, "deepfool": 50, "cw": 10_000}
 HOST_DRIVEN_STEPS = 100
 
 
 def none(logits_fn, images, labels, key, threat) -> AttackResult:
-    """No attack, so that clean accuracy is a cell like the others."""
+    """The attack "none": returns the images, so that clean accuracy is a cell too."""
     del key
     count = jnp.ones(len(images), jnp.int32)
     robust = attacks.is_correct(logits_fn(images), labels)
@@ -42,13 +42,14 @@ def none(logits_fn, images, labels, key, threat) -> AttackResult:
 
 @dataclasses.dataclass(frozen=True)
 class Attack:
-    """An attack by name and what it is set to; static in the program.
+    """An attack by name and its settings; hashable and static in a compiled program.
 
     Attributes:
-      name: one of `NAMES`, or as peers spell it: "PGD", "Auto-Attack", "C&W".
-      steps: 0: as the attack's paper has it; 40 of PGD.
+      name: one of `NAMES`, or a common spelling: "PGD", "Auto-Attack", "C&W".
+      steps: the number of steps; 0: 40 for PGD, and for another attack the number in
+        its paper.
       step_size_pixels, n_restarts, random_start, keep: of PGD, see `attacks.pgd`.
-      loss: that FGSM and PGD ascend.
+      loss: the loss that FGSM and PGD maximize.
       n_queries, n_target_classes: of AutoAttack, see `attacks.autoattack`.
     """
 
@@ -70,11 +71,11 @@ class Attack:
 
     @property
     def host_driven(self) -> bool:
-        """Whether the host drives it, and verifies what it finds."""
+        """Whether the host drives the steps and verifies the adversarial examples."""
         return self.name in HOST_DRIVEN
 
     def __call__(self, logits_fn, images, labels, key, threat) -> AttackResult:
-        """As every attack: `[B, H, W, C]` in [0, 1] to an `AttackResult`."""
+        """Attacks images `[B, H, W, C]` in [0, 1], see `symjax.attacks`."""
         call = logits_fn, images, labels, key, threat
         if self.name == "none":
             return none(*call)
@@ -93,25 +94,25 @@ class Attack:
         )
 
     def identity(self) -> dict[str, Any]:
-        """What a results row says of it; what an attack does not have is None."""
-        says: dict[str, Any] = {
-            field: None for field in ("steps", "step_size", "n_restarts", "start")
+        """Entries of a row's identity; a setting that the attack lacks is None."""
+        entries: dict[str, Any] = {
+            name: None for name in ("steps", "step_size", "n_restarts", "start")
         }
-        says |= {"attack": self.name, "loss": None, "keep": None}
+        entries |= {"attack": self.name, "loss": None, "keep": None}
         if self.name == "none":
-            return says
+            return entries
         if self.name == "fgsm":
-            return says | {"loss": self.loss, "steps": 1, "start": "image"}
-        says["steps"] = self.steps
+            return entries | {"loss": self.loss, "steps": 1, "start": "image"}
+        entries["steps"] = self.steps
         if self.host_driven:
-            return says | {
+            return entries | {
                 "n_queries": self.n_queries,
                 "n_target_classes": self.n_target_classes,
             }
         if self.name != "pgd":
-            return says
+            return entries
         step = self.step_size_pixels
-        return says | {
+        return entries | {
             "loss": self.loss,
             "step_size": "2.5 eps / steps" if step is None else step,
             "n_restarts": self.n_restarts,

@@ -1,12 +1,12 @@
 """Lists the measured cells of a run, and removes some of them.
 
-    python -m symjax.evaluation.cells RUN                             # all of them
-    python -m symjax.evaluation.cells RUN --match attack=pgd eps=8    # some of them
+    python -m symjax.evaluation.cells RUN                             # all cells
+    python -m symjax.evaluation.cells RUN --match attack=pgd eps=8    # some cells
     python -m symjax.evaluation.cells RUN --match attack=pgd eps=8 --remove
     python -m symjax.evaluation.cells RUN --remove CELL [CELL ...]
 
-Without --remove nothing is changed. A removed row's outcomes, `cells/CELL.npz`, are
-removed with it, and so are the older rows that it superseded; no other row is touched.
+Without --remove nothing is changed. Removing a row also removes its outcomes,
+`cells/CELL.npz`, and the older rows that it superseded. All other rows stay.
 """
 
 import json
@@ -17,57 +17,62 @@ from symjax import terminal
 from symjax.arguments import Parser, command
 from symjax.evaluation import results, titles
 from symjax.evaluation.rows import ATTACK, METRIC, Row
-from symjax.evaluation.table import attack_name, figure_name, format_eps
+from symjax.evaluation.titles import metric_name
 from symjax.folders import expand
+from symjax.formatting import attack_name, format_eps
 
 COLUMNS = ("cell", "what", "norm", "eps", "n", "seed", "value", "measured, UTC")
 
 
 def matching(rows: Sequence[Row], conditions: Sequence[str]) -> list[Row]:
-    """The rows that meet all of the conditions.
+    """The rows that meet all conditions.
 
     Args:
-      rows: of a run.
-      conditions: each "NAME=VALUE", of a row's entries: "attack=pgd", "eps=8".
+      rows: rows of a run.
+      conditions: each "NAME=VALUE", such as "attack=pgd" or "eps=8": the row has an
+        entry with this name and this value.
 
     Raises:
-      ValueError: for another form, or a name that no row has.
+      ValueError: for a condition of another form, or a name that no row has.
     """
-    found = list(rows)
+    matches = list(rows)
     for condition in conditions:
         name, equals, value = condition.partition("=")
         if not equals:
-            raise ValueError(f"--match {condition!r}: expected NAME=VALUE.")
+            raise ValueError(
+                f"--match {condition!r}: expected NAME=VALUE, such as attack=pgd."
+            )
         if not any(name in row for row in rows):
             names = sorted({name for row in rows for name in row})
             raise ValueError(
-                f"--match {condition!r}: no row has {name!r}; rows have {names}."
+                f"--match {condition!r}: no row has an entry {name!r}; expected one of "
+                f"{names}."
             )
-        found = [row for row in found if _is(row.get(name), value)]
-    return found
+        matches = [row for row in matches if _equals(row.get(name), value)]
+    return matches
 
 
 def remove(folder: Path, cells: Sequence[str]) -> None:
-    """Removes the rows of some cells, and the cells; in one step.
+    """Removes cells: their rows and their outcomes, all at once.
 
     Args:
       folder: the run folder.
-      cells: ids of rows that are there.
+      cells: cell ids.
 
     Raises:
-      ValueError: for an id that is not there; then nothing is removed.
+      ValueError: for a cell id that no row has; nothing is removed then.
     """
     there = {row["cell_id"] for row in results.read_existing([folder])}
     if unknown := sorted(set(cells) - there):
         raise ValueError(
-            f"{unknown} are no rows of {folder}: nothing was removed. List the rows "
-            f"with `python -m symjax.evaluation.cells {folder}`."
+            f"{unknown} are no cells of {folder}: nothing was removed. `python -m "
+            f"symjax.evaluation.cells {folder}` lists the cells."
         )
     results.rewrite(folder, lambda row: row["cell_id"] not in cells)
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A line a row, for people."""
+    """The rows as text, one line per row."""
     lines = [COLUMNS, *map(_line, rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(COLUMNS))]
     return "".join(
@@ -83,7 +88,7 @@ def _line(row: Row) -> tuple[str, ...]:
     if row["kind"] == ATTACK:
         what = "clean" if row["attack"] == "none" else attack_name(row)
     else:
-        what = figure_name(row) if row["kind"] == METRIC else titles.title(row)
+        what = metric_name(row) if row["kind"] == METRIC else titles.title(row)
     if row.get("corruption") is not None:
         what += f" on {row['corruption']} {row['severity']}"
     if row["protocol"] != "sound":
@@ -101,8 +106,8 @@ def _line(row: Row) -> tuple[str, ...]:
     )
 
 
-def _is(value: object, wanted: str) -> bool:
-    """Whether a row's entry is what was asked for, as text or as a number."""
+def _equals(value: object, wanted: str) -> bool:
+    """Whether an entry of a row equals a text, or the JSON value that the text is."""
     if isinstance(value, str):
         return value == wanted
     try:
@@ -113,7 +118,7 @@ def _is(value: object, wanted: str) -> bool:
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Lists, and removes."""
+    """Lists or removes cells."""
     parser = Parser("python -m symjax.evaluation.cells", __doc__)
     parser.add_argument("run", type=expand, metavar="RUN", help="The run folder.")
     parser.add_argument(
@@ -130,15 +135,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="Remove the rows of these cells, or those that --match lists.",
     )
     asked = parser.parse_args(arguments)
-    found = matching(results.read_existing([asked.run]), asked.match)
+    rows = matching(results.read_existing([asked.run]), asked.match)
     if asked.remove is None:
-        print(table(found), end="")
-        print(f"{terminal.counted(len(found), 'row')} of {asked.run}")
+        print(table(rows), end="")
+        print(f"{terminal.counted(len(rows), 'row')} of {asked.run}")
         return
     if bool(asked.remove) == bool(asked.match):
-        raise ValueError("--remove: give the cells, or --match and no cell.")
-    cells = asked.remove or [row["cell_id"] for row in found]
-    listed = table([row for row in found if row["cell_id"] in cells])
+        raise ValueError("--remove: expected either cells, or --match and no cells.")
+    cells = asked.remove or [row["cell_id"] for row in rows]
+    listed = table([row for row in rows if row["cell_id"] in cells])
     remove(asked.run, cells)
     removed = terminal.counted(len(set(cells)), "row")
     print(f"{listed}removed {removed} of {asked.run}")

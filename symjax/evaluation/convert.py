@@ -1,10 +1,11 @@
-"""Converts files of rows from the first format, flat and with titles in place of names.
+"""Converts files of rows from the old, flat format to the nested one.
 
     python -m symjax.evaluation.convert runs/baseline/results.jsonl ...
 
-Every row of a file is converted, or none: the new file is moved into place when it is
-whole. The outcomes `cells/CELL.npz` beside it get the new cell ids as names. Rows of
-the present format stay as they are, so that the command can be repeated.
+In the old format a metric is named by its title ("theorem 1, clever"), in the new one
+by a name that does not change ("theorem_1_clever"). The new file replaces the old one
+when it is complete. The outcomes `cells/CELL.npz` beside it are renamed to the new cell
+ids. Rows in the new format stay as they are, so the command can be repeated.
 """
 
 import re
@@ -24,7 +25,9 @@ from symjax.terminal import counted
 
 PUBLISHED = {"reference": "published"}
 STUDY_RUN = re.compile(r"^(cifar100?-\d+-\w+)-reference")
-METRICS = {title: name for name, title in titles.METRICS.items()}
+METRICS = {title: name for name, title in titles.METRICS.items()} | {
+    "generalisation gap": "generalization_gap"
+}
 CHECKS = {title: name for name, title in titles.CHECKS.items()} | {
     "turned image, turned adversarial": "rotated_image"
 }
@@ -45,7 +48,7 @@ SETTINGS = {
 }
 OVER_ORBIT = ("invariance", "equivariance", "appendix_a1", "theorem", "lemma")
 SWITCHED_EPS = (0.01, 0.03)
-"""Epsilons at which the study turned single settings of the protocol on."""
+"""Epsilons at which the study applied single switches of the published protocol."""
 PROVENANCE = (
     *("batch_size", "seconds_all_seeds", "seconds", "supersedes", "trained_in"),
     *("config", "data", "commit", "versions", "device", "platform", "utc"),
@@ -55,7 +58,10 @@ RENAMED = {"figure": "measured", "source": "literature"}  # facts of a check
 
 
 def row(old: Mapping[str, Any]) -> Row:
-    """A row of the first format, as parsed, in the present one.
+    """Converts one row.
+
+    Args:
+      old: a row in the old format, as parsed from JSON.
 
     Raises:
       ValueError: if it is not such a row.
@@ -63,15 +69,15 @@ def row(old: Mapping[str, Any]) -> Row:
     names = list(old)
     place = names.index("cell_id")
     identity = {name: old[name] for name in names[:place]}
-    found = {name: old[name] for name in names[place + 1 :] if name not in DROPPED}
-    value = found.pop("value")
-    where = {name: found.pop(name) for name in PROVENANCE if name in found}
+    facts = {name: old[name] for name in names[place + 1 :] if name not in DROPPED}
+    value = facts.pop("value")
+    provenance = {name: facts.pop(name) for name in PROVENANCE if name in facts}
     identity = _identity(identity)
     if identity["kind"] == AUDIT:
-        found = {RENAMED.get(name, name): entry for name, entry in found.items()}
-    if "orbit" in found:
-        identity["orbit"] = found.pop("orbit")
-    return Row(identity, value, found, where)
+        facts = {RENAMED.get(name, name): entry for name, entry in facts.items()}
+    if "orbit" in facts:
+        identity["orbit"] = facts.pop("orbit")
+    return Row(identity, value, facts, provenance)
 
 
 def _identity(old: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +106,7 @@ def _identity(old: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _radius(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The epsilon as it was given, which rows of the first format did not hold."""
+    """The epsilon as the user gave it, which rows in the old format did not hold."""
     eps, protocol = identity["eps"], identity["protocol"]
     if isinstance(eps, list):
         eps = tuple(eps)
@@ -113,13 +119,13 @@ def _radius(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def file(path: Path) -> int:
-    """Converts one file and the cells beside it.
+    """Converts one file of rows, and the outcomes beside it.
 
     Returns:
-      How many rows were of the first format.
+      The number of rows that were converted.
 
     Raises:
-      ValueError: if a line is not a row; the file is then as it was.
+      ValueError: if a line is not a row; the file is not changed then.
     """
     moved: dict[str, str] = {}
 
@@ -142,7 +148,7 @@ def file(path: Path) -> int:
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Converts the files and prints how many rows each had."""
+    """Converts files and prints the number of converted rows of each."""
     parser = Parser("python -m symjax.evaluation.convert", __doc__)
     parser.add_argument("files", nargs="+", type=expand, metavar="FILE")
     for path in parser.parse_args(arguments).files:

@@ -1,9 +1,10 @@
 """Accuracy on corrupted test images, attacked or not (paper, Section 6.3, Table 1).
 
-    images = source(run, "auto")                 # the published ones, or made here
+    images = source(run, "auto")                 # published files, or made by symjax
     rows = measure(run, store, Attack("pgd"), "linf", [0.01], images, n=1000)
 
-The benchmark is Hendrycks and Dietterich's (2019): 19 corruptions, five severities.
+The benchmark is that of Hendrycks and Dietterich (2019): 19 corruptions with five
+severities.
 """
 
 import dataclasses
@@ -33,10 +34,10 @@ SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class GeneratedCorruptions:
-    """Corruptions of a test split, made here.
+    """Corruptions of a test split that symjax makes.
 
     Attributes:
-      seed: of all that is random in them.
+      seed: the seed of their random numbers.
     """
 
     seed: int = SEED
@@ -46,18 +47,18 @@ class GeneratedCorruptions:
         return {"source": "generated", "corruption_seed": self.seed}
 
     def __call__(self, test: Split, name: str, severity: int) -> Split:
-        """These images, corrupted; each as it would be among others.
+        """Corrupts the images; the result for an image does not depend on the others.
 
         Args:
-          test: images uint8 `[n, H, W, C]`, C of 3, or of 1 for grey ones, which are
-            corrupted as colours and turned grey again.
+          test: images uint8 `[n, H, W, C]`, where C is 3, or 1 for gray images. Gray
+            images are corrupted as color images and averaged over the channels.
           name, severity: as in `corruptions.corrupt`.
         """
         key = jax.random.key(self.seed)
-        grey = test.images.shape[-1] == 1
-        colours = np.repeat(test.images, 3, axis=-1) if grey else test.images
-        images = corruptions.corrupt(colours, name, severity, key)
-        if grey:
+        is_gray = test.images.shape[-1] == 1
+        color = np.repeat(test.images, 3, axis=-1) if is_gray else test.images
+        images = corruptions.corrupt(color, name, severity, key)
+        if is_gray:
             mean = images.mean(axis=-1, keepdims=True)
             images = np.rint(mean).astype(np.uint8)
         return Split(images, test.labels)
@@ -65,7 +66,11 @@ class GeneratedCorruptions:
 
 @dataclasses.dataclass(frozen=True)
 class PublishedCorruptions:
-    """The benchmark's own files; not all of them may be there."""
+    """Corruptions from the published files of the benchmark.
+
+    Attributes:
+      read: reads the images of a corruption and severity, see `data.cifar_c`.
+    """
 
     read: cifar_c.NpyCifarC | cifar_c.TfdsCifarC
 
@@ -74,7 +79,10 @@ class PublishedCorruptions:
         return {"source": "official" if self.read.paired else "tfds"}
 
     def __call__(self, test: Split, name: str, severity: int) -> Split:
-        """The first of them, as many as `test` has; TFDS's are in another order."""
+        """The first images of the file, as many as `test` has.
+
+        The images of TFDS are in another order than those of `test`.
+        """
         images, labels = self.read(name, severity)
         count = len(test.labels)
         return Split(np.asarray(images[:count]), labels[:count])
@@ -83,54 +91,56 @@ class PublishedCorruptions:
 def source(
     run: Run, kind: str = "auto", seed: int = SEED
 ) -> GeneratedCorruptions | PublishedCorruptions:
-    """Where a run's corrupted images come from.
+    """The source of the corrupted images for a run.
 
     Args:
-      run: its configuration says where data is looked for.
-      kind: "published": CIFAR-10-C or CIFAR-100-C, see `data.cifar_c`; "made": by
-        `data.corruptions`; "auto": the published ones where they are.
-      seed: of what is made.
+      run: the run; its configuration names the folder of the data.
+      kind: "published": the files of CIFAR-10-C or CIFAR-100-C, see `data.cifar_c`;
+        "made": made by `data.corruptions`; "auto": the published files if they are
+        there, and made otherwise.
+      seed: the seed of corruptions that are made.
 
     Raises:
-      ValueError: for another kind, or if nothing published is there and it must be.
+      ValueError: for another kind, or if the kind is "published" and the files are not
+        there.
     """
     if kind not in SOURCES:
         raise ValueError(f"corruptions {kind!r}: expected one of {list(SOURCES)}.")
     name = run.experiment.dataset.name
     folder = expand(run.experiment.config.dataset.data_dir)
-    there = cifar_c.find(name, folder, run.experiment.dataset.test)
-    if kind == "published" and there is None:
+    files = cifar_c.find(name, folder, run.experiment.dataset.test)
+    if kind == "published" and files is None:
         raise ValueError(
-            f"{folder} has no published corruptions of {name!r}, which would be in "
-            f"{cifar_c.FOLDERS.get(name, 'no folder')}: have them made, by "
-            "--corruptions made."
+            f"{folder} has no published corruptions of {name!r}: expected "
+            f"{cifar_c.FOLDERS.get(name, 'cifar10 or cifar100, which have some')}. Use "
+            "--corruptions made to make them."
         )
     return (
         GeneratedCorruptions(seed)
-        if there is None or kind == "made"
-        else PublishedCorruptions(there)
+        if files is None or kind == "made"
+        else PublishedCorruptions(files)
     )
 
 
 def named(beginning: str) -> list[str]:
-    """The corruptions that can be had, and whose names begin so.
+    """The available corruptions whose names begin with a text.
 
     Raises:
       ValueError: if there are none.
     """
-    there = corruptions.available()
-    found = [name for name in there if name.startswith(beginning)]
-    if not found:
+    available = corruptions.available()
+    chosen = [name for name in available if name.startswith(beginning)]
+    if not chosen:
         raise ValueError(
-            f"only={beginning!r}: expected the beginning of one of {there}."
+            f"only={beginning!r}: expected the beginning of one of {available}."
         )
-    return found
+    return chosen
 
 
 def identity(
     name: str, severity: int, images: GeneratedCorruptions | PublishedCorruptions
 ) -> dict[str, Any]:
-    """The entries of a row's identity that are of its images."""
+    """The entries of a row's identity that describe its images."""
     return {"corruption": name, "severity": severity, **images.identity()}
 
 
@@ -147,20 +157,22 @@ def measure(
     batch_size: int = 250,
     console: Console | None = None,
 ) -> list[Row]:
-    """Accuracy on every corruption and severity; what the store holds stays.
+    """Measures accuracy on every corruption and severity, and writes the rows.
+
+    Cells that the store holds already are not measured again.
 
     Args:
       run, store, attack, norm, eps, batch_size, console: as in `evaluation.measure`.
-      images: of `source`.
-      n: the first n of each; 0: all.
-      names: of corruptions; none: all that can be had, see `corruptions.available`.
-      severities: of each.
+      images: the source of the images, see `source`.
+      n: the number of images per corruption and severity, the first ones; 0: all.
+      names: names of corruptions; empty: all of `corruptions.available`.
+      severities: the severities, from 1 to 5.
 
     Returns:
       Rows in the order of names, severities, eps and seeds.
 
     Raises:
-      ValueError: for a corruption or severity that there is not.
+      ValueError: for an unknown corruption or severity.
     """
     first = Split(*first_images(run, n))
     wanted = list(itertools.product(names or corruptions.available(), severities))

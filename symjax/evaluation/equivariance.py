@@ -1,14 +1,15 @@
-"""How nearly each layer of a net turns with the image, before and after training.
+"""Equivariance error of each layer of a net, before and after training.
 
     python -m symjax.evaluation.equivariance --config configs/equivariant.py
 
     audit = equivariance.audit(model, variables, size=32, dtype="float32")
     audit["block_1"]                # [G], an error for each element of the net's group
 
-The images are smooth functions, turned without interpolation. Under the elements on
-the grid an error is `max |F(g x) - g F(x)| / max |F(x)|` over all pixels. Under the
-others, g F(x) is interpolated (bicubic) and the error is `rms / rms` inside a disc: an
-upper bound, since it has the interpolation's own error, large on few pixels.
+The images are smooth functions, which are rotated without interpolation. For elements
+on the pixel grid, the error is `max |F(g x) - g F(x)| / max |F(x)|` over all pixels.
+For other elements, g F(x) is interpolated (bicubic), and the error is the root mean
+square of `F(g x) - g F(x)` over that of `g F(x)`, inside a disc. It contains the error
+of the interpolation, which is large on few pixels, and is therefore an upper bound.
 """
 
 import functools
@@ -45,60 +46,60 @@ def audit(
 
     Args:
       model: the net.
-      variables: of one seed.
+      variables: the variables of one seed.
       size: side of the images, in pixels.
-      channels: of the images.
-      dtype: of the computation.
+      channels: number of channels of the images.
+      dtype: dtype of the computation.
 
     Returns:
-      By layer, `[G]`; infinite where the shape changes under a turn. Of "head", the
-      logits, which an invariant net does not change.
+      Errors `[G]` by name of the layer; infinite where a rotation changes the shape of
+      the output. "head" is the logits, whose error is 0 for an invariant net.
 
     Raises:
-      ExactnessError, ValueError: if the net does not take images of that size.
+      ExactnessError, ValueError: if the net does not accept images of that size.
     """
     group = model.group
     net = models.layers_fn(model.clone(dtype=jnp.dtype(dtype)), variables)
-    turns = [
-        equivariance_error.smooth_images(SEED, IMAGES, size, channels, turn)
-        for turn in group.matrices
+    rotated = [
+        equivariance_error.smooth_images(SEED, IMAGES, size, channels, matrix)
+        for matrix in group.matrices
     ]
-    with jax.default_matmul_precision("highest"):  # no tf32 in such a number
-        found = _errors(net, np.stack(turns), group)
-    return {name: np.asarray(values) for name, values in found.items()}
+    with jax.default_matmul_precision("highest"):  # no tf32
+        errors = _errors(net, np.stack(rotated), group)
+    return {name: np.asarray(values) for name, values in errors.items()}
 
 
 @functools.partial(compilation.jit_fast_compile, static_argnames="group")
-def _errors(layers_fn, turns: Array, group: Group) -> dict[str, Array]:
-    layers = jax.lax.map(layers_fn, turns)  # one element after the other
-    found = {}
+def _errors(layers_fn, rotated: Array, group: Group) -> dict[str, Array]:
+    layers = jax.lax.map(layers_fn, rotated)  # one element after the other
+    errors = {}
     for name, outputs in layers.items():
         wide = outputs.astype(jnp.float32)
         each = [_error(group, g, wide[0], wide[g]) for g in range(group.order)]
-        found[name] = jnp.stack(each)
-    return found
+        errors[name] = jnp.stack(each)
+    return errors
 
 
-def _error(group: Group, g: int, straight: Array, found: Array) -> Array:
-    """Of one layer under one element: its output at x, and at g x."""
-    if straight.ndim == 2:
-        expected = straight
+def _error(group: Group, g: int, at_x: Array, at_gx: Array) -> Array:
+    """The error of one layer under one element, from its outputs at x and at g x."""
+    if at_x.ndim == 2:
+        expected = at_x
     elif g not in group.grid.elements:
-        expected = _turned_between_pixels(group, g, straight)
-        inside = _disc(straight.shape[1]).reshape(1, -1, 1)
-        flat = len(straight), inside.size, -1
-        difference = inside * (found - expected).reshape(flat)
+        expected = _act_interpolated(group, g, at_x)
+        inside = _disc(at_x.shape[1]).reshape(1, -1, 1)
+        flat = len(at_x), inside.size, -1
+        difference = inside * (at_gx - expected).reshape(flat)
         size = jnp.sum((inside * expected.reshape(flat)) ** 2)
         return jnp.sqrt(jnp.sum(difference**2) / size)
     else:
-        act = group.act_on_field if straight.ndim == 5 else group.act
-        expected = act(g, straight)
-    if expected.shape != found.shape:
+        act = group.act_on_field if at_x.ndim == 5 else group.act
+        expected = act(g, at_x)
+    if expected.shape != at_gx.shape:
         return jnp.array(jnp.inf)
-    return jnp.max(jnp.abs(found - expected)) / jnp.max(jnp.abs(straight))
+    return jnp.max(jnp.abs(at_gx - expected)) / jnp.max(jnp.abs(at_x))
 
 
-def _turned_between_pixels(group: Group, g: int, x: Array) -> Array:
+def _act_interpolated(group: Group, g: int, x: Array) -> Array:
     """`group.act` or `group.act_on_field`, interpolated."""
     mirror, turn = divmod(g, group.rotations)
     if x.ndim == 5:
@@ -109,7 +110,7 @@ def _turned_between_pixels(group: Group, g: int, x: Array) -> Array:
 
 
 def _disc(side: int) -> np.ndarray:
-    """`[side * side]`: 1 for the pixels that a turn keeps in the image."""
+    """`[side * side]`: 1 for the pixels that stay in the image under any rotation."""
     distance = np.hypot(*equivariance_error.pixels((side, side)))
     return (distance <= max(side / 2 - 1, 1)).astype(np.float32)
 
@@ -121,14 +122,15 @@ def run(
     console: Console,
     stop: Callable[[], bool] | None = None,
 ) -> None:
-    """Audits a configuration's net before and after training, and prints tables.
+    """Prints the equivariance errors of a net before and after training.
 
     Args:
-      config: of the run, trained in `workdir`, or found there.
+      config: configuration of the run, which is trained unless `workdir` holds it.
       workdir: the run folder.
-      sizes: of the images, in pixels; one that the net does not take is named.
-      console: where the tables go.
-      stop: as of `loop.train`, which it ends; nothing is measured then.
+      sizes: sides of the images, in pixels; a size that the net does not accept is
+        reported.
+      console: where the tables are printed.
+      stop: ends the training as in `loop.train`; nothing is measured then.
     """
     experiment = Experiment.build(config)
     trained = loop.train(config, workdir, stop=stop)
@@ -139,7 +141,7 @@ def run(
     channels = experiment.dataset.image_shape[-1]
     for size in sizes:
         try:
-            found = {
+            errors_of = {
                 (dtype, when): audit(experiment.model, net, size, channels, dtype)
                 for dtype in DTYPES
                 for when, net in nets.items()
@@ -148,17 +150,20 @@ def run(
             console.print(f"{size}x{size} pixels: refused. {error}", highlight=False)
             continue
         group = experiment.model.group
-        for (dtype, when), errors in found.items():
+        for (dtype, when), errors in errors_of.items():
             title = f"{size}x{size} pixels, {dtype}, {when} training"
             made = table(errors, group, title)
             width = max(console.width, console.measure(made).maximum)
             console.print(made, width=width, crop=False, soft_wrap=True)
-        for line in summary(found, group):
+        for line in summary(errors_of, group):
             console.print(line, soft_wrap=True, highlight=False)
 
 
 def table(errors: Errors, group: Group, title: str) -> Table:
-    """A row a layer, a column an element; `~` stands before those between pixels."""
+    """A table with one row per layer and one column per element of the group.
+
+    `~` marks elements that are not on the pixel grid.
+    """
     made = Table(title=title, title_justify="left", box=None)
     made.add_column("layer", no_wrap=True)
     for g in range(1, group.order):
@@ -169,11 +174,19 @@ def table(errors: Errors, group: Group, title: str) -> Table:
     return made
 
 
-def summary(found: Mapping[tuple[str, str], Errors], group: Group) -> list[str]:
-    """The worst layers, under the elements on the grid and under the others."""
+def summary(errors_of: Mapping[tuple[str, str], Errors], group: Group) -> list[str]:
+    """The largest errors, under the elements on the grid and under the others.
+
+    Args:
+      errors_of: errors by dtype and "before" or "after".
+      group: the group of the net.
+
+    Returns:
+      One line per dtype and "before" or "after".
+    """
     on_grid = np.isin(np.arange(group.order), group.grid.elements)
     lines = []
-    for (dtype, when), errors in found.items():
+    for (dtype, when), errors in errors_of.items():
         parts = []
         for kind, chosen in (("on the grid", on_grid), ("between pixels", ~on_grid)):
             if chosen.any():
@@ -190,7 +203,7 @@ def main() -> None:
     flags.DEFINE_string(
         "workdir",
         None,
-        f"The run folder of the training; without it {folders.RUNS}/NAME-audit.",
+        f"The run folder of the training. The default is {folders.RUNS}/NAME-audit.",
     )
     flags.DEFINE_list("sizes", ["15", "16", "31", "32"], "Sides of images, in pixels.")
 
@@ -218,9 +231,9 @@ def _help() -> str:
         "python -m symjax.evaluation.equivariance --config configs/parallel_rot.py"
     )
     summary = """
-    Trains a net, or finds it trained, and measures by how much each of its layers fails
-    to commute with each element of its group, before and after training. `python -m
-    symjax.nn.audit` measures the layers of the library by themselves.
+    Measures by how much each layer of a net fails to commute with each element of its
+    group, before and after training. The net is trained unless the run folder holds it.
+    `python -m symjax.nn.audit` measures single layers of the library.
     """
     examples = [example, f"{example} --config.model.group=C8 --sizes 31,32"]
     text = command_help.show_help(summary, examples, groups)

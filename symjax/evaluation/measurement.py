@@ -1,4 +1,4 @@
-"""Accuracy under attack: all seeds at once, one program for a whole sweep over eps.
+"""Accuracy under attack, for all seeds at once, with one program for all epsilons.
 
 measure(run, store, Attack("pgd", steps=40), norm="linf", eps=[1 / 255, 8 / 255])
 """
@@ -38,11 +38,11 @@ UNCORRUPTED = {"corruption": None, "severity": 0}
 
 @dataclasses.dataclass(frozen=True)
 class Radius:
-    """An epsilon as it is given, and in pixel units.
+    """An epsilon in pixel units, and as the user gave it.
 
     Attributes:
-      pixels: for images in [0, 1]; one number, or one per channel.
-      given: in `unit`.
+      pixels: the radius for images in [0, 1]; one number, or one per channel.
+      given: the radius in `unit`.
       unit: "pixel" or "normalized".
     """
 
@@ -52,7 +52,7 @@ class Radius:
 
     @classmethod
     def of(cls, eps: "Eps") -> "Radius":
-        """A number without a unit is one in pixel units."""
+        """Makes a `Radius` of a number or tuple in pixel units."""
         return eps if isinstance(eps, Radius) else cls(eps, eps)
 
     def identity(self) -> dict[str, Any]:
@@ -65,7 +65,10 @@ Eps = float | tuple[float, ...] | Radius
 
 
 class SeedAttack(Protocol):
-    """An attack on one seed's net, static in a program: `Attack`, `PublishedAttack`."""
+    """The interface of `Attack` and `PublishedAttack`, which attack one seed's net.
+
+    Instances are hashable and static in a compiled program.
+    """
 
     @property
     def name(self) -> str: ...
@@ -80,12 +83,13 @@ class SeedAttack(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What all images came to, of all seeds.
+    """The outcomes of an attack on all images, for all seeds.
 
     Attributes:
-      images: by name, `[S, n]` each.
-      in_ball: `[S]`.
-      seconds, batch_size: how they were come by.
+      images: one array `[S, n]` by name, with one entry per seed and image.
+      in_ball: `[S]`, whether all images of a seed are inside of the ball and valid.
+      seconds: the time of the attack, for all seeds.
+      batch_size: the number of images that were attacked at a time.
     """
 
     images: Mapping[str, np.ndarray]
@@ -95,11 +99,11 @@ class Outcome:
 
 
 class OutcomeAccumulator:
-    """Batches of outcomes, until all images are there.
+    """Collects the outcomes of batches.
 
     Args:
-      run: whose seeds they are of.
-      threat: ball and bounds in which images are expected.
+      run: the run whose seeds are attacked.
+      threat: the ball and the bounds that adversarial images have to satisfy.
     """
 
     def __init__(self, run: Run, threat: ThreatModel):
@@ -108,10 +112,15 @@ class OutcomeAccumulator:
         self._inside = np.ones(len(run.seeds), bool)
 
     def add(self, fields: Mapping[str, np.ndarray], clean: Any) -> None:
-        """A batch: "images" and `OUTCOMES`, `[S, B, ...]`; the images, `[B, ...]`.
+        """Adds a batch.
+
+        Args:
+          fields: arrays `[S, B, ...]`: the adversarial "images", and `OUTCOMES`.
+          clean: the images without an attack, `[B, H, W, C]` in [0, 1].
 
         Raises:
-          ValueError: if a distance is NaN: logits of that image were not finite.
+          ValueError: if a distance is NaN, because the logits of that image were not
+            finite.
         """
         check_finite(~np.isnan(fields["distance"]))
         contains = self._threat.contains
@@ -119,7 +128,7 @@ class OutcomeAccumulator:
         self._parts.append({name: fields[name] for name in OUTCOMES})
 
     def outcome(self, batch_size: int) -> Outcome:
-        """All of them."""
+        """The outcomes of all batches that were added."""
         whole = {
             name: np.concatenate([part[name] for part in self._parts], axis=1)
             for name in OUTCOMES
@@ -130,13 +139,13 @@ class OutcomeAccumulator:
 
 @dataclasses.dataclass(frozen=True)
 class EvalImages:
-    """Images in place of the test split's own.
+    """Images for an evaluation other than the clean test split, such as corrupted ones.
 
     Attributes:
-      identity: their part of a row's identity, as `UNCORRUPTED`.
-      load: gives them, uint8 `[n, H, W, C]`, and labels `[n]`; called only if a cell is
-        missing.
-      n: how many.
+      identity: the entries that the images add to a row's identity, as `UNCORRUPTED`.
+      load: returns images uint8 `[n, H, W, C]` and labels `[n]`; it is called only if a
+        row is missing.
+      n: the number of images.
     """
 
     identity: Mapping[str, Any]
@@ -146,7 +155,7 @@ class EvalImages:
 
 @functools.cache
 def _program(attack: SeedAttack, layout: DeviceLayout):
-    """One program an attack: a sweep over eps, and another run, compile nothing."""
+    """The program of an attack; another epsilon or run needs no new compilation."""
 
     def attack_one_seed(logits_fn, images, labels, key, index, threat):
         key = purpose_key(key, KeyPurpose.EVALUATION_ATTACK, index)
@@ -176,17 +185,18 @@ def measure(
 
     Args:
       run: the trained run.
-      store: where the rows go.
-      attack: the attack; a published one, which may leave the ball, says so in rows.
-      norm: "linf", "l2" or "l1", or as peers spell them.
-      eps: radii in pixel units, each a number or one per channel; or as `Radius`.
-      n: the first n test images; 0: all.
-      batch_size: images at a time, for each seed.
-      console: where progress goes.
-      tested: other images than the first n of the test split; n is then theirs.
+      store: where the rows are written.
+      attack: the attack. A published attack may leave the ball; the entry `in_ball` of
+        a row states whether it did.
+      norm: "linf", "l2" or "l1", or another common spelling.
+      eps: radii, each in pixel units (one number, or one per channel) or a `Radius`.
+      n: the number of test images, the first ones of the test split; 0: all.
+      batch_size: the number of images that are attacked at a time, for each seed.
+      console: where progress is printed.
+      tested: images other than those of the test split; `n` has no effect then.
 
     Returns:
-      One row a seed and eps, in the order of `eps`, then of the seeds.
+      One row per seed and eps, in the order of `eps`, then of the seeds.
 
     Raises:
       ValueError: if the test split has fewer than n images, or the batch size is not
@@ -217,8 +227,8 @@ def measure(
             split = *tested.load(), batch_size
             if attack.host_driven:
                 unfinished = store.unfinished(of_radius)
-                tell = functools.partial(_tell, progress)
-                outcome = _drive(run, attack, threat, *split, unfinished, tell)
+                report = functools.partial(_report_progress, progress)
+                outcome = _drive(run, attack, threat, *split, unfinished, report)
                 write(store, run, of_radius, outcome)
                 store.finish(of_radius)
             else:
@@ -228,19 +238,23 @@ def measure(
 
 
 def _title(attack: SeedAttack, radius: Radius) -> str:
-    """What is measured, for people."""
+    """What is measured, for the progress bar."""
     if attack.name == "none":
         return "accuracy without an attack"
     return f"{attack.name}, eps {format_eps(radius.pixels)}"
 
 
 def first_images(run: Run, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first n test images, uint8, and labels; 0: all."""
+    """The first n test images, uint8 `[n, H, W, C]`, and their labels; 0: all.
+
+    Raises:
+      ValueError: if the test split has fewer than n images.
+    """
     test = run.experiment.dataset.test
     if n < 0 or n > len(test.images):
         raise ValueError(
-            f"n={n}: expected 0 (all) to {len(test.images)}, the test images of "
-            f"{run.experiment.dataset.name}."
+            f"n={n}: expected 0 (all) to {len(test.images)}, the number of test images "
+            f"of {run.experiment.dataset.name}."
         )
     count = n or len(test.images)
     return test.images[:count], test.labels[:count]
@@ -254,11 +268,13 @@ def identity(
     n: int,
     seed: int,
 ) -> dict[str, Any]:
-    """The identity of a row on the clean test images; its hash is the cell id.
+    """The identity of a row on clean test images; its hash is the cell id.
 
     Args:
       run: the entries of the run, see `evaluation.run.identity`.
-      attack, norm, radius, n: as in `measure`; n is the number of images.
+      attack, norm: as in `measure`.
+      radius: the epsilon.
+      n: the number of images.
       seed: the seed.
     """
     return {
@@ -276,9 +292,9 @@ def identity(
 
 
 def _attack(run, attack, threat, images, labels, batch_size, part) -> Outcome:
-    """All images, batch by batch."""
+    """Attacks all images, batch by batch."""
     batches = -(-len(images) // batch_size)
-    batch_size = -(-len(images) // batches)  # even batches: little to pad
+    batch_size = -(-len(images) // batches)  # batches of equal size need little padding
     collected = OutcomeAccumulator(run, threat)
     for index, batch in enumerate(in_batches(len(images), batch_size, pad=False)):
         result = one_batch(
@@ -289,10 +305,13 @@ def _attack(run, attack, threat, images, labels, batch_size, part) -> Outcome:
     return collected.outcome(batch_size)
 
 
-def _drive(run, attack, threat, images, labels, batch_size, folder, tell) -> Outcome:
-    """As `_attack`, for those that the host drives; goes on from what `folder` has."""
+def _drive(run, attack, threat, images, labels, batch_size, folder, report) -> Outcome:
+    """As `_attack`, for attacks that the host drives; continues from `folder`."""
     if jax.process_count() > 1:
-        raise ValueError(f"{attack.name} runs in one process: start a single one.")
+        raise ValueError(
+            f"{attack.name}: expected a single process, not {jax.process_count()}. Run "
+            "the command once, without --distributed and --coordinator."
+        )
     began = time.perf_counter()
     clean = np.asarray(to_unit(images))
     keys = jax.vmap(lambda key: purpose_key(key, KeyPurpose.EVALUATION_ATTACK))(
@@ -310,7 +329,7 @@ def _drive(run, attack, threat, images, labels, batch_size, folder, tell) -> Out
         n_queries=attack.n_queries,
         batch_size=batch_size,
         folder=folder,
-        report=tell,
+        report=report,
     )
     return Outcome(
         images={name: getattr(result, name) for name in HOST_DRIVEN_OUTCOMES},
@@ -320,8 +339,8 @@ def _drive(run, attack, threat, images, labels, batch_size, folder, tell) -> Out
     )
 
 
-def _tell(progress: Progress, now: attacks.Progress) -> None:
-    """How far the attack is, and which of its attempts runs."""
+def _report_progress(progress: Progress, now: attacks.Progress) -> None:
+    """Shows how far the attack is and which of its attempts runs."""
     note = f"{now.attack} {now.attempt}, {now.robust:,} of {now.images:,} stand"
     progress.part(now.work, now.total, note)
     if now.done == now.batches:
@@ -329,9 +348,10 @@ def _tell(progress: Progress, now: attacks.Progress) -> None:
 
 
 def one_batch(run, attack, threat, images, labels, size, index) -> dict[str, Any]:
-    """The result's fields for these images, `[S, count, ...]`, on the host.
+    """Attacks one batch; returns arrays `[S, B, ...]` by name, on the host.
 
-    Fewer images than `size` are padded by repeating them, so that nothing recompiles.
+    A batch of fewer than `size` images is padded by repeating images, so that one
+    program serves all batches.
     """
     layout = run.experiment.layout
     size = layout.whole_batches(size)
@@ -366,7 +386,14 @@ def write(
     cells: Sequence[Mapping[str, Any]],
     outcome: Outcome,
 ) -> None:
-    """Writes the rows of these cells, a seed each, that the store does not hold."""
+    """Writes those rows that the store does not hold.
+
+    Args:
+      store: where the rows are written.
+      run: the trained run.
+      cells: identities of the rows, one per seed.
+      outcome: the outcomes of all seeds.
+    """
     common = {
         "batch_size": outcome.batch_size,
         "seconds_all_seeds": outcome.seconds,

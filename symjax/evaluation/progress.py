@@ -1,8 +1,8 @@
-"""How far an evaluation is: a bar on a terminal, a line per finished item in a pipe.
+"""The progress of an evaluation: a bar on a terminal, one line per item in a pipe.
 
 with Progress(console, total=21) as progress:
-    progress.begin("clever, l2, seed 0")     # the item before this one is finished
-    progress.part(3, 10)                     # of this item
+    progress.begin("clever, l2, seed 0")     # finishes the item before this one
+    progress.part(3, 10)                     # 3 of 10 parts of this item are done
 """
 
 import time
@@ -15,14 +15,14 @@ BAR = 6  # characters, at least
 
 
 class Progress:
-    """Items that are done, the one that runs, and the time that is left.
+    """Shows the number of finished items, the running item and the remaining time.
 
-    The time left is estimated as if each item took as long as those before it.
+    The remaining time is estimated from the mean time of the finished items.
 
     Args:
-      console: where to; None: stderr.
-      total: how many items there are.
-      clock: seconds, from any start.
+      console: where progress is printed; None: stderr.
+      total: the number of items.
+      clock: returns seconds, counted from any moment.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Progress:
         self._console = console or Console(stderr=True)
         self._total, self._clock = total, clock
         self._done, self._name, self._began = 0, "", clock()
-        self._share = 0.0  # of all items, that is done
+        self._fraction = 0.0  # of the whole work that is done
         self._bar = bars.Progress(
             bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(bar_width=None),
@@ -57,32 +57,38 @@ class Progress:
         self._bar.stop()
 
     def begin(self, name: str) -> None:
-        """The next item runs; the one before it is finished."""
+        """Starts the next item and finishes the item before it."""
         self._finish()
         self._name = name
         self.part(0, 1)
 
     def part(self, done: float, total: float, note: str = "") -> None:
-        """How much of the running item is done, and what else to show of it."""
-        fraction = done / total if total else 0.0
-        share = (self._done + min(fraction, 1.0)) / max(self._total, 1)
-        self._share = share
+        """Updates the bar within the running item.
+
+        Args:
+          done, total: the finished part of the item, and the whole item.
+          note: text that is shown after the name of the item.
+        """
+        of_item = done / total if total else 0.0
+        fraction = (self._done + min(of_item, 1.0)) / max(self._total, 1)
+        self._fraction = fraction
         several = f"{self._done} of {self._total}"
-        count = several if self._total > 1 else f"{int(100 * share)}%"
-        text, left = f"{self._name}: {note}" if note else self._name, self._left(share)
+        count = several if self._total > 1 else f"{int(100 * fraction)}%"
+        text = f"{self._name}: {note}" if note else self._name
+        left = self._left(fraction)
         room = self._console.width - len(count) - len(left) - BAR - 3
         self._bar.update(
             self._task,
-            completed=share * max(self._total, 1),
+            completed=fraction * max(self._total, 1),
             description=text if len(text) <= room else f"{text[: room - 1]}…",
             count=count,
             left=left,
         )
 
     def say(self, text: str) -> None:
-        """A line about the running item and the time that is left, in a pipe alone."""
+        """Prints a line about the running item, unless the console is a terminal."""
         if not self._console.is_terminal:
-            line = f"{self._name}: {text}, {self._left(self._share)}"
+            line = f"{self._name}: {text}, {self._left(self._fraction)}"
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _finish(self) -> None:
@@ -93,12 +99,12 @@ class Progress:
         self.say(f"{self._done} of {self._total}")
         self._name = ""
 
-    def _left(self, share: float) -> str:
-        if not share:
+    def _left(self, fraction: float) -> str:
+        if not fraction:
             return ""
-        if share == 1:
+        if fraction == 1:
             return f"done in {duration(self._clock() - self._began)}"
-        seconds = (self._clock() - self._began) * (1 - share) / share
+        seconds = (self._clock() - self._began) * (1 - fraction) / fraction
         return f"{duration(seconds)} left"
 
 

@@ -1,12 +1,12 @@
-"""What an evaluation can differ in: the sound protocol, the published one, and between.
+"""The settings in which the published evaluation of a net differs from a sound one.
 
     protocol = published("parallel_rs")          # as in the paper's published code
     for name in differing(SOUND, protocol, "pgd"):
-        between = switched(SOUND, protocol, [name])      # that one as published
+        mixed = switched(SOUND, protocol, [name])      # only this setting as published
 
-The paper's numbers come from code in which every net is attacked in its own way. Each
-difference from a sound protocol is a switch, so that its part of a number can be
-measured (`symjax.evaluation.published` has the loop).
+The published code attacks every net in its own way. Each difference from a sound
+protocol is a switch that can be turned on alone, so that its effect on the accuracy can
+be measured. `symjax.evaluation.published` runs the attacks.
 """
 
 import dataclasses
@@ -17,39 +17,44 @@ from symjax.attacks.gradient import Keep
 
 Unit = Literal["pixel", "input"]
 BatchNorm = Literal["running", "batch", "moved"]
-Fed = Literal["normalised", "raw"]
+InputScaling = Literal["normalized", "raw"]
 
 STEP, TEST_BATCH = 0.01, 128
 SERIES = tuple(count / 100 for count in range(1, 11))
 """Epsilons at which the published code attacks the equivariant net, in order."""
-GREY_CLIP, RANGE_CLIP = (0.0, 1.0), (-1.0, 1.0)
+UNIT_CLIP, RANGE_CLIP = (0.0, 1.0), (-1.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How a net is attacked and asked; the defaults are sound.
+    """How a net is attacked and how its predictions are taken; the defaults are sound.
+
+    The input of the net below is the image after its normalization.
 
     Attributes:
-      eps_unit: an epsilon is of pixels in [0, 1], or of what the net is fed.
-      clip: lowest and highest value that the net is fed after a step; None: what valid
-        pixels give.
-      batch_norm: "running": averages of training, with which clean accuracy is always
-        measured. "batch": of the batch that is looked at, while attacking and
-        predicting. "moved": attacks run in training mode and move the averages, which
-        carry over from batch to batch and from one attack to the next; predictions use
-        them.
-      fed: normalised images, as in training; or "raw" ones in [0, 1] all the same.
-      start: PGD starts uniformly in the ball, or at the image.
-      n_restarts: of PGD, where it starts at random.
-      keep: "best": a clean error counts, and PGD returns its best iterate. "last": all
-        images are attacked, and what is predicted in the end counts.
-      step: of PGD, in units of what the net is fed; None: 2.5 eps / steps.
+      eps_unit: the unit of epsilon: "pixel" for images in [0, 1], "input" for the input
+        of the net.
+      clip: the smallest and the largest value of the input after a step; None: those of
+        valid pixels.
+      batch_norm: the statistics of batch norm. "running": the running averages of
+        training; clean accuracy is always measured with them. "batch": those of the
+        batch, during the attack and for predictions. "moved": the attack runs in
+        training mode and changes the running averages, which are carried over to the
+        next batch and to the next attack; predictions use the changed averages.
+      input_scaling: "normalized": images are normalized as in training. "raw": the net
+        gets images in [0, 1] although it was trained on normalized ones.
+      start: whether PGD starts at a uniform point of the ball or at the image.
+      n_restarts: the number of random starts of PGD.
+      keep: "best": a misclassified clean image counts as an error, and PGD returns its
+        best iterate. "last": all images are attacked, and the prediction on the last
+        iterate counts.
+      step: the step size of PGD in units of the input; None: 2.5 eps / steps.
     """
 
     eps_unit: Unit = "pixel"
     clip: tuple[float, float] | None = None
     batch_norm: BatchNorm = "running"
-    fed: Fed = "normalised"
+    input_scaling: InputScaling = "normalized"
     start: Literal["uniform", "image"] = "uniform"
     n_restarts: int = 3
     keep: Keep = "best"
@@ -62,18 +67,19 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "epsilon unit": ("eps_unit",),
     "clip range": ("clip",),
     "batch norm": ("batch_norm",),
-    "input scaling": ("fed",),
+    "input scaling": ("input_scaling",),
     "start": ("start", "n_restarts"),
     "iterate": ("keep",),
     "step": ("step",),
 }
-"""The switches, in the order in which they are turned, and their fields."""
+"""The switches, in the order in which the study turns them on, and the fields of
+`Protocol` that each sets."""
 OF_PGD = ("start", "step")
-"""Switches that FGSM does not have."""
+"""Switches that apply to PGD and not to FGSM."""
 
 _AS_PUBLISHED = Protocol(
     eps_unit="input",
-    clip=GREY_CLIP,
+    clip=UNIT_CLIP,
     start="image",
     n_restarts=1,
     keep="last",
@@ -81,47 +87,52 @@ _AS_PUBLISHED = Protocol(
 )
 _IN_RANGE = dataclasses.replace(_AS_PUBLISHED, clip=RANGE_CLIP)
 _BATCH = dataclasses.replace(_IN_RANGE, batch_norm="batch")
-_RAW = dataclasses.replace(_AS_PUBLISHED, fed="raw")
+_RAW = dataclasses.replace(_AS_PUBLISHED, input_scaling="raw")
 
 PUBLISHED: dict[str, Protocol] = {
     "baseline": _AS_PUBLISHED,
     "cascaded": _AS_PUBLISHED,
     "parallel_rot": _AS_PUBLISHED,
-    "parallel_scale": _BATCH,  # not published: as rot & scale, the nearest net
+    "parallel_scale": _BATCH,  # not published: taken from rot & scale, the nearest net
     "parallel_rs": _BATCH,
     "weighted": _IN_RANGE,
     "equivariant": dataclasses.replace(_IN_RANGE, batch_norm="moved"),
 }
-"""On clean test images."""
+"""Published protocols on clean test images, by net."""
 PUBLISHED_CORRUPTED: dict[str, Protocol] = {
     "baseline": _AS_PUBLISHED,
     **dict.fromkeys(("cascaded", "parallel_rot", "parallel_rs", "weighted"), _RAW),
 }
-"""On corrupted ones (Table 1)."""
+"""Published protocols on corrupted test images (Table 1), by net."""
 
 
 def published(net: str, corrupted: bool = False) -> Protocol:
     """The protocol of the published code for one net.
 
     Args:
-      net: its name, one of `symjax.models.MODELS`.
-      corrupted: on CIFAR-10-C, where another one was used.
+      net: name of the net, one of `symjax.models.MODELS`.
+      corrupted: whether the images are corrupted (CIFAR-10-C), for which the published
+        code has other settings.
 
     Raises:
-      ValueError: for a net of which there is none.
+      ValueError: for a net without published attacks.
     """
     table = PUBLISHED_CORRUPTED if corrupted else PUBLISHED
     if net not in table:
         where = " on corruptions" if corrupted else ""
         raise ValueError(
-            f"net {net!r}: the published attacks{where} are of {sorted(table)}; take "
-            "--protocol sound."
+            f"net {net!r}: expected one of {sorted(table)}, for which attacks{where} "
+            "were published. Use --protocol sound."
         )
     return table[net]
 
 
 def switched(start: Protocol, end: Protocol, names: Sequence[str]) -> Protocol:
-    """`start`, but for the switches that are named, which stand as in `end`.
+    """The protocol `start` with some switches set as in `end`.
+
+    Args:
+      start, end: two protocols.
+      names: the switches that are taken from `end`.
 
     Raises:
       ValueError: for a name that is not in `SWITCHES`.
@@ -136,7 +147,7 @@ def switched(start: Protocol, end: Protocol, names: Sequence[str]) -> Protocol:
 
 
 def differing(start: Protocol, end: Protocol, attack: str) -> list[str]:
-    """The switches that stand differently, of those that the attack has.
+    """The switches that differ between two protocols and apply to an attack.
 
     Args:
       start, end: two protocols.

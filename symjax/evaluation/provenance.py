@@ -1,6 +1,6 @@
-"""Where a number comes from: commit, command, versions, device, time.
+"""The provenance of a row: commit, command, versions, device, time.
 
-row |= provenance.now()
+provenance = provenance.now()
 """
 
 import datetime
@@ -25,7 +25,7 @@ def now() -> dict[str, Any]:
 
 
 def _command() -> list[str]:
-    """The command line; a module that is run as `python -m` by its name."""
+    """The command line, with `python -m MODULE` for a module that is run by name."""
     program, *arguments = sys.argv
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None:
@@ -52,7 +52,10 @@ def _fixed() -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """`SYMJAX_COMMIT`, for a copy without git; else the checkout's, "+changes"."""
+    """The commit of the checkout, followed by "+changes" if files were changed.
+
+    The environment variable `SYMJAX_COMMIT` names it for a copy without git.
+    """
     if "SYMJAX_COMMIT" in os.environ:
         return os.environ["SYMJAX_COMMIT"]
     try:

@@ -1,13 +1,14 @@
-"""The published attacks, and those between them and sound ones (`protocol`'s switches).
+"""The attacks of the published code, with all or some switches of `protocol` turned on.
 
     attack = PublishedAttack.of(run, "pgd")         # as published for its net
     published.measure(run, store, attack, [attack.radius(0.01)])
 
-Not a sound protocol: it is there so that published numbers can be made again, and taken
-apart. The epsilon is in units of what the net is fed, which is clipped to a range that
-is not that of valid pixels, so that images leave the ball; batch norm may look at the
-batch, or at averages that the attack moves. Then an image's outcome depends on the
-others and on what was attacked before, and `measure` carries the averages along.
+The published protocols are not sound; they are here to reproduce the published numbers
+and to measure the effect of each difference. Epsilon is in units of the net's
+normalized input. The input is clipped to a range other than that of valid pixels, so
+that images may leave the ball. Batch norm may use the statistics of the batch, or
+running averages that the attack changes: the outcome of an image then depends on the
+other images and on earlier attacks, and `measure` carries the averages along.
 """
 
 import dataclasses
@@ -62,15 +63,15 @@ Values = tuple[float, ...]
 
 @dataclasses.dataclass(frozen=True)
 class PublishedAttack:
-    """An attack under a protocol; static in the program, called as `Attack` is.
+    """An attack under a `Protocol`, with the interface of `Attack`.
 
     Attributes:
       name: one of `NAMES`.
-      protocol: where the switches stand.
-      mean, std: normalisation that the net was trained with, one value or one a
+      protocol: the settings.
+      mean, std: the normalization that the net was trained with; one value, or one per
         channel.
-      label: what a row says of the protocol.
-      steps: of PGD.
+      label: the name of the protocol in rows.
+      steps: the number of steps of PGD.
     """
 
     name: str
@@ -84,7 +85,8 @@ class PublishedAttack:
         object.__setattr__(self, "name", matched("attack", self.name, ATTACKS))
         if self.name not in NAMES:
             raise ValueError(
-                f"attack {self.name!r}: the published protocol has {list(NAMES)}."
+                f"attack {self.name!r}: expected one of {list(NAMES)} in the published "
+                "protocol. Use --protocol sound for other attacks."
             )
 
     @classmethod
@@ -102,14 +104,15 @@ class PublishedAttack:
         Args:
           run: the trained run.
           name: one of `NAMES`.
-          corrupted: on corrupted images.
-          switches: those of `protocol.SWITCHES` that stand as published, the others as
-            in a sound protocol; None: all.
-          steps: of PGD; 40 are published.
-          n_restarts: of PGD, where the switch "start" is as in a sound protocol.
+          corrupted: whether the images are corrupted.
+          switches: names from `protocol.SWITCHES`; these settings are as published, and
+            all others are sound. None: all settings are as published.
+          steps: the number of steps of PGD; 40 in the published code.
+          n_restarts: restarts of PGD, if the switch "start" is sound.
 
         Raises:
-          ValueError: if there is none for the net, or for another attack or switch.
+          ValueError: if no attack was published for the net, or for an unknown attack
+            or switch.
         """
         call = name, corrupted, switches, steps, n_restarts
         return cls.of_config(run.experiment.config, *call)
@@ -124,7 +127,7 @@ class PublishedAttack:
         steps: int = 40,
         n_restarts: int = SOUND.n_restarts,
     ) -> "PublishedAttack":
-        """As `of`, of a run that has this configuration."""
+        """As `of`, for a run with this configuration."""
         net = config.model
         protocol, label = published(net.name, corrupted), "published"
         if switches is not None:
@@ -136,32 +139,36 @@ class PublishedAttack:
 
     @property
     def host_driven(self) -> bool:
-        """The host does not drive it."""
+        """False: the steps run in one compiled program."""
         return False
 
     @property
-    def fed(self) -> tuple[Values, Values]:
-        """Mean and standard deviation: the net is fed `(image - mean) / std`."""
-        if self.protocol.fed == "raw":
+    def normalization(self) -> tuple[Values, Values]:
+        """Mean and standard deviation: the net's input is `(image - mean) / std`."""
+        if self.protocol.input_scaling == "raw":
             return (0.0,), (1.0,)
         return self.mean, self.std
 
     @property
     def in_order(self) -> "list[PublishedAttack]":
-        """The attacks that are made at each epsilon on one model, in their order.
+        """The attacks that run one after another at each epsilon, in their order.
 
         The published code attacks the equivariant net by FGSM and then by PGD at each
-        epsilon, and both move the averages. Other attacks are by themselves.
+        epsilon, and both change the running averages. Under any other protocol the
+        attack runs alone.
         """
         if self.protocol.batch_norm != "moved" or self.label != "published":
             return [self]
         return [dataclasses.replace(self, name=name) for name in ("fgsm", "pgd")]
 
     def radius(self, eps: float) -> Radius:
-        """An epsilon in the protocol's unit; in pixel units one per channel where the
-        normalization differs between channels."""
+        """The radius of an epsilon in the unit of the protocol.
+
+        In pixel units it has one value per channel where the normalization differs
+        between channels.
+        """
         unit = "pixel" if self.protocol.eps_unit == "pixel" else "normalized"
-        return Radius(attacks.in_pixels(eps, unit, self.fed[1]), eps, unit)
+        return Radius(attacks.in_pixels(eps, unit, self.normalization[1]), eps, unit)
 
     def __call__(
         self,
@@ -171,22 +178,23 @@ class PublishedAttack:
         key: Array,
         threat: ThreatModel,
     ) -> AttackResult:
-        """Images `[B, H, W, C]` in [0, 1] to an `AttackResult` in the same units.
+        """Attacks images `[B, H, W, C]` in [0, 1]; the result is in the same units.
 
         Args:
-          logits_fn: normalises [0, 1] images by `mean` and `std` itself, as ours do.
-          images, labels: as of every attack.
-          key: of the random starts.
-          threat: linf; its eps in pixel units. Its bounds are not used.
+          logits_fn: the net for images in [0, 1], which normalizes them by `mean` and
+            `std` itself, as the nets of symjax do.
+          images, labels: as for every attack.
+          key: the key of the random starts.
+          threat: the ball, linf, eps in pixel units. Its bounds are not used.
 
         Raises:
-          ValueError: for another norm, or if batch norm does not use the averages of
-            training, for which there is `measure`.
+          ValueError: for another norm, or if batch norm does not use the running
+            averages of training; use `measure` then.
         """
         if self.protocol.batch_norm != "running":
             raise ValueError(
-                f"batch norm {self.protocol.batch_norm!r}: such a net is no function "
-                "of an image; use evaluation.published.measure."
+                f"batch norm {self.protocol.batch_norm!r}: the logits of an image then "
+                "depend on other images; use evaluation.published.measure."
             )
 
         def forward(images, state, attacking):
@@ -197,37 +205,46 @@ class PublishedAttack:
     def attack(
         self, forward, state, images: Array, labels: Array, key: Array, threat
     ) -> tuple[AttackResult, Any]:
-        """As the call, of a net with a state.
+        """As `__call__`, for a net with a state (the averages of batch norm).
 
         Args:
-          forward: `(images in [0, 1], state, attacking) -> (logits, state)`.
-          state: of the net.
+          forward: `(images in [0, 1], state, attacking) -> (logits, state)`, where
+            `attacking` is False for the final prediction.
+          state: the state of the net before the attack.
+          images, labels, key, threat: as in `__call__`.
 
         Returns:
-          The result, and the net's state after it.
+          The `AttackResult`, and the state of the net after the attack.
+
+        Raises:
+          ValueError: for a norm other than linf.
         """
         if threat.norm != "linf":
-            raise ValueError(f"norm {threat.norm!r}: the published attacks are linf.")
-        mean, std, own_mean, own_std = map(_spread, (*self.fed, self.mean, self.std))
+            raise ValueError(
+                f"norm {threat.norm!r}: expected 'linf', the norm of the published "
+                "attacks. Use a sound attack for other norms."
+            )
+        scalings = (*self.normalization, self.mean, self.std)
+        mean, std, own_mean, own_std = map(_per_channel, scalings)
         eps, low, high = (
-            _spread(x) for x in (threat.eps, *(self.protocol.clip or (0.0, 1.0)))
+            _per_channel(x) for x in (threat.eps, *(self.protocol.clip or (0.0, 1.0)))
         )
-        if self.protocol.clip is None:  # of valid pixels
+        if self.protocol.clip is None:  # the range of valid pixels
             low, high = (low - mean) / std, (high - mean) / std
         inner = ThreatModel("linf", eps / std, (low, high))
 
-        def of_fed(fed, state, attacking):
-            return forward(fed * own_std + own_mean, state, attacking)
+        def of_inputs(inputs, state, attacking):
+            return forward(inputs * own_std + own_mean, state, attacking)
 
         start = (images - mean) / std
-        found, state = self._search(of_fed, state, start, labels, key, inner)
-        logits, state = of_fed(found, state, False)
-        moved = jnp.where(found == start, images, found * std + mean)
+        inputs, state = self._search(of_inputs, state, start, labels, key, inner)
+        logits, state = of_inputs(inputs, state, False)
+        adversarial = jnp.where(inputs == start, images, inputs * std + mean)
         count = jnp.full(len(images), self._steps, jnp.int32)
         result = AttackResult(
-            images=moved,
+            images=adversarial,
             robust=attacks.is_correct(logits, labels),
-            distance=threat.distance(moved, images),
+            distance=threat.distance(adversarial, images),
             queries=count * self._restarts + 1,
             gradients=count * self._restarts,
         )
@@ -243,16 +260,16 @@ class PublishedAttack:
 
     @property
     def evaluations(self) -> int:
-        """How often the net is evaluated: at the images, on the way, at the end."""
+        """The number of forward passes: at the images, at each step and at the end."""
         best, pgd = self.protocol.keep == "best", self.name == "pgd"
         ends = self._restarts if pgd and (best or self._restarts > 1) else 0
         return (pgd and best) + self._restarts * self._steps + ends + 1
 
     def _search(self, forward, state, start, labels, key, threat: ThreatModel):
-        """What the net is fed in the end, and its state."""
+        """The adversarial inputs of the net, and the state of the net."""
 
-        def total(fed, state):
-            logits, state = forward(fed, state, True)
+        def total(inputs, state):
+            logits, state = forward(inputs, state, True)
             loss = jnp.sum(attacks.cross_entropy(logits, labels))
             return loss, (largest_margin(logits, labels), state)
 
@@ -261,10 +278,10 @@ class PublishedAttack:
             return start, state
         if self.name == "fgsm":
             slope, (margin, state) = gradient(start, state)
-            moved = threat.project(threat.ascend(start, slope, threat.eps), start)
+            inputs = threat.project(threat.ascend(start, slope, threat.eps), start)
             if self.protocol.keep == "best":
-                moved = select(margin >= 0, start, moved)
-            return moved, state
+                inputs = select(margin >= 0, start, inputs)
+            return inputs, state
         return self._pgd(forward, gradient, state, start, labels, key, threat)
 
     def _pgd(self, forward, gradient, state, start, labels, key, threat):
@@ -273,42 +290,44 @@ class PublishedAttack:
             step = 2.5 / self.steps * threat.eps
         best_of_all = self.protocol.keep == "best"
 
-        def move(_, carry):
-            fed, best, state = carry
-            slope, (margin, state) = gradient(fed, state)
+        def one_step(_, carry):
+            inputs, best, state = carry
+            slope, (margin, state) = gradient(inputs, state)
             if best_of_all:
-                best = larger(best, (fed, margin))
-            moved = threat.ascend(fed, jnp.nan_to_num(slope), step)
-            return threat.project(moved, start), best, state
+                best = larger(best, (inputs, margin))
+            inputs = threat.ascend(inputs, jnp.nan_to_num(slope), step)
+            return threat.project(inputs, start), best, state
 
-        def walk(index, carry):
+        def one_restart(index, carry):
             best, state = carry
-            fed = start
+            inputs = start
             if self.protocol.start == "uniform":
-                fed = threat.start(jax.random.fold_in(key, index), start)
-            walked = fed, best, state
-            fed, best, state = jax.lax.fori_loop(0, self.steps, move, walked)
+                inputs = threat.start(jax.random.fold_in(key, index), start)
+            carry = inputs, best, state
+            inputs, best, state = jax.lax.fori_loop(0, self.steps, one_step, carry)
             if not best_of_all and self._restarts == 1:
-                return (fed, best[1]), state
-            logits, state = forward(fed, state, True)
-            return larger(best, (fed, largest_margin(logits, labels))), state
+                return (inputs, best[1]), state
+            logits, state = forward(inputs, state, True)
+            return larger(best, (inputs, largest_margin(logits, labels))), state
 
         margin = jnp.full(len(start), -jnp.inf)
         if best_of_all:
             logits, state = forward(start, state, True)
             margin = largest_margin(logits, labels)
         carry = (start, margin), state
-        (found, _), state = jax.lax.fori_loop(0, self._restarts, walk, carry)
-        return found, state
+        loop = jax.lax.fori_loop(0, self._restarts, one_restart, carry)
+        (inputs, _), state = loop
+        return inputs, state
 
     def identity(self) -> dict[str, Any]:
-        """The entries of a row's identity: the attack, each switch of the protocol."""
+        """Entries of a row's identity: the attack and each setting of the protocol."""
         pgd, none, protocol = self.name == "pgd", self.name == "none", self.protocol
-        mean, std = (_plain(values) for values in self.fed)
+        mean, std = (_plain(values) for values in self.normalization)
         clip = list(protocol.clip) if protocol.clip else "valid"
         step: Any = "2.5 eps / steps"
         if protocol.step is not None:
-            step = _plain(tuple(protocol.step * value for value in self.fed[1]))
+            scales = self.normalization[1]
+            step = _plain(tuple(protocol.step * value for value in scales))
         entries = {
             "attack": self.name,
             "steps": None if none else self._steps,
@@ -337,21 +356,21 @@ def measure(
     console: Console | None = None,
     tested: EvalImages | None = None,
 ) -> list[Row]:
-    """As `evaluation.measure`, for any protocol; test batches hold 128 images.
+    """As `evaluation.measure`, for any protocol, in batches of 128 images.
 
-    Where an attack moves the averages, they are those of training before the first
-    batch of the first epsilon, and a row says the epsilons that came before its own:
-    all are measured again if one is missing. Under the whole published protocol FGSM
-    and PGD are then both measured, in turn at each epsilon, whichever is asked for, and
-    the rows of both are written.
+    An attack that changes the running averages starts from those of training, before
+    the first batch of the first epsilon. A row then names the epsilons that came before
+    its own (`eps_series`), and if one row is missing, all epsilons are measured again.
+    Under the whole published protocol such a net is attacked by both FGSM and PGD at
+    each epsilon, whichever of them is `attack`, and the rows of both are written.
 
     Args:
       run, store, n, console, tested: as in `evaluation.measure`.
-      attack: of `PublishedAttack.of`.
-      eps: as in `evaluation.measure`, in the order in which they are measured.
+      attack: the attack, see `PublishedAttack.of`.
+      eps: as in `evaluation.measure`; they are measured in this order.
 
     Returns:
-      One row a seed and eps, in the order of `eps`, then of the seeds.
+      One row per seed and eps, in the order of `eps`, then of the seeds.
     """
     radii = [Radius.of(each) for each in eps]
     if attack.protocol.batch_norm == "running":
@@ -389,7 +408,14 @@ def measure(
 def cells_of(
     run: Run, attack: PublishedAttack, eps: Sequence[Radius], tested: EvalImages
 ) -> list[dict[str, Any]]:
-    """Identities of the rows of the last radius, a seed each, after those before."""
+    """Identities of the rows of the last radius, one per seed.
+
+    Args:
+      run: the trained run.
+      attack: the attack.
+      eps: the radius of the rows, after the radii that are measured before it.
+      tested: the images.
+    """
     return [
         with_series(
             measurement.identity(
@@ -406,7 +432,8 @@ def cells_of(
 def with_series(
     identity: dict[str, Any], attack: PublishedAttack, eps: Sequence[Radius]
 ) -> dict[str, Any]:
-    """An identity that names what was measured before, where that matters."""
+    """Adds the earlier epsilons and attacks to an identity, if the result depends on
+    them."""
     if attack.protocol.batch_norm != "moved":
         return identity
     series: dict[str, Any] = {"eps_series": [_plain(x.pixels) for x in eps]}
@@ -418,7 +445,7 @@ def with_series(
 def _all_batches(
     run, attack, radius, stats, tested: EvalImages, part
 ) -> tuple[Outcome, Any]:
-    """Outcomes of all images in order, and the averages after the last batch."""
+    """The outcomes of all images, and the running averages after the last batch."""
     images, labels = tested.load()
     layout = run.experiment.layout
     program = _program(attack, run.experiment.model, layout)
@@ -438,15 +465,15 @@ def _all_batches(
 
 
 def forward_fn(model: models.Net, params: Any, batch_norm: BatchNorm):
-    """A net as `PublishedAttack.attack` takes it; its state are the running averages.
+    """The argument `forward` of `PublishedAttack.attack` for a net.
 
     Args:
       model, params: the net.
-      batch_norm: which statistics it uses, see `Protocol`.
+      batch_norm: the statistics that the net uses, see `Protocol`.
 
     Returns:
       `(images [B, H, W, C] in [0, 1], averages, attacking) -> (logits [B, K],
-      averages)`.
+      averages)`; the running averages are the state of the net.
     """
 
     def forward(images, stats, attacking):
@@ -461,7 +488,7 @@ def forward_fn(model: models.Net, params: Any, batch_norm: BatchNorm):
 
 @functools.cache
 def _program(attack: PublishedAttack, model: models.Net, layout: DeviceLayout):
-    """One program an attack and net, for each size of batch."""
+    """The program of an attack on a net; each size of batch is compiled once."""
     batch_norm = attack.protocol.batch_norm
 
     def one_seed(params, stats, images, labels, key, index, threat):
@@ -476,13 +503,13 @@ def _program(attack: PublishedAttack, model: models.Net, layout: DeviceLayout):
     return layout.jit(attacked, layout.everywhere)
 
 
-def _spread(values: Any) -> Array:
-    """A scalar or `[C]` against `[B, H, W, C]`."""
+def _per_channel(values: Any) -> Array:
+    """A scalar or `[C]`, in a shape that broadcasts against `[B, H, W, C]`."""
     return jnp.reshape(jnp.asarray(values), (1, 1, 1, -1))
 
 
 def _plain(values: Any) -> Any:
-    """One number where all are equal, else a list, as rows say it."""
+    """Values per channel as a row holds them: one number if all are equal."""
     if not isinstance(values, tuple | list):
         return values
     return values[0] if len(set(values)) == 1 else list(values)

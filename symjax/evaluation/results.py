@@ -1,11 +1,11 @@
-"""The rows of a run: `results.jsonl`, and the per-image outcomes beside it.
+"""The rows of a run: `results.jsonl`, and the outcomes of single images beside it.
 
     store = Results(run_folder)
     store.add(identity, 0.41, {"robust": robust}, facts, provenance)
 
-Rows are only appended. A row that was measured anew has the cell id of the row that it
-supersedes; readers see the newest row of a cell alone. `python -m
-symjax.evaluation.cells RUN` lists and removes rows.
+Rows are only appended. A cell that is measured again gets a second row with the same
+cell id, which supersedes the first one: readers return the newest row of a cell.
+`python -m symjax.evaluation.cells RUN` lists and removes rows.
 """
 
 import shutil
@@ -23,21 +23,21 @@ from symjax.folders import expand
 if TYPE_CHECKING:
     from symjax.evaluation.run import Run
 
-REPAIR = "mend the line, or remove it and measure what it is of again"
+REPAIR = "correct the line, or remove it and measure its cell again"
 
 
 class DuplicateCellError(ValueError):
-    """A cell that has been measured already was to be written again."""
+    """A row was added for a cell that has one already."""
 
 
 def read(paths: Iterable[Path]) -> list[Row]:
-    """The rows of some `results.jsonl` files, in order; of each cell the newest row.
+    """The rows of `results.jsonl` files in their order, with one row per cell and file.
 
-    A row that supersedes an older one in its file stands in the older one's place.
+    A row that supersedes an older row takes the place of the older one.
 
     Raises:
-      ValueError: if a line is not a row, see `Row.of_nested`, but for a last one that
-        was cut off; it names the file and the line.
+      ValueError: if a line is not a row, see `Row.of_nested`. The error names the file
+        and the line. A last line that was cut off is left out without an error.
     """
     rows = []
     for path in map(expand, paths):
@@ -46,15 +46,15 @@ def read(paths: Iterable[Path]) -> list[Row]:
 
 
 def read_existing(paths: Iterable[Path]) -> list[Row]:
-    """As `read`, of files or run folders that are there and have rows.
+    """As `read`, for files or run folders that exist and have rows.
 
     Raises:
-      ValueError: as `read`, or if one is not there or is empty.
+      ValueError: as `read`, or if a file does not exist or has no rows.
     """
     rows = []
     for path in paths:
         if path.suffix == ".jsonl" and not path.exists():
-            raise ValueError(f"{path} is not there: expected a file of rows.")
+            raise ValueError(f"{path} does not exist: expected a file of rows.")
         path = path if path.is_file() else path / "results.jsonl"
         of_file = read([path])
         if not of_file:
@@ -69,20 +69,20 @@ def read_existing(paths: Iterable[Path]) -> list[Row]:
 class Results:
     """The rows of a run: `results.jsonl`, and `cells/<cell_id>.npz` with the outcomes.
 
-    Where the folder cannot be read or written, as on a full disk, nothing that was
-    measured is lost: rows stay in `rows`, there is one warning, and `failure` is the
-    error.
+    If the folder cannot be read or written, for example because the disk is full, the
+    rows stay in `rows`, a warning is issued once, and `failure` holds the error.
 
     Args:
       folder: the run folder.
-      write: False for a process that is to leave the folder alone.
-      keep: names of the outcomes that are saved beside the rows; None: all. A cell need
-        not have them all. `("robust",)` is enough to compare nets image by image.
-      anew: measure every cell again. A row of a cell that is in the file already is
-        then written with `"supersedes"`, the time at which the older one was measured.
+      write: whether this process writes to the folder.
+      keep: names of the outcomes that are saved beside the rows; None: all. Names that
+        a cell does not have are ignored. `("robust",)` is enough to compare nets image
+        by image.
+      anew: measure every cell again. The new row of a cell that has one already gets
+        the entry `supersedes`, the time at which the older row was measured.
 
     Attributes:
-      rows: by cell id; with `anew`, those that were added since.
+      rows: rows by cell id; with `anew`, only those that were added since.
       failure: the first error of the file system; None if all rows are in the file.
     """
 
@@ -114,18 +114,21 @@ class Results:
         facts: Mapping[str, Any],
         provenance: Mapping[str, Any],
     ) -> Row:
-        """Writes one row and the outcomes of its images.
+        """Writes a row and the outcomes of its images.
 
         Args:
-          identity: what was measured; its hash is the cell id.
-          value: a fraction; None where there is none.
-          outcomes: one array `[n]` each, saved beside the rows unless `keep` leaves
-            them out.
-          facts: what else was found.
-          provenance: how it was measured.
+          identity: what is measured; its hash is the cell id.
+          value: the measured value, a fraction for an accuracy; None if there is none.
+          outcomes: arrays `[n]` by name, with one entry per image; those that `keep`
+            names are saved beside the rows.
+          facts: further measured values, by name.
+          provenance: commit, versions, device, time and settings of the computation.
+
+        Returns:
+          The row.
 
         Raises:
-          DuplicateCellError: if the cell is there already, unless it is measured anew.
+          DuplicateCellError: if the cell has a row already and `anew` is False.
         """
         cell = cell_id(identity)
         if cell in self.rows:
@@ -172,13 +175,16 @@ class Results:
             )
 
     def unfinished(self, identities: Sequence[Mapping[str, Any]]) -> Path | None:
-        """Where a long measurement of these cells may keep what it has done so far."""
+        """The folder in which a long measurement of these cells saves its batches.
+
+        It is None for a process that does not write.
+        """
         if not self._write:
             return None
         return self.path.parent / "unfinished" / cell_id({"cells": list(identities)})
 
     def finish(self, identities: Sequence[Mapping[str, Any]]) -> None:
-        """Removes what was kept of a measurement, if its rows are in the file."""
+        """Removes the folder of `unfinished`, if the rows are in the file."""
         folder = self.unfinished(identities)
         if folder is not None and self.failure is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -187,8 +193,8 @@ class Results:
         if self.failure is None:
             self.failure = error
             warnings.warn(
-                f"{self.path.parent} cannot be read or written ({error}): what is "
-                "measured is returned, and is not kept.",
+                f"{self.path.parent} cannot be read or written ({error}): rows are "
+                "returned and not saved from now on.",
                 stacklevel=3,
             )
 
@@ -204,11 +210,11 @@ class Results:
 
 
 def rewrite(folder: Path, wanted: Callable[[Row], bool]) -> None:
-    """Keeps the wanted rows of a folder, and the cells that have a row; in one step.
+    """Removes rows from a folder, and the outcomes of cells that have no row left.
 
     Args:
-      folder: with `results.jsonl`.
-      wanted: of a row, the older ones of a cell included.
+      folder: the folder with `results.jsonl`.
+      wanted: whether a row is kept. It is called for superseded rows as well.
     """
     path = Path(folder) / "results.jsonl"
     with io.locked(Path(folder)):

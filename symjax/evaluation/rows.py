@@ -1,11 +1,12 @@
-"""Results rows: what was measured, the value, and where it comes from.
+"""Results rows: identity, value, further facts and provenance of a measurement.
 
     row = Row(identity, value=0.41, facts={...}, provenance={...})
     row["eps"], row.get("orbit")               # every entry by its name
     frame(read([path]))                        # one line per row, one column per name
 
-A row is flat in memory: the names of its entries are unique. In a file it is one JSON
-object per line, nested so that its parts are told apart:
+In memory a row is a flat mapping, because the names of its entries are unique. In a
+file it is one line with a nested JSON object, which shows to which part an entry
+belongs:
 
     {"identity": {"run": {"name": "baseline", "model": "baseline", "depth": 4, ...},
                   "images": {"dataset": "cifar10", "split": "test", "n": 1000, ...},
@@ -13,8 +14,9 @@ object per line, nested so that its parts are told apart:
                   "seed": 0},
      "cell_id": "...", "value": 0.41, "facts": {...}, "provenance": {...}}
 
-The identity says what was measured. Its hash, the `cell_id`, answers one question: is
-this cell measured already? Values are fractions.
+The identity describes what was measured: the run, the images, the measurement and the
+seed. Its hash is the `cell_id`, which serves to find out whether a cell is measured
+already. Accuracies are fractions. `docs/rows.md` shows a whole row.
 """
 
 import hashlib
@@ -40,23 +42,23 @@ RUN = {
     "epoch": "epoch",
     "dtype": "dtype",
 }
-"""Entries of the identity's part "run", and their names there."""
+"""Entries of the part "run" of an identity, and their names in a file."""
 IMAGES = (
     *("dataset", "split", "n"),
     *("corruption", "severity", "source", "corruption_seed"),
 )
-"""Entries of the identity's part "images". All others but the seed, which stands by
-itself, are of the part "measurement"."""
+"""Entries of the part "images" of an identity. All other entries, except for the seed,
+belong to the part "measurement"."""
 FIRST = ("kind", "metric", "check", "protocol", "attack", "norm")
-"""Entries of the part "measurement" that stand before its others."""
+"""Entries that are written before the others of the part "measurement"."""
 DEFAULTS = {"width": 1.0, "trunk_version": 1, "basis": "full", "orbit": "C4"}
-"""Entries that older rows do not have, and what they stand for there. A new entry of
-identities is added here with the value that all rows measured so far have; then their
-cell ids stay as they are."""
+"""Entries that older rows lack, and the values that these rows have implicitly. A new
+entry of identities is added here with the value that holds for all existing rows; then
+the cell ids of existing rows do not change."""
 
 
 def nest(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """A flat identity in its parts "run", "images", "measurement" and "seed"."""
+    """The nested form of a flat identity: "run", "images", "measurement" and "seed"."""
     rest = dict(identity)
     seed = rest.pop("seed", None)
     run = {new: rest.pop(old) for old, new in RUN.items() if old in rest}
@@ -66,7 +68,7 @@ def nest(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flatten(nested: Mapping[str, Any]) -> Identity:
-    """The inverse of `nest`; entries that an older row lacks get their default."""
+    """The inverse of `nest`; run entries that an older row lacks get their default."""
     run = {old: nested["run"][new] for old, new in RUN.items() if new in nested["run"]}
     parts = {**run, **nested["images"], **nested["measurement"]}
     added = {name: DEFAULTS[name] for name in DEFAULTS if name in RUN}
@@ -75,9 +77,9 @@ def flatten(nested: Mapping[str, Any]) -> Identity:
 
 
 def cell_id(identity: Mapping[str, Any]) -> str:
-    """Hash of a flat identity, 16 hexadecimal digits.
+    """The hash of a flat identity, 16 hexadecimal digits.
 
-    Entries that have their default, see `DEFAULTS`, are left out of it.
+    Entries with the value in `DEFAULTS` do not enter the hash.
     """
     named = {
         name: value
@@ -89,20 +91,20 @@ def cell_id(identity: Mapping[str, Any]) -> str:
 
 
 class Row(Mapping[str, Any]):
-    """One measured cell; a mapping of all its entries by name.
+    """One measured cell: a mapping from the names of all entries to their values.
 
     Args:
       identity: what was measured, flat.
-      value: a fraction; None where there is none.
-      facts: what else was found.
-      provenance: how it was measured.
+      value: the measured value; an accuracy is a fraction. None if there is none.
+      facts: further measured values.
+      provenance: commit, versions, device, time and settings of the computation.
 
     Attributes:
       identity, facts, provenance: as given.
 
     Raises:
-      ValueError: for an entry that is missing or of another type, or for a name that
-        stands in two of the parts.
+      ValueError: for an entry that is missing or has another type, or for a name that
+        appears in two of the parts.
     """
 
     def __init__(
@@ -123,21 +125,27 @@ class Row(Mapping[str, Any]):
         }
         names = [*identity, *facts, *provenance]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{twice} stand in two parts of the row")
+            raise ValueError(
+                f"{twice}: expected each name in one of identity, facts, provenance"
+            )
         _check(self._flat)
 
     @classmethod
     def of_nested(cls, parsed: Any) -> "Row":
-        """The row of a line of a file, parsed.
+        """The row of a parsed line of a file.
+
+        Args:
+          parsed: the JSON object of the line.
 
         Raises:
-          ValueError: as the class, or if the line is not such an object.
+          ValueError: as the class, or if the object is not a nested row, or its cell id
+            is not the hash of its identity.
         """
         if not isinstance(parsed, dict):
             raise ValueError(f"{_shown(parsed)}: expected one JSON object per line")
         if "identity" not in parsed and "metric" in parsed:
             raise ValueError(
-                "the row is of an older format: convert its file with `python -m "
+                "the row has an older format: convert its file with `python -m "
                 "symjax.evaluation.convert FILE`"
             )
         nested: Any = parsed.get("identity")
@@ -155,7 +163,7 @@ class Row(Mapping[str, Any]):
         return row
 
     def nested(self) -> dict[str, Any]:
-        """The row as a file has it."""
+        """The row as the nested object of a file."""
         return {
             "identity": nest(self.identity),
             "cell_id": self["cell_id"],
@@ -187,16 +195,16 @@ class Row(Mapping[str, Any]):
 
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
-    """A table: one line per row, one column per entry, NaN where a row lacks it."""
+    """A table with one line per row and one column per entry; NaN if it is missing."""
     return pd.DataFrame([dict(row) for row in rows])
 
 
 class Rule(NamedTuple):
-    """What a value has to be.
+    """What is expected of the value of an entry.
 
     Attributes:
-      accepts: whether a value is fine.
-      text: what is expected, after "expected".
+      accepts: returns whether a value is valid.
+      text: the expected values, in words that follow "expected" in an error.
     """
 
     accepts: Callable[[Any], bool]
@@ -241,8 +249,8 @@ NEEDED = {
     "diverged": SWITCH,
     "value": _or_null(NUMBER),
 }
-"""Of every row."""
-NEEDED_OF_KIND = {
+"""Entries that every row has."""
+NEEDED_BY_KIND = {
     ATTACK: ("attack", "norm", "eps", "eps_given", "eps_unit"),
     METRIC: ("metric",),
     AUDIT: ("check", "attack", "norm", "eps"),
@@ -261,16 +269,16 @@ OTHERS = {
     "in_ball": SWITCH,
     "input_std": PER_CHANNEL,
 }
-"""Of rows that have them."""
+"""Entries that some rows have."""
 
 
 def _check(row: Mapping[str, Any]) -> None:
-    """Checks that a row holds what tables, plots and pages need of it.
+    """Checks that a row has the entries that tables and plots read.
 
     Raises:
-      ValueError: for the first entry that is missing, or is of another type.
+      ValueError: for the first entry that is missing or has another type.
     """
-    needed = {*NEEDED, *NEEDED_OF_KIND.get(str(row.get("kind")), ())}
+    needed = {*NEEDED, *NEEDED_BY_KIND.get(str(row.get("kind")), ())}
     if row.get("attack") == "pgd":
         needed.add("steps")
     if row.get("corruption") is not None:
@@ -283,7 +291,7 @@ def _check(row: Mapping[str, Any]) -> None:
     if row["value"] is None and not (row["diverged"] or row["kind"] == AUDIT):
         raise ValueError("value=null: expected a number, as the seed did not diverge")
     if row.get("attack") == "pgd" and row["steps"] is None:
-        raise ValueError("steps=null: expected a number of steps, since pgd has them")
+        raise ValueError("steps=null: expected the number of steps of pgd")
 
 
 def _check_parts(parsed: Any, names: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """A trained run, opened for evaluation.
 
 run = Run.open(Path("runs/quickstart-20300101-120000"))
-run.logits_fns(images)             # all seeds: leading axis S
+run.logits_fns                     # the nets of all seeds, leading axis S
 """
 
 import dataclasses
@@ -27,14 +27,14 @@ MAKE_ONE = "train one with `python train.py --config configs/quickstart.py`"
 
 
 class RunNotFoundError(FileNotFoundError):
-    """There is no trained run where one was looked for."""
+    """A folder has no trained run."""
 
 
 def newest(folder: Path) -> Path:
-    """The run in `folder`, not in one below it, with the newest checkpoint.
+    """The run folder directly in `folder` that has the newest checkpoint.
 
     Raises:
-      RunNotFoundError: if there is none.
+      RunNotFoundError: if no run in `folder` has a checkpoint.
     """
     folder = expand(folder)
     trained = [path for path in folder.glob("*/checkpoints/*") if path.name.isdigit()]
@@ -45,13 +45,14 @@ def newest(folder: Path) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run folder and what its newest checkpoint holds.
+    """A run folder with the state of its newest checkpoint.
 
     Attributes:
       folder: the run folder.
-      experiment: its configuration, data and net, computing in the evaluation's dtype.
-      epoch: epochs that the checkpoint has seen.
-      state: of all seeds, leading axis S.
+      experiment: configuration, data and net; the net computes in the dtype of the
+        evaluation.
+      epoch: the number of epochs after which the checkpoint was saved.
+      state: the state of all seeds, leading axis S.
     """
 
     folder: Path
@@ -65,13 +66,13 @@ class Run:
 
         Args:
           folder: the run folder.
-          dtype: of the computation, whatever the run was trained in.
+          dtype: dtype in which the nets compute, whatever the run was trained in.
 
         Raises:
           RunNotFoundError: if there is no checkpoint in `folder`.
-          ValueError: if its `config.json` cannot be read, the data set is not the one
-            that the run was trained on, or the net is built otherwise than when the run
-            was trained.
+          ValueError: if `config.json` cannot be read, if the data set is not the one
+            that the run was trained on, or if the trunk of the net has changed since
+            the run was trained.
         """
         folder = expand(folder)
         path = folder / "config.json"
@@ -91,7 +92,7 @@ class Run:
         return cls(folder, experiment, epoch, state)
 
     def untrained(self) -> "Run":
-        """The same seeds' nets as they were before the first step, at epoch 0."""
+        """The run at epoch 0: the nets of the same seeds before the first step."""
         return dataclasses.replace(self, epoch=0, state=self.experiment.fresh_state())
 
     @property
@@ -119,28 +120,28 @@ class Run:
 
     @functools.cached_property
     def logits_fns(self) -> jax.tree_util.Partial:
-        """All seeds' nets, leading axis S on every leaf; for `over_seeds`."""
+        """The nets of all seeds as one pytree, leading axis S; for `over_seeds`."""
         return models.logits_fn(self.experiment.model, self.state.variables)
 
     @functools.cached_property
     def layers_fns(self) -> jax.tree_util.Partial:
-        """As `logits_fns`, of all layers."""
+        """As `logits_fns`; a call returns the outputs of all layers."""
         return models.layers_fn(self.experiment.model, self.state.variables)
 
     def identity(self) -> dict[str, Any]:
-        """The entries of a row's identity that are of the run."""
+        """The entries of a row's identity that describe the run."""
         config, model = self.experiment.config, self.experiment.model
         return identity(self.folder.name, config, model, self.epoch)
 
 
 def identity(name: str, config: Config, model: Net, epoch: int) -> dict[str, Any]:
-    """The entries of a row's identity that are of a run; known before it is trained.
+    """The entries of a row's identity that describe a run, trained or not.
 
     Args:
-      name: of the run, that is of its folder.
-      config: as `configs/base.py` declares it.
-      model: the net that it describes.
-      epoch: epochs trained.
+      name: name of the run, which is that of its folder.
+      config: the configuration, as `configs/base.py` declares it.
+      model: the net of this configuration.
+      epoch: the number of trained epochs.
     """
     return {
         "run": name,
@@ -159,9 +160,10 @@ def identity(name: str, config: Config, model: Net, epoch: int) -> dict[str, Any
 
 
 def _restored(folder: Path, experiment: Experiment) -> tuple[int, Any, dict[str, Any]]:
-    """Epoch, state and meta of the newest checkpoint.
+    """Epoch, state and metadata of the newest checkpoint.
 
-    A training that goes on may remove it while it is read; then there is a newer one.
+    A training that runs at the same time may remove the checkpoint while it is read;
+    then a newer one exists and is read instead.
     """
     for last in (False, False, True):
         with Checkpoints(folder, read_only=True) as store:
@@ -170,7 +172,7 @@ def _restored(folder: Path, experiment: Experiment) -> tuple[int, Any, dict[str,
                 experiments.check_trunk(experiment.config, store.meta)
                 return store.restore(like=experiment.state_shapes())
             except (OSError, ValueError):
-                there = (folder / "checkpoints" / str(newest)).exists()
-                if last or there:
+                exists = (folder / "checkpoints" / str(newest)).exists()
+                if last or exists:
                     raise
     raise AssertionError

@@ -1,6 +1,6 @@
-"""All nets of some rows in one table: accuracy on clean images, attacked or not.
+"""A Markdown table of accuracies on clean images, one line per net.
 
-python -m symjax.evaluation.summary results/NAME.jsonl     # Markdown
+python -m symjax.evaluation.summary results/NAME.jsonl
 """
 
 import json
@@ -17,22 +17,23 @@ from symjax.formatting import attack_name, format_eps, markdown, mean_and_sd_tex
 
 NET = ("model", "depth", "trunk", "epoch")
 HIDDEN = ("width", "group", "basis", "training", "dataset", "dtype")
-"""Of a net; a column only where nets that are equal in `NET` differ in it."""
+"""Entries of a net that are shown only if they distinguish nets that agree in `NET`."""
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Nets against attacks, as a Markdown table in percent: mean ± sd over seeds.
+    """Accuracies of nets in percent, mean ± sd over seeds, as a Markdown table.
 
     Args:
-      rows: of one run or of several; only those of accuracy on clean test images count.
+      rows: rows of one or more runs; only accuracies on clean test images are used.
 
     Returns:
-      One line a net, empty where it was not measured; one column an attack, radius,
-      protocol and number of images. Diverged seeds are left out; `seeds` counts those
-      that are left.
+      One line per net, with empty cells where it was not measured; one column per
+      attack, radius, protocol and number of images. Diverged seeds are left out;
+      `seeds` is the number of the other seeds.
 
     Raises:
-      ValueError: if no such rows are left, or a seed has two rows of the same.
+      ValueError: if there is no row of an accuracy on clean images, or if a seed has
+        two rows for the same column.
     """
     clean = [row for row in rows if row["kind"] == ATTACK and row["corruption"] is None]
     alive = [row for row in clean if not row["diverged"]]
@@ -63,16 +64,16 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def _distinguishes(key: str, rows: Sequence[Row]) -> bool:
-    """Whether nets that are equal in `NET` differ in it."""
-    found: dict[tuple, set[str]] = {}
+    """Whether some nets that agree in `NET` differ in an entry."""
+    values_of: dict[tuple, set[str]] = {}
     for row in rows:
         net = tuple(row[name] for name in NET)
-        found.setdefault(net, set()).add(str(row.get(key)))
-    return any(len(values) > 1 for values in found.values())
+        values_of.setdefault(net, set()).add(str(row.get(key)))
+    return any(len(values) > 1 for values in values_of.values())
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
-    """The column of each row; what is measured with other settings has another one."""
+    """The column of each row; rows with different settings are in different columns."""
     of_net = {*NET, *HIDDEN, "run", "seed"}
     measured = [row.identity_without(of_net) for row in rows]
     distinct: dict[str, dict[str, dict]] = {}
@@ -86,7 +87,7 @@ def _columns(rows: Sequence[Row]) -> list[str]:
 
 
 def _difference(settings: dict, others: Sequence[dict]) -> str:
-    """Those of the settings that tell them from others, for a heading."""
+    """The settings that distinguish a column from others, for its heading."""
     names = [
         name for name in settings if len({str(other.get(name)) for other in others}) > 1
     ]
@@ -103,7 +104,7 @@ def _column(row: Row) -> str:
 
 
 def _refuse_several(frame: pd.DataFrame, keys: list[str], rows: Sequence[Row]) -> None:
-    """Two rows of one seed are no two seeds."""
+    """Raises an error if a seed has two rows for the same column of a net."""
     again = frame.duplicated(keys)
     if again.any():
         place = int(again.to_numpy().argmax())
@@ -112,7 +113,7 @@ def _refuse_several(frame: pd.DataFrame, keys: list[str], rows: Sequence[Row]) -
         raise ValueError(
             f"seed {frame.loc[place, 'seed']} has several rows of "
             f"{frame.loc[place, 'cell']!r}, {frame.loc[place, 'model']}, of the runs "
-            f"{runs}: summarize these runs apart."
+            f"{runs}: summarize each of these runs by itself."
         )
 
 

@@ -1,8 +1,6 @@
-"""The table that an evaluation prints, made from rows alone.
+"""The tables that `evaluate.py` prints, made from rows.
 
-    console.print(table.accuracy(clean_rows, attacked_rows))
-
-What is measured is in the rows; this is how it is shown.
+console.print(table.accuracy(clean_rows, attacked_rows))
 """
 
 import collections
@@ -13,21 +11,22 @@ import numpy as np
 from rich.table import Table
 
 from symjax.evaluation.rows import Row
-from symjax.evaluation.titles import figure_name
+from symjax.evaluation.titles import metric_name
 from symjax.formatting import attack_name, format_eps, mean_and_sd_text
 from symjax.statistics import mean_and_sd
 from symjax.terminal import counted
 
 
 def accuracy(clean: Sequence[Row], attacked: Sequence[Row]) -> Table:
-    """Rows eps; columns clean and attack; mean and standard deviation over the seeds.
+    """A table of accuracies in percent, clean and under attack, one line per epsilon.
 
     Args:
-      clean: rows of the attack "none", one a seed.
-      attacked: rows of one attack, one a seed and eps; may be empty.
+      clean: rows of the attack "none", one per seed.
+      attacked: rows of one attack, one per seed and eps; may be empty.
 
     Returns:
-      A table in percent. Diverged seeds are left out of it; `note` says so.
+      A table of means and standard deviations over the seeds. Diverged seeds are left
+      out; `note` names them.
     """
     first = (list(attacked) or list(clean))[0]
     table = Table()
@@ -57,26 +56,26 @@ def _by_eps(rows: Sequence[Row]) -> list[tuple[str, str]]:
     ]
 
 
-def figures(rows: Sequence[Row]) -> Table:
-    """A line a figure: its mean over images and seeds, and the spread of the seeds.
+def metrics(rows: Sequence[Row]) -> Table:
+    """A table of metrics, one line per metric: mean and standard deviation over seeds.
 
     Args:
-      rows: of a metric, one a seed and figure.
+      rows: rows of metrics, one per metric and seed.
 
     Returns:
-      A table. `undefined` counts images that have no figure, of all seeds; a mean of
-      fewer seeds than were measured, as others have no finite value, says of how many.
+      A table. `undefined` is the number of images, of all seeds, without a value. The
+      mean is over seeds with a finite value; their number is shown if some have none.
     """
     seeds = counted(len({row["seed"] for row in rows}), "seed")
     images = counted(rows[0]["n"], f"{rows[0]['split']} image")
     caption = f"means of {images}, {seeds}"
     table = Table(caption=caption)
-    for column in ("figure", "mean", "sd over seeds", "undefined"):
-        table.add_column(column, justify="left" if column == "figure" else "right")
-    of_figure: dict[str, list[Row]] = {}
+    for column in ("metric", "mean", "sd over seeds", "undefined"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    of_metric: dict[str, list[Row]] = {}
     for row in rows:
-        of_figure.setdefault(figure_name(row), []).append(row)
-    for name, of_seeds in of_figure.items():
+        of_metric.setdefault(metric_name(row), []).append(row)
+    for name, of_seeds in of_metric.items():
         finite = [row["value"] for row in of_seeds if np.isfinite(row["value"])]
         mean, spread = "-", ""
         if finite:
@@ -90,27 +89,31 @@ def figures(rows: Sequence[Row]) -> Table:
 
 
 def undefined_images(row: Row) -> int:
-    """How many images of a metric's row have no value, and are not in its mean."""
+    """The number of images that have no value and are left out of the mean of a row."""
     return (row.get("undefined") or 0) + (row.get("no_error_found") or 0)
 
 
 def broken_by(rows: Sequence[Row]) -> list[str]:
-    """For each eps what broke how many images, all seeds; of attacks that say so."""
+    """How many images each attack of an ensemble broke, one line per epsilon.
+
+    Args:
+      rows: rows of one attack; those without the entry `broken_by` are ignored.
+    """
     counts: dict[str, collections.Counter[str]] = {}
     for row in rows:
         if "broken_by" in row and not row["diverged"]:
             of_eps = counts.setdefault(format_eps(row["eps"]), collections.Counter())
             of_eps.update(row["broken_by"])
     lines = []
-    for eps, found in counts.items():
-        stand = found.pop("none", 0)
-        named = ", ".join(f"{name} {count:,}" for name, count in found.most_common())
-        lines.append(f"{eps}: {stand:,} stand; broken by {named or 'nothing'}")
+    for eps, count_of in counts.items():
+        robust = count_of.pop("none", 0)
+        named = ", ".join(f"{name} {count:,}" for name, count in count_of.most_common())
+        lines.append(f"{eps}: {robust:,} robust; broken by {named or 'nothing'}")
     return lines
 
 
 def heading(clean: Sequence[Row]) -> str:
-    """One line on the run that the rows are of."""
+    """One line that describes the run of some rows."""
     row = clean[0]
     return (
         f"{row['run']}: {row['model']}, {row['depth']} layers, {row['trunk']} trunk, "
@@ -119,18 +122,22 @@ def heading(clean: Sequence[Row]) -> str:
 
 
 def note(clean: Sequence[Row], attacked: Sequence[Row]) -> str:
-    """What the figures are, and what is wrong with them; arguments as `accuracy`."""
+    """The line below `accuracy`: what the numbers are, and what is wrong with them.
+
+    Args:
+      clean, attacked: as in `accuracy`.
+    """
     first = clean[0]
     images = counted(first["n"], f"{first['split']} image")
     seeds = counted(len(clean), "seed")
     parts = [f"accuracy in %, {images}, {seeds}, mean ± sd over seeds"]
-    if lost := [row["seed"] for row in clean if row["diverged"]]:
-        parts.append(left_out(lost))
+    if diverged := [row["seed"] for row in clean if row["diverged"]]:
+        parts.append(left_out(diverged))
     if not all(row.get("in_ball", True) for row in [*clean, *attacked]):
         parts.append("WRONG: some images left the ball or the valid range")
     return "; ".join(parts)
 
 
 def left_out(seeds: Sequence[int]) -> str:
-    """Says which seeds a table leaves out."""
+    """A note that names the diverged seeds, which a table leaves out."""
     return f"seeds left out because they diverged: {', '.join(map(str, seeds))}"

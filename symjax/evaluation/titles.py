@@ -1,8 +1,9 @@
-"""Titles of metrics and of the checks of the audit, for tables, plots and pages.
+"""Titles of metrics and of the checks of the audit, for tables and plots.
 
     title(row)                       # "theorem 1, clever"
 
-Rows name a metric or a check by a slug, which never changes; its title may.
+Rows hold the name of a metric or check ("theorem_1_clever"), which never changes. The
+title of a name may change.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ METRICS: dict[str, str] = {
     "distance": "distance",
     "equation_12": "equation 12",
     "equivariance": "equivariance",
-    "generalization_gap": "generalisation gap",
+    "generalization_gap": "generalization gap",
     "invariance": "invariance",
     "lemma_1": "lemma 1",
     "lemma_2": "lemma 2",
@@ -49,23 +50,23 @@ CHECKS: dict[str, str] = {
 
 
 def begins(row: Mapping[str, Any], beginning: str) -> bool:
-    """Whether the name of a row's metric, or its title, begins so."""
+    """Whether the name or the title of a row's metric begins with a text."""
     return row["metric"].startswith(beginning) or title(row).startswith(beginning)
 
 
 def title(row: Mapping[str, Any]) -> str:
-    """The title of a row's metric or check; a name without a title is its own."""
+    """The title of a row's metric or check; the name itself if it has no title."""
     if "check" in row:
         return f"audit, {CHECKS.get(row['check'], row['check'])}"
     name = str(row["metric"])
     return METRICS.get(name, name)
 
 
-def figure_name(row: Mapping[str, Any]) -> str:
-    """The title of a row's metric, and those of its settings that tell it from others.
+def metric_name(row: Mapping[str, Any]) -> str:
+    """The title of a row's metric with the settings that distinguish it from others.
 
     Args:
-      row: of a metric, or the settings of a metric.
+      row: the row of a metric, or the identity of a metric.
     """
     keys = ("norm", "length", "method", "sigma")
     settings = [str(row[key]) for key in keys if row.get(key) is not None]

@@ -13,7 +13,7 @@ from typing import Any
 from symjax.evaluation import results, titles
 from symjax.evaluation.rows import ATTACK, AUDIT, METRIC, Row
 from symjax.evaluation.table import undefined_images
-from symjax.evaluation.titles import figure_name
+from symjax.evaluation.titles import metric_name
 from symjax.folders import reading
 from symjax.formatting import attack_name, format_eps
 from symjax.report.corruption import source
@@ -122,7 +122,7 @@ def _metrics(kinds: list[Kind], rows: Kind) -> Table:
         texts = [None if value is None else f"{value:.4g}" for value in numbers]
         undefined = sum(map(undefined_images, alive))
         first = kind[0]
-        line = [figure_name(first), *texts, first["n"], len(alive), undefined]
+        line = [metric_name(first), *texts, first["n"], len(alive), undefined]
         lines.append([*line, _settings(first, constant)])
     every = [row for kind in kinds for row in kind]
     says = "A line a figure: its mean over images and seeds, the sample standard "
@@ -210,7 +210,7 @@ def _commands(rows: Kind) -> str:
 
 def _kind(row: Row) -> str:
     if row["kind"] != ATTACK:
-        return figure_name(row) if row["kind"] == METRIC else titles.title(row)
+        return metric_name(row) if row["kind"] == METRIC else titles.title(row)
     clean = "corrupted" if row.get("corruption") is not None else "clean"
     if row["attack"] == "none":
         return f"{clean} accuracy, {row['protocol']}"

@@ -14,7 +14,7 @@ import pandas as pd
 from symjax.arguments import Parser, command
 from symjax.evaluation import results, titles
 from symjax.evaluation.rows import METRIC, Row
-from symjax.evaluation.titles import figure_name
+from symjax.evaluation.titles import metric_name
 from symjax.folders import expand
 from symjax.formatting import markdown
 
@@ -39,7 +39,7 @@ def table(rows: Sequence[Row]) -> str:
         )
     frame = pd.DataFrame(
         {
-            "figure": [figure_name(row) for row in alive],
+            "figure": [metric_name(row) for row in alive],
             "net": [_net(row) for row in alive],
             "n": [row["n"] for row in alive],
             "row": alive,
@@ -68,7 +68,7 @@ def _cell(rows: list[Row]) -> str:
         differing = [name for name in pair[0] if pair[0][name] != pair[1].get(name)]
         raise ValueError(
             f"seed {again[0]} of {rows[0]['model']} has several rows of "
-            f"{figure_name(rows[0])!r}, which differ in {differing}: give files with "
+            f"{metric_name(rows[0])!r}, which differ in {differing}: give files with "
             "one of them, or remove the others by `python -m symjax.evaluation.cells`."
         )
     mean = np.mean([row["value"] for row in rows])

@@ -242,7 +242,7 @@ class Tolerance:
     attack: str = "none"
 
     def _figures(self) -> list[base.Metric]:
-        found = tolerance.figures()
+        found = tolerance.build()
         return [each for each in found if each.identity["metric"] == self.metric]
 
     def identities(self, subject: PlannedRun, seed: int) -> list[Identity]:

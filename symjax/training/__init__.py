@@ -1,4 +1,4 @@
-"""Training all seeds of a net at once, from a configuration to a run folder."""
+"""Training of all seeds of a net at once, from a configuration to a run folder."""
 
 from symjax.training.experiment import Experiment
 from symjax.training.loop import train

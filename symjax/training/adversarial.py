@@ -1,4 +1,4 @@
-"""What a training batch is made of: clean images, or attacked ones.
+"""The images of a training batch: clean, or attacked.
 
 make_batch = adversarial.batch_maker("pgd", eps=8 / 255, steps=7, step_size=2 / 255)
 images, labels, batch_stats = make_batch(model, state, images, labels, key)
@@ -30,30 +30,34 @@ def batch_maker(
     step_size: float,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> BatchMaker:
-    """How a batch `[B, H, W, C]` in [0, 1] becomes the one that is trained on.
+    """A function that makes the training batch from clean images `[B, H, W, C]`.
 
-    Attacks use the net as it is at this step, with running averages in batch norm but
-    for "fgsm_published".
+    The net is attacked with its parameters at this step. Batch norm uses the running
+    averages, except in the mode "fgsm_published".
 
     Args:
-      mode: "clean". "pgd": adversarial training (Madry et al. 2018), every image
-        replaced by the last iterate of linf PGD with a random start. "fgsm_augmented":
-        the batch and its FGSM version, 2 B images. "fgsm_published": the same as in the
-        published training of the parallel rot net, whose FGSM pass runs in training
-        mode: its gradient is of the net with the statistics of the batch, and the pass
-        moves the running averages, which are thus moved twice a step.
-      eps, step_size: pixel units.
-      steps: of PGD.
+      mode: "clean": the images are not changed.
+        "pgd": adversarial training (Madry et al. 2018); every image is replaced by the
+        last iterate of linf PGD with a random start.
+        "fgsm_augmented": the batch consists of the images and their FGSM versions, 2 B
+        images.
+        "fgsm_published": as "fgsm_augmented", but the FGSM pass runs in training mode
+        as in the published training of the parallel rot net. Its gradient is that of
+        the net with the statistics of the batch, and the pass updates the running
+        averages, which are therefore updated twice per step.
+      eps, step_size: radius and step size in pixel units.
+      steps: the number of steps of PGD.
       bounds: the FGSM versions are clipped to these pixel values. The published
-        training clips normalised images to [0, 1], in pixels (0.5, 1): darker pixels
-        become mid-grey, far outside the eps ball.
+        training clips normalized images to [0, 1], which is (0.5, 1) in pixels: darker
+        pixels become mid-gray, far outside the eps ball.
 
     Returns:
-      `(model, state, images, labels, key) -> (images, labels, batch_stats)`, pure; the
-      last are the running averages from which the training pass goes on.
+      A pure function `(model, state, images, labels, key) -> (images, labels,
+      batch_stats)` on images in [0, 1]; `batch_stats` are the running averages from
+      which the training pass continues.
 
     Raises:
-      ValueError: for another mode.
+      ValueError: for an unknown mode.
     """
     if mode == "clean":
         return _clean
@@ -74,8 +78,8 @@ def _clean(model, state, images, labels, key):
 
 
 def _pgd(attack, threat, model, state, images, labels, key):
-    found = attack(state.logits_fn(model), images, labels, key, threat)
-    return found.images, labels, state.batch_stats
+    result = attack(state.logits_fn(model), images, labels, key, threat)
+    return result.images, labels, state.batch_stats
 
 
 def _fgsm_augmented(forward, eps, bounds, model, state, images, labels, key):

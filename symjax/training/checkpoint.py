@@ -1,11 +1,12 @@
-"""Checkpoints of a run: the state of all seeds, its configuration, its data's hash.
+"""Checkpoints of a run: state of all seeds, configuration, hash of the data.
 
     with Checkpoints(workdir, keep=1) as store:
         store.save(epoch, state, meta)
         epoch, state, meta = store.restore(like=fresh_state)
 
-A run that is stopped within an epoch leaves a checkpoint of another kind: state and
-sums after some steps, in a folder of its own. Only training reads it.
+A run that is stopped within an epoch leaves a second kind of checkpoint in another
+folder: the state after some steps of the epoch and the sums over these steps. Only
+training reads it.
 """
 
 import json
@@ -22,24 +23,25 @@ from jax.sharding import SingleDeviceSharding
 from symjax.folders import expand, reading
 
 WHOLE, PARTIAL = "checkpoints", "interrupted"
-"""Folders of what was saved after whole epochs, and within one."""
+"""Folders of the checkpoints after whole epochs and within an epoch."""
 
 DAMAGED = (
-    "bring it back from a copy, or remove it, and the training goes on from the "
-    "checkpoint before it or from the beginning"
+    "restore it from a copy, or remove it, and training continues from the checkpoint "
+    "before it or from the beginning"
 )
 
-LEAST_ROOM = 10**6  # bytes, of what is written beside the arrays
+EXTRA_BYTES = 10**6  # upper bound of what is written beside the arrays
 
 
 class Checkpoints:
-    """The `checkpoints/` folder of a run, one entry an epoch, written atomically.
+    """The `checkpoints/` folder of a run, with one entry per epoch, written atomically.
 
     Args:
       workdir: the run folder.
-      keep: how many of the newest checkpoints stay.
-      read_only: never write, not even the folder.
-      name: of the folder; in `PARTIAL` an entry is numbered by its step.
+      keep: the number of checkpoints that are kept, the newest ones.
+      read_only: write nothing, and do not make the folder.
+      name: name of the folder, `WHOLE` or `PARTIAL`; the entries of `PARTIAL` are
+        numbered by steps.
     """
 
     def __init__(
@@ -68,30 +70,35 @@ class Checkpoints:
 
     @property
     def latest(self) -> int | None:
-        """The newest epoch that is whole, or None."""
+        """The number of the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The meta data of the newest checkpoint; its state is not read.
+        """The metadata of the newest checkpoint; its state is not read.
 
         Raises:
-          OSError, ValueError: if it is damaged; it is named.
+          OSError, ValueError: if the checkpoint is damaged; the error names it.
         """
         items = ocp.args.Composite(meta=ocp.args.JsonRestore())
         return self._restored(self._newest(), items).meta
 
     def save(self, epoch: int, state: Any, meta: dict[str, Any]) -> None:
-        """Saves after `epoch` epochs; `meta` is any JSON.
+        """Saves a checkpoint.
+
+        Args:
+          epoch: the number of epochs that were trained, or of steps in `PARTIAL`.
+          state: a tree of arrays.
+          meta: JSON values.
 
         Raises:
-          OSError: if it cannot be written.
+          OSError: if the checkpoint cannot be written.
         """
         folder = Path(self._manager.directory)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
         )
-        check_room(folder, state)
+        check_disk_space(folder, state)
         try:
             self._manager.save(epoch, args=items)
             self._manager.wait_until_finished()
@@ -99,17 +106,17 @@ class Checkpoints:
             raise _cannot_write(folder, str(error).strip().split("\n")[0]) from error
 
     def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]]:
-        """The newest checkpoint, bit for bit.
+        """Reads the newest checkpoint; the values are restored bit for bit.
 
         Args:
-          like: a state, or the shapes of one, of the same structure; where its leaves
-            say no place, they come to the first device, wherever they were saved from.
+          like: a state of the same structure, or its shapes. A leaf without a sharding
+            is placed on the first device.
 
         Returns:
-          Its epoch, state and meta.
+          Epoch, state and metadata.
 
         Raises:
-          OSError, ValueError: if it is damaged; it is named.
+          OSError, ValueError: if the checkpoint is damaged; the error names it.
         """
         shapes = jax.tree.map(_placed, like)
         items = ocp.args.Composite(
@@ -126,7 +133,7 @@ class Checkpoints:
                 _check_arrays(folder / "state")
             restored: Any = self._manager.restore(epoch, args=items)
             if not isinstance(restored.meta, dict):
-                raise ValueError("its meta is missing")
+                raise ValueError("its metadata is missing")
         return restored
 
     def _newest(self) -> int:
@@ -135,35 +142,36 @@ class Checkpoints:
         return self.latest
 
 
-def check_room(folder: Path, state: Any) -> None:
-    """Makes sure that a state fits on the disk twice: what is saved, and its parts.
+def check_disk_space(folder: Path, state: Any) -> None:
+    """Checks that the disk has space for two copies of a state.
 
-    Orbax would leave it to threads, which print what they raise.
+    Orbax writes the parts of a checkpoint before the checkpoint itself. It writes in
+    threads, which would print their errors.
 
     Args:
-      folder: of the disk; it is there.
-      state: any tree of arrays.
+      folder: an existing folder on the disk.
+      state: a tree of arrays.
 
     Raises:
-      OSError: if there is no room for it.
+      OSError: if there is not enough space.
     """
     if not hasattr(os, "posix_fallocate") or jax.process_index():
         return
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".room-") as file:
-            os.posix_fallocate(file.fileno(), 0, 2 * size + LEAST_ROOM)
+            os.posix_fallocate(file.fileno(), 0, 2 * size + EXTRA_BYTES)
     except OSError as error:
         raise _cannot_write(folder, error.strerror or str(error)) from error
 
 
 def _check_arrays(folder: Path) -> None:
-    """Reads each array of a checkpoint by itself, so that a damaged one is one error.
+    """Reads the arrays of a checkpoint one by one, so that damage raises one error.
 
-    Orbax reads them together, and its threads print what the others raise.
+    Orbax reads all arrays at once in threads, which print their errors.
     """
     about = json.loads((folder / "_METADATA").read_text())
-    if not about["use_ocdbt"] or about.get("use_zarr3"):  # not as Orbax has it now
+    if not about["use_ocdbt"] or about.get("use_zarr3"):  # another format of Orbax
         return
     store = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{folder}/"}}
     keys = tensorstore.KvStore.open(store).result().list().result()
@@ -178,12 +186,12 @@ def _check_arrays(folder: Path) -> None:
 
 def _cannot_write(folder: Path, reason: str) -> OSError:
     return OSError(
-        f"no checkpoint can be written to {folder} ({reason}): make room there, and "
-        "start the same command again."
+        f"no checkpoint can be written to {folder} ({reason}): free some disk space "
+        "and start the same command again."
     )
 
 
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Shape and dtype of a leaf, and a place, or Orbax takes that of the saved one."""
+    """Shape, dtype and sharding of a leaf; Orbax would use the saved sharding."""
     place = getattr(leaf, "sharding", None) or SingleDeviceSharding(jax.devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)

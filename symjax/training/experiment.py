@@ -1,7 +1,9 @@
-"""From a configuration to the objects it describes: the only place that reads one.
+"""Builds the objects that a configuration describes.
 
 experiment = Experiment.build(config)
 experiment.model, experiment.dataset, experiment.recipe
+
+No other module reads configurations to build objects.
 """
 
 import dataclasses
@@ -29,15 +31,15 @@ Config = Any  # a ConfigDict, whose keys no type checker knows
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A configuration made real.
+    """The objects of a training run.
 
     Attributes:
       config: the configuration, locked.
       dataset: images and labels, on the host.
       model: the net.
-      tx: the optimiser.
-      recipe: what is fixed while the net trains.
-      layout: the devices.
+      tx: the optimizer.
+      recipe: the arguments of training steps that do not change during training.
+      layout: the devices, see `symjax.mesh`.
     """
 
     config: Config
@@ -49,11 +51,13 @@ class Experiment:
 
     @classmethod
     def build(cls, config: Config) -> "Experiment":
-        """Loads the data, builds net and optimiser.
+        """Checks the configuration, loads the data, and builds net and optimizer.
 
         Raises:
-          DataNotFoundError: if the data set is nowhere to be had.
-          ValueError: for a value that is not there, or data that do not fill a batch.
+          DataNotFoundError: if the data set is not on this machine and cannot be
+            downloaded.
+          ValueError: for a missing or invalid value, or if there are fewer training
+            images than one batch takes.
         """
         check(config)
         dataset = _dataset(config)
@@ -75,7 +79,7 @@ class Experiment:
             make_batch=_batch_maker(config),
             batch_size=config.batch_size,
             augment=config.dataset.augment,
-            # The same of this key.
+            # Configurations of older run folders do not have this key.
             quarter_turns=config.dataset.get("quarter_turns", False),
             label_smoothing=config.optimizer.label_smoothing,
             layout=layout,
@@ -85,26 +89,26 @@ class Experiment:
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch."""
+        """The number of steps per epoch."""
         count, recipe = len(self.dataset.train.images), self.recipe
         return steps_of_epoch(count, recipe.batch_size, recipe.drop_last)
 
     @functools.cached_property
     def keys(self) -> jax.Array:
-        """One key a seed, `[S]`."""
+        """The random keys of the seeds, `[S]`."""
         keys = functools.partial(seeds.keys, self.config.first_seed, self.config.seeds)
         return self.layout.jit(keys, self.layout.everywhere)()
 
     def fresh_state(self) -> TrainState:
         """The state of all seeds before the first step, leading axis S."""
-        # It runs once, and random numbers take long to optimise.
+        # The program runs once, and optimizing its random numbers would take long.
         options = {"xla_backend_optimization_level": 1}
         by_seed = self.layout.by_seed
         program = jax.jit(self._create, compiler_options=options, out_shardings=by_seed)
         return program(self.keys)
 
     def state_shapes(self) -> TrainState:
-        """Shapes, dtypes and places of `fresh_state`, at no cost."""
+        """Shapes, dtypes and shardings of `fresh_state`, without computing it."""
         shapes = jax.eval_shape(self._create, self.keys)
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(
@@ -128,9 +132,9 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-    """The configuration of a run folder, locked.
+    """Parses the configuration of a run folder; the result is locked.
 
-    In run folders from before there was a key, it has the value that the training had.
+    Keys that an older run folder lacks get the value that was then in effect.
     """
     values = json.loads(text)
     values.get("training", {}).setdefault("drop_last", True)
@@ -138,12 +142,16 @@ def from_json(text: str) -> Config:
 
 
 def read(path: Path) -> Config:
-    """The configuration in a file of a run folder, checked and locked.
+    """Reads the configuration of a run folder; the result is checked and locked.
+
+    Args:
+      path: the file `config.json`.
 
     Raises:
-      ValueError: if the file holds none that can be used; the file is named.
+      OSError, ValueError: if the file cannot be read or is not a valid configuration;
+        the error names it.
     """
-    way_out = "bring the run's configuration back from a copy, or train the run again"
+    way_out = "restore the run's configuration from a copy, or train the run again"
     with reading(path, f"{way_out} with another --workdir"):
         config = from_json(path.read_text())
         check(config)
@@ -151,10 +159,10 @@ def read(path: Path) -> Config:
 
 
 def check(config: Config) -> None:
-    """Refuses a configuration that cannot be trained, before anything is loaded.
+    """Checks a configuration before any data is loaded.
 
     Raises:
-      ValueError: for a value that is not there or cannot be used.
+      ValueError: for a missing or invalid value.
     """
     if not isinstance(config, ConfigDict):
         raise ValueError(f"the configuration is {config!r}: expected a ConfigDict.")
@@ -163,28 +171,29 @@ def check(config: Config) -> None:
 
 
 def check_trunk(config: Config, meta: Mapping[str, Any]) -> None:
-    """Checks that a checkpoint is of the trunk as this version of symjax builds it.
+    """Checks that a checkpoint was made with the present version of the trunk.
 
     Args:
-      config: of the run.
-      meta: of its checkpoint.
+      config: configuration of the run.
+      meta: metadata of the checkpoint.
 
     Raises:
-      ValueError: if its parameters would be another net here.
+      ValueError: if the trunk has changed, so that the parameters would now describe
+        another net.
     """
     trunk = config.model.trunk
     before, now = meta.get("trunk_version", 1), models.TRUNK_VERSIONS[trunk]
     if before != now:
         raise ValueError(
-            f"the checkpoint is of version {before} of the {trunk} trunk, and this "
-            f"symjax has version {now}, in which the same parameters are another net "
+            f"the checkpoint has version {before} of the {trunk} trunk, and this "
+            f"symjax has version {now}, in which the same parameters give another net "
             "(CHANGELOG.md): train the run again with another --workdir, or open it "
             "with the symjax that trained it."
         )
 
 
 def digest(config: Config) -> str:
-    """Hash of a configuration's values, for the rows measured on it."""
+    """The hash of a configuration that rows hold."""
     values = json.dumps(json.loads(to_json(config)), sort_keys=True)
     return hashlib.sha256(values.encode()).hexdigest()[:16]
 
@@ -193,8 +202,8 @@ def _check_channels(config: Config, channels: int) -> None:
     for name in ("mean", "std"):
         if len(config.model[name]) not in (1, channels):
             raise ValueError(
-                f"model.{name}={tuple(config.model[name])}: expected one number, or as "
-                f"many as the images have channels, which is {channels}."
+                f"model.{name}={tuple(config.model[name])}: expected one number, or "
+                f"one for each of the {channels} channels of the images."
             )
 
 

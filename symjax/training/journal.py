@@ -1,6 +1,6 @@
-"""What a run leaves behind as it goes: `metrics.jsonl` and TensorBoard events.
+"""The log of a training run: `metrics.jsonl` and TensorBoard events.
 
-with Journal(workdir, epoch=0) as journal:
+with MetricLogger(workdir, epoch=0) as journal:
     journal.write({"epoch": 1, "train_loss": [2.1, 2.2], ...})
 """
 
@@ -20,15 +20,15 @@ from symjax.folders import expand, writing
 
 
 class MetricLogger:
-    """One JSON object a line in `metrics.jsonl`, and the same as TensorBoard scalars.
+    """Writes one JSON object per epoch to `metrics.jsonl`, and TensorBoard scalars.
 
-    Lines after `epoch`, left by a run that was cut off between a line and its
-    checkpoint, are dropped: the resumed run writes them again.
+    Lines of epochs after `epoch` are removed. They remain when a run ends between
+    writing a line and saving its checkpoint, and the resumed run writes them again.
 
     Args:
       workdir: the run folder.
-      epoch: epochs that are done.
-      write: False for a process that is to leave the folder alone.
+      epoch: the number of finished epochs.
+      write: whether this process writes to the folder.
     """
 
     def __init__(self, workdir: Path, epoch: int, write: bool = True):
@@ -51,7 +51,7 @@ class MetricLogger:
                 self._events.close()
 
     def write(self, row: dict[str, Any]) -> None:
-        """Appends a row; lists hold one value a seed, None where a seed is frozen."""
+        """Appends a row; lists hold one value per seed, None for a frozen seed."""
         if not self._write:
             return
         with writing(self._path.parent):
@@ -63,9 +63,9 @@ class MetricLogger:
 
 
 def _events(folder: Path, epoch: int) -> EventsWriter:
-    """A new file for TensorBoard, which drops what older ones have after `epoch`.
+    """A new event file, which makes TensorBoard drop older events after `epoch`.
 
-    `SummaryWriter` would write from a thread, which prints what it raises.
+    `SummaryWriter` is not used, because it writes in a thread that prints its errors.
     """
     folder.mkdir(exist_ok=True)
     events = EventsWriter(str(folder / "events"), f".{os.getpid()}.{epoch}")
@@ -88,15 +88,15 @@ def _plots(value: float | None) -> bool:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`; a last line that was cut off is left out.
+    """The rows of a file `metrics.jsonl`; a last line that was cut off is left out.
 
     Raises:
-      ValueError: if another line is not a row; it names the file and the line.
+      ValueError: if another line is not a row; the error names the file and the line.
     """
     return io.read_rows(expand(path), _parse)
 
 
 def _parse(row: Any) -> dict[str, Any]:
     if not isinstance(row, dict) or type(row.get("epoch")) is not int:
-        raise ValueError("expected a JSON object with the number of an epoch")
+        raise ValueError('expected a JSON object with an integer "epoch"')
     return row

@@ -1,6 +1,6 @@
-"""The training loop: jitted calls of about a second, all seeds at once; the host logs.
+"""The training loop: compiled calls of about a second that train all seeds at once.
 
-train(config, workdir)          # makes the run folder, or goes on with it
+train(config, workdir)          # starts a run, or continues the run in workdir
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from symjax.mesh import is_writer, to_host
 from symjax.terminal import WIDTH, counted
 from symjax.training import experiment as experiments
 from symjax.training import position, run_folder
-from symjax.training.checkpoint import Checkpoints, check_room
+from symjax.training.checkpoint import Checkpoints, check_disk_space
 from symjax.training.experiment import Config, Experiment
 from symjax.training.journal import MetricLogger
 from symjax.training.position import Position
@@ -30,7 +30,8 @@ from symjax.training.state import STILL_FINITE, TrainState
 from symjax.training.step import Sums, evaluate_epoch, train_steps
 
 CALL_SECONDS = 1.0
-"""Of a call of the training program, about: the bar moves, and a stop is heard."""
+"""Approximate time of a call of the training program. Between two calls, the progress
+bar is updated and a request to stop is obeyed."""
 
 
 def train(
@@ -40,25 +41,25 @@ def train(
     console: Console | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> TrainState:
-    """Trains all seeds of a configuration, and resumes exactly where it was cut off.
+    """Trains all seeds of a configuration, or resumes their training.
 
     Args:
-      config: as `configs/base.py` declares it.
-      workdir: the run folder: `config.json`, `metrics.jsonl`, `tensorboard/`,
-        `checkpoints/`; no other process may train in it.
-      resume: go on from the newest checkpoint in `workdir`, if there is one.
-      console: where progress goes.
-      stop: asked about once a second of training, and after every epoch. Where it says
-        True, in any process, a checkpoint of what is done is saved and the run ends
-        early. The same call goes on later, and ends bit for bit as it would have
-        without a stop.
+      config: the configuration, as `configs/base.py` declares it.
+      workdir: the run folder, to which `config.json`, `metrics.jsonl`, `tensorboard/`
+        and `checkpoints/` are written. Only one process can train in it.
+      resume: whether to continue from the newest checkpoint in `workdir`.
+      console: where progress is printed.
+      stop: called about once per second of training, and after every epoch. If it
+        returns True in any process, a checkpoint is saved and the function returns
+        early. A later call with the same arguments continues, and its result is the
+        same, bit for bit on a CPU, as without the stop.
 
     Returns:
-      The state after the last step that was trained, leading axis S.
+      The state after the last step, leading axis S.
 
     Raises:
-      RunExistsError: if `workdir` holds a run of another configuration or other data,
-        one of more epochs, or any run where `resume` is False.
+      RunExistsError: if `workdir` holds a run with another configuration, other data or
+        more epochs, or if it holds any run and `resume` is False.
       FolderInUseError: if another process holds `workdir`.
       DataNotFoundError, ValueError: as `Experiment.build`.
       OSError: if `workdir` cannot be written to.
@@ -71,7 +72,7 @@ def train(
         experiment = Experiment.build(config)
         with Checkpoints(workdir, config.checkpoint.keep) as store:
             start = position.restore(experiment, store, workdir)
-            check_room(workdir, start.state)
+            check_disk_space(workdir, start.state)
             headline = _headline(experiment, start.state, workdir)
             console.print(headline, soft_wrap=True, highlight=False)
             if start.epoch or start.step:
@@ -86,7 +87,7 @@ def train(
 
 @contextlib.contextmanager
 def _alone(workdir: Path) -> Iterator[None]:
-    """Holds the run folder; of several processes the first one does, for all."""
+    """Locks the run folder; with several processes, process 0 locks it for all."""
     with contextlib.ExitStack() as stack:
         refused = None
         try:
@@ -95,28 +96,30 @@ def _alone(workdir: Path) -> Iterator[None]:
         except OSError as error:
             refused = error
         if mesh.gather(refused is not None).any():
-            raise refused or OSError(f"process 0 cannot have {workdir}.")
+            raise refused or OSError(
+                f"process 0 could not lock {workdir}: its error gives the reason."
+            )
         yield
 
 
 class Pace:
-    """How many steps the next call takes, so that it lasts about `CALL_SECONDS`.
+    """The number of steps per call, chosen so that a call takes about `CALL_SECONDS`.
 
-    The first call takes one step, since it is compiled before; later ones take up to
-    eight times as many as the one before.
+    The first call has one step, because its time includes compilation. Each later call
+    has at most eight times as many steps as the call before it.
     """
 
     def __init__(self):
         self.steps = 1
 
     def took(self, steps: int, seconds: float) -> None:
-        """Notes what a call took."""
+        """Sets the number of steps of the next call from the time of the last one."""
         fit = int(steps * CALL_SECONDS / seconds)
         self.steps = max(1, min(fit, 8 * steps))
 
 
 class _Run:
-    """A run that is under way."""
+    """A training run with its compiled programs, files and data on the devices."""
 
     def __init__(
         self,
@@ -134,7 +137,7 @@ class _Run:
         self.no_sums, self.pace = position.sums_of(experiment), Pace()
 
     def __call__(self, now: Position) -> TrainState:
-        """Trains to the end, or until it is to stop."""
+        """Trains to the last epoch, or until the run is stopped."""
         config, steps = self.experiment.config, self.experiment.steps
         frozen, stopped = is_frozen(now.state), False
         done = now.epoch + now.step / steps
@@ -161,7 +164,7 @@ class _Run:
         return now.state
 
     def _epoch(self, now: Position, progress: Progress) -> Position:
-        """Trains to the end of the epoch, or until it is to stop."""
+        """Trains to the end of the epoch, or until the run is stopped."""
         steps = self.experiment.steps
         while now.step < steps:
             began, last = time.perf_counter(), min(now.step + self.pace.steps, steps)
@@ -177,14 +180,14 @@ class _Run:
         return now
 
     def _is_to_stop(self) -> bool:
-        """Whether one of the processes is to stop; they agree on the pace as well."""
+        """Whether any process is to stop; also makes all processes use one pace."""
         agreed = mesh.gather(self.stop(), self.pace.steps)
         self.pace.steps = int(agreed[0, 1])
         return bool(agreed[:, 0].any())
 
 
 def _programs(experiment: Experiment) -> tuple[Callable, Callable]:
-    """The two programs of a run; the state is donated, since nothing else holds it."""
+    """The programs for training and for evaluation; training donates the state."""
     layout = experiment.layout
     train = functools.partial(train_steps, experiment.recipe)
     size = experiment.config.evaluation.batch_size
@@ -235,13 +238,13 @@ def _train_row(epoch: int, done: Position) -> dict[str, Any]:
 
 
 def _accuracy(sums: Sums) -> float | None:
-    """Of all seeds together; None where all are frozen."""
+    """The accuracy over all seeds; None if all are frozen."""
     count = int(np.sum(sums.count))
     return float(np.sum(sums.correct)) / count if count else None
 
 
 def _means(split: str, sums: Sums) -> dict[str, list[float | None]]:
-    """Loss and accuracy of each seed; None where a frozen seed saw no image."""
+    """Loss and accuracy of each seed; None for a frozen seed, which has no images."""
     loss, correct, count = (
         np.asarray(x, np.float64).tolist()
         for x in (sums.loss, sums.correct, sums.count)
@@ -271,9 +274,9 @@ def _announce_frozen(
     for index in np.flatnonzero(frozen & ~before).tolist():
         console.print(
             f"[bold red]seed {config.first_seed + index} diverged[/]: its loss or "
-            f"gradient was not finite at step {int(steps[index])}, in "
-            f"epoch {epoch}; it is frozen as it was before, and its rows will say so."
+            f"gradient was not finite at step {int(steps[index])}, in epoch {epoch}; "
+            "it keeps its last finite state, and its rows are marked."
         )
     if frozen.all() and not before.all():
-        console.print("[bold red]no seed is left; the run ends here.[/]")
+        console.print("[bold red]all seeds diverged; the run ends here.[/]")
     return frozen

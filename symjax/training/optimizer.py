@@ -1,4 +1,4 @@
-"""The optimiser: Adam, with the learning-rate schedules the paper's nets use.
+"""The optimizer: Adam with the learning-rate schedules of the paper's nets.
 
 tx = optimizer.build(1e-3, "constant", total_steps=78_000, decay_steps=19_500, ...)
 """
@@ -17,19 +17,20 @@ def build(
     decay_factor: float,
     weight_decay: float,
 ) -> optax.GradientTransformation:
-    """Adam, with decoupled weight decay where asked for.
+    """Adam with decoupled weight decay.
 
     Args:
       rate: learning rate at the start.
-      schedule: "constant"; "step": times `decay_factor` every `decay_steps` (as the
-        published cascaded, parallel rot and weighted nets, every 50 epochs); "cosine":
-        to zero at `total_steps`.
-      total_steps: steps of the whole run.
-      decay_steps, decay_factor: of "step".
-      weight_decay: per unit of learning rate, on kernels alone; 0 is plain Adam.
+      schedule: "constant"; "step": the rate is multiplied by `decay_factor` every
+        `decay_steps` steps (the published cascaded, parallel rot and weighted nets do
+        so every 50 epochs); "cosine": the rate falls to zero at `total_steps`.
+      total_steps: the number of steps of the whole run.
+      decay_steps, decay_factor: of the schedule "step".
+      weight_decay: coefficient of the decay, which is multiplied by the learning rate
+        and applied to kernels only; 0 is plain Adam.
 
     Raises:
-      ValueError: for another schedule.
+      ValueError: for an unknown schedule.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule={schedule!r}: expected one of {SCHEDULES}.")
@@ -42,12 +43,12 @@ def build(
     }[schedule]
     decay = optax.add_decayed_weights(weight_decay, mask=_kernels)
     return optax.chain(
-        optax.flatten(optax.scale_by_adam()),  # one vector: few kernels to compile
+        optax.flatten(optax.scale_by_adam()),  # one vector compiles to few operations
         decay if weight_decay else optax.identity(),
         optax.scale_by_learning_rate(rates),
     )
 
 
 def _kernels(params):
-    """Marks what has two axes or more: no biases, norms or fusion weights."""
+    """True for kernels, which have two axes or more; False for all other parameters."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

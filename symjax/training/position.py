@@ -1,6 +1,6 @@
-"""Where a run is: its state after whole epochs, and after some steps of the next.
+"""The position of a run in its training: finished epochs, finished steps, and state.
 
-position = restore(experiment, store, workdir)       # fresh where nothing is saved
+position = restore(experiment, store, workdir)       # position 0 of a new run
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ from symjax.training.step import Sums, no_sums
 
 @dataclasses.dataclass(frozen=True)
 class Position:
-    """Where a run is.
+    """The position of a run in its training.
 
     Attributes:
-      epoch: epochs that are done.
-      step: steps of the next epoch that are done.
-      seconds: that these steps took.
-      state: of all seeds, leading axis S.
-      sums: over the images of these steps, `[S]`.
+      epoch: the number of finished epochs.
+      step: the number of finished steps of the next epoch.
+      seconds: the time that these steps took.
+      state: the state of all seeds, leading axis S.
+      sums: sums over the images of these steps, `[S]`.
     """
 
     epoch: int
@@ -41,21 +41,22 @@ class Position:
     sums: Sums
 
     def text(self, experiment: Experiment) -> str:
-        """For people: "epoch 1 of 3 and 5 of 13 steps"."""
+        """The position in words: "epoch 1 of 3 and 5 of 13 steps"."""
         within = f" and {self.step} of {experiment.steps} steps" if self.step else ""
         return f"epoch {self.epoch} of {experiment.config.epochs}{within}"
 
 
 def restore(experiment: Experiment, store: Checkpoints, workdir: Path) -> Position:
-    """Where the run in a folder was stopped, or where a new one begins.
+    """The position at which a run was stopped, or the beginning of a new run.
 
     Args:
-      experiment: of the run.
-      store: its checkpoints after whole epochs.
+      experiment: the experiment of the run.
+      store: the checkpoints after whole epochs.
       workdir: the run folder.
 
     Raises:
-      RunExistsError: if it was trained on other data, or for longer than is asked.
+      RunExistsError: if the run was trained on other data, or for more epochs than its
+        configuration now has.
     """
     whole, steps = store.latest or 0, experiment.steps
     if (workdir / PARTIAL).exists():
@@ -74,7 +75,7 @@ def restore(experiment: Experiment, store: Checkpoints, workdir: Path) -> Positi
 
 
 def save(experiment: Experiment, workdir: Path, position: Position) -> None:
-    """Saves the steps of an epoch that is not done."""
+    """Saves a position within an epoch."""
     with Checkpoints(workdir, name=PARTIAL) as partial:
         partial.save(
             position.epoch * experiment.steps + position.step,
@@ -84,13 +85,13 @@ def save(experiment: Experiment, workdir: Path, position: Position) -> None:
 
 
 def forget(workdir: Path) -> None:
-    """Removes what `save` wrote, once a whole epoch is saved."""
+    """Removes the checkpoint of `save`, after a whole epoch was saved."""
     if is_writer():
         shutil.rmtree(workdir / PARTIAL, ignore_errors=True)
 
 
 def meta(experiment: Experiment) -> dict[str, Any]:
-    """What a checkpoint holds beside arrays."""
+    """The metadata of a checkpoint: configuration, hash of the data, trunk version."""
     config = json.loads(experiments.to_json(experiment.config))
     version = models.TRUNK_VERSIONS[experiment.config.model.trunk]
     data = experiment.dataset.sha256
@@ -98,7 +99,7 @@ def meta(experiment: Experiment) -> dict[str, Any]:
 
 
 def sums_of(experiment: Experiment) -> Sums:
-    """Sums of each seed over no image, `[S]`."""
+    """Sums over zero images, `[S]`."""
 
     def make() -> Sums:
         shape = (experiment.config.seeds,)
@@ -123,8 +124,8 @@ def _check_epochs(experiment: Experiment, begun: int) -> None:
     epochs = experiment.config.epochs
     if begun > epochs:
         raise RunExistsError(
-            f"epochs={epochs}: the run has begun epoch {begun} already; ask for "
-            f"{begun} epochs or more, or choose another --workdir."
+            f"epochs={epochs}: the run is already in epoch {begun}; set epochs to "
+            f"{begun} or more, or choose another --workdir."
         )
 
 
@@ -134,6 +135,6 @@ def _check_data(experiment: Experiment, meta: dict[str, Any]) -> None:
         raise RunExistsError(
             f"the run was trained on data with hash {trained_on}, and "
             f"{experiment.dataset.name} now has {experiment.dataset.sha256} (from "
-            f"{experiment.dataset.source}): bring the data back, or start another run "
+            f"{experiment.dataset.source}): restore the data, or start another run "
             "with another --workdir."
         )

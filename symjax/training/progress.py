@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a bar on a terminal, and a line an epoch.
+"""The progress of a training: a bar on a terminal, and one line per epoch.
 
 with Progress(epochs=200, done=0) as progress:
     progress.advance(0.25, accuracy=0.4)        # a quarter of the first epoch
@@ -15,16 +15,16 @@ from rich.console import Console
 
 from symjax.terminal import counted
 
-LONGEST_CALL = 3600.0  # seconds between two movements from which the speed is estimated
+LONGEST_CALL = 3600.0  # seconds; the speed is estimated from updates in this period
 
 
 class Progress:
-    """Epochs, a bar, the time left and the accuracy on the training images.
+    """Shows the epoch, a bar, the remaining time and the training accuracy.
 
     Args:
-      epochs: of the whole run.
-      done: epochs that are done; a fraction where the last was begun.
-      console: where to.
+      epochs: the number of epochs of the whole run.
+      done: the number of finished epochs, with the finished fraction of the next one.
+      console: where progress is printed.
     """
 
     def __init__(self, epochs: int, done: float, console: Console | None = None):
@@ -52,17 +52,17 @@ class Progress:
         self._bar.stop()
 
     def advance(self, done: float, accuracy: float | None) -> None:
-        """Moves the bar within an epoch.
+        """Updates the bar within an epoch.
 
         Args:
-          done: epochs that are done, the present one in part.
-          accuracy: on the images of this epoch so far; None where no seed is left.
+          done: the number of finished epochs, with the finished fraction of the next.
+          accuracy: training accuracy in this epoch so far; None if all seeds diverged.
         """
         text = "" if accuracy is None else f"train {accuracy:.1%}"
         self._bar.update(self._task, completed=done, description=text)
 
     def update(self, row: dict[str, Any]) -> None:
-        """Shows a row of the journal, each figure as its mean over the seeds."""
+        """Prints the row of an epoch, each metric as its mean over the seeds."""
         parts = [
             f"{name} {mean(row[key]):{form}}"
             for key, name, form in (
@@ -76,16 +76,16 @@ class Progress:
         text = ", ".join([*parts, f"{row['images_per_second']:,.0f} images/s"])
         epoch = row["epoch"]
         now = min(epoch + 1, self._epochs)
-        # Drawn first, or the bar as it was is drawn once more below the line.
+        # Refreshed first; otherwise the old bar is drawn again below the line.
         self._bar.update(self._task, completed=epoch, epoch=now, refresh=True)
         self.console.print(f"epoch {epoch}: {text}", soft_wrap=True, highlight=False)
 
 
 def closing(rows: Sequence[dict[str, Any]], workdir: Path) -> str:
-    """What a run that has ended says last: its accuracy, folder and next command.
+    """The last message of a training: test accuracy, run folder and next command.
 
     Args:
-      rows: of its journal; there is one at least.
+      rows: rows of `metrics.jsonl`, at least one.
       workdir: the run folder.
     """
     last = rows[-1]
@@ -100,6 +100,6 @@ def closing(rows: Sequence[dict[str, Any]], workdir: Path) -> str:
 
 
 def mean(values: Sequence[float | None]) -> float:
-    """Over the seeds that are not frozen; NaN where there is none."""
+    """The mean over the seeds that are not frozen; NaN if all are frozen."""
     alive = [value for value in values if value is not None]
     return sum(alive) / len(alive) if alive else float("nan")

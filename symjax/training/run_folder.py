@@ -1,4 +1,4 @@
-"""The run folder's configuration, and the guard against mixing two runs in one folder.
+"""The configuration in a run folder, and the check that a folder holds one run only.
 
 run_folder.check(config, workdir, resume=True)
 """
@@ -12,7 +12,7 @@ from symjax.io import atomic_write
 from symjax.training import experiment, validation
 from symjax.training.experiment import Config
 
-MAY_CHANGE = (  # on resuming; all else would make another run
+MAY_CHANGE = (  # keys whose values may change when a run is resumed
     "epochs",
     "checkpoint.",
     "evaluation.",
@@ -23,23 +23,24 @@ MAY_CHANGE = (  # on resuming; all else would make another run
 
 
 class RunExistsError(FileExistsError):
-    """The run folder holds a run that this one may not go on with."""
+    """The run folder holds a run that cannot be continued with this configuration."""
 
 
 def check(config: Config, workdir: Path, resume: bool) -> None:
-    """Makes sure that a run of this configuration may start or go on in `workdir`.
+    """Checks that a run with this configuration can start or continue in `workdir`.
 
     Raises:
-      RunExistsError: if it holds a run of another configuration, or any run where
-        `resume` is False.
-      ValueError: if its `config.json` cannot be read.
+      RunExistsError: if `workdir` holds a run with another configuration, or if it
+        holds any run and `resume` is False.
+      ValueError: if the `config.json` in `workdir` cannot be read.
     """
     path = workdir / "config.json"
     if not path.exists():
         return
     if not resume:
         raise RunExistsError(
-            f"{workdir} holds a run already: choose another --workdir, or resume it."
+            f"{workdir} holds a run already: choose another --workdir, or resume the "
+            "run."
         )
     differing = _differing(_as_json(experiment.read(path)), _as_json(config))
     if differing:
@@ -50,7 +51,7 @@ def check(config: Config, workdir: Path, resume: bool) -> None:
 
 
 def write_config(config: Config, workdir: Path) -> None:
-    """Writes `config.json`, whole or not at all."""
+    """Writes `config.json` atomically."""
     with writing(workdir), atomic_write(workdir / "config.json") as partial:
         partial.write_text(experiment.to_json(config))
 
@@ -60,7 +61,7 @@ def _as_json(config: Config) -> dict[str, Any]:
 
 
 def _differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What keeps a run from going on, one text a key."""
+    """The keys whose values prevent that a run is continued, one text per key."""
     old, new = dict(validation.flat(old)), dict(validation.flat(new))
     differing = [
         f"{key} (was {old.get(key)!r}, is {new.get(key)!r})"
@@ -69,7 +70,7 @@ def _differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
     if old["optimizer.schedule"] == "cosine" and old["epochs"] != new["epochs"]:
         differing.append(
-            f"epochs (was {old['epochs']}, is {new['epochs']}), which the cosine "
-            "schedule depends on"
+            f"epochs (was {old['epochs']}, is {new['epochs']}), on which the cosine "
+            "schedule depends"
         )
     return differing

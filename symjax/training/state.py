@@ -1,6 +1,6 @@
-"""What training carries from step to step, for one seed.
+"""The training state of one seed.
 
-state = state.create(model, tx, key, image_shape)        # over_seeds makes it S
+state = create(model, tx, key, image_shape)        # for S seeds: over_seeds(create)
 """
 
 from typing import Any
@@ -19,15 +19,16 @@ STILL_FINITE = -1
 
 @struct.dataclass
 class TrainState:
-    """Parameters, statistics and optimiser of one seed.
+    """Parameters, batch statistics and optimizer state of one seed.
 
     Attributes:
-      step: int32, steps taken.
-      params: the net's parameters, float32.
+      step: int32, the number of steps that were taken.
+      params: parameters of the net, float32.
       batch_stats: running averages of batch norm, float32.
-      opt_state: of the Optax transformation.
-      diverged_step: int32, the step at which the loss or its gradient was not finite
-        and the seed was frozen as it was before; `STILL_FINITE` while there is none.
+      opt_state: state of the Optax transformation.
+      diverged_step: int32, the step at which the loss or its gradient was not finite;
+        from then on the state of the seed does not change. `STILL_FINITE` if that has
+        not happened.
     """
 
     step: Array
@@ -38,11 +39,11 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """As `model.apply` takes them."""
+        """The variables, as `model.apply` takes them."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
     def logits_fn(self, model: linen.Module) -> Partial:
-        """The net in its present state, running averages in batch norm."""
+        """The net with these variables; batch norm uses the running averages."""
         return models.logits_fn(model, self.variables)
 
 
@@ -52,7 +53,14 @@ def create(
     key: Array,
     image_shape: tuple[int, int, int],
 ) -> TrainState:
-    """A fresh state, its parameters drawn from `key`, for images `(H, W, C)`."""
+    """The state before the first step.
+
+    Args:
+      model: the net.
+      tx: the optimizer.
+      key: the key from which the parameters are drawn.
+      image_shape: `(H, W, C)`.
+    """
     images = jnp.zeros((1, *image_shape))
     variables = model.init(as_key(key), images, train=False)
     return TrainState(

@@ -1,10 +1,10 @@
-"""One epoch of training, whole or in parts, and one pass of testing, for one seed.
+"""Training and evaluation of one seed: an epoch of training, some steps, a test pass.
 
     state, sums = train_epoch(recipe, state, key, epoch, images, labels)
 
-Shuffling, batching, augmentation, attacks and the update all happen inside; images
-stay uint8 until a batch is taken from them. What is random comes from the seed's key
-and the epoch or the step, so that a resumed run equals an uninterrupted one.
+The functions include shuffling, batching, augmentation, attacks and the update; images
+are uint8 until a batch is made of them. Random numbers depend only on the key of the
+seed and on the epoch or step, so that a resumed run equals an uninterrupted one.
 """
 
 import dataclasses
@@ -27,19 +27,20 @@ from symjax.training.state import STILL_FINITE, TrainState
 
 @dataclasses.dataclass(frozen=True)
 class TrainSpec:
-    """What is fixed while a net trains.
+    """The arguments of training steps that do not change during training.
 
     Attributes:
       model: the net.
-      tx: the optimiser.
-      make_batch: from `symjax.training.adversarial.batch_maker`.
-      batch_size: images a step.
-      augment: random flips and crops.
-      quarter_turns: random turns by elements of C4, after them.
-      label_smoothing: share of the label's mass spread over all classes, [0, 1).
-      layout: the devices that a batch is divided among.
-      drop_last: leave out the images of an epoch that do not fill a batch; otherwise
-        they are a smaller batch at its end.
+      tx: the optimizer.
+      make_batch: see `symjax.training.adversarial.batch_maker`.
+      batch_size: images per step.
+      augment: whether images are randomly flipped and cropped.
+      quarter_turns: whether images are then rotated by random elements of C4.
+      label_smoothing: the fraction of the label's probability that is spread evenly
+        over all classes, in [0, 1).
+      layout: the devices over which a batch is divided.
+      drop_last: whether images that do not fill the last batch of an epoch are left
+        out; otherwise they form a smaller batch.
     """
 
     model: linen.Module
@@ -55,7 +56,7 @@ class TrainSpec:
 
 @struct.dataclass
 class Sums:
-    """Sums over the images seen; divide by `count` once."""
+    """Sums over images: the loss, the number of correct ones, the number of images."""
 
     loss: Array
     correct: Array
@@ -63,12 +64,12 @@ class Sums:
 
 
 def steps_of_epoch(count: int, batch_size: int, drop_last: bool) -> int:
-    """Number of batches of an epoch of `count` images, see `Recipe.drop_last`."""
+    """The number of batches per epoch of `count` images, see `TrainSpec.drop_last`."""
     return count // batch_size if drop_last else -(-count // batch_size)
 
 
 def no_sums() -> Sums:
-    """Sums over no image."""
+    """Sums over zero images."""
     return Sums(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
@@ -80,22 +81,19 @@ def train_epoch(
     images: Array,
     labels: Array,
 ) -> tuple[TrainState, Sums]:
-    """One pass over a fresh permutation of the images.
-
-    Images that do not fill the last batch sit out this epoch, or are a smaller batch of
-    their own, see `Recipe.drop_last`.
+    """One pass over a new permutation of the images.
 
     Args:
-      recipe: static.
-      state: of one seed.
-      key: of that seed.
-      epoch: int, counted from 0.
+      recipe: the fixed arguments; static.
+      state: the state of one seed.
+      key: the key of the seed.
+      epoch: number of the epoch, from 0.
       images: `[N, H, W, C]`, uint8.
       labels: `[N]`, int32.
 
     Returns:
-      The new state, and sums over the images as they were trained on; a frozen seed
-      counts none.
+      The new state, and sums over the training batches, attacked images included; zero
+      for a frozen seed.
     """
     steps = steps_of_epoch(len(images), recipe.batch_size, recipe.drop_last)
     call = recipe, state, no_sums(), key, epoch, 0, steps, images, labels
@@ -113,13 +111,13 @@ def train_steps(
     images: Array,
     labels: Array,
 ) -> tuple[TrainState, Sums]:
-    """The steps `first` to `last - 1` of an epoch, as `train_epoch` takes them.
+    """The steps `first` to `last - 1` of an epoch.
 
     Args:
-      recipe, state, key, epoch, images, labels: as of `train_epoch`.
-      sums: over the steps of the epoch before `first`.
-      first, last: from 0 to the number of batches; traced numbers give one program
-        for all parts of an epoch.
+      recipe, state, key, epoch, images, labels: as in `train_epoch`.
+      sums: sums over the steps of the epoch before `first`.
+      first, last: from 0 to the number of batches. With traced numbers, one program
+        serves all parts of an epoch.
 
     Returns:
       The new state, and the sums with these steps added.
@@ -140,7 +138,7 @@ def train_steps(
         return train_on(jax.lax.dynamic_slice_in_dim(order, start, size), carry)
 
     whole = len(images) // recipe.batch_size
-    known = isinstance(last, int)  # then the loop has a known number of steps
+    known = isinstance(last, int)  # the number of steps is then static
     end = min(last, whole) if known else jnp.minimum(last, whole)
     carry = jax.lax.fori_loop(first, end, body, (state, sums))
     rest = order[whole * recipe.batch_size :]
@@ -167,14 +165,14 @@ def _train_step(recipe, state, key, images, labels) -> tuple[TrainState, Sums]:
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, (logits, batch_stats)), gradients = grad_fn(state.params)
     updates, opt_state = recipe.tx.update(gradients, state.opt_state, state.params)
-    moved = TrainState(
+    after = TrainState(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         batch_stats=batch_stats,
         opt_state=opt_state,
         diverged_step=state.diverged_step,
     )
-    state = _freeze_unless(_all_finite((loss, gradients)), moved, state)
+    state = _freeze_unless(_all_finite((loss, gradients)), after, state)
     alive = state.diverged_step == STILL_FINITE
     count = jnp.where(alive, len(labels), 0).astype(jnp.int32)
     correct = jnp.where(alive, jnp.sum(is_correct(logits, labels)), 0)
@@ -209,11 +207,11 @@ def _all_finite(tree: Any) -> Array:
     return jnp.all(jnp.stack(leaves))
 
 
-def _freeze_unless(finite: Array, moved: TrainState, before: TrainState) -> TrainState:
-    """The moved state; or, where this or an earlier loss is not finite, the old one."""
+def _freeze_unless(finite: Array, after: TrainState, before: TrainState) -> TrainState:
+    """The state after the step, or the one before it if a loss was not finite."""
     alive = before.diverged_step == STILL_FINITE
     kept = jax.tree.map(
-        lambda new, old: jnp.where(alive & finite, new, old), moved, before
+        lambda new, old: jnp.where(alive & finite, new, old), after, before
     )
     now = jnp.where(alive & ~finite, before.step, before.diverged_step)
     return kept.replace(diverged_step=now)
@@ -227,15 +225,15 @@ def evaluate_epoch(
     labels: Array,
     layout: DeviceLayout = ONE_DEVICE,
 ) -> Sums:
-    """Loss and accuracy on held-out images, running averages in batch norm.
+    """Loss and accuracy on held-out images; batch norm uses the running averages.
 
     Args:
       model: the net.
       batch_size: images at a time; the last batch is padded and masked.
-      state: of one seed.
+      state: the state of one seed.
       images: `[N, H, W, C]`, uint8.
       labels: `[N]`, int32.
-      layout: the devices that a batch is divided among.
+      layout: the devices over which a batch is divided.
 
     Returns:
       Sums over the N images.

@@ -1,8 +1,9 @@
-"""What each key of a configuration may hold, checked before anything is loaded.
+"""The valid values of each key of a configuration.
 
     check(config.to_dict())          # ValueError: "seeds=0: expected an integer of ..."
 
-Whether values go together, and fit the data, is asked where they are used.
+Whether values are compatible with each other and with the data is checked where they
+are used.
 """
 
 import difflib
@@ -15,18 +16,18 @@ from symjax.data import digits
 from symjax.training import adversarial, optimizer
 
 LARGEST = 2**31 - 1
-"""The largest number that an int32 holds, as programs count."""
-MOST_SEEDS, MOST_EPOCHS, WIDEST, MOST_AT_ONCE = 10_000, 10**6, 100, 10**5
-"""Far above what is of use; beyond, memory or int32 would not do, and late."""
+"""The largest int32."""
+MAX_SEEDS, MAX_EPOCHS, MAX_WIDTH, MAX_BATCH = 10_000, 10**6, 100, 10**5
+"""Limits far above useful values. Larger ones would exhaust memory or int32 later."""
 
 
 class Rule(NamedTuple):
-    """What a value has to be.
+    """What is expected of the value of a key.
 
     Attributes:
-      accepts: whether a value is fine.
-      text: what is expected, after "expected".
-      names: that can be meant where another one is given.
+      accepts: returns whether a value is valid.
+      text: the expected values, in words that follow "expected" in an error.
+      names: the valid names, from which an error proposes the nearest one.
     """
 
     accepts: Callable[[Any], bool]
@@ -72,21 +73,24 @@ _ORDER = Rule(
 
 RULES = {
     "name": Rule(lambda x: isinstance(x, str) and bool(x), "a name"),
-    "first_seed": _integer(0, LARGEST - MOST_SEEDS),
-    "seeds": _integer(1, MOST_SEEDS),
-    "epochs": _integer(1, MOST_EPOCHS),
+    "first_seed": _integer(0, LARGEST - MAX_SEEDS),
+    "seeds": _integer(1, MAX_SEEDS),
+    "epochs": _integer(1, MAX_EPOCHS),
     "batch_size": _integer(1),
     "model.name": _one_of(list(models.MODELS)),
     "model.depth": _integer(1),
     "model.trunk": _TEXT,
-    "model.width": _number(lambda x: 0 < x <= WIDEST, f"above 0, up to {WIDEST}"),
+    "model.width": _number(lambda x: 0 < x <= MAX_WIDTH, f"above 0, up to {MAX_WIDTH}"),
     "model.group": _TEXT,
     "model.basis": _TEXT,
     "model.readout": _TEXT,
     "model.order": _ORDER,
-    "model.mean": _numbers(lambda x: len(x) > 0, "one finite number, or one a channel"),
+    "model.mean": _numbers(
+        lambda x: len(x) > 0, "a list of one finite number, or of one per channel"
+    ),
     "model.std": _numbers(
-        lambda x: len(x) > 0 and min(x) > 0, "one number above 0, or one a channel"
+        lambda x: len(x) > 0 and min(x) > 0,
+        "a list of one number above 0, or of one per channel",
     ),
     "model.dtype": _TEXT,
     "model.lowering": _TEXT,
@@ -99,7 +103,7 @@ RULES = {
     "dataset.augment": _SWITCH,
     "optimizer.rate": _ABOVE_0,
     "optimizer.schedule": _one_of(optimizer.SCHEDULES),
-    "optimizer.decay_epochs": _integer(1, MOST_EPOCHS),
+    "optimizer.decay_epochs": _integer(1, MAX_EPOCHS),
     "optimizer.decay_factor": _ABOVE_0,
     "optimizer.weight_decay": _NOT_NEGATIVE,
     "optimizer.label_smoothing": _number(lambda x: 0 <= x < 1, "from 0 to below 1"),
@@ -118,18 +122,18 @@ RULES = {
     "mesh.seed": _integer(0),
     "mesh.data": _integer(0),
     "evaluation.every_epochs": _integer(1),
-    "evaluation.batch_size": _integer(1, MOST_AT_ONCE),
+    "evaluation.batch_size": _integer(1, MAX_BATCH),
     "checkpoint.every_epochs": _integer(1),
     "checkpoint.keep": _integer(1),
 }
-"""Keys that every configuration has; some have more (`Experiment.build`)."""
+"""Keys that every configuration has; run folders of older versions lack other keys."""
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Checks each value of a nested configuration by itself.
+    """Checks each value of a nested configuration.
 
     Raises:
-      ValueError: for the first key that is not there, or whose value cannot be used.
+      ValueError: for the first key that is missing or has an invalid value.
     """
     values = dict(flat(config))
     for key, rule in RULES.items():

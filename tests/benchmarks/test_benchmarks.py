@@ -28,7 +28,8 @@ from symjax.metrics import operations
 
 FIELDS = {
     *("benchmark", "setting", "what", "value", "unit", "spread", "against", "ratio"),
-    *("others", "device", "cores", "load", "platform", "versions", "commit", "utc"),
+    *("others", "device", "cores", "load", "platform", "versions", "commit", "argv"),
+    "utc",
 }
 STANDS_IN_FOR_TRAIN = """
 import os, pathlib, sys, time

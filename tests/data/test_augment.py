@@ -176,7 +176,7 @@ def test_legacy_keys_draw_the_same_and_what_is_no_key_is_refused(augment):
 
 
 def test_values_between_0_and_1_need_a_floating_type():
-    with pytest.raises(TypeError, match="dtype=int32: expected a floating type"):
+    with pytest.raises(TypeError, match="dtype=int32: expected a floating-point dtype"):
         data.to_unit(np.zeros((1, 2, 2, 3), np.uint8), "int32")
-    with pytest.raises(ValueError, match="padding=1.5, expected 0 or more"):
+    with pytest.raises(ValueError, match="padding=1.5, expected an integer of"):
         data.flip_and_crop(KEY, np.zeros((1, 2, 2, 3), np.uint8), 1.5)

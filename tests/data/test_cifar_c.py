@@ -41,7 +41,10 @@ def test_a_severity_is_its_rows_and_is_read_when_it_is_used(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"labels": np.tile(TEST.labels[::-1], 5)}, "not hold the labels"),
+        (
+            {"labels": np.tile(TEST.labels[::-1], 5)},
+            "another data set or another order",
+        ),
         ({"labels": TEST.labels}, r"labels.npy has shape \[6\]; expected \[30\]"),
         ({"fog": FOG[:-1]}, r"fog.npy has shape \[29, 32, 32, 3\]; expected \[30,"),
         ({"fog": FOG.astype(np.float32)}, "float32; expected uint8"),
@@ -56,7 +59,9 @@ def test_what_is_not_there_is_named(tmp_path):
     assert cifar_c.find("cifar10", tmp_path, TEST) is None
     published = write(tmp_path)
     assert cifar_c.find("cifar100", tmp_path, TEST) is None
-    with pytest.raises(ValueError, match=r"snow.npy is not there.*\['fog', 'labels'\]"):
+    with pytest.raises(
+        ValueError, match=r"snow.npy does not exist.*\['fog', 'labels'\]"
+    ):
         published("snow", 1)
     with pytest.raises(ValueError, match="severity=6: expected one of"):
         published("fog", 6)

@@ -54,7 +54,7 @@ def test_with_the_same_draws_images_are_the_published_ones(name):
     for severity, expected in enumerate(published, 1):
         draws = figures.drawn(name, images)
         constants = ours.constants[severity - 1]
-        found = corruption.to_grey_levels(ours.effect(images, draws, *constants))
+        found = corruption.to_gray_levels(ours.effect(images, draws, *constants))
         difference = np.abs(found.astype(int) - expected)
         assert difference.max() <= 1
         assert (difference > 0).mean() <= UNEQUAL_PIXELS.get(name, 0.01)
@@ -138,7 +138,7 @@ def test_an_image_depends_on_its_own_key_alone(name):
 
 def test_parts_do_not_matter(monkeypatch):
     whole = corruptions.corrupt(IMAGES, "snow", 2, KEY)
-    monkeypatch.setattr(corruption, "MOST_IMAGES", 3)
+    monkeypatch.setattr(corruption, "MAX_IMAGES", 3)
     np.testing.assert_array_equal(whole, corruptions.corrupt(IMAGES, "snow", 2, KEY))
 
 

@@ -273,8 +273,8 @@ def test_throughput_is_of_the_median_call(monkeypatch):
             throughput(lambda: None, **wrong)
 
 
-def rows_of(run, folder, figures, n):
-    return base.measure(run, evaluation.Results(folder), figures, n, QUIET)
+def rows_of(run, folder, chosen, n):
+    return base.measure(run, evaluation.Results(folder), chosen, n, QUIET)
 
 
 def cell_of(folder, row):
@@ -287,7 +287,7 @@ def test_rows_of_cost(trained, tmp_path, monkeypatch):
     for name, few in (("BATCH", 8), ("ATTACK_STEPS", 2), ("REPEATS", 1)):
         monkeypatch.setattr(cost_rows, name, few)
     run = evaluation.Run.open(trained.folder)
-    rows = rows_of(run, tmp_path, cost_rows.figures(), 5)
+    rows = rows_of(run, tmp_path, cost_rows.build(), 5)
     widths, sides = [1, 3, 6, 13, 26], [16, 8, 4, 2]
     pairs = zip(sides, itertools.pairwise(widths), strict=True)
     products = sum(9 * n * n * c * d for n, (c, d) in pairs) + 260
@@ -312,9 +312,9 @@ def test_rows_of_cost(trained, tmp_path, monkeypatch):
 def test_rows_of_gap_and_steepness(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(generalization, "BATCH", 40)
     run, n = evaluation.Run.open(trained.folder), 12
-    figures = generalization.figures(train_images=100, radius=0.1, steps=2)
-    rows = rows_of(run, tmp_path, figures, n)
-    names = ["generalisation gap", "generalisation gap", "lipschitz", "lipschitz"]
+    chosen = generalization.build(train_images=100, radius=0.1, steps=2)
+    rows = rows_of(run, tmp_path, chosen, n)
+    names = ["generalization gap", "generalization gap", "lipschitz", "lipschitz"]
     assert [row["metric"] for row in rows] == names
     train, test = run.experiment.dataset.train, run.experiment.dataset.test
     both = np.concatenate([train.images[:100], test.images[:n]]) / np.float32(255)

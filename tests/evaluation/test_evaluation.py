@@ -246,7 +246,7 @@ def test_a_killed_attack_from_the_host_goes_on_to_the_same_rows(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(attacking, "_tell", kill)
+        patched.setattr(attacking, "_report_progress", kill)
         with pytest.raises(KeyboardInterrupt):
             measure(run, store, HOST_DRIVEN, "linf", [0.03], n=N, batch_size=10)
     assert not store.path.exists()
@@ -348,7 +348,7 @@ def test_what_broke_the_images_is_added_up_over_seeds():
         {**common, "broken_by": {"clean": 7}, "diverged": True},
         {**common, "eps": 0.0},
     ]
-    assert table.broken_by(rows) == ["8/255: 14 stand; broken by clean 4, apgd-t 2"]
+    assert table.broken_by(rows) == ["8/255: 14 robust; broken by clean 4, apgd-t 2"]
 
 
 @pytest.mark.parametrize("eps", [(0.1, 0.1), (0.12341, 0.12342)])

@@ -108,7 +108,7 @@ def test_autoattack_counts_attempts_times_images_of_all_seeds():
     with Progress(console, 1, Clock()) as bar:
         bar.begin("autoattack, eps 0.1")
         for now in seen:
-            measurement._tell(bar, now)
+            measurement._report_progress(bar, now)
     lines = console.file.getvalue().splitlines()
     assert [line.split(": ")[1].split(",")[0] for line in lines] == [
         *["clean 0", "apgd-ce 0", "fab-t 2", "square 0", "clean 0", "apgd-ce 0"],

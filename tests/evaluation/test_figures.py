@@ -32,9 +32,9 @@ def test_a_figure_is_a_row_a_seed_and_is_measured_once(run, tmp_path):
         return MetricResult(0.25, {"class": wrong}, {"undefined": 1})
 
     store = evaluation.Results(tmp_path)
-    figure = Metric({"metric": "made up", "norm": "l2"}, find)
-    rows = metrics.measure(run, store, [figure], 5, QUIET)
-    again = metrics.measure(run, evaluation.Results(tmp_path), [figure], 5, QUIET)
+    metric = Metric({"metric": "made up", "norm": "l2"}, find)
+    rows = metrics.measure(run, store, [metric], 5, QUIET)
+    again = metrics.measure(run, evaluation.Results(tmp_path), [metric], 5, QUIET)
     assert len(asked) == 2 and again == rows
     assert [row["seed"] for row in rows] == [0, 1]
     for row, subject in zip(rows, asked, strict=True):
@@ -46,13 +46,13 @@ def test_a_figure_is_a_row_a_seed_and_is_measured_once(run, tmp_path):
             np.testing.assert_array_equal(kept["class"], logits.argmax(1))
     assert not np.array_equal(asked[0].key, asked[1].key)
     printed = Console(file=io.StringIO(), width=120)
-    printed.print(table.figures(rows))
+    printed.print(table.metrics(rows))
     assert "made up" in printed.file.getvalue() and "0.25" in printed.file.getvalue()
 
 
 def test_clever_rows_are_the_scores_of_the_library(run, tmp_path):
-    (figure,) = clever.figures(("l2",), radius=0.5, batches=4, samples=3)
-    rows = metrics.measure(run, evaluation.Results(tmp_path), [figure], 2, QUIET)
+    (metric,) = clever.build(("l2",), radius=0.5, batches=4, samples=3)
+    rows = metrics.measure(run, evaluation.Results(tmp_path), [metric], 2, QUIET)
     for row in rows:
         with np.load(tmp_path / "cells" / f"{row['cell_id']}.npz") as kept:
             assert row["value"] == pytest.approx(kept["score"].mean())
@@ -65,8 +65,8 @@ def test_clever_rows_are_the_scores_of_the_library(run, tmp_path):
 
 
 def test_statements_are_measured_image_by_image(run, tmp_path):
-    chosen = metrics.figures("symmetry", "invariance")
-    chosen += metrics.figures("symmetry", "lemma_1")
+    chosen = metrics.build("symmetry", "invariance")
+    chosen += metrics.build("symmetry", "lemma_1")
     store = evaluation.Results(tmp_path)
     rows = metrics.measure(run, store, chosen, 3, QUIET)
     assert [row["metric"] for row in rows] == ["invariance"] * 2 + ["lemma_1"] * 2
@@ -76,7 +76,7 @@ def test_statements_are_measured_image_by_image(run, tmp_path):
         assert row["value"] > 0.01  # the baseline is not invariant
         assert row["exact"] == 0
     with pytest.raises(ValueError, match="only='lemma 9': expected the beginning"):
-        metrics.figures("symmetry", "lemma 9")
+        metrics.build("symmetry", "lemma 9")
 
 
 def test_noisy_images_are_within_a_grey_level_whatever_they_are_measured_with(run):
@@ -93,7 +93,7 @@ def test_noisy_images_are_within_a_grey_level_whatever_they_are_measured_with(ru
         net = run.logits_fns, run.layers_fns
         given = clean[:count], labels, key, None, lambda *_: None, run, 0
         subject = SeedContext(*net, *given)
-        per_image.figure({"metric": "look"}, look, noisy=True).compute(subject)
+        per_image.metric({"metric": "look"}, look, noisy=True).compute(subject)
     assert [len(each) for each in seen] == [20, 5, 3]
     np.testing.assert_array_equal(seen[2], seen[0][:3])
     noise = np.concatenate(seen[:2]) * 256 - clean * 255
@@ -102,11 +102,11 @@ def test_noisy_images_are_within_a_grey_level_whatever_they_are_measured_with(ru
 
 
 def test_the_first_seeds_alone_and_nets_before_training(run, tmp_path):
-    figures = metrics.figures("symmetry", "equivariance")
+    chosen = metrics.build("symmetry", "equivariance")
     fresh = run.untrained()
     store = evaluation.Results(tmp_path)
-    after = metrics.measure(run, store, figures, 2, QUIET, seeds=1)
-    before = metrics.measure(fresh, store, figures, 2, QUIET, seeds=1)
+    after = metrics.measure(run, store, chosen, 2, QUIET, seeds=1)
+    before = metrics.measure(fresh, store, chosen, 2, QUIET, seeds=1)
     assert [row["seed"] for row in after + before] == [0, 0]
     assert before[0]["epoch"] == 0 < after[0]["epoch"]
     assert before[0]["value"] != after[0]["value"]
@@ -116,12 +116,12 @@ def test_the_first_seeds_alone_and_nets_before_training(run, tmp_path):
         expected = 0 if "mean" in jax.tree_util.keystr(path) else 1
         np.testing.assert_array_equal(average, np.full(average.shape, expected))
     with pytest.raises(ValueError, match="seeds=3: expected 0"):
-        metrics.measure(run, store, figures, 2, QUIET, seeds=3)
+        metrics.measure(run, store, chosen, 2, QUIET, seeds=3)
 
 
 def test_the_command_takes_every_metric():
     assert METRICS == sorted([*metrics.METRICS, CORRUPTION])
     with pytest.raises(ValueError, match="metric 'nothing': expected one of"):
-        metrics.figures("nothing")
+        metrics.build("nothing")
     with pytest.raises(ValueError, match="takes .*'radius'.*, not .'sigma'"):
-        metrics.figures("clever", sigma=1.0)
+        metrics.build("clever", sigma=1.0)

@@ -42,7 +42,7 @@ CORRUPTED = {0.5: published("baseline", True), 1.0: published("weighted", True)}
 
 def attacked(name, mean, std, eps_fed):
     attack = PublishedAttack(name, CORRUPTED[std])
-    assert attack.fed == ((mean,), (std,))
+    assert attack.normalization == ((mean,), (std,))
     threat = attacks.Linf(attack.radius(eps_fed).pixels)
     return attack(linear, jnp.asarray(IMAGES), jnp.asarray(LABELS), None, threat)
 
@@ -93,17 +93,17 @@ def run_of(name, mean=(0.5,), std=(0.5,)):
 
 def test_what_each_net_is_fed_on_corruptions():
     fed = {
-        name: PublishedAttack.of(run_of(name), "pgd", corrupted=True).fed[1]
+        name: PublishedAttack.of(run_of(name), "pgd", corrupted=True).normalization[1]
         for name in PUBLISHED_CORRUPTED
     }
     assert fed.pop("baseline") == (0.5,) and set(fed.values()) == {(1.0,)}
-    with pytest.raises(ValueError, match="'equivariant': the published.*sound"):
+    with pytest.raises(ValueError, match="'equivariant': expected one of.*sound"):
         PublishedAttack.of(run_of("equivariant"), "fgsm", corrupted=True)
-    with pytest.raises(ValueError, match="'apgd': the published protocol has"):
+    with pytest.raises(ValueError, match="'apgd': expected one of"):
         PublishedAttack.of(run_of("baseline"), "apgd")
     with pytest.raises(ValueError, match=r"\['colour'\]: expected some of"):
         PublishedAttack.of(run_of("baseline"), "pgd", switches=["colour"])
-    with pytest.raises(ValueError, match="'l2': the published attacks are linf"):
+    with pytest.raises(ValueError, match="'l2': expected 'linf'"):
         attack = PublishedAttack("fgsm", published("baseline"))
         attack(linear, IMAGES, LABELS, None, attacks.L2(1.0))
 

@@ -71,7 +71,7 @@ WRONG = [
     ({"value": "x"}, "value='x': expected a number, or null"),
     ({"value": True}, "value=True: expected a number, or null"),
     ({"value": None}, "value=null: expected a number, as the seed did not diverge"),
-    ({"steps": None}, "steps=null: expected a number of steps"),
+    ({"steps": None}, "steps=null: expected the number of steps"),
     ({"steps": ...}, "steps is missing: expected a whole number of 0 or more"),
     ({"n": 1.5}, "n=1.5: expected a whole number of 0 or more"),
     ({"seed": -1}, "seed=-1: expected a whole number of 0 or more"),
@@ -131,7 +131,7 @@ def test_a_row_of_other_types_is_named_by_file_and_line(tmp_path, changes, reaso
             call()
         assert str(error.value).startswith(text)
         assert str(error.value).endswith(
-            "): mend the line, or remove it and measure what it is of again."
+            "): correct the line, or remove it and measure its cell again."
         )
 
 
@@ -161,7 +161,7 @@ def test_a_row_without_its_parts_or_with_another_hash_is_refused():
         Row.of_nested({**whole, "cell_id": "x"})
     with pytest.raises(ValueError, match="older format: convert its file with"):
         Row.of_nested({"metric": "accuracy", "cell_id": "x", "value": 0.5})
-    with pytest.raises(ValueError, match=r"\['data'\] stand in two parts of the row"):
+    with pytest.raises(ValueError, match=r"\['data'\]: expected each name in one of"):
         Row(CELL, 0.5, FACTS | {"data": "x"}, PROVENANCE)
 
 
@@ -224,9 +224,9 @@ def test_a_removed_row_goes_with_its_cell_and_its_older_rows_and_no_other(
     ("arguments", "message"),
     [
         (["--remove", "0" * 16], "nothing was removed"),
-        (["--remove"], "give the cells, or --match and no cell"),
+        (["--remove"], "expected either cells, or --match"),
         (["--match", "seed"], "expected NAME=VALUE"),
-        (["--match", "colour=red"], "no row has 'colour'"),
+        (["--match", "colour=red"], "no row has an entry 'colour'"),
     ],
 )
 def test_what_cannot_be_removed_is_one_line(tmp_path, capsys, arguments, message):
@@ -259,7 +259,7 @@ def test_rows_of_a_folder_that_cannot_be_written_are_not_lost(tmp_path, blocked)
         (tmp_path / blocked).write_text("")
     else:
         (tmp_path / blocked).mkdir()
-    with pytest.warns(UserWarning, match="what is measured is returned") as warned:
+    with pytest.warns(UserWarning, match="rows are returned and not saved") as warned:
         store = filled(tmp_path)
     assert len(warned) == 1 and isinstance(store.failure, OSError)
     assert [row["value"] for row in store.rows.values()] == [0.0, 0.1, 0.2]

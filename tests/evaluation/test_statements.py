@@ -15,7 +15,7 @@ from symjax.evaluation import Run, results, rows
 from symjax.evaluation.metrics import base, orbit, symmetry
 from symjax.evaluation.metrics.base import SeedContext
 from symjax.evaluation.rows import cell_id
-from symjax.evaluation.titles import figure_name
+from symjax.evaluation.titles import metric_name
 from symjax.groups import C2, C4, C8, D4, C, D
 from symjax.metrics.orbit import orbit_average
 from tests.paths import ROOT
@@ -82,7 +82,7 @@ def test_the_group_is_the_nets_own_as_far_as_it_is_on_the_grid(
 
 
 def test_rows_of_another_group_have_another_identity_and_those_of_c4_keep_theirs():
-    of_metric = {each.identity["metric"]: each for each in symmetry.figures()}
+    of_metric = {each.identity["metric"]: each for each in symmetry.build()}
     for metric in ("invariance", "lemma_1", "theorem_1_clever", "theorem_2_orbit"):
         each = of_metric[metric]
         found = {
@@ -93,7 +93,7 @@ def test_rows_of_another_group_have_another_identity_and_those_of_c4_keep_theirs
         older = {key: x for key, x in found["C4"].items() if key != "orbit"}
         assert cell_id(older) == cell_id(found["C4"]) != cell_id(found["D4"])
         assert found["D4"]["orbit"] == "D4" and found["C2"]["orbit"] == "C2"
-        assert figure_name(found["D4"]).endswith("under D4")
+        assert metric_name(found["D4"]).endswith("under D4")
     for metric in ("tangent_slope", "equation_12"):  # which rotate by no group
         assert not of_metric[metric].over_orbit
 
@@ -103,7 +103,7 @@ def test_rows_of_before_the_group_was_named_are_found_again():
     found_rows = results.read(sorted(RESULTS.rglob("results.jsonl")))
     found_rows = [row for row in found_rows if row["kind"] == "metric"]
     found = set()
-    for each in symmetry.figures():
+    for each in symmetry.build():
         settings = json.loads(json.dumps(dict(each.identity)))  # tuples as lists
         for row in found_rows if each.over_orbit else ():
             if settings == {name: row.get(name) for name in settings}:
@@ -116,9 +116,9 @@ def test_rows_of_before_the_group_was_named_are_found_again():
 
 def test_a_row_names_its_group(trained, tmp_path):
     run, store = Run.open(trained.folder), results.Results(tmp_path)
-    figures = [x for x in symmetry.figures() if x.identity["metric"] == "lemma_2"]
-    for row in base.measure(run, store, figures, n=2):
-        says = base.identity_of(run.identity(), figures[0], 2, row["seed"])
+    chosen = [x for x in symmetry.build() if x.identity["metric"] == "lemma_2"]
+    for row in base.measure(run, store, chosen, n=2):
+        says = base.identity_of(run.identity(), chosen[0], 2, row["seed"])
         assert row["cell_id"] == cell_id(says) and says["orbit"] == "C4"
         assert row["orbit_reason"] == orbit.facts(run.identity())["orbit_reason"]
         assert row.measurement.keys() == {
@@ -133,8 +133,8 @@ def test_every_statement_on_orbits_holds_for_a_net_of_half_turns():
     theirs = subject(net, C2)
     exact = {"error", "orbit_error", "turned_back", "turned_back_over_right"}
     checked = set()
-    figures = {each.identity["metric"]: each for each in symmetry.figures(samples=2)}
-    for each in figures.values():
+    chosen = {each.identity["metric"]: each for each in symmetry.build(samples=2)}
+    for each in chosen.values():
         if not each.over_orbit or each.identity["metric"] == "equivariance":
             continue
         outcomes = each.compute(theirs).outcomes
@@ -152,7 +152,7 @@ def test_every_statement_on_orbits_holds_for_a_net_of_half_turns():
         *("theorem_1", "theorem_1_clever", "theorem_2", "theorem_2_orbit"),
         "appendix_a1",
     }
-    invariance = figures["invariance"]
+    invariance = chosen["invariance"]
     assert invariance.compute(subject(net, C4)).value > 0.01
     assert invariance.compute(subject(net, C2, "baseline")).value > 0.01  # P4
 
@@ -179,7 +179,7 @@ def test_values_of_a_net_that_changes_its_sign_when_it_is_mirrored(model):
         "lemma_3": {"error": 8 / 7, "cosine": -1 / 7, "length_ratio": 1},
         "theorem_1": {"error": 0},
     }
-    of_metric = {each.identity["metric"]: each for each in symmetry.figures()}
+    of_metric = {each.identity["metric"]: each for each in symmetry.build()}
     for metric, values in expected.items():
         outcomes = of_metric[metric].compute(subject(odd_net, D4, model)).outcomes
         for name, value in values.items():
@@ -196,13 +196,13 @@ def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(
     config = copy.deepcopy(run.experiment.config)
     with config.unlocked():
         config.model.name = "equivariant"  # in its rows alone
-    figures = [x for x in symmetry.figures() if x.identity["metric"] == "invariance"]
+    chosen = [x for x in symmetry.build() if x.identity["metric"] == "invariance"]
     rows = {}
     for group in (C4, D4):
         model = run.experiment.model.clone(group=group)
         changed = dataclasses.replace(run.experiment, config=config, model=model)
         other = dataclasses.replace(run, experiment=changed)
-        (rows[group], _) = base.measure(other, store, figures, n=4)
+        (rows[group], _) = base.measure(other, store, chosen, n=4)
     assert rows[D4].measurement["orbit"] == "D4"
     assert rows[C4].measurement["orbit"] == "C4"
     assert rows[C4]["cell_id"] != rows[D4]["cell_id"]
@@ -210,6 +210,6 @@ def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(
 
 
 def test_an_error_under_the_identity_alone_is_no_error_of_0():
-    each = next(x for x in symmetry.figures() if x.identity["metric"] == "equivariance")
+    each = next(x for x in symmetry.build() if x.identity["metric"] == "equivariance")
     found = each.compute(subject(smooth_net(C2), C(3)))
     assert np.isnan(found.value) and found.facts["undefined"] == 2

@@ -221,10 +221,10 @@ def test_what_cannot_be_is_refused(changes, message):
 @pytest.mark.slow
 def test_rows_are_the_certificates_of_the_library(trained, tmp_path):
     run = evaluation.Run.open(trained.folder)
-    figures = smoothing.figures((0.05, 0.1), samples=30, n0=10, alpha=0.05)
+    chosen = smoothing.build((0.05, 0.1), samples=30, n0=10, alpha=0.05)
     quiet = Console(file=io.StringIO())
     store = evaluation.Results(tmp_path)
-    rows = base.measure(run, store, figures, 4, quiet)
+    rows = base.measure(run, store, chosen, 4, quiet)
     assert [(row["sigma"], row["seed"]) for row in rows] == [
         (0.05, 0),
         (0.05, 1),

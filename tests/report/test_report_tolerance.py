@@ -25,7 +25,7 @@ def measured(trained, tmp_path_factory):
     """A run folder with all figures of two seeds, and the rows."""
     run = evaluation.Run.open(trained.folder)
     folder = tmp_path_factory.mktemp("measured") / "tiny"
-    figures = metrics.figures("tolerance", samples=2)
+    figures = metrics.build("tolerance", samples=2)
     store = evaluation.Results(folder)
     rows = metrics.measure(run, store, figures, IMAGES, QUIET)
     again = metrics.measure(run, evaluation.Results(folder), figures, IMAGES, QUIET)

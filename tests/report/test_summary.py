@@ -91,10 +91,10 @@ def test_images_outside_the_ball_are_not_passed_over():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "is not there"),
+        (None, "does not exist"),
         ("", "has no rows: measure some"),
         ("nonsense\n", "rows.jsonl, line 1 cannot be read (Expecting value"),
-        ("[1]\n", "expected one JSON object per line): mend the line, or remove it"),
+        ("[1]\n", "expected one JSON object per line): correct the line, or remove it"),
         (
             '{"device": "cpu"}\n',
             "line 1 cannot be read (identity=None: expected an object",

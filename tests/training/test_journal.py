@@ -58,9 +58,9 @@ def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
     [
         ("garbage", "Expecting value"),
         ('{"epoch": 2, "st', "Unterminated string"),
-        ("[1]", "expected a JSON object with the number of an epoch"),
-        ('{"step": 3}', "expected a JSON object with the number of an epoch"),
-        ('{"epoch": "2"}', "expected a JSON object with the number of an epoch"),
+        ("[1]", "expected a JSON object with an integer"),
+        ('{"step": 3}', "expected a JSON object with an integer"),
+        ('{"epoch": "2"}', "expected a JSON object with an integer"),
     ],
 )
 @pytest.mark.parametrize("place", [1, 3])
@@ -69,7 +69,7 @@ def test_a_damaged_line_is_named(tmp_path, line, reason, place):
     lines = path.read_text().splitlines()
     path.write_text("".join(f"{x}\n" for x in [*lines[:place], line, *lines[place:]]))
     text = (
-        rf"^{path}, line {place + 1} cannot be read \({reason}.*\): mend or remove the"
+        rf"^{path}, line {place + 1} cannot be read \({reason}.*\): correct or remove"
     )
     for call in (lambda: read(path), lambda: MetricLogger(tmp_path, 3)):
         with pytest.raises(ValueError, match=text):
@@ -79,7 +79,9 @@ def test_a_damaged_line_is_named(tmp_path, line, reason, place):
 def test_a_journal_that_is_no_text_is_named(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b"\xff\xfe\n")
-    with pytest.raises(ValueError, match=f"^{path} cannot be read .*mend or remove it"):
+    with pytest.raises(
+        ValueError, match=f"^{path} cannot be read .*correct or remove it"
+    ):
         read(path)
 
 

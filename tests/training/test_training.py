@@ -535,7 +535,7 @@ def test_fewer_epochs_than_are_begun_are_refused(
     train_run(tiny(SHORT | {"epochs": 2}), tmp_path)
     before = (tmp_path / "config.json").read_text()
     for epochs, begun in ((1, 2), (2, 3)):
-        text = f"epochs={epochs}: the run has begun epoch {begun} already"
+        text = f"epochs={epochs}: the run is already in epoch {begun}"
         with pytest.raises(RunExistsError, match=text):
             train_run(tiny(SHORT | {"epochs": epochs}), tmp_path)
         assert (tmp_path / "config.json").read_text() == before
@@ -564,7 +564,7 @@ def test_a_full_disk_is_noticed_before_training(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", allocate)
-    text = "no checkpoint can be written to .* .No space left on device.: make room"
+    text = "no checkpoint can be written to .* .No space left on device.: free some"
     with pytest.raises(OSError, match=text):
         train_run(tiny(SHORT), tmp_path)
     assert not rows(tmp_path) and not (tmp_path / "config.json").exists()
@@ -576,7 +576,7 @@ def test_a_disk_that_fills_up_is_one_error(use, tiny, train_run, tmp_path, monke
 
     monkeypatch.setattr(ocp.CheckpointManager, "save", save)
     with pytest.raises(
-        OSError, match="no checkpoint can be .*: disk quota.: make room"
+        OSError, match="no checkpoint can be .*: disk quota.: free some disk space"
     ):
         train_run(tiny(SHORT), tmp_path)
 
@@ -646,7 +646,7 @@ def test_a_seed_that_diverges_is_frozen_and_the_other_goes_on(
     use(Linear(limit=float(luck.mean())))
     run = train_run(config, tmp_path / "run")
     assert f"seed {lost} diverged" in run.log and run.log.count("diverged") == 1
-    assert "at step 5, in epoch 2" in run.log and "no seed is left" not in run.log
+    assert "at step 5, in epoch 2" in run.log and "all seeds diverged" not in run.log
     assert list(run.state.diverged_step) == [5 if i == lost else -1 for i in range(2)]
     chex.assert_tree_all_finite(run.state.params)
     assert run.state.step[lost] == 5
@@ -667,7 +667,7 @@ def test_a_run_ends_when_no_seed_is_left(use, tiny, train_run, tmp_path):
     use(Linear(limit=-1.0))
     run = train_run(tiny(SHORT), tmp_path)
     assert "seed 0 diverged" in run.log and "seed 1 diverged" in run.log
-    assert "no seed is left" in run.log
+    assert "all seeds diverged" in run.log
     assert [row["epoch"] for row in rows(tmp_path)] == [1, 2]
     again = train_run(tiny(SHORT), tmp_path)
     assert "resuming after epoch 2" in again.log
@@ -731,7 +731,9 @@ def test_a_folder_takes_one_configuration(
 def test_a_cosine_schedule_fixes_the_epochs(use, tiny, train_run, tmp_path):
     cosine = SHORT | {"optimizer.schedule": "cosine"}
     train_run(tiny(cosine | {"epochs": 1}), tmp_path)
-    with pytest.raises(RunExistsError, match=r"epochs .was 1, is 3., which the cosine"):
+    with pytest.raises(
+        RunExistsError, match=r"epochs .was 1, is 3., on which the cosine"
+    ):
         train_run(tiny(cosine), tmp_path)
 
 

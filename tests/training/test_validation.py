@@ -25,8 +25,11 @@ BAD = {
     "model.basis": ("ful", "Did you mean 'full'?"),
     "model.readout": ("flatten", "readout='flatten' is for the equivariant net"),
     "model.order": (("scale",), "order=('scale',) is for the matched cascaded net"),
-    "model.mean": ((float("inf"),), "model.mean=(inf,): expected one finite number"),
-    "model.std": ((0.0,), "model.std=(0.0,): expected one number above 0"),
+    "model.mean": (
+        (float("inf"),),
+        "model.mean=(inf,): expected a list of one finite number",
+    ),
+    "model.std": ((0.0,), "model.std=(0.0,): expected a list of one number above 0"),
     "model.dtype": ("float16", "dtype 'float16': expected one of"),
     "model.lowering": ("convs", "Did you mean 'conv'?"),
     "dataset.name": ("cifr10", "Did you mean 'cifar10'?"),
@@ -109,7 +112,7 @@ def test_numbers_are_numbers(value):
 
 
 def test_numbers_fit_the_channels(tiny, tmp_path):
-    with pytest.raises(ValueError, match="as many as the images have channels, which"):
+    with pytest.raises(ValueError, match="one for each of the"):
         train(tiny({"model.mean": (0.1, 0.2)}), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -136,7 +139,7 @@ def test_a_bad_config_json_is_named(make, reason, tiny, tmp_path):
     (tmp_path / "checkpoints" / "1").mkdir(parents=True)
     path = tmp_path / "config.json"
     path.write_text(make(experiments.to_json(tiny())))
-    text = rf"{path} cannot be read \(.*({reason}).*\): bring .* back from a copy, or"
+    text = rf"{path} cannot be read \(.*({reason}).*\): restore .* from a copy, or"
     for call in (evaluation.Run.open, lambda folder: train(tiny(), folder)):
         with pytest.raises(ValueError, match=text):
             call(tmp_path)
@@ -165,9 +168,7 @@ DAMAGE = {  # what is done to a checkpoint's folder
 def test_a_damaged_checkpoint_is_named(damage, trained, tmp_path, capfd):
     folder = shutil.copytree(trained.folder, tmp_path / "tiny")
     DAMAGE[damage](folder / "checkpoints" / "3")
-    text = (
-        rf"^{folder}/checkpoints/3 cannot be read \(.+\): bring it back from a copy, "
-    )
+    text = rf"^{folder}/checkpoints/3 cannot be read \(.+\): restore it from a copy, "
     for call in (evaluation.Run.open, lambda folder: train(trained.config, folder)):
         with pytest.raises((OSError, ValueError), match=text + "or remove it") as error:
             call(folder)
@@ -180,6 +181,6 @@ def test_a_damaged_journal_is_named_on_resuming(trained, tmp_path):
     path = folder / "metrics.jsonl"
     path.write_text(path.read_text() + "garbage\n")
     with pytest.raises(
-        ValueError, match=f"^{path}, line 4 cannot be read .*: mend or r"
+        ValueError, match=f"^{path}, line 4 cannot be read .*: correct or r"
     ):
         train(trained.config, folder)

@@ -1,9 +1,10 @@
-"""Common corruptions of images, with the severities published for CIFAR.
+"""Common corruptions of images, with the severities that were published for CIFAR.
 
     blurred = corruptions.corrupt(images, "glass_blur", 3, jax.random.key(0))
 
-`BENCHMARK` names the fifteen over which CIFAR-10-C's mean is taken, `EXTRA` four more.
-docs/corruptions.md compares each with the published generator.
+`BENCHMARK` has the names of the fifteen corruptions that enter the mean of CIFAR-10-C,
+`EXTRA` those of the four others. docs/corruptions.md compares each corruption with the
+published generator.
 
 References:
   Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
@@ -57,30 +58,33 @@ __all__ = [
 
 
 def available() -> tuple[str, ...]:
-    """Those of `NAMES` that can be made here: frost takes the extra `frost`."""
+    """The names of the corruptions that can be made.
+
+    "frost" is among them if its photographs are installed (`symjax[frost]`).
+    """
     return tuple(name for name in NAMES if name != "frost" or frost_is_available())
 
 
 def corrupt(images: ArrayLike, name: str, severity: int, key: Array) -> np.ndarray:
-    """Corrupts images; what happens to one depends on its own key alone.
+    """Corrupts images; the result for an image depends on its own key alone.
 
-    The constants are those of the published `make_cifar_c.py`, in pixels, or in shares
-    of a side where they are published as such; images need not be 32x32. Each
-    corruption and severity draws anew.
+    The constants are those of the published `make_cifar_c.py`. They are in pixels, or
+    fractions of a side where they were published as such, so images may have any size.
+    Different corruptions and severities have independent random numbers.
 
     Args:
       images: `[B, H, W, 3]`, uint8.
       name: one of `NAMES`.
       severity: 1 to 5.
-      key: one key, then image i draws from `fold_in(key, i)`; or `[B]` keys.
+      key: one key, from which image i gets the key `fold_in(key, i)`, or `[B]` keys.
 
     Returns:
       `[B, H, W, 3]`, uint8, on the host.
 
     Raises:
       TypeError: if the images are not uint8.
-      ValueError: for another name, severity or shape, or number of keys.
-      ModuleNotFoundError: for "frost" without its photographs.
+      ValueError: for an unknown name, another severity, shape or number of keys.
+      ModuleNotFoundError: for "frost", if its photographs are not installed.
 
     References:
       Hendrycks and Dietterich, 2019, Section 3.
@@ -97,17 +101,17 @@ def corrupt(images: ArrayLike, name: str, severity: int, key: Array) -> np.ndarr
     images = np.asarray(images)
     if images.dtype != np.uint8:
         raise TypeError(
-            f"corrupt: images are {images.dtype}, expected uint8 in 0..255; of values "
-            "in [0, 1] take np.uint8(np.round(255 * images))."
+            f"corrupt: images are {images.dtype}, expected uint8 in 0..255. Convert "
+            "images in [0, 1] by np.uint8(np.round(255 * images))."
         )
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(
-            f"corrupt: images are {list(images.shape)}, expected [B, H, W, 3]; of grey "
-            "ones take np.repeat(images, 3, axis=-1)."
+            f"corrupt: images are {list(images.shape)}, expected [B, H, W, 3]. Convert "
+            "gray images by np.repeat(images, 3, axis=-1)."
         )
     if 0 in images.shape[1:]:
         raise ValueError(
-            f"corrupt: images are {list(images.shape)}: expected at least one pixel. "
+            f"corrupt: images are {list(images.shape)}, expected at least one pixel. "
             "Only the number of images may be 0."
         )
     keys = keys_of_images(key, len(images))

@@ -1,4 +1,4 @@
-"""Blur: defocus, glass, motion, zoom, Gaussian; lengths are in pixels.
+"""Blurs: defocus, glass, motion, zoom, Gaussian. Lengths are in pixels.
 
 References:
   Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
@@ -11,22 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from symjax.data.corruptions.corruption import Corruption, to_grey_levels
+from symjax.data.corruptions.corruption import Corruption, to_gray_levels
 
-MOST_PASSES = 2  # of glass blur
-DEEPER = 257  # ImageMagick's levels of a grey level: 65535 / 255
+MAX_PASSES = 2  # of glass blur
+LEVELS_16_BIT = 257  # 16-bit levels of ImageMagick per gray level: 65535 / 255
 
 
 def gaussian(images: np.ndarray, deviation: float) -> np.ndarray:
-    """Gaussian blur of `[B, H, W, C]` or `[B, H, W]`; the border's pixels go on."""
+    """Gaussian blur of `[B, H, W, C]` or `[B, H, W]`; border pixels are repeated."""
     deviations = (0, deviation, deviation) + (0,) * (images.ndim - 3)
     return ndimage.gaussian_filter(images, deviations, mode="nearest")
 
 
 def filtered(images: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Correlation of `[B, H, W, ...]` with a kernel of odd sizes; mirrored at borders.
+    """Correlation of `[B, H, W, ...]` with a kernel of odd sizes.
 
-    The border's pixels are the mirror and not repeated.
+    Images are extended by reflection about the pixels at the border ("reflect").
     """
     rows, columns = (size // 2 for size in kernel.shape)
     width = [(0, 0), (rows, rows), (columns, columns), (0, 0)][: images.ndim]
@@ -42,20 +42,20 @@ def filtered(images: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 def streaked(
     images: np.ndarray, angles: np.ndarray, radius: float, deviation: float
 ) -> np.ndarray:
-    """Motion blur: each pixel is a mean of those along a line that starts at it.
+    """Motion blur: each pixel becomes a mean of the pixels on a line that starts at it.
 
-    Pixel n of the line has the weight `exp(-n^2 / 2 deviation^2)` and lies n steps
-    away, rounded to whole pixels; the border's pixels go on beyond it.
+    Pixel n of the line has the weight `exp(-n^2 / 2 deviation^2)` and is n pixels away,
+    rounded to a whole pixel. Beyond the image, pixels at the border are repeated.
 
     Args:
       images: `[B, H, W, C]`, uint8.
-      angles: `[B]`, in degrees: 0 to the right, 90 down.
+      angles: direction of the line, `[B]`, in degrees: 0 to the right, 90 down.
       radius: the line has `2 ceil(radius) + 1` pixels.
-      deviation: in pixels.
+      deviation: standard deviation of the weights, in pixels.
 
     Returns:
-      `[B, H, W, C]`, uint8, rounded to 16 bits, then cut to 8, as ImageMagick's PNG
-      files are.
+      `[B, H, W, C]`, uint8. Values are rounded to 16 bits and then truncated to 8, as
+      in the PNG files of ImageMagick.
     """
     steps = np.arange(2 * int(np.ceil(radius)) + 1)
     weights = np.exp(-(steps**2) / (2 * deviation**2))
@@ -70,26 +70,26 @@ def streaked(
         columns = np.arange(width) + right[:, step, None]
         rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
         total += weight * at(images, rows[:, :, None], columns[:, None, :])
-    return (np.rint(total * DEEPER) // DEEPER).astype(np.uint8)
+    return (np.rint(total * LEVELS_16_BIT) // LEVELS_16_BIT).astype(np.uint8)
 
 
 def at(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Pixels of each image at its own places, which broadcast to `[B, H, W]`."""
+    """The pixels of each image at rows and columns that broadcast to `[B, H, W]`."""
     return images[np.arange(len(images))[:, None, None], rows, columns]
 
 
 def enlarged(images: np.ndarray, factor: float) -> np.ndarray:
-    """The middle of `[B, H, W, C]` enlarged to its size, bilinearly; float64."""
+    """The middle of `[B, H, W, C]`, enlarged bilinearly to the same size; float64."""
     rows, columns = (_enlarging(size, factor) for size in images.shape[1:3])
     tall = np.einsum("yh,bhwc->bywc", rows, images, optimize=True)
     return np.einsum("xw,bywc->byxc", columns, tall, optimize=True)
 
 
 def _enlarging(size: int, factor: float) -> np.ndarray:
-    """The matrix `[size, size]` that enlarges one axis and keeps its middle."""
+    """The matrix `[size, size]` that enlarges the middle part of one axis."""
     kept = int(np.ceil(size / factor))
     top = (size - kept) // 2
-    # Unit vectors interpolated, for the ends of the axis are then treated as published.
+    # Interpolating unit vectors treats the ends of the axis as the published code does.
     middle = np.eye(size)[top : top + kept]
     matrix = np.asarray(ndimage.zoom(middle, (factor, 1), order=1))
     trimmed = (len(matrix) - size) // 2
@@ -101,7 +101,7 @@ def _gaussian_blur(images, _, deviation):
 
 
 def _defocus(images, _, radius, alias_blur):
-    """A disc's mean, the disc blurred a little, for its edge would be jagged."""
+    """Correlation with a disc, which is blurred a little to smooth its jagged edge."""
     return 255 * np.clip(filtered(images / 255, _disc(radius, alias_blur)), 0, 1)
 
 
@@ -118,17 +118,18 @@ def _disc(radius: float, alias_blur: float) -> np.ndarray:
 
 
 def _displacements(key, sizes):
-    return jax.random.randint(key, (MOST_PASSES, *sizes, 2), -1, 1, jnp.int8)
+    return jax.random.randint(key, (MAX_PASSES, *sizes, 2), -1, 1, jnp.int8)
 
 
 def _glass(images, displacements, deviation, passes):
-    """Pixels replaced by one of their neighbours up and to the left, between blurs.
+    """Replaces pixels by a neighbor above or to the left, between two Gaussian blurs.
 
-    The published code means to swap the two, and copies, since both are views of one
-    array. It goes from the lower right, so that what is copied is not yet replaced.
+    The published code is meant to swap the two pixels, but copies one of them, because
+    both are views of one array. It starts at the lower right, so that a pixel is copied
+    before it is replaced.
     """
     height, width = images.shape[1:3]
-    moved = to_grey_levels(255 * gaussian(images / 255, deviation))
+    moved = to_gray_levels(255 * gaussian(images / 255, deviation))
     inside = np.zeros((height, width, 1), bool)
     inside[2:, 2:] = True
     for number in range(passes):
@@ -147,9 +148,9 @@ def _motion(images, angles, radius, deviation):
 
 
 def _zoom(images, _, beyond):
-    """The mean of the image and of its enlargements by 1, 1.01, ... up to `beyond`.
+    """The mean of the image and its enlargements by 1, 1.01, ... up to `beyond`.
 
-    `beyond` itself is among them if the steps' rounding makes it so, as published.
+    As in the published code, rounding decides whether `beyond` itself is included.
     """
     x = (images / 255).astype(np.float32)
     factors = np.arange(1, beyond, 0.01)

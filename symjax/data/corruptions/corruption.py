@@ -1,12 +1,13 @@
-"""What a corruption is: constants of five severities, a draw for an image, an effect.
+"""A corruption: constants of five severities, random numbers per image, an effect.
 
     fog = Corruption(constants, effect, draw)
     fog.effect(images, draws, *fog.constants[severity - 1])     # [B, H, W, 3], 0..255
 
-The draw is JAX's, one key an image, compiled once for all severities. The effect is
-NumPy's, in the precision of the published code: since values are cut to whole grey
-levels, a rounding error can become one. Batches go to threads: NumPy, SciPy and Pillow
-let each other run while they compute.
+Random numbers are drawn by JAX with one key per image, in a program that is compiled
+once for all severities. The effect is computed by NumPy in the precision of the
+published code: values are truncated to whole gray levels, so that a rounding error can
+grow to a gray level. Batches run in threads, because NumPy, SciPy and Pillow release
+the interpreter lock.
 """
 
 import dataclasses
@@ -20,19 +21,20 @@ import jax
 import numpy as np
 from jax import Array
 
-MOST_IMAGES = 512  # of a batch, which bounds memory and changes nothing else
+MAX_IMAGES = 512  # images in a batch; it bounds the memory and has no other effect
 
 
 @dataclasses.dataclass(frozen=True)
 class Corruption:
-    """One of the nineteen.
+    """One of the nineteen corruptions.
 
     Attributes:
-      constants: of the severities 1 to 5.
-      effect: of images `[B, H, W, 3]`, uint8, what was drawn (a leading axis B; None
-        where there is nothing to draw), and a severity's constants; gives grey levels
-        `[B, H, W, 3]`, not yet clipped to 0..255 and cut.
-      draw: of an image's key and its height and width.
+      constants: the constants of the severities 1 to 5.
+      effect: maps images `[B, H, W, 3]`, uint8, the draws (leading axis B, or None) and
+        the constants of a severity to gray levels `[B, H, W, 3]`, which are not yet
+        clipped to 0..255 and truncated.
+      draw: maps the key of an image, and its height and width, to its random numbers;
+        None for a corruption that is not random.
     """
 
     constants: tuple[tuple, ...]
@@ -42,25 +44,34 @@ class Corruption:
     def __call__(
         self, images: np.ndarray, severity: int, keys: Array | None
     ) -> np.ndarray:
-        """Corrupts `[B, H, W, 3]`, uint8; keys `[B]`, unless nothing is drawn."""
+        """Corrupts images.
+
+        Args:
+          images: `[B, H, W, 3]`, uint8.
+          severity: 1 to 5.
+          keys: `[B]`; not used by a corruption that is not random.
+
+        Returns:
+          `[B, H, W, 3]`, uint8.
+        """
         if not len(images):
             return images.copy()
         part = functools.partial(self._part, images, severity, keys)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return np.concatenate(
-                list(pool.map(part, range(0, len(images), MOST_IMAGES)))
+                list(pool.map(part, range(0, len(images), MAX_IMAGES)))
             )
 
     def _part(self, images, severity, keys, first):
-        images, draws = images[first:][:MOST_IMAGES], None
+        images, draws = images[first:][:MAX_IMAGES], None
         if self.draw is not None:
             keys = keys[first : first + len(images)]
             draws = jax.device_get(_draws(self.draw, keys, images.shape[1:3]))
-        return to_grey_levels(self.effect(images, draws, *self.constants[severity - 1]))
+        return to_gray_levels(self.effect(images, draws, *self.constants[severity - 1]))
 
 
-def to_grey_levels(values: np.ndarray) -> np.ndarray:
-    """Clipped to 0..255 and cut, not rounded, to uint8, as the published images are."""
+def to_gray_levels(values: np.ndarray) -> np.ndarray:
+    """Clips values to 0..255 and truncates them to uint8, as the published code."""
     return np.clip(values, 0, 255).astype(np.uint8)
 
 

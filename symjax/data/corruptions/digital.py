@@ -1,4 +1,4 @@
-"""What cameras and files do: brightness, contrast, saturation, elastic, pixels, JPEG.
+"""Digital corruptions: brightness, contrast, saturation, elastic, pixelation, JPEG.
 
 References:
   Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
@@ -18,29 +18,29 @@ from symjax.data.corruptions.blur import at
 from symjax.data.corruptions.corruption import Corruption
 
 TRUNCATION = 3  # of elastic_transform's blur, in deviations
-PLACES, FINE_PLACES = 32, 1024  # per pixel, to which OpenCV rounds where it reads
+PLACES, FINE_PLACES = 32, 1024  # OpenCV rounds coordinates to these parts of a pixel
 
 
 def _brightness(images, _, added):
-    """The value of HSV, the largest of a pixel, raised; hue and saturation stay."""
+    """Adds to the value of HSV (the largest channel); hue and saturation stay."""
     x = images / 255
     value = x.max(axis=-1, keepdims=True)
     raised = np.clip(value + added, 0, 1)
-    return 255 * (raised * (1 - _ratio(value - x, value)))  # black turns grey
+    return 255 * (raised * (1 - _ratio(value - x, value)))  # black turns gray
 
 
 def _contrast(images, _, kept):
-    """Values drawn to the mean of their channel."""
+    """Moves values towards the mean of their channel."""
     x = images / 255
     mean = x.mean(axis=(1, 2), keepdims=True)
     return 255 * np.clip((x - mean) * kept + mean, 0, 1)
 
 
 def _saturate(images, _, factor, added):
-    """The saturation of HSV, 1 - smallest / largest, scaled and raised; grey turns red.
+    """Scales the saturation of HSV, 1 - smallest / largest, and adds to it.
 
-    Hue is where a value lies between the smallest and the largest of its pixel; that of
-    grey is red's, by convention.
+    The hue is given by the position of each value between the smallest and the largest
+    one of its pixel. Gray has the hue of red by convention, and so becomes red.
     """
     x = images / 255
     value = x.max(axis=-1, keepdims=True)
@@ -52,7 +52,7 @@ def _saturate(images, _, factor, added):
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """0 where the denominator is."""
+    """The ratio; 0 where the denominator is 0."""
     safe = np.where(denominator == 0, 1, denominator)
     return np.where(denominator == 0, 0, numerator / safe)
 
@@ -65,11 +65,11 @@ def _jumps(key, sizes):
 
 
 def _elastic(images, draws, strength, blur, jump):
-    """A random affine map, then a smooth random displacement of each pixel.
+    """Applies a random affine map, and then a smooth random displacement per pixel.
 
-    The constants are shares of the shorter side. The affine map moves three points
-    around the centre, up to `jump` along each axis; the displacement is uniform noise
-    of size `strength`, blurred.
+    The constants are fractions of the shorter side. The affine map moves three points
+    around the center, by at most `jump` along each axis. The displacement is blurred
+    uniform noise of size `strength`.
     """
     jumps, flows = (draw.astype(float) for draw in draws)
     side = min(images.shape[1:3])
@@ -85,11 +85,16 @@ def _elastic(images, draws, strength, blur, jump):
 
 
 def _affine(images, jumps):
-    """Maps three points to where they jump, `[B, 3, 2]`, in pixels right and down."""
+    """Applies the affine map that moves three points by `jumps`.
+
+    Args:
+      images: `[B, H, W, C]`.
+      jumps: `[B, 3, 2]`, in pixels to the right and down.
+    """
     height, width = images.shape[1:3]
     reach = min(height, width) // 3
-    centre = np.array([width // 2, height // 2])
-    points = centre + reach * np.array([[1, 1], [1, -1], [-1, -1]])
+    center = np.array([width // 2, height // 2])
+    points = center + reach * np.array([[1, 1], [1, -1], [-1, -1]])
     targets = np.concatenate([points + jumps, np.ones((len(jumps), 3, 1))], axis=-1)
     back = np.linalg.solve(targets, np.broadcast_to(points, jumps.shape))  # [B, 3, 2]
     by_right, by_down, shift = np.moveaxis(back[:, :, None, None], 1, 0)
@@ -104,7 +109,10 @@ def _rounded(places):
 
 
 def _read(images, rows, columns, onto):
-    """Bilinear, at `[B, H, W]`; `onto` brings a pixel's number into an axis."""
+    """Bilinear interpolation at positions `[B, H, W]`.
+
+    `onto(number, size)` maps the number of a pixel outside of an axis into it.
+    """
     top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
     down, right = rows - top, columns - left
     total = np.zeros(images.shape)
@@ -118,13 +126,13 @@ def _read(images, rows, columns, onto):
 
 
 def _mirrored(number, size):
-    """c b | a b c | b a: the border is the mirror."""
+    """c b | a b c | b a: reflection about the pixels at the border."""
     number = np.abs(number) % max(2 * size - 2, 1)
     return np.minimum(number, 2 * size - 2 - number)
 
 
 def _repeated(number, size):
-    """b a | a b c | c b: the mirror is beyond the border."""
+    """b a | a b c | c b: reflection about the edges, which repeats the border."""
     number = number % (2 * size)
     return np.minimum(number, 2 * size - 1 - number)
 
@@ -133,10 +141,10 @@ def _one_by_one(images, change):
     return np.stack([np.asarray(change(Image.fromarray(image))) for image in images])
 
 
-def _pixelate(images, _, share):
-    """Shrunk to a share of its size, and back, by the mean over areas."""
+def _pixelate(images, _, fraction):
+    """Shrinks images to a fraction of their sides and back, by means over areas."""
     sizes = images.shape[2], images.shape[1]
-    small = tuple(max(int(size * share), 1) for size in sizes)
+    small = tuple(max(int(size * fraction), 1) for size in sizes)
 
     def change(image):
         return image.resize(small, Image.Resampling.BOX).resize(

@@ -1,7 +1,7 @@
 """Noise: Gaussian, shot, impulse, speckle.
 
-Each value of an image has its own draw. Here an image x is in [0, 1], and N is standard
-normal.
+Each value of an image has its own random number. In the formulas the image x is in
+[0, 1], and N is standard normal.
 
 References:
   Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
@@ -36,13 +36,13 @@ def _bits(key, sizes):
 
 
 def _shot(images, bits, photons):
-    """Poisson(photons x) / photons, by the inverse of its distribution function.
+    """Poisson(photons x) / photons, by the inverse of the distribution function.
 
-    Counts beyond `photons` would be clipped, so that the last one stands for them.
+    Counts above `photons` would be clipped, so they are all counted as `photons`.
     """
     levels = np.arange(256)[:, None]
     up_to = special.pdtr(np.arange(photons), photons * levels / 255)
-    # Level v's probabilities, plus v, are the stretch [v, v + 1] of one sorted table.
+    # One sorted table: the probabilities of level v, plus v, lie in [v, v + 1].
     places = images + (bits + 0.5) / 2.0**32
     counts = np.searchsorted(
         (levels + up_to).ravel(), places
@@ -55,10 +55,10 @@ def _uniforms(key, sizes):
     return tuple(jax.random.uniform(one, (*sizes, 3)) for one in (where, which))
 
 
-def _impulse(images, draws, share):
-    """A share of the values turned black or white, as likely."""
+def _impulse(images, draws, fraction):
+    """Sets a fraction of the values to 0 or 255, with equal probability."""
     where, which = draws
-    return np.where(where <= share, np.where(which <= 0.5, 255, 0), images)
+    return np.where(where <= fraction, np.where(which <= 0.5, 255, 0), images)
 
 
 NOISE = {

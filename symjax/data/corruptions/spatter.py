@@ -1,7 +1,7 @@
 """Spatter: drops of water, with light at their edges, or patches of mud.
 
-Water takes a small pipeline of image operations, which OpenCV computes in the published
-code; here they are for batches `[B, H, W]`.
+The published code makes water with several image operations of OpenCV; this module has
+the same operations for batches `[B, H, W]`.
 
 References:
   Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
@@ -32,7 +32,10 @@ def _normal(key, sizes):
 
 
 def _spatter(images, normal, mean, deviation, blur, least, strength, is_mud):
-    """Blurred noise above `least` is liquid; `strength` blurs mud, or lights water."""
+    """Adds water or mud where blurred noise exceeds `least`.
+
+    `strength` is the blur of mud, or the brightness of water.
+    """
     x = images.astype(np.float32) / np.float32(255)
     liquid = gaussian(mean + deviation * normal.astype(float), blur)
     liquid = np.where(liquid < least, 0, liquid)
@@ -47,9 +50,9 @@ def _spatter(images, normal, mean, deviation, blur, least, strength, is_mud):
 
 
 def _light(liquid: np.ndarray) -> np.ndarray:
-    """How bright the drops are, `[B, H, W]`, from their heights, uint8."""
+    """The brightness of the drops, `[B, H, W]`, from their heights, uint8."""
     near = _mean_of_nine(_distances(_edges(liquid))).astype(np.uint8)
-    relief = filtered(_equalised(near).astype(int), EMBOSS).clip(0, 255)
+    relief = filtered(_equalized(near).astype(int), EMBOSS).clip(0, 255)
     soft = _mean_of_nine(relief).round()
     return liquid * soft.astype(np.float32)
 
@@ -59,7 +62,7 @@ def _mean_of_nine(values: np.ndarray) -> np.ndarray:
 
 
 def _edges(heights: np.ndarray) -> np.ndarray:
-    """Canny's edges: bool, of uint8."""
+    """The edges of uint8 images by Canny's algorithm, bool."""
     levels = heights.astype(int)
     smooth, slope = [1, 2, 1], [-1, 0, 1]
     right, down = (
@@ -75,7 +78,7 @@ def _edges(heights: np.ndarray) -> np.ndarray:
     weak, strong = EDGE
     candidates = (size > weak) & _is_ridge(size, right, down)
     touching = np.zeros((3, 3, 3), bool)
-    touching[1] = True  # within an image, diagonals included
+    touching[1] = True  # neighbors in the same image, diagonals included
     labels = np.empty(heights.shape, np.int32)
     ndimage.label(candidates, touching, output=labels)
     kept = np.zeros(labels.max(initial=0) + 1, bool)
@@ -84,35 +87,35 @@ def _edges(heights: np.ndarray) -> np.ndarray:
 
 
 def _is_ridge(size, right, down):
-    """Whether the gradient is larger than before and not smaller than behind."""
+    """Whether the gradient has a local maximum along its own direction."""
     padded = np.pad(size, ((0, 0), (1, 1), (1, 1)))
     height, width = size.shape[1:]
 
-    def neighbour(row, column):
+    def neighbor(row, column):
         return padded[:, 1 + row : 1 + row + height, 1 + column : 1 + column + width]
 
     def along(row, column):
-        before, behind = neighbour(-row, -column), neighbour(row, column)
+        before, behind = neighbor(-row, -column), neighbor(row, column)
         return (size > before) & (size >= behind)
 
     across, upright = np.abs(right), np.abs(down)
     flat = upright < across * TAN_22_5
     steep = upright > across * (TAN_22_5 + 2)
-    # Of a diagonal gradient both neighbours must be smaller.
-    falling = (size > neighbour(-1, -1)) & (size > neighbour(1, 1))
-    rising = (size > neighbour(-1, 1)) & (size > neighbour(1, -1))
+    # For a diagonal gradient, both neighbors have to be smaller.
+    falling = (size > neighbor(-1, -1)) & (size > neighbor(1, 1))
+    rising = (size > neighbor(-1, 1)) & (size > neighbor(1, -1))
     diagonal = np.where((right < 0) != (down < 0), rising, falling)
     return np.where(flat, along(0, 1), np.where(steep, along(1, 0), diagonal))
 
 
 def _distances(edges: np.ndarray) -> np.ndarray:
-    """To the nearest edge, in pixels, at most `FARTHEST`: chamfer distances, 5x5."""
+    """Distances to the nearest edge in pixels, at most `FARTHEST` (5x5 chamfer)."""
     distances = np.where(edges, np.float32(0), np.float32(FARTHEST))
     height, width = edges.shape[1:]
     moves = {
-        (sign_row * move[turn], sign_column * move[1 - turn]): length
+        (sign_row * move[axis], sign_column * move[1 - axis]): length
         for move, length in STEPS.items()
-        for turn in (0, 1)
+        for axis in (0, 1)
         for sign_row in (-1, 1)
         for sign_column in (-1, 1)
     }
@@ -120,17 +123,17 @@ def _distances(edges: np.ndarray) -> np.ndarray:
         padded = np.pad(distances, ((0, 0), (2, 2), (2, 2)), constant_values=FARTHEST)
         nearer = distances
         for (row, column), length in moves.items():
-            there = padded[
+            neighbors = padded[
                 :, 2 + row : 2 + row + height, 2 + column : 2 + column + width
             ]
-            nearer = np.minimum(nearer, there + np.float32(length))
+            nearer = np.minimum(nearer, neighbors + np.float32(length))
         if (nearer == distances).all():
             return distances
         distances = nearer
 
 
-def _equalised(levels: np.ndarray) -> np.ndarray:
-    """Grey levels spread by rank: the darkest to 0, the brightest to 255."""
+def _equalized(levels: np.ndarray) -> np.ndarray:
+    """Histogram equalization: the darkest level becomes 0, the brightest 255."""
     count, pixels = len(levels), levels[0].size
     numbers = levels.reshape(count, -1) + 256 * np.arange(count)[:, None]
     histogram = np.bincount(numbers.ravel(), minlength=256 * count).reshape(count, 256)
@@ -139,7 +142,7 @@ def _equalised(levels: np.ndarray) -> np.ndarray:
     of_darkest = np.take_along_axis(histogram, darkest, 1)
     scale = np.float32(255) / np.maximum(pixels - of_darkest, 1).astype(np.float32)
     table = np.where(np.arange(256) > darkest, up_to - of_darkest, 0) * scale
-    table = np.where(of_darkest == pixels, darkest, table.round())  # one grey level
+    table = np.where(of_darkest == pixels, darkest, table.round())  # one gray level
     return table.astype(np.uint8).ravel()[numbers].reshape(levels.shape)
 
 

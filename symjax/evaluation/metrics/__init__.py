@@ -1,6 +1,6 @@
-"""The metrics that `evaluate.py --metric` takes, by name.
+"""The metrics that `evaluate.py --metric` measures, by name.
 
-rows = measure(run, store, figures("clever", norms=("l2",)), n=100)
+rows = measure(run, store, build("clever", norms=("l2",)), n=100)
 """
 
 import inspect
@@ -21,33 +21,34 @@ from symjax.evaluation.metrics import (
 from symjax.evaluation.metrics.base import Metric, measure
 from symjax.names import matched
 
-__all__ = ["METRICS", "figures", "measure"]
+__all__ = ["METRICS", "build", "measure"]
 
 
 def _cost() -> list[Metric]:
-    return [*cost.figures(), *generalization.figures()]
+    return [*cost.build(), *generalization.build()]
 
 
 METRICS: dict[str, Callable[..., list[Metric]]] = {
-    "clever": clever.figures,
+    "clever": clever.build,
     "cost": _cost,
-    "distance": distance.figures,
-    "smoothing": smoothing.figures,
-    "symmetry": symmetry.figures,
-    "tolerance": tolerance.figures,
+    "distance": distance.build,
+    "smoothing": smoothing.build,
+    "symmetry": symmetry.build,
+    "tolerance": tolerance.build,
 }
 
 
-def figures(name: str, only: str = "", **options: Any) -> list[Metric]:
-    """What there is to measure of a metric.
+def build(name: str, only: str = "", **options: Any) -> list[Metric]:
+    """The metrics of one family, ready for `measure`.
 
     Args:
-      name: one of `METRICS`.
-      only: those whose name or title begins so, see `evaluation.titles`.
-      **options: of its function.
+      name: the family, a key of `METRICS`.
+      only: return only the metrics whose name or title begins with this text, see
+        `evaluation.titles`.
+      **options: arguments of the family's `build` function.
 
     Raises:
-      ValueError: for another metric or option, or if no figure has such a name.
+      ValueError: for another family or option, or if no name begins with `only`.
     """
     name = matched("metric", name, METRICS)
     if "norms" in options:
@@ -57,9 +58,9 @@ def figures(name: str, only: str = "", **options: Any) -> list[Metric]:
         raise ValueError(
             f"metric {name!r} takes {list(known) or 'no options'}, not {other}."
         )
-    found = METRICS[name](**options)
-    chosen = [each for each in found if titles.begins(each.identity, only)]
+    built = METRICS[name](**options)
+    chosen = [each for each in built if titles.begins(each.identity, only)]
     if not chosen:
-        names = sorted({each.identity["metric"] for each in found})
+        names = sorted({each.identity["metric"] for each in built})
         raise ValueError(f"only={only!r}: expected the beginning of one of {names}.")
     return chosen

@@ -1,8 +1,9 @@
-"""Metrics of a trained run: a row for each seed and figure, like those of an attack.
+"""Metrics of a trained run, measured seed by seed.
 
-    measure(run, store, clever.figures(("l2",)), n=100)
+    measure(run, store, clever.build(("l2",)), n=100)
 
-A figure is one number a seed, the mean over its images, and what each image came to.
+Each metric gives one results row per seed: its mean over the test images. The values of
+single images are saved beside the row.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results
 from symjax.evaluation.rows import METRIC, Row, cell_id
 from symjax.evaluation.run import Run
-from symjax.evaluation.titles import figure_name
+from symjax.evaluation.titles import metric_name
 from symjax.groups import Group
 from symjax.seeds import KeyPurpose, of_seed, purpose_key
 from symjax.statistics import estimate
@@ -33,18 +34,18 @@ Report = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class SeedContext:
-    """One seed's net, and what it is measured on.
+    """The net of one seed, and the images that it is measured on.
 
     Attributes:
-      logits_fn: `[B, H, W, C] -> [B, K]`.
-      layers_fn: `[B, H, W, C]` to a dict of its layers' outputs.
+      logits_fn: the net, `[B, H, W, C] -> [B, K]`.
+      layers_fn: maps `[B, H, W, C]` to a dict of the outputs of the net's layers.
       images: float32 `[n, H, W, C]` in [0, 1].
       labels: `[n]`.
-      key: for all that is random.
-      folder: where a long measurement keeps what it has done so far, if anywhere.
-      report: called with what is done, and what there is to do.
-      run: the trained run that the net is of.
-      index: of the seed, along the leading axis of the run's state.
+      key: the source of all random numbers.
+      folder: where a long measurement saves finished batches; None: nowhere.
+      report: called with the number of finished images and the number of all images.
+      run: the trained run that the net belongs to.
+      index: index of the seed along the leading axis of the run's state.
     """
 
     logits_fn: Partial
@@ -59,19 +60,19 @@ class SeedContext:
 
     @property
     def orbit(self) -> Group:
-        """The group over whose orbits the net is measured, see `metrics.orbit`."""
+        """The group whose orbits the net is measured on, see `metrics.orbit`."""
         net = self.run.experiment
         return orbit.of(net.config.model.name, net.model.group)[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class MetricResult:
-    """What one seed came to.
+    """The result of one metric for one seed.
 
     Attributes:
-      value: the figure.
-      outcomes: arrays `[n, ...]`, of every image.
-      facts: what the row says besides.
+      value: the value of the row.
+      outcomes: arrays `[n, ...]` by name, with one entry per image.
+      facts: further entries of the row, by name.
     """
 
     value: float
@@ -81,13 +82,14 @@ class MetricResult:
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """Something to measure.
+    """A metric with its settings.
 
     Attributes:
-      identity: its part of the row's identity: "metric", and every setting.
-      compute: measures it.
-      over_orbit: whether it is measured over the orbits of a group, which its rows then
-        name, see `evaluation.metrics.orbit`.
+      identity: the entries that the metric adds to a row's identity: "metric" (its
+        name) and every setting.
+      compute: computes the metric for one seed.
+      over_orbit: whether the metric is defined on the orbits of a group; its rows then
+        name the group, see `evaluation.metrics.orbit`.
     """
 
     identity: Mapping[str, Any]
@@ -96,35 +98,39 @@ class Metric:
 
 
 def interval(values: np.ndarray) -> dict[str, float | None]:
-    """The ends of the bootstrap's interval of a mean; None of fewer than two values.
+    """The 95 % bootstrap interval of a mean, as the entries "low" and "high" of a row.
+
+    Both are None if there are fewer than two values.
 
     Args:
-      values: `[n]`, of images that have one.
+      values: `[n]`, finite.
     """
-    found = estimate(values) if len(values) > 1 else None
-    return {"low": found and found.low, "high": found and found.high}
+    mean = estimate(values) if len(values) > 1 else None
+    return {"low": mean and mean.low, "high": mean and mean.high}
 
 
 def measure(
     run: Run,
     store: Results,
-    figures: Sequence[Metric],
+    metrics: Sequence[Metric],
     n: int,
     console: Console | None = None,
     seeds: int = 0,
 ) -> list[Row]:
-    """Measures figures of every seed, and writes the rows; those there are stay.
+    """Measures metrics for every seed and writes the rows.
+
+    Cells that the store holds already are not measured again.
 
     Args:
       run: the trained run.
-      store: where the rows go.
-      figures: what to measure.
-      n: the first n test images.
-      console: where progress goes.
-      seeds: the first so many of the run's; 0: all.
+      store: where the rows are written.
+      metrics: the metrics.
+      n: the number of test images, the first ones of the test split.
+      console: where progress is printed.
+      seeds: the number of seeds, the first ones of the run; 0: all.
 
     Returns:
-      One row a figure and seed that did not diverge.
+      One row per metric and seed, without seeds that diverged.
 
     Raises:
       ValueError: if the test split has fewer than n images, or the run fewer seeds.
@@ -133,21 +139,22 @@ def measure(
     pixels = np.asarray(to_unit(images))
     if not 0 <= seeds <= len(run.seeds):
         raise ValueError(
-            f"seeds={seeds}: expected 0 (all) to {len(run.seeds)}, those of the run."
+            f"seeds={seeds}: expected 0 (all) to {len(run.seeds)}, the seeds of the "
+            "run."
         )
     store.drop_stale(run)
     asked = range(seeds or len(run.seeds))
     alive = [index for index in asked if not run.diverged[index]]
     asked_cells = [
-        (figure, index, identity_of(run.identity(), figure, len(images), seed))
-        for figure in figures
+        (metric, index, identity_of(run.identity(), metric, len(images), seed))
+        for metric in metrics
         for index, seed in enumerate(run.seeds)
         if index in alive
     ]
     missing = [x for x in asked_cells if cell_id(x[2]) not in store.rows]
     with Progress(console, len(missing)) as progress:
-        for figure, index, identity in missing:
-            subject = SeedContext(
+        for metric, index, identity in missing:
+            context = SeedContext(
                 of_seed(run.logits_fns, index),
                 of_seed(run.layers_fns, index),
                 pixels,
@@ -158,19 +165,21 @@ def measure(
                 run,
                 index,
             )
-            progress.begin(f"{figure_name(figure.identity)}, seed {run.seeds[index]}")
-            _write(run, store, identity, figure, subject)
+            progress.begin(f"{metric_name(metric.identity)}, seed {run.seeds[index]}")
+            _write(run, store, identity, metric, context)
     return [store.rows[cell_id(identity)] for *_, identity in asked_cells]
 
 
 def identity_of(
-    run: Mapping[str, Any], figure: Metric, n: int, seed: int
+    run: Mapping[str, Any], metric: Metric, n: int, seed: int
 ) -> dict[str, Any]:
-    """What is the identity of a row of a metric; its hash is the cell id.
+    """The identity of a metric's row; its hash is the cell id.
 
     Args:
-      run: what it says of the run, see `evaluation.run.identity`.
-      figure, n, seed: as in `measure`.
+      run: the entries of the run, see `evaluation.run.identity`.
+      metric: the metric.
+      n: the number of test images.
+      seed: the seed.
     """
     return {
         **run,
@@ -180,20 +189,20 @@ def identity_of(
         "seed": seed,
         "kind": METRIC,
         "protocol": "sound",
-        **(orbit.identity(run) if figure.over_orbit else {}),
-        **figure.identity,
+        **(orbit.identity(run) if metric.over_orbit else {}),
+        **metric.identity,
     }
 
 
 def _write(
-    run: Run, store: Results, identity, figure: Metric, subject: SeedContext
+    run: Run, store: Results, identity, metric: Metric, context: SeedContext
 ) -> None:
     began = time.perf_counter()
-    found = figure.compute(subject)
+    result = metric.compute(context)
     seconds = round(time.perf_counter() - began, 3)
-    facts = {**found.facts, "diverged": False}
-    if figure.over_orbit:
+    facts = {**result.facts, "diverged": False}
+    if metric.over_orbit:
         facts |= orbit.facts(run.identity())
-    where = {"seconds": seconds, **run_provenance(run, subject.index)}
-    store.add(identity, found.value, found.outcomes, facts, where)
+    provenance = {"seconds": seconds, **run_provenance(run, context.index)}
+    store.add(identity, result.value, result.outcomes, facts, provenance)
     store.finish([identity])

@@ -1,10 +1,11 @@
-"""How much a net fits, and how steep it is (paper, Sections 1 and 4.2, Definition 8).
+"""Generalization gap and local Lipschitz constant.
 
-    measure(run, store, hypothesis.figures(), n=100)
+    measure(run, store, generalization.build(), n=100)
 
-The paper says that symmetry contracts the hypothesis space. The parameters that are
-left are in the row of the metric "cost"; here is what a smaller space should bring: a
-smaller generalisation gap, and smaller local Lipschitz constants.
+(Paper, Sections 1 and 4.2, Definition 8.)
+The paper states that symmetry contracts the hypothesis space. Two consequences are
+measured here: a smaller generalization gap and smaller local Lipschitz constants. The
+number of free parameters is in the row of the metric "cost".
 """
 
 import functools
@@ -26,19 +27,21 @@ from symjax.metrics.samples import keys_of_images
 from symjax.statistics import difference
 
 BATCH = 250  # images at a time, of a forward pass
-CHUNK = 20  # of an ascent
+CHUNK = 20  # images at a time, of a gradient ascent
 RESTARTS = 2
 
 
-def figures(
+def build(
     train_images: int = 1000, radius: float = NEARBY * RADII["l2"], steps: int = 20
 ) -> list[Metric]:
-    """Two figures, "generalization_gap" and "lipschitz".
+    """Two metrics, "generalization_gap" and "lipschitz".
 
     Args:
-      train_images: the first so many training images, or all if there are fewer.
-      radius: l2, pixel units, of the balls in which margins are made steep.
-      steps: of the ascent.
+      train_images: the number of training images, the first ones; all of them if there
+        are fewer.
+      radius: l2 radius, in pixel units, of the balls in which the gradient norm of the
+        margin is maximized.
+      steps: steps of that gradient ascent.
     """
     ball = {"norm": "l2", "radius": radius, "steps": steps, "n_restarts": RESTARTS}
     return [
@@ -53,22 +56,23 @@ def figures(
     ]
 
 
-def _gap(train_images: int, subject: SeedContext) -> MetricResult:
-    """Accuracy on training images less that on the test images.
+def _gap(train_images: int, context: SeedContext) -> MetricResult:
+    """Accuracy on training images minus accuracy on test images.
 
-    Where no image is wrong, all draws are alike, and the interval has no width.
+    If all images are classified correctly, all resamples are equal and the interval has
+    the width 0.
     """
-    train = subject.run.experiment.dataset.train
+    train = context.run.experiment.dataset.train
     images = np.asarray(to_unit(train.images[:train_images]))
-    seen = _correct(subject.logits_fn, images, train.labels[:train_images])
-    unseen = _correct(subject.logits_fn, subject.images, subject.labels)
-    found = difference(seen, unseen)
+    seen = _correct(context.logits_fn, images, train.labels[:train_images])
+    unseen = _correct(context.logits_fn, context.images, context.labels)
+    gap = difference(seen, unseen)
     return MetricResult(
-        found.value,
+        gap.value,
         {"correct": unseen, "train_correct": seen},
         {
-            "low": found.low,
-            "high": found.high,
+            "low": gap.low,
+            "high": gap.high,
             "train_accuracy": float(seen.mean()),
             "test_accuracy": float(unseen.mean()),
             "train_n": len(seen),
@@ -86,22 +90,22 @@ def _correct(net: Partial, images: np.ndarray, labels: np.ndarray) -> np.ndarray
     return np.asarray(is_correct(logits, jnp.asarray(labels)))
 
 
-def _steepness(radius: float, steps: int, subject: SeedContext) -> MetricResult:
-    """The largest gradient of the margin in a ball, and what it is at the centre."""
-    count, parts = len(subject.images), []
-    keys, threat = keys_of_images(subject.key, count), L2(np.float32(radius))
+def _steepness(radius: float, steps: int, context: SeedContext) -> MetricResult:
+    """The largest gradient norm of the margin in a ball, and the norm at its center."""
+    count, parts = len(context.images), []
+    keys, threat = keys_of_images(context.key, count), L2(np.float32(radius))
     for some in in_batches(count, CHUNK, pad=False):
-        found = lipschitz.steepest(
-            subject.logits_fn,
-            jnp.asarray(subject.images[some]),
-            jnp.asarray(subject.labels[some]),
+        steepest = lipschitz.steepest(
+            context.logits_fn,
+            jnp.asarray(context.images[some]),
+            jnp.asarray(context.labels[some]),
             keys[some],
             threat,
             steps,
             RESTARTS,
         )
-        parts.append((found.constant, found.centre, found.flat))
-        subject.report(int(some[-1]) + 1, count)
+        parts.append((steepest.constant, steepest.centre, steepest.flat))
+        context.report(int(some[-1]) + 1, count)
     constant, centre, flat = np.concatenate(parts, axis=1).astype(np.float64)
     known = np.isfinite(constant)
     steep = known & (centre > 0)

@@ -1,8 +1,8 @@
-"""What the paper says of gradients near an image, on a trained run (Section 4, A.1).
+"""The paper's statements on gradients in the neighborhood of an image (Section 4, A.1).
 
-    measure(run, store, neighbourhood.figures(), n=100)
+    measure(run, store, local_gradients.build(), n=100)
 
-Lengths and radii are in pixel units, and part of each row: the paper states none.
+Lengths and radii are in pixel units. The paper states none, so each row holds its own.
 """
 
 import numpy as np
@@ -10,21 +10,21 @@ import numpy as np
 from symjax.attacks import NORMS, ThreatModel
 from symjax.evaluation.metrics.base import Metric
 from symjax.evaluation.metrics.clever import RADII
-from symjax.evaluation.metrics.per_image import Statement, Values, figure
+from symjax.evaluation.metrics.per_image import Statement, Values, metric
 from symjax.metrics import curvature, lipschitz, rescaling, smoothness
 from symjax.metrics.orbit import orbit_average
 from symjax.metrics.symmetry import relative_spread
 
 LENGTHS = (0.1, 0.5, 2.0)  # l2; a corner of the linf ball of 8/255 on CIFAR is at 1.7
-NEARBY = 0.1  # of the radius that CLEVER samples: of neighbourhoods
+NEARBY = 0.1  # radius of a neighborhood, as a fraction of the radius of CLEVER's balls
 SAMPLES = 32
 
 
-def figures(samples: int = SAMPLES) -> list[Metric]:
-    """One figure a statement; the first of a statement's values is the row's.
+def build(samples: int = SAMPLES) -> list[Metric]:
+    """One metric per statement; its value is the mean of the first of its arrays.
 
     Args:
-      samples: drawn around an image.
+      samples: the number of points that are drawn around an image.
     """
     drawn = {"samples": samples}
     ball = {"norm": "l2", "radius": NEARBY * RADII["l2"], **drawn}
@@ -55,30 +55,30 @@ def figures(samples: int = SAMPLES) -> list[Metric]:
         ({"metric": "section_4_5_frequency"}, _frequency),
     ]
     return [
-        *(figure(*each, noisy=True, over_orbit=True) for each in over_orbit),
-        *(figure(*each, noisy=True) for each in others),
+        *(metric(*each, noisy=True, over_orbit=True) for each in over_orbit),
+        *(metric(*each, noisy=True) for each in others),
     ]
 
 
 def _appendix(norm, samples: int) -> Statement:
     threat = ThreatModel(norm, np.float32(NEARBY * RADII[norm]))
 
-    def statement(subject, images, labels, keys) -> Values:
-        found = lipschitz.ball_suprema(
-            subject.logits_fn, images, labels, keys, threat, samples, subject.orbit
+    def statement(context, images, labels, keys) -> Values:
+        suprema = lipschitz.ball_suprema(
+            context.logits_fn, images, labels, keys, threat, samples, context.orbit
         )
         return {
-            "ratio": found.ratio[0].mean(axis=-1),
-            "orbit_error": relative_spread(found.largest),
+            "ratio": suprema.ratio[0].mean(axis=-1),
+            "orbit_error": relative_spread(suprema.largest),
         }
 
     return statement
 
 
 def _lemma_5(length: float, samples: int) -> Statement:
-    def statement(subject, images, labels, keys) -> Values:
-        call = subject.logits_fn, images, labels
-        left = smoothness.orbit_average(*call, group=subject.orbit)
+    def statement(context, images, labels, keys) -> Values:
+        call = context.logits_fn, images, labels
+        left = smoothness.orbit_average(*call, group=context.orbit)
         off = curvature.tangent_changes(*call, keys, length, samples, "logit")
         across = np.sqrt(np.square(off.across).mean(axis=1))
         return {
@@ -92,12 +92,12 @@ def _lemma_5(length: float, samples: int) -> Statement:
 
 
 def _theorem_2(length: float, samples: int) -> Statement:
-    def statement(subject, images, labels, keys) -> Values:
+    def statement(context, images, labels, keys) -> Values:
         options = images, labels, keys, length, samples
-        alike = curvature.tangent_changes(subject.logits_fn, *options, noise="alike")
-        white = curvature.tangent_changes(subject.logits_fn, *options)
+        alike = curvature.tangent_changes(context.logits_fn, *options, noise="alike")
+        white = curvature.tangent_changes(context.logits_fn, *options)
         mean = curvature.tangent_changes(
-            orbit_average(subject.logits_fn, subject.orbit), *options, noise="alike"
+            orbit_average(context.logits_fn, context.orbit), *options, noise="alike"
         )
         return {
             "ratio_alike": alike.ratio,
@@ -111,41 +111,41 @@ def _theorem_2(length: float, samples: int) -> Statement:
 
 
 def _orbit(samples: int) -> Statement:
-    def statement(subject, images, labels, keys) -> Values:
-        found = curvature.orbit_changes(
-            subject.logits_fn, images, labels, keys, samples, group=subject.orbit
+    def statement(context, images, labels, keys) -> Values:
+        changes = curvature.orbit_changes(
+            context.logits_fn, images, labels, keys, samples, group=context.orbit
         )
         return {
-            "ratio": found.ratio.mean(axis=0),
-            "turned_back": (found.turned_back / found.gradient[None]).mean(axis=0),
+            "ratio": changes.ratio.mean(axis=0),
+            "turned_back": (changes.turned_back / changes.gradient[None]).mean(axis=0),
         }
 
     return statement
 
 
-def _slope(subject, images, labels, keys) -> Values:
-    """Along the tangent over that of a random direction."""
+def _slope(context, images, labels, keys) -> Values:
+    """The slope along the tangent of the orbit, over the slope in random directions."""
     del labels, keys
-    along, anywhere = curvature.tangent_slopes(subject.logits_fn, images)
+    along, anywhere = curvature.tangent_slopes(context.logits_fn, images)
     return {"ratio": along / anywhere, "along": along}
 
 
 def _variance(samples: int) -> Statement:
-    def statement(subject, images, labels, keys) -> Values:
-        found = _near(subject.logits_fn, images, labels, keys, samples)
-        return {"relative": found.relative, "variance": found.variance}
+    def statement(context, images, labels, keys) -> Values:
+        own = _near(context.logits_fn, images, labels, keys, samples)
+        return {"relative": own.relative, "variance": own.variance}
 
     return statement
 
 
 def _over_scales(samples: int) -> Statement:
-    """Relative variance of the net averaged over scales, over the net's own."""
+    """Relative gradient variance of the net averaged over scales, over the net's."""
 
-    def statement(subject, images, labels, keys) -> Values:
-        mean = rescaling.averaged_over_scales(subject.logits_fn)
-        found = _near(mean, images, labels, keys, samples)
-        own = _near(subject.logits_fn, images, labels, keys, samples)
-        return {"ratio": found.relative / own.relative, "relative": found.relative}
+    def statement(context, images, labels, keys) -> Values:
+        mean = rescaling.averaged_over_scales(context.logits_fn)
+        averaged = _near(mean, images, labels, keys, samples).relative
+        own = _near(context.logits_fn, images, labels, keys, samples).relative
+        return {"ratio": averaged / own, "relative": averaged}
 
     return statement
 
@@ -157,6 +157,6 @@ def _near(logits_fn, images, labels, keys, samples: int) -> smoothness.GradientV
     )
 
 
-def _frequency(subject, images, labels, keys) -> Values:
+def _frequency(context, images, labels, keys) -> Values:
     del keys
-    return {"share": smoothness.high_frequency_share(subject.logits_fn, images, labels)}
+    return {"share": smoothness.high_frequency_share(context.logits_fn, images, labels)}

@@ -1,4 +1,4 @@
-"""The group over whose orbits the statements on a net are measured.
+"""The group whose orbits a net is measured on.
 
     group, reason = of("equivariant", "C8")       # C4, "the elements of C8 on the ..."
 
@@ -13,16 +13,17 @@ from typing import Any
 
 from symjax.groups import C4, Group, as_group
 
-PAPER = C4  # P4, and that of rows which name no group
+PAPER = C4  # the paper's P4; also the group of rows that name none
 WITHOUT_GROUP = ("baseline", "parallel_scale")
 
 
 def of(model: str, group: Group | str) -> tuple[Group, str]:
-    """The group under which a net is measured, and why it is this one.
+    """The group whose orbits a net is measured on, and the reason for this group.
 
     Args:
       model: name of the net, one of `symjax.models.MODELS`.
-      group: of its rotation layers, if it has any.
+      group: the group of the net's rotation layers; without effect for a net that has
+        none.
     """
     own = as_group(group)
     on_grid = own.grid.group
@@ -39,12 +40,12 @@ def identity(run: Mapping[str, Any]) -> dict[str, str]:
     """The entry of a row's identity that names the group.
 
     Args:
-      run: what a row says of the run, see `evaluation.run.identity`.
+      run: the entries of the run, see `evaluation.run.identity`.
     """
     group, _ = of(run["model"], run["group"])
     return {"orbit": str(group)}
 
 
 def facts(run: Mapping[str, Any]) -> dict[str, str]:
-    """The fact that says why it is this group."""
+    """The entry of a row that states the reason for the group."""
     return {"orbit_reason": of(run["model"], run["group"])[1]}

@@ -1,6 +1,6 @@
-"""One statement of the paper as a figure: a value an image, with an interval.
+"""A statement of the paper as a metric: one value per image, their mean, its interval.
 
-figure({"metric": "lemma_1"}, lemma_1, noisy=True)
+metric({"metric": "lemma_1"}, lemma_1, noisy=True)
 """
 
 from collections.abc import Callable, Mapping
@@ -17,42 +17,45 @@ from symjax.io import in_batches
 from symjax.metrics.samples import keys_of_images
 
 CHUNK = 20  # images at a time
-EXACT = 1e-5  # relative; a few hundred roundings of float32
-ERRORS = ("error", "worst")  # of what a statement calls equal
+EXACT = 1e-5  # a relative error below this is rounding: a few hundred ulps of float32
+ERRORS = ("error", "worst")  # names of values that are 0 where a statement is exact
 Values = Mapping[str, Any]
 Statement = Callable[[SeedContext, Any, Any, Any], Values]  # images, labels, keys
 
 
-def figure(
-    says: Mapping[str, Any],
+def metric(
+    identity: Mapping[str, Any],
     statement: Statement,
     noisy: bool,
     over_orbit: bool = False,
 ) -> Metric:
-    """A figure of a statement, measured on `CHUNK` images at a time.
+    """A metric that is computed image by image, `CHUNK` images at a time.
 
-    The value is the mean of the first of the statement's values, over the images where
-    it is finite. The facts are its bootstrap interval, its median, for how many images
-    it is undefined, and, of an error, the share of images where it is mere rounding.
+    The value of a row is the mean of the first array of the statement, over the images
+    where the array is finite. Further entries of the row are the bootstrap interval
+    (`low`, `high`), the `median`, the number of images where the array is `undefined`
+    and, if the array is an error, the fraction of images where the error is mere
+    rounding (`exact`).
 
     Args:
-      says: "metric" and settings.
-      statement: of a subject, images, labels and keys: arrays `[B, ...]` by name.
-      noisy: measure images with noise of one grey level, `(255 x + u) / 256`, u uniform
-        in [0, 1) (Theis et al. 2016). Equal pixels, as of a saturated sky, make ties in
-        pools. There a net has no gradient, and which one comes out depends on where the
-        image is turned to.
-      over_orbit: whether the statement is on the orbits of the net's group.
+      identity: "metric" and the settings.
+      statement: maps a `SeedContext`, images, labels and keys to arrays `[B, ...]` by
+        name.
+      noisy: add noise of one gray level to the images, `(255 x + u) / 256` with u
+        uniform in [0, 1) (Theis et al. 2016). Without noise, equal pixels such as those
+        of a saturated sky make ties in max pooling. At a tie the net has no gradient,
+        and the subgradient that is computed depends on the rotation of the image.
+      over_orbit: whether the statement is about orbits of the net's group.
     """
 
-    def find(subject: SeedContext) -> MetricResult:
-        count = len(subject.images)
-        keys, parts = keys_of_images(subject.key, count), []
-        images = _dequantised(subject.images, keys) if noisy else subject.images
+    def compute(context: SeedContext) -> MetricResult:
+        count = len(context.images)
+        keys, parts = keys_of_images(context.key, count), []
+        images = _dequantized(context.images, keys) if noisy else context.images
         for part in in_batches(count, CHUNK, pad=False):
-            found = statement(subject, images[part], subject.labels[part], keys[part])
-            parts.append({name: np.asarray(value) for name, value in found.items()})
-            subject.report(int(part[-1]) + 1, count)
+            batch = statement(context, images[part], context.labels[part], keys[part])
+            parts.append({name: np.asarray(value) for name, value in batch.items()})
+            context.report(int(part[-1]) + 1, count)
         whole = {
             name: np.concatenate([part[name] for part in parts]) for name in parts[0]
         }
@@ -62,11 +65,11 @@ def figure(
             facts["exact"] = float(np.mean(values < EXACT))
         return MetricResult(facts.pop("mean"), whole, facts)
 
-    return Metric({**says, "dequantized": noisy}, find, over_orbit)
+    return Metric({**identity, "dequantized": noisy}, compute, over_orbit)
 
 
 @compilation.jit_fast_compile
-def _dequantised(images: Array, keys: Array) -> Array:
+def _dequantized(images: Array, keys: Array) -> Array:
     draw = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:]))
     return (255 * jnp.asarray(images) + draw(keys)) / 256
 

@@ -1,11 +1,12 @@
-"""What a trained run's predictions tolerate (paper, Figure 5 and Appendix F.1).
+"""How strong a perturbation the predictions tolerate (paper, Figure 5, Appendix F.1).
 
-    measure(run, store, tolerance.figures(), n=100)
+    measure(run, store, tolerance.build(), n=100)
 
-Each figure is the mean, over the images, of the largest level at which the prediction
-holds, with the bootstrap's interval over the images. A misclassified image counts as
-the level that changes nothing. "Removal as published" is the paper's measurement, for
-which its code takes n=117; "invariant box" is the one that the paper cites.
+Each metric is the largest level of a perturbation up to which the prediction stays
+correct, averaged over the images, with a bootstrap interval. A misclassified image has
+the level that leaves an image unchanged. "Removal as published" is the measurement of
+the paper, whose code takes n=117; "invariant box" is the measurement that the paper
+cites.
 """
 
 from collections.abc import Callable
@@ -26,8 +27,8 @@ from symjax.metrics.perturbations import (
     Zoom,
 )
 
-FIRST = 8  # images that are kept as pictures
-STEPS, HALVINGS = 20, 7  # of the attack inside the box, and of its bisection
+FIRST = 8  # images that are saved as pictures
+STEPS, HALVINGS = 20, 7  # of the attack in the box, and of the bisection
 
 LADDERS: dict[str, tuple[Perturbation, np.ndarray]] = {
     "removal": (Removal(), np.append(np.arange(1, 10) / 100, np.arange(2, 21) / 20)),
@@ -36,15 +37,17 @@ LADDERS: dict[str, tuple[Perturbation, np.ndarray]] = {
     "scale": (Zoom(), np.arange(11, 31) / 10),
     "translation": (Translation(), np.arange(1.0, 13.0)),
 }
-"""Perturbations and their levels: shares of the values, standard deviations in pixel
-units, degrees, factors, pixels."""
+"""Perturbations and their levels. Units: fractions of the values (removal), standard
+deviation in pixel units (noise), degrees (rotation), factors (scale), pixels
+(translation)."""
 
 
-def figures(samples: int = library.DRAWS) -> list[Metric]:
-    """One figure a perturbation.
+def build(samples: int = library.DRAWS) -> list[Metric]:
+    """One metric per perturbation.
 
     Args:
-      samples: draws of what is random; what has directions is asked in all of them.
+      samples: number of draws of a random perturbation. A perturbation that has
+        directions, such as left and right, is applied in all of them.
     """
     return [
         _published(),
@@ -54,22 +57,22 @@ def figures(samples: int = library.DRAWS) -> list[Metric]:
 
 
 def _published() -> Metric:
-    def find(subject: SeedContext) -> MetricResult:
-        model = subject.run.experiment.model
-        found = library.published_removal(
-            subject.logits_fn,
-            subject.images,
-            subject.labels,
-            subject.key,
+    def compute(context: SeedContext) -> MetricResult:
+        model = context.run.experiment.model
+        result = library.published_removal(
+            context.logits_fn,
+            context.images,
+            context.labels,
+            context.key,
             model.mean,
             model.std,
-            report=subject.report,
+            report=context.report,
         )
-        draws = found.still[:FIRST, 0].sum(axis=-1)  # one a level, from 1 on
-        return _found(found, subject, Removal(), draws)
+        draws = result.still[:FIRST, 0].sum(axis=-1)  # one draw per level, from 1 on
+        return _result(result, context, Removal(), draws)
 
     levels = library.PUBLISHED_LEVELS.tolist()
-    return Metric({"metric": "tolerance_removal_published", "levels": levels}, find)
+    return Metric({"metric": "tolerance_removal_published", "levels": levels}, compute)
 
 
 def _ladder(
@@ -77,53 +80,53 @@ def _ladder(
 ) -> Metric:
     draws = perturbation.directions or samples
 
-    def find(subject: SeedContext) -> MetricResult:
-        found = library.tolerance(
-            subject.logits_fn,
-            subject.images,
-            subject.labels,
-            subject.key,
+    def compute(context: SeedContext) -> MetricResult:
+        result = library.tolerance(
+            context.logits_fn,
+            context.images,
+            context.labels,
+            context.key,
             perturbation,
             levels,
             draws,
-            report=subject.report,
+            report=context.report,
         )
-        return _found(found, subject, perturbation, 0)
+        return _result(result, context, perturbation, 0)
 
     settings = {"levels": levels.tolist(), "draws": draws}
-    return Metric({"metric": f"tolerance_{name}", **settings}, find)
+    return Metric({"metric": f"tolerance_{name}", **settings}, compute)
 
 
-def _found(
-    found: library.Tolerance,
-    subject: SeedContext,
+def _result(
+    result: library.Tolerance,
+    context: SeedContext,
     perturbation: Perturbation,
     draws: Any,
 ) -> MetricResult:
-    """What was found, and the last images that held in the draws."""
-    first = subject.images[:FIRST]
-    still = found.still[:FIRST, 0].any(axis=-1)
-    levels = np.where(still, found.largest[:FIRST, 0], perturbation.identity_level)
-    last = library.perturbed(first, subject.key, perturbation, draws, levels)
+    """The metric, with pictures of the last levels at which predictions are correct."""
+    first = context.images[:FIRST]
+    still = result.still[:FIRST, 0].any(axis=-1)
+    levels = np.where(still, result.largest[:FIRST, 0], perturbation.identity_level)
+    last = library.perturbed(first, context.key, perturbation, draws, levels)
     outcomes = {
-        "largest": found.largest,
-        "held": found.held.mean(axis=1),
-        "clean": found.clean,
+        "largest": result.largest,
+        "held": result.held.mean(axis=1),
+        "clean": result.clean,
         "original": _pixels(first),
         "last_held": _pixels(last),
     }
-    every_draw = float(found.largest.min(axis=1).mean())
-    facts = {"clean": float(found.clean.mean()), "every_draw": every_draw}
-    return _with_interval(found.largest.mean(axis=1), outcomes, facts)
+    every_draw = float(result.largest.min(axis=1).mean())
+    facts = {"clean": float(result.clean.mean()), "every_draw": every_draw}
+    return _with_interval(result.largest.mean(axis=1), outcomes, facts)
 
 
 def _box() -> Metric:
-    def find(subject: SeedContext) -> MetricResult:
-        call = subject.logits_fn, subject.images, subject.labels
-        of_two: list[Callable | None] = [share(subject.report, i, 2) for i in range(2)]
+    def compute(context: SeedContext) -> MetricResult:
+        call = context.logits_fn, context.images, context.labels
+        of_two: list[Callable | None] = [share(context.report, i, 2) for i in range(2)]
         box = _invariant_box.invariant_box(*call, report=of_two[0])
         factor = _invariant_box.verified_fraction(
-            *call, subject.key, box, STEPS, HALVINGS, report=of_two[1]
+            *call, context.key, box, STEPS, HALVINGS, report=of_two[1]
         )
         clean = box.size > 0
         outcomes = {
@@ -140,7 +143,7 @@ def _box() -> Metric:
         return _with_interval(outcomes["largest"], outcomes, facts)
 
     settings = {"radius": _invariant_box.LARGEST, "steps": STEPS, "halvings": HALVINGS}
-    return Metric({"metric": "tolerance_invariant_box", **settings}, find)
+    return Metric({"metric": "tolerance_invariant_box", **settings}, compute)
 
 
 def _with_interval(values: np.ndarray, outcomes, facts) -> MetricResult:
