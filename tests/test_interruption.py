@@ -80,8 +80,7 @@ interruption.install()
 print("ended")
 """
 COMMANDS = """nn.audit models.table evaluation.equivariance evaluation.rows
-    evaluation.summary report.page report.compare report.statements report.sandwich
-    report.tolerance report.corruption study""".split()
+    report study""".split()
 HEARS = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
