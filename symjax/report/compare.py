@@ -121,19 +121,19 @@ def _usable(rows: MetricRows) -> np.ndarray:
 
 
 def _line(baseline: MetricRows, other: MetricRows) -> list[str]:
-    found = compare(baseline, other)
-    change = found.change
+    pair = compare(baseline, other)
+    change = pair.change
     return [
         baseline.name,
         other.rows[0]["model"],
         f"{len(baseline.rows)}, {len(other.rows)}",
         str(change.count),
-        str(found.left_out),
-        f"{found.baseline:.4g}",
-        f"{found.mean:.4g}",
+        str(pair.left_out),
+        f"{pair.baseline:.4g}",
+        f"{pair.mean:.4g}",
         f"{change.value:+.3g}",
         f"{change.low:+.3g} to {change.high:+.3g}",
-        found.verdict,
+        pair.verdict,
     ]
 
 

@@ -62,8 +62,8 @@ def frame(rows: Mapping[Path, Sequence[Row]], protocol: str = "sound") -> pd.Dat
         images.
     """
     parts = [_of_run(folder, of_run, protocol) for folder, of_run in rows.items()]
-    found = pd.concat(parts, ignore_index=True)
-    images = _corrupted(found).reindex(columns=["net", *IMAGES])
+    data = pd.concat(parts, ignore_index=True)
+    images: Any = _corrupted(data).reindex(columns=["net", *IMAGES])
     images = images.drop_duplicates(IMAGES)
     if len(images) > 1:
         differing = [name for name in IMAGES if images[name].nunique(dropna=False) > 1]
@@ -72,7 +72,7 @@ def frame(rows: Mapping[Path, Sequence[Row]], protocol: str = "sound") -> pd.Dat
             f"{images[['net', *differing]].to_dict('records')}; measure all runs with "
             "the same --n and --corruptions."
         )
-    return found
+    return data
 
 
 def _of_run(folder: Path, rows: Sequence[Row], protocol: str) -> pd.DataFrame:
@@ -95,11 +95,11 @@ def _of_run(folder: Path, rows: Sequence[Row], protocol: str) -> pd.DataFrame:
         and row["attack"] == "none"
         and row["n"] == corrupted[0]["n"]
     ]
-    found = measured_rows.frame([*corrupted, *clean])
-    return found.assign(
+    data = measured_rows.frame([*corrupted, *clean])
+    return data.assign(
         net=folder.resolve().name,
         attack=[_attack(row) for row in (*corrupted, *clean)],
-        corruption=found["corruption"].fillna(""),
+        corruption=data["corruption"].fillna(""),
     )
 
 
@@ -108,38 +108,38 @@ def _attack(row: Row) -> str:
     return attack_name(row) + ball
 
 
-def under(found: pd.DataFrame, attack: str) -> pd.DataFrame:
+def under(data: pd.DataFrame, attack: str) -> pd.DataFrame:
     """The lines of one attack, and those of clean images.
 
     Args:
-      found: of `read`.
+      data: of `read`.
       attack: as in the column: "none", "fgsm linf 1/255".
 
     Raises:
       ValueError: if there are none; it lists those that there are.
     """
-    there = list(_corrupted(found)["attack"].unique())
+    there = list(_corrupted(data)["attack"].unique())
     if attack not in there:
         raise ValueError(f"attack {attack!r}: expected one of {there}.")
-    is_clean = found["corruption"] == ""
-    return found.loc[is_clean | (found["attack"] == attack), :]
+    is_clean = data["corruption"] == ""
+    return data.loc[is_clean | (data["attack"] == attack), :]
 
 
-def accuracies(found: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+def accuracies(data: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     """One net's accuracies under one attack: `[S, C, V]`.
 
     Args:
-      found: of `read`, that net and attack alone.
+      data: of `read`, that net and attack alone.
       names: the corruptions.
 
     Raises:
       ValueError: if one was not measured at a severity and seed; it names the first.
     """
-    seeds = sorted(found["seed"].unique())
+    seeds = sorted(data["seed"].unique())
     wanted = pd.MultiIndex.from_product([seeds, names, corruptions.SEVERITIES])
-    by_key = found.set_index(["seed", "corruption", "severity"])["value"]
+    by_key = data.set_index(["seed", "corruption", "severity"])["value"]
     if by_key.index.has_duplicates:
-        first = found[by_key.index.duplicated()].iloc[0]
+        first = data[by_key.index.duplicated()].iloc[0]
         raise ValueError(
             f"{first['net']} has several rows of {first['corruption']}, severity "
             f"{first['severity']}, seed {first['seed']} ({first['attack']}): of "
@@ -148,20 +148,20 @@ def accuracies(found: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     if missing := [key for key in wanted if key not in by_key.index]:
         seed, name, severity = missing[0]
         raise ValueError(
-            f"{found['net'].iloc[0]} has no row of {name}, severity {severity}, seed "
-            f"{seed} ({found['attack'].iloc[0]}), and {len(missing) - 1} more."
+            f"{data['net'].iloc[0]} has no row of {name}, severity {severity}, seed "
+            f"{seed} ({data['attack'].iloc[0]}), and {len(missing) - 1} more."
         )
     shape = len(seeds), len(names), len(corruptions.SEVERITIES)
     return by_key.loc[wanted].to_numpy(np.float64).reshape(shape)
 
 
-def measured(found: pd.DataFrame) -> list[str]:
+def measured(data: pd.DataFrame) -> list[str]:
     """The corruptions that are in the rows, in the benchmark's order."""
-    there = set(found["corruption"])
+    there = set(data["corruption"])
     return [name for name in corruptions.NAMES if name in there]
 
 
-def table_1(found: pd.DataFrame) -> str:
+def table_1(data: pd.DataFrame) -> str:
     """Table 1: accuracy in percent by corruption, one column per net and attack.
 
     Each is the mean over the severities and seeds. Below: the means of the 15 and of
@@ -169,10 +169,10 @@ def table_1(found: pd.DataFrame) -> str:
     it, and that of the seeds' means, which the paper leaves out. Markdown.
 
     Args:
-      found: of `read`.
+      data: of `read`.
     """
-    names = measured(found)
-    columns = {key: 100 * accuracies(part, names) for key, part in _by_attack(found)}
+    names = measured(data)
+    columns = {key: 100 * accuracies(part, names) for key, part in _by_attack(data)}
     lines = []
     for place, name in enumerate(names):
         lines.append([name, *(f"{x[:, place].mean():.2f}" for x in columns.values())])
@@ -189,14 +189,14 @@ def table_1(found: pd.DataFrame) -> str:
         seeds = [mean_and_sd_text(x.mean(axis=(1, 2))) for x in of_group]
         lines.append([f"Mean ± sd over seeds {label}", *seeds])
     head = ["corruption", *(f"{net}, {attack}" for net, attack in columns)]
-    return markdown(head, lines) + "\n" + caption(found)
+    return markdown(head, lines) + "\n" + caption(data)
 
 
-def mean_errors(found: pd.DataFrame) -> str:
+def mean_errors(data: pd.DataFrame) -> str:
     """Mean corruption errors of each net: plain, normalized, and relative, in percent.
 
     Args:
-      found: of `read`; its first net is the reference, of which the errors are 100.
+      data: of `read`; its first net is the reference, of which the errors are 100.
 
     Returns:
       Markdown, one line per net, attack and group of corruptions; mean ± deviation
@@ -204,11 +204,11 @@ def mean_errors(found: pd.DataFrame) -> str:
     """
     clean = {
         net: _clean(part)
-        for net, part in found[found["corruption"] == ""].groupby("net", sort=False)
+        for net, part in data[data["corruption"] == ""].groupby("net", sort=False)
     }
-    names = measured(found)
-    parts = dict(_by_attack(found))
-    reference = found["net"].iloc[0]
+    names = measured(data)
+    parts = dict(_by_attack(data))
+    reference = data["net"].iloc[0]
     head = ["net", "attack", "corruptions", "mean error", "mCE", "relative mCE"]
     lines = []
     for (net, attack), part in parts.items():
@@ -227,27 +227,27 @@ def mean_errors(found: pd.DataFrame) -> str:
             texts = [mean_and_sd_text(100 * x) for x in means]
             label = _label(group, there, wanted)
             lines.append([net, attack, label, *texts, *[""] * (3 - len(texts))])
-    return markdown(head, lines) + "\n" + caption(found)
+    return markdown(head, lines) + "\n" + caption(data)
 
 
-def caption(found: pd.DataFrame) -> str:
+def caption(data: pd.DataFrame) -> str:
     """One line on the images, and on corruptions that are missing."""
-    row = _corrupted(found).iloc[0]
+    row = _corrupted(data).iloc[0]
     text = f"accuracy in % of {row['n']:,} {row['split']} images of {row['dataset']}"
     text += f", corruptions {source(row)}"
     if row["protocol"] == "published":
         text += "; as published: epsilons are of what the net is fed, and images may "
         text += "leave the ball"
     text += "; means of the five severities."
-    missing = [name for name in corruptions.NAMES if name not in measured(found)]
+    missing = [name for name in corruptions.NAMES if name not in measured(data)]
     if missing:
         text += f" MISSING: {', '.join(missing)}; means are without."
     return text + "\n"
 
 
-def draw(found: pd.DataFrame) -> Figure:
+def draw(data: pd.DataFrame) -> Figure:
     """Heat maps of accuracy by corruption and severity, one per net and attack."""
-    names, parts = measured(found), _by_attack(found)
+    names, parts = measured(data), _by_attack(data)
     size = 1.5 + 2.6 * len(parts), 1.2 + 0.26 * len(names)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(parts), squeeze=False, sharey=True)[0]
@@ -272,18 +272,18 @@ def draw(found: pd.DataFrame) -> Figure:
 def source(row: Mapping[str, Any]) -> str:
     """Where a row's corrupted images come from, in words; empty for clean ones."""
     seed, text = row.get("corruption_seed"), row.get("source")
-    if text is None or pd.isna(seed):
+    if text is None or seed is None or np.isnan(seed):
         return text or ""
     return f"{text}, seed {seed:.0f}"
 
 
-def _corrupted(found: pd.DataFrame) -> pd.DataFrame:
-    return found.loc[found["corruption"] != "", :]
+def _corrupted(data: pd.DataFrame) -> pd.DataFrame:
+    return data.loc[data["corruption"] != "", :]
 
 
-def _by_attack(found: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
+def _by_attack(data: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
     """(net, attack) and their lines, in the order of the rows."""
-    return list(_corrupted(found).groupby(["net", "attack"], sort=False))
+    return list(_corrupted(data).groupby(["net", "attack"], sort=False))
 
 
 def _clean(part: Any) -> np.ndarray:
@@ -314,10 +314,10 @@ def add_flags(parser: ArgumentParser) -> None:
 
 def run(flags: Namespace) -> None:
     """Prints the tables, and writes the heat map if a file is named."""
-    found = read(flags.runs, flags.protocol)
+    data = read(flags.runs, flags.protocol)
     if flags.attack:
-        found = under(found, flags.attack)
-    print(table_1(found))
-    print(mean_errors(found), end="")
+        data = under(data, flags.attack)
+    print(table_1(data))
+    print(mean_errors(data), end="")
     if flags.out:
-        save_figure(draw(found), flags.out)
+        save_figure(draw(data), flags.out)

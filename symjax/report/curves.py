@@ -67,7 +67,7 @@ def _statistics(points: pd.DataFrame) -> pd.DataFrame:
 
     Several settings of one attack are numbered.
     """
-    settings = points.groupby("curve")["setting"]
+    settings: Any = points.groupby("curve")["setting"]
     number = settings.transform(lambda x: pd.factorize(x)[0] + 1).astype(str)
     several = settings.transform("nunique") > 1
     names = points["curve"] + (" (" + number + ")").where(several, "")

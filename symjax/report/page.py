@@ -60,7 +60,7 @@ class _Part(NamedTuple):
     name: str
     table: Table | None
     columns: Sequence[_Column] = ()
-    rows: Sequence[Sequence[_Cell]] = ()
+    rows: Sequence[list[_Cell]] = ()
     picture: Picture | None = None
     uri: str = ""
 

@@ -54,17 +54,19 @@ def of_run(folder: Path) -> Page:
     corrupted = [row for row in accuracy if row["corruption"] is not None]
     metrics = [row for row in rows if row["kind"] == METRIC]
     audit = [row for row in rows if row["kind"] == AUDIT]
-    known = frame(rows).astype(str)
+    known: Any = frame(rows).astype(str)
     hidden = {name for name in RUN if name not in known or known[name].nunique() == 1}
-    tables = [
-        plain and _accuracy("Accuracy", plain, hidden),
-        corrupted and _accuracy("Accuracy on corrupted images", corrupted, hidden),
-        metrics and _metrics(metrics, hidden),
-    ]
+    tables = []
+    if plain:
+        tables.append(_accuracy("Accuracy", plain, hidden))
+    if corrupted:
+        tables.append(_accuracy("Accuracy on corrupted images", corrupted, hidden))
+    if metrics:
+        tables.append(_metrics(metrics, hidden))
     return Page(
         title=f"Run {folder.resolve().name}",
         summary=f"{_heading(rows)}\n\n{NO_VERDICT}",
-        tables=[table for table in tables if table],
+        tables=tables,
         pictures=curves(plain),
         audit=[_audit(audit)] if audit else (),
         provenance=_provenance(folder, rows),
@@ -161,7 +163,7 @@ def _table(name: str, lines: list[dict], caption: str, rows: list[Row]) -> Table
 
 
 def _provenance(folder: Path, rows: list[Row]) -> list[Table]:
-    known = frame(rows)
+    known: Any = frame(rows)
     versions = pd.DataFrame([row["versions"] for row in rows if "versions" in row])
     facts = {"run folder": str(folder)}
     for name in (*RUN, "config", "data", "commit", "device", "platform"):

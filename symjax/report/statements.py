@@ -9,8 +9,7 @@ rounding.
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-
-import pandas as pd
+from typing import Any
 
 from symjax.evaluation import results, titles
 from symjax.evaluation.rows import METRIC, Row, frame
@@ -35,21 +34,21 @@ def table(rows: Sequence[Row]) -> str:
         raise ValueError(
             "no rows of a metric: measure some with `evaluate.py --metric`."
         )
-    found = frame(alive).assign(
+    data: Any = frame(alive).assign(
         row=alive,
         title=[titles.figure_name(row) for row in alive],
         net=[row["model"] + ", untrained" * (not row["epoch"]) for row in alive],
     )
-    nets = found["net"].unique()
+    nets = data["net"].unique()
     lines = []
-    for (title, n), of_metric in found.groupby(["title", "n"], sort=False):
+    for (title, n), of_metric in data.groupby(["title", "n"], sort=False):
         cells = {net: _cell(part) for net, part in of_metric.groupby("net")}
         seeds = of_metric["seed"].nunique()
         lines.append([title, str(n), str(seeds), *(cells.get(x, "") for x in nets)])
     return markdown(["metric", "n", "seeds", *nets], lines)
 
 
-def _cell(part: pd.DataFrame) -> str:
+def _cell(part: Any) -> str:
     """The cell of one net and metric; two rows of one seed are refused."""
     again = part[part["seed"].duplicated(keep=False)]
     if len(again):

@@ -8,8 +8,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-
 from symjax.evaluation import results
 from symjax.evaluation.rows import ATTACK, Row, frame
 from symjax.folders import expand
@@ -43,21 +41,21 @@ def table(rows: Sequence[Row]) -> str:
             f"no rows of accuracy on clean images ({reason}): measure some with "
             "`python evaluate.py --attack NAME`."
         )
-    found = frame(alive).assign(column=_columns(alive))
-    found = found.reindex(columns=[*found, *(x for x in OF_NET if x not in found)])
-    found[OF_NET] = found[OF_NET].astype(object).where(found[OF_NET].notna(), "")
-    differing = found.groupby(NET)[OF_NET].nunique().max() > 1
+    data: Any = frame(alive).assign(column=_columns(alive))
+    data = data.reindex(columns=[*data, *(x for x in OF_NET if x not in data)])
+    data[OF_NET] = data[OF_NET].astype(object).where(data[OF_NET].notna(), "")
+    differing = data.groupby(NET)[OF_NET].nunique().max() > 1
     net = [*NET, *(name for name in OF_NET if differing[name])]
-    _refuse_several(found, [*net, "column", "seed"])
-    made = found.pivot_table(
+    _refuse_several(data, [*net, "column", "seed"])
+    made = data.pivot_table(
         "value",
         net,
         "column",
         aggfunc=lambda values: mean_and_sd_text(100 * values),
         sort=False,
     )
-    made.insert(0, "seeds", found.groupby(net, sort=False)["seed"].nunique())
-    made = made[["seeds", *found["column"].unique()]].reset_index()
+    made.insert(0, "seeds", data.groupby(net, sort=False)["seed"].nunique())
+    made = made[["seeds", *data["column"].unique()]].reset_index()
     cells = made.astype(object).fillna("").astype(str).to_numpy().tolist()
     text = markdown(made.columns, cells)
     if any(r["protocol"] == "sound" and not r.get("in_ball", True) for r in alive):
@@ -96,9 +94,9 @@ def _column(row: Row) -> str:
     return f"{attack_name(row)}, {row['norm']} {format_eps(row['eps'])}, {end}"
 
 
-def _refuse_several(found: pd.DataFrame, keys: list[str]) -> None:
+def _refuse_several(data: Any, keys: list[str]) -> None:
     """Raises ValueError if a seed has several rows of one cell of the table."""
-    again = found[found.duplicated(keys, keep=False)]
+    again = data[data.duplicated(keys, keep=False)]
     if len(again):
         first = again.iloc[0]
         same = again[(again[keys] == first[keys]).all(axis=1)]

@@ -23,8 +23,8 @@ from symjax.report.parts import save_figure
 from symjax.statistics import estimate
 
 UNITS = {
-    "removal_published": "share, drawn afresh; unnormalised inputs",
-    "removal": "share of values set to 0",
+    "removal_published": "fraction, drawn afresh; unnormalized inputs",
+    "removal": "fraction of values set to 0",
     "noise": "standard deviation of the noise",
     "rotation": "angle in degrees",
     "scale": "factor",
@@ -82,7 +82,7 @@ def draw(nets: Mapping[str, Mapping[str, metric_rows.MetricRows]]) -> Figure:
     axes[-1].axis("off")
     axes[-1].legend(handles, labels, loc="center", frameon=False)
     above.suptitle(
-        f"share of {rows[0]['n']:,} images whose prediction still holds, "
+        f"fraction of {rows[0]['n']:,} images whose prediction is still correct, "
         f"{len(rows)} seeds, 95 % interval over the images"
     )
     image_rows(below, {net: metrics[PICTURES] for net, metrics in nets.items()})
@@ -119,8 +119,8 @@ def image_rows(figure: SubFigure, nets: Mapping[str, metric_rows.MetricRows]) ->
       nets: by name, a metric whose cells hold "original" and "last_held".
     """
     first = {
-        net: {name: of_seeds[0] for name, of_seeds in found.cells.items()}
-        for net, found in nets.items()
+        net: {name: of_seeds[0] for name, of_seeds in metric.cells.items()}
+        for net, metric in nets.items()
     }
     one = next(iter(first.values()))
     kept = len(one["original"])
@@ -137,8 +137,8 @@ def image_rows(figure: SubFigure, nets: Mapping[str, metric_rows.MetricRows]) ->
     for line, place in zip(axes, chosen, strict=False):
         _show(line[0], one["original"][place], "original")
         for axis, (net, cell) in zip(line[1:], first.items(), strict=True):
-            share = cell["largest"][place, 0]
-            _show(axis, cell["last_held"][place], f"{net}: {share:.2f}")
+            fraction = cell["largest"][place, 0]
+            _show(axis, cell["last_held"][place], f"{net}: {fraction:.2f}")
 
 
 def _show(axis: Axes, image: np.ndarray, title: str) -> None:
