@@ -155,7 +155,7 @@ def _metric(run, store, figures, console: Console) -> int:
     n = _count(run, FLAGS.n or METRIC_IMAGES)
     rows = metrics.measure(run, store, figures, n, console, FLAGS.seeds)
     _print(console, table.heading(rows))
-    console.print(table.figures(rows))
+    console.print(table.metrics(rows))
     asked = zip(run.seeds[: FLAGS.seeds or None], run.diverged, strict=False)
     if lost := [seed for seed, diverged in asked if diverged]:
         _print(console, table.left_out(lost))

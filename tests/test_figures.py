@@ -46,7 +46,7 @@ def test_a_figure_is_a_row_a_seed_and_is_measured_once(run, tmp_path):
             np.testing.assert_array_equal(kept["class"], logits.argmax(1))
     assert not np.array_equal(asked[0].key, asked[1].key)
     printed = Console(file=io.StringIO(), width=120)
-    printed.print(table.figures(rows))
+    printed.print(table.metrics(rows))
     assert "made up" in printed.file.getvalue() and "0.25" in printed.file.getvalue()
 
 

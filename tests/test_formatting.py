@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from symjax.evaluation.titles import figure_name
+from symjax.evaluation.titles import metric_name
 from symjax.formatting import format_eps, markdown, mean_and_sd_text
 
 
@@ -22,8 +22,8 @@ def test_radii_for_people(eps, text):
 
 def test_a_figure_is_named_by_the_settings_that_tell_it_from_others():
     row = {"metric": "clever", "norm": "l2", "sigma": None, "orbit": "C4", "n": 3}
-    assert figure_name(row) == "clever, l2"
-    assert figure_name(row | {"orbit": "D4"}) == "clever, l2, under D4"
+    assert metric_name(row) == "clever, l2"
+    assert metric_name(row | {"orbit": "D4"}) == "clever, l2, under D4"
 
 
 @pytest.mark.parametrize(

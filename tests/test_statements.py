@@ -16,7 +16,7 @@ from symjax.evaluation import Run, results, rows
 from symjax.evaluation.metrics import base, orbit, symmetry
 from symjax.evaluation.metrics.base import SeedContext
 from symjax.evaluation.rows import cell_id
-from symjax.evaluation.titles import figure_name
+from symjax.evaluation.titles import metric_name
 from symjax.groups import C2, C4, C8, D4, C, D
 from symjax.metrics.orbit import orbit_average
 
@@ -93,7 +93,7 @@ def test_rows_of_another_group_have_another_identity_and_those_of_c4_keep_theirs
         older = {key: x for key, x in found["C4"].items() if key != "orbit"}
         assert cell_id(older) == cell_id(found["C4"]) != cell_id(found["D4"])
         assert found["D4"]["orbit"] == "D4" and found["C2"]["orbit"] == "C2"
-        assert figure_name(found["D4"]).endswith("under D4")
+        assert metric_name(found["D4"]).endswith("under D4")
     for metric in ("tangent_slope", "equation_12"):  # which rotate by no group
         assert not of_metric[metric].over_orbit
 

@@ -17,7 +17,7 @@ from symjax import terminal
 from symjax.arguments import Parser, command
 from symjax.evaluation import results, titles
 from symjax.evaluation.rows import ATTACK, METRIC, Row
-from symjax.evaluation.table import attack_name, figure_name, format_eps
+from symjax.evaluation.table import attack_name, format_eps, metric_name
 from symjax.folders import expand
 
 COLUMNS = ("cell", "what", "norm", "eps", "n", "seed", "value", "measured, UTC")
@@ -83,7 +83,7 @@ def _line(row: Row) -> tuple[str, ...]:
     if row["kind"] == ATTACK:
         what = "clean" if row["attack"] == "none" else attack_name(row)
     else:
-        what = figure_name(row) if row["kind"] == METRIC else titles.title(row)
+        what = metric_name(row) if row["kind"] == METRIC else titles.title(row)
     if row.get("corruption") is not None:
         what += f" on {row['corruption']} {row['severity']}"
     if row["protocol"] != "sound":

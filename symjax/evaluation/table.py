@@ -13,7 +13,7 @@ import numpy as np
 from rich.table import Table
 
 from symjax.evaluation.rows import Row
-from symjax.evaluation.titles import figure_name
+from symjax.evaluation.titles import metric_name
 from symjax.formatting import attack_name, format_eps, mean_and_sd_text
 from symjax.statistics import mean_and_sd
 from symjax.terminal import counted
@@ -57,26 +57,26 @@ def _by_eps(rows: Sequence[Row]) -> list[tuple[str, str]]:
     ]
 
 
-def figures(rows: Sequence[Row]) -> Table:
-    """A line a figure: its mean over images and seeds, and the spread of the seeds.
+def metrics(rows: Sequence[Row]) -> Table:
+    """One line per metric: its mean over images and seeds, and the deviation of seeds.
 
     Args:
-      rows: of a metric, one a seed and figure.
+      rows: of metrics, one per seed and metric.
 
     Returns:
-      A table. `undefined` counts images that have no figure, of all seeds; a mean of
-      fewer seeds than were measured, as others have no finite value, says of how many.
+      A table. `undefined` counts images that have no value, of all seeds. Where some
+      seeds have no finite value, the mean of the others is followed by their number.
     """
     seeds = counted(len({row["seed"] for row in rows}), "seed")
     images = counted(rows[0]["n"], f"{rows[0]['split']} image")
     caption = f"means of {images}, {seeds}"
     table = Table(caption=caption)
-    for column in ("figure", "mean", "sd over seeds", "undefined"):
-        table.add_column(column, justify="left" if column == "figure" else "right")
-    of_figure: dict[str, list[Row]] = {}
+    for column in ("metric", "mean", "sd over seeds", "undefined"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    of_metric: dict[str, list[Row]] = {}
     for row in rows:
-        of_figure.setdefault(figure_name(row), []).append(row)
-    for name, of_seeds in of_figure.items():
+        of_metric.setdefault(metric_name(row), []).append(row)
+    for name, of_seeds in of_metric.items():
         finite = [row["value"] for row in of_seeds if np.isfinite(row["value"])]
         mean, spread = "-", ""
         if finite:

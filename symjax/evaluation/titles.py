@@ -61,7 +61,7 @@ def title(row: Mapping[str, Any]) -> str:
     return METRICS.get(name, name)
 
 
-def figure_name(row: Mapping[str, Any]) -> str:
+def metric_name(row: Mapping[str, Any]) -> str:
     """The title of a row's metric, and those of its settings that tell it from others.
 
     Args:

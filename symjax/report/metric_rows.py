@@ -14,7 +14,7 @@ import numpy as np
 
 from symjax.evaluation import results
 from symjax.evaluation.rows import METRIC, Row
-from symjax.evaluation.titles import figure_name
+from symjax.evaluation.titles import metric_name
 from symjax.io import read_arrays
 
 
@@ -33,7 +33,7 @@ class MetricRows:
     @property
     def name(self) -> str:
         """The metric, and those of its settings that tell it from others."""
-        return figure_name(self.rows[0])
+        return metric_name(self.rows[0])
 
     @property
     def settings(self) -> str:

@@ -116,7 +116,7 @@ def _metrics(rows: list[Row], hidden: set[str]) -> Table:
         numbers |= {"low": min(low, default=None), "high": max(high, default=None)}
         lines.append(
             {
-                "metric": titles.figure_name(group[0]),
+                "metric": titles.metric_name(group[0]),
                 **{name: _digits(number) for name, number in numbers.items()},
                 "n": group[0]["n"],
                 "seeds": len(alive),
@@ -200,7 +200,7 @@ def _what(row: Row) -> str:
     """What a row measures, in words."""
     if row["kind"] != ATTACK:
         is_metric = row["kind"] == METRIC
-        text = titles.figure_name(row) if is_metric else titles.title(row)
+        text = titles.metric_name(row) if is_metric else titles.title(row)
     elif row["attack"] == "none":
         clean = "clean " * (row["corruption"] is None)
         text = f"{clean}accuracy, {row['protocol']}"

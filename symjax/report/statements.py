@@ -36,7 +36,7 @@ def table(rows: Sequence[Row]) -> str:
         )
     data: Any = frame(alive).assign(
         row=alive,
-        title=[titles.figure_name(row) for row in alive],
+        title=[titles.metric_name(row) for row in alive],
         net=[row["model"] + ", untrained" * (not row["epoch"]) for row in alive],
     )
     nets = data["net"].unique()

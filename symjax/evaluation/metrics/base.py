@@ -23,7 +23,7 @@ from symjax.evaluation.progress import Progress
 from symjax.evaluation.results import Results
 from symjax.evaluation.rows import METRIC, Row, cell_id
 from symjax.evaluation.run import Run
-from symjax.evaluation.titles import figure_name
+from symjax.evaluation.titles import metric_name
 from symjax.groups import Group
 from symjax.seeds import KeyPurpose, of_seed, purpose_key
 from symjax.statistics import estimate
@@ -157,7 +157,7 @@ def measure(
                 run,
                 index,
             )
-            progress.begin(f"{figure_name(figure.identity)}, seed {run.seeds[index]}")
+            progress.begin(f"{metric_name(figure.identity)}, seed {run.seeds[index]}")
             _write(run, store, identity, figure, subject)
     return [store.rows[cell_id(identity)] for *_, identity in asked_cells]
 
