@@ -78,6 +78,7 @@ def test_the_reports_command_lists_its_commands_and_needs_a_run(capsys, refused)
     assert exit.value.code == 0
     assert all(f"    {name}" in printed for name in ("page", *report.COMMANDS))
     assert "arguments are required: RUN" in refused(report.main)
+    assert refused(report.main, "compar", "a", "b").endswith("Did you mean compare?")
     assert refused(report.main, "RUN", "--metric", "clever").startswith("unrecog")
 
 

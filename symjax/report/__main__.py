@@ -12,6 +12,7 @@
 is given as ./NAME.
 """
 
+import difflib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -61,7 +62,13 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints, draws or writes what the command line asks for."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] not in ([name] for name in ("page", "-h", "--help", *COMMANDS)):
+    first = words[0] if words else ""
+    if first not in ("page", "-h", "--help", *COMMANDS):
+        near = difflib.get_close_matches(first, COMMANDS, 1)
+        if near and not expand(first).exists():
+            raise ValueError(
+                f"{first}: there is no such folder or command. Did you mean {near[0]}?"
+            )
         words = ["page", *words]
     flags = parser().parse_args(words)
     if flags.command != "page":
