@@ -2,7 +2,7 @@
 
     @command()
     def main(arguments=None):
-        parser = Parser("python -m symjax.report.page", __doc__)
+        parser = Parser("python -m symjax.report", __doc__)
         parser.add_argument("run")
         run = parser.parse_args(arguments).run
 

@@ -1,6 +1,7 @@
 """Statistics over seeds and images, with bootstrap intervals; computed on the host.
 
 mean_and_sd(values)                               # (mean, sample standard deviation)
+proportion(453, 1000)                             # 0.453, and its 95 % interval
 estimate(values)                                  # the mean and its 95 % interval
 estimate(across, along, statistic=ratio_of_means)
 difference(train_values, test_values)             # of the means of two samples
@@ -50,6 +51,30 @@ def mean_and_sd(values: ArrayLike) -> tuple[float, float | None]:
     defined = array.size > 1 and np.isfinite(array).all()
     with np.errstate(invalid="ignore"):
         return float(array.mean()), float(array.std(ddof=1)) if defined else None
+
+
+def proportion(successes: int, count: int, confidence: float = 0.95) -> Estimate:
+    """A proportion of independent images, with Wilson's interval.
+
+    Args:
+      successes: how many images have what is counted.
+      count: N, all images.
+      confidence: of the interval.
+
+    Raises:
+      ValueError: if there are no images, or more successes than images.
+
+    References:
+      Wilson, Probable Inference, the Law of Succession, and Statistical Inference,
+      JASA 1927.
+    """
+    if not 0 <= successes <= count or count < 1:
+        raise ValueError(
+            f"{successes} of {count} images: expected 1 image or more, and from 0 "
+            "to all of them."
+        )
+    found = stats.binomtest(successes, count).proportion_ci(confidence, "wilson")
+    return Estimate(successes / count, float(found.low), float(found.high), count)
 
 
 def ratio_of_means(above: np.ndarray, below: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -7,17 +7,10 @@ import pytest
 from benchmarks import setting
 from symjax import terminal
 from symjax.arguments import Parser, command
-from symjax.evaluation import cells, summary
+from symjax.evaluation import cells
 from symjax.models import table
 from symjax.nn import audit
-from symjax.report import (
-    compare,
-    corruption,
-    distance_bounds,
-    page,
-    statements,
-    tolerance,
-)
+from symjax.report import __main__ as report
 from symjax.study import __main__ as study
 
 
@@ -49,13 +42,13 @@ MISTYPED = [  # the command, its arguments, the flag that is meant
     (audit.main, ["--size", "7"], "--sizes"),
     (table.main, ["--hlp"], "--help"),
     (cells.main, ["RUN", "--mach", "eps=8"], "--match"),
-    (summary.main, ["--hepl"], "--help"),
-    (page.main, ["RUN", "--ou", "x.html"], "--out"),
-    (compare.main, ["--metrics=clever", "RUN"], "--metric"),
-    (statements.main, ["--metrik", "clever", "x.jsonl"], "--metric"),
-    (distance_bounds.main, ["RUN", "--output", "x.png"], "--out"),
-    (tolerance.main, ["RUN", "-out", "x.png"], "--out"),
-    (corruption.main, ["RUN", "--protocl", "sound"], "--protocol"),
+    (report.main, ["summary", "--hepl"], "--help"),
+    (report.main, ["RUN", "--ou", "x.html"], "--out"),
+    (report.main, ["compare", "--metrics=clever", "RUN"], "--metric"),
+    (report.main, ["statements", "--metrik", "clever", "x.jsonl"], "--metric"),
+    (report.main, ["distance_bounds", "RUN", "--output", "x.png"], "--out"),
+    (report.main, ["tolerance", "RUN", "-out", "x.png"], "--out"),
+    (report.main, ["corruption", "RUN", "--protocl", "sound"], "--protocol"),
     (study.main, ["--result", "x", "list"], "--results"),
     (study.main, ["run", "--minuts", "1"], "--minutes"),
     (setting.parser("x", 1).parse_args, ["--repeat=1"], "--repeats"),
@@ -69,26 +62,24 @@ def test_a_mistyped_flag_is_refused_with_the_nearest(refused, call, arguments, m
     assert refused(call, *arguments) == expected
 
 
-MAINS = [
-    cells,
-    summary,
-    page,
-    compare,
-    statements,
-    distance_bounds,
-    tolerance,
-    corruption,
-]
-
-
-@pytest.mark.parametrize("module", MAINS)
-def test_a_folder_that_is_missing_is_refused(refused, tmp_path, module):
-    out = (
-        ["--out", tmp_path / "x.png"] if module in (distance_bounds, tolerance) else []
-    )
+@pytest.mark.parametrize("name", ["", "page", *report.COMMANDS])
+def test_a_folder_that_is_missing_is_refused(refused, tmp_path, name):
+    out = ["--out", tmp_path / "x.png"] * (name in ("distance_bounds", "tolerance"))
     missing = str(tmp_path / "missing")
-    assert missing in refused(module.main, missing, *out)
+    assert missing in refused(cells.main, missing)
+    assert missing in refused(report.main, *[name] * bool(name), missing, *out)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_reports_command_lists_its_commands_and_needs_a_run(capsys, refused):
+    with pytest.raises(SystemExit) as exit:
+        report.main(["--help"])
+    printed = capsys.readouterr().out
+    assert exit.value.code == 0
+    assert all(f"    {name}" in printed for name in ("page", *report.COMMANDS))
+    assert "arguments are required: RUN" in refused(report.main)
+    assert refused(report.main, "compar", "a", "b").endswith("Did you mean compare?")
+    assert refused(report.main, "RUN", "--metric", "clever").startswith("unrecog")
 
 
 def test_the_table_of_nets_takes_no_arguments(refused):

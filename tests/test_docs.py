@@ -8,9 +8,8 @@ from benchmarks import scaling, turning
 from symjax.attacks.sanity import CHECKS
 from symjax.evaluation import results
 from symjax.evaluation.rows import Row
-from symjax.evaluation.summary import summary
 from symjax.models import MODELS, table
-from symjax.report import compare, corruption, statements
+from symjax.report import compare, corruption, statements, summary
 from symjax.study import build, figures
 from symjax.study.evidence import Evidence
 from tests.paths import ROOT
@@ -126,7 +125,7 @@ def test_committed_rows_are_whole(path):
 def test_readme_shows_the_committed_rows():
     readme = (ROOT / "results/README.md").read_text()
     for path in ROWS:
-        assert summary(results.read([path])) in readme
+        assert summary.table(results.read([path])) in readme
 
 
 def test_the_papers_verdicts_are_those_of_the_rows(monkeypatch):

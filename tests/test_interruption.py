@@ -79,8 +79,7 @@ interruption.install()
 print("ended")
 """
 COMMANDS = """nn.audit models.table evaluation.equivariance evaluation.rows
-    evaluation.summary report.page report.compare report.statements report.sandwich
-    report.tolerance report.corruption study""".split()
+    report study""".split()
 HEARS = """
 import os, signal, sys
 from tests.paths import ROOT

@@ -8,6 +8,7 @@ from symjax.statistics import (
     estimate,
     mean_and_sd,
     paired_difference,
+    proportion,
     ratio_of_means,
 )
 
@@ -103,3 +104,15 @@ def test_differences_of_what_cannot_be_are_refused():
         paired_difference(np.zeros((2, 3)), np.zeros((2, 4)))
     with pytest.raises(ValueError, match="no NaN"):
         paired_difference(np.full((2, 3), np.nan), np.zeros((2, 3)))
+
+
+def test_wilsons_interval_of_a_proportion_is_its_closed_form():
+    z, n, p = 1.959964, 1000, 0.453
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    found = proportion(453, 1000)
+    assert found == pytest.approx((p, middle - half, middle + half, n), abs=1e-7)
+    assert proportion(0, 10)[:2] == (0, 0) and 0.2 < proportion(0, 10).high < 0.3
+    for k, n in ((11, 10), (0, 0), (-1, 10)):
+        with pytest.raises(ValueError, match=f"{k} of {n} images: expected"):
+            proportion(k, n)

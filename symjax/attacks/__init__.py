@@ -2,12 +2,18 @@
 
 result = attacks.pgd(logits_fn, images, labels, key, attacks.Linf(eps=8 / 255))
 result = attacks.autoattack(logits_fn, images, labels, key, attacks.Linf(eps=8 / 255))
+print(attacks.robust_accuracy(logits_fn, images, labels, attacks.Linf(eps=8 / 255)))
 """
 
 from symjax.attacks import sanity
 from symjax.attacks._apgd import apgd
 from symjax.attacks._autoattack import AutoAttackResult, Progress, autoattack
 from symjax.attacks._fab import fab
+from symjax.attacks._robust_accuracy import (
+    RobustAccuracy,
+    no_attack,
+    robust_accuracy,
+)
 from symjax.attacks._square import square
 from symjax.attacks.ensemble import STAGES, VERSIONS
 from symjax.attacks.gradient import Keep, fgsm, pgd
@@ -28,6 +34,7 @@ __all__ = [
     "Linf",
     "Norm",
     "Progress",
+    "RobustAccuracy",
     "ThreatModel",
     "apgd",
     "autoattack",
@@ -40,7 +47,9 @@ __all__ = [
     "in_pixels",
     "is_correct",
     "margin",
+    "no_attack",
     "pgd",
+    "robust_accuracy",
     "sanity",
     "square",
 ]

@@ -28,6 +28,13 @@ VERSIONS = {
     "rand": ("apgd-ce", "apgd-dlr"),
 }
 STAGES = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
+HOST_DRIVEN: dict[str, str | tuple[str, ...]] = {
+    "autoattack": "standard",
+    "autoattack-plus": "plus",
+    "apgd": ("apgd-ce", "apgd-dlr"),
+    **{name: (name,) for name in STAGES},
+}
+"""By name: the version of AutoAttack that it is, or its attacks alone."""
 RESTARTS = 5
 L1_RADII, L1_TARGETS = (3.0, 2.0, 1.0), 5
 

@@ -7,37 +7,21 @@ Attack("autoattack").identity()          # its entries of a results row
 import dataclasses
 from typing import Any
 
-import jax.numpy as jnp
-
 from symjax import attacks
 from symjax.attacks import AttackResult
+from symjax.attacks.ensemble import HOST_DRIVEN
 from symjax.attacks.entry import unchecked
 from symjax.names import matched
 
 FGSM, PGD = unchecked(attacks.fgsm), unchecked(attacks.pgd)
+NONE = unchecked(attacks.no_attack)
 MINIMUM_NORM = {
     "deepfool": unchecked(attacks.deepfool),
     "cw": unchecked(attacks.carlini_wagner),
 }
-HOST_DRIVEN = {
-    "autoattack": "standard",
-    "autoattack-plus": "plus",
-    "apgd": ("apgd-ce", "apgd-dlr"),
-    **{name: (name,) for name in attacks.STAGES},
-}
-"""Attacks that the host drives step by step: AutoAttack and its single attacks."""
 NAMES = ("none", "fgsm", "pgd", *MINIMUM_NORM, *HOST_DRIVEN)
 STEPS = {"pgd": 40, "deepfool": 50, "cw": 10_000}
 HOST_DRIVEN_STEPS = 100
-
-
-def none(logits_fn, images, labels, key, threat) -> AttackResult:
-    """The attack "none": returns the images, so that clean accuracy is a cell too."""
-    del key
-    count = jnp.ones(len(images), jnp.int32)
-    robust = attacks.is_correct(logits_fn(images), labels)
-    distance = jnp.zeros(len(images), images.dtype)
-    return AttackResult(images, robust, distance, count, 0 * count)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +62,7 @@ class Attack:
         """Attacks images `[B, H, W, C]` in [0, 1], see `symjax.attacks`."""
         call = logits_fn, images, labels, key, threat
         if self.name == "none":
-            return none(*call)
+            return NONE(*call)
         if self.name == "fgsm":
             return FGSM(*call, loss=self.loss)
         if self.name in MINIMUM_NORM:

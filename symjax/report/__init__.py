@@ -1,1 +1,1 @@
-"""Tables and figures, from rows and cells alone: no net is run."""
+"""Tables, plots and pages of rows and per-image values: `python -m symjax.report`."""

@@ -1,14 +1,14 @@
 """The paper's Table 1, mean corruption errors and a heat map, from rows alone.
 
-    python -m symjax.report.corruption runs/baseline runs/parallel_rs --out heat.png
+    python -m symjax.report corruption runs/baseline runs/parallel_rs --out heat.png
 
-The first run is the reference of the normalised errors. Means are over all five
-severities; of the 15 corruptions of the benchmark and of all 19, kept apart.
+The first run is the reference of the normalized errors. Means are over all five
+severities; those of the 15 corruptions of the benchmark and of all 19 are kept apart.
 `--protocol published` shows the rows of the published attacks, whose epsilons are in
 units of what the net is fed.
 """
 
-import json
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from symjax.arguments import Parser, command
 from symjax.data import corruptions
 from symjax.evaluation import results
+from symjax.evaluation import rows as measured_rows
 from symjax.evaluation.rows import ATTACK, Row
 from symjax.folders import expand
 from symjax.formatting import attack_name, markdown, mean_and_sd_text
@@ -28,11 +28,12 @@ from symjax.report.parts import save_figure
 from symjax.statistics import mean_and_sd
 
 GROUPS = {"15": corruptions.BENCHMARK, "19": corruptions.NAMES}
-ALIKE = ("dataset", "data", "split", "n", "protocol", "source", "corruption_seed")
+IMAGES = ["dataset", "data", "split", "n", "protocol", "source", "corruption_seed"]
+"""Entries of the rows in which all runs have to agree."""
 
 
 def read(folders: Sequence[Path], protocol: str = "sound") -> pd.DataFrame:
-    """The lines of some runs, see `lines`; the first is the reference.
+    """The rows of some runs, see `frame`; the first run is the reference.
 
     Args:
       folders: of the runs.
@@ -46,86 +47,99 @@ def read(folders: Sequence[Path], protocol: str = "sound") -> pd.DataFrame:
 
 
 def frame(rows: Mapping[Path, Sequence[Row]], protocol: str = "sound") -> pd.DataFrame:
-    """A line a net, attack, corruption, severity and seed, in the order of the rows.
+    """One line per net, attack, corruption, severity and seed, in the rows' order.
 
     Args:
-      rows: by run folder; others than accuracies are left out, and diverged seeds.
+      rows: by run folder; diverged seeds and others than accuracies are left out.
       protocol: "sound" or "published"; rows of the other are left out.
 
     Returns:
-      Columns "net", "attack", "corruption" ("" of clean images), "severity", "seed",
-      "value" (accuracy) and "says" (what it is of).
+      The columns of `symjax.evaluation.rows.frame`, and "net", the name of the folder;
+      "attack" with its norm and eps; and "corruption", "" for clean images.
 
     Raises:
       ValueError: if a run has no rows of corruptions, or they are not of the same
         images.
     """
-    lines, alike = [], {}
-    for folder, of_run in rows.items():
-        alive = [
-            row
-            for row in of_run
-            if (row["kind"], row["protocol"]) == (ATTACK, protocol)
-            and not row["diverged"]
-        ]
-        corrupted = [row for row in alive if row["corruption"] is not None]
-        if not corrupted:
-            raise ValueError(
-                f"{folder} has no rows of corruptions, {protocol} protocol: measure "
-                f"them with `python evaluate.py --run {folder} --metric corruption "
-                f"--protocol {protocol}`."
-            )
-        for row in corrupted:
-            said = json.dumps({name: row.get(name) for name in ALIKE}, sort_keys=True)
-            alike.setdefault(said, str(folder))
-        clean = [
-            row
-            for row in alive
-            if row["corruption"] is None
-            and row["attack"] == "none"
-            and row["n"] == corrupted[0]["n"]
-        ]
-        lines += [_line(folder, row) for row in (*corrupted, *clean)]
-    if len(alike) > 1:
+    parts = [_of_run(folder, of_run, protocol) for folder, of_run in rows.items()]
+    data = pd.concat(parts, ignore_index=True)
+    images: Any = _corrupted(data).reindex(columns=["net", *IMAGES])
+    images = images.drop_duplicates(IMAGES)
+    if len(images) > 1:
+        differing = [name for name in IMAGES if images[name].nunique(dropna=False) > 1]
         raise ValueError(
-            f"the rows are not of the same images: {alike}; measure all runs with the "
-            "same --n and --corruptions."
+            "the rows are not of the same images: "
+            f"{images[['net', *differing]].to_dict('records')}; measure all runs with "
+            "the same --n and --corruptions."
         )
-    return pd.DataFrame(lines)
+    return data
 
 
-def under(found: pd.DataFrame, attack: str) -> pd.DataFrame:
+def _of_run(folder: Path, rows: Sequence[Row], protocol: str) -> pd.DataFrame:
+    alive = [
+        row
+        for row in rows
+        if row["kind"] == ATTACK and row["protocol"] == protocol and not row["diverged"]
+    ]
+    corrupted = [row for row in alive if row["corruption"] is not None]
+    if not corrupted:
+        raise ValueError(
+            f"{folder} has no rows of corruptions, {protocol} protocol: measure "
+            f"them with `python evaluate.py --run {folder} --metric corruption "
+            f"--protocol {protocol}`."
+        )
+    clean = [
+        row
+        for row in alive
+        if row["corruption"] is None
+        and row["attack"] == "none"
+        and row["n"] == corrupted[0]["n"]
+    ]
+    data = measured_rows.frame([*corrupted, *clean])
+    return data.assign(
+        net=folder.resolve().name,
+        attack=[_attack(row) for row in (*corrupted, *clean)],
+        corruption=data["corruption"].fillna(""),
+    )
+
+
+def _attack(row: Row) -> str:
+    ball = "" if row["attack"] == "none" else f" {row['norm']} {row['eps_given']}"
+    return attack_name(row) + ball
+
+
+def under(data: pd.DataFrame, attack: str) -> pd.DataFrame:
     """The lines of one attack, and those of clean images.
 
     Args:
-      found: of `read`.
-      attack: as the column says it: "none", "fgsm linf 1/255".
+      data: of `read`.
+      attack: as in the column: "none", "fgsm linf 1/255".
 
     Raises:
-      ValueError: if there are none; it names those that there are.
+      ValueError: if there are none; it lists those that there are.
     """
-    corrupted = found["corruption"] != ""
-    there = list(dict.fromkeys(found[corrupted]["attack"]))
+    there = list(_corrupted(data)["attack"].unique())
     if attack not in there:
         raise ValueError(f"attack {attack!r}: expected one of {there}.")
-    return found.loc[~corrupted | (found["attack"] == attack), :]
+    is_clean = data["corruption"] == ""
+    return data.loc[is_clean | (data["attack"] == attack), :]
 
 
-def accuracies(found: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+def accuracies(data: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     """One net's accuracies under one attack: `[S, C, V]`.
 
     Args:
-      found: of `read`, that net and attack alone.
+      data: of `read`, that net and attack alone.
       names: the corruptions.
 
     Raises:
-      ValueError: if one was not measured at a severity and seed; says which.
+      ValueError: if one was not measured at a severity and seed; it names the first.
     """
-    seeds = sorted(found["seed"].unique())
+    seeds = sorted(data["seed"].unique())
     wanted = pd.MultiIndex.from_product([seeds, names, corruptions.SEVERITIES])
-    by_key = found.set_index(["seed", "corruption", "severity"])["value"]
+    by_key = data.set_index(["seed", "corruption", "severity"])["value"]
     if by_key.index.has_duplicates:
-        first = found[by_key.index.duplicated()].iloc[0]
+        first = data[by_key.index.duplicated()].iloc[0]
         raise ValueError(
             f"{first['net']} has several rows of {first['corruption']}, severity "
             f"{first['severity']}, seed {first['seed']} ({first['attack']}): of "
@@ -134,34 +148,31 @@ def accuracies(found: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     if missing := [key for key in wanted if key not in by_key.index]:
         seed, name, severity = missing[0]
         raise ValueError(
-            f"{found['net'].iloc[0]} has no row of {name}, severity {severity}, seed "
-            f"{seed} ({found['attack'].iloc[0]}), and {len(missing) - 1} more."
+            f"{data['net'].iloc[0]} has no row of {name}, severity {severity}, seed "
+            f"{seed} ({data['attack'].iloc[0]}), and {len(missing) - 1} more."
         )
     shape = len(seeds), len(names), len(corruptions.SEVERITIES)
     return by_key.loc[wanted].to_numpy(np.float64).reshape(shape)
 
 
-def measured(found: pd.DataFrame) -> list[str]:
+def measured(data: pd.DataFrame) -> list[str]:
     """The corruptions that are in the rows, in the benchmark's order."""
-    there = set(found["corruption"])
+    there = set(data["corruption"])
     return [name for name in corruptions.NAMES if name in there]
 
 
-def table_1(found: pd.DataFrame) -> str:
-    """Table 1: a line a corruption, a column a net and attack, accuracy in percent.
+def table_1(data: pd.DataFrame) -> str:
+    """Table 1: accuracy in percent by corruption, one column per net and attack.
 
     Each is the mean over the severities and seeds. Below: the means of the 15 and of
     the 19 corruptions, the standard deviation over the corruptions, as the paper has
     it, and that of the seeds' means, which the paper leaves out. Markdown.
 
     Args:
-      found: of `read`.
+      data: of `read`.
     """
-    names = measured(found)
-    columns = {
-        (net, attack): 100 * accuracies(part, names)
-        for (net, attack), part in _corrupted(found)
-    }
+    names = measured(data)
+    columns = {key: 100 * accuracies(part, names) for key, part in _by_attack(data)}
     lines = []
     for place, name in enumerate(names):
         lines.append([name, *(f"{x[:, place].mean():.2f}" for x in columns.values())])
@@ -178,26 +189,26 @@ def table_1(found: pd.DataFrame) -> str:
         seeds = [mean_and_sd_text(x.mean(axis=(1, 2))) for x in of_group]
         lines.append([f"Mean ± sd over seeds {label}", *seeds])
     head = ["corruption", *(f"{net}, {attack}" for net, attack in columns)]
-    return markdown(head, lines) + "\n" + caption(found)
+    return markdown(head, lines) + "\n" + caption(data)
 
 
-def mean_errors(found: pd.DataFrame) -> str:
-    """Mean corruption errors of each net: plain, normalised, and relative, in percent.
+def mean_errors(data: pd.DataFrame) -> str:
+    """Mean corruption errors of each net: plain, normalized, and relative, in percent.
 
     Args:
-      found: of `read`; its first net is the reference, of which the errors are 100.
+      data: of `read`; its first net is the reference, of which the errors are 100.
 
     Returns:
-      Markdown, a line a net, attack and group of corruptions; mean ± standard deviation
-      over the seeds. Normalised errors compare nets under the same attack.
+      Markdown, one line per net, attack and group of corruptions; mean ± deviation
+      over the seeds. Normalized errors compare nets under the same attack.
     """
     clean = {
         net: _clean(part)
-        for net, part in found[found["corruption"] == ""].groupby("net", sort=False)
+        for net, part in data[data["corruption"] == ""].groupby("net", sort=False)
     }
-    names = measured(found)
-    parts = dict(_corrupted(found))
-    reference = found["net"].iloc[0]
+    names = measured(data)
+    parts = dict(_by_attack(data))
+    reference = data["net"].iloc[0]
     head = ["net", "attack", "corruptions", "mean error", "mCE", "relative mCE"]
     lines = []
     for (net, attack), part in parts.items():
@@ -216,21 +227,27 @@ def mean_errors(found: pd.DataFrame) -> str:
             texts = [mean_and_sd_text(100 * x) for x in means]
             label = _label(group, there, wanted)
             lines.append([net, attack, label, *texts, *[""] * (3 - len(texts))])
-    return markdown(head, lines) + "\n" + caption(found)
+    return markdown(head, lines) + "\n" + caption(data)
 
 
-def caption(found: pd.DataFrame) -> str:
-    """What the figures are of, and what is missing."""
-    missing = [name for name in corruptions.NAMES if name not in measured(found)]
-    says = f"{found['says'].iloc[0]}; means of the five severities."
+def caption(data: pd.DataFrame) -> str:
+    """One line on the images, and on corruptions that are missing."""
+    row = _corrupted(data).iloc[0]
+    text = f"accuracy in % of {row['n']:,} {row['split']} images of {row['dataset']}"
+    text += f", corruptions {source(row)}"
+    if row["protocol"] == "published":
+        text += "; as published: epsilons are of what the net is fed, and images may "
+        text += "leave the ball"
+    text += "; means of the five severities."
+    missing = [name for name in corruptions.NAMES if name not in measured(data)]
     if missing:
-        says += f" MISSING: {', '.join(missing)}; means are without."
-    return says + "\n"
+        text += f" MISSING: {', '.join(missing)}; means are without."
+    return text + "\n"
 
 
-def draw(found: pd.DataFrame) -> Figure:
-    """A heat map a net and attack: accuracy by corruption and severity."""
-    names, parts = measured(found), _corrupted(found)
+def draw(data: pd.DataFrame) -> Figure:
+    """Heat maps of accuracy by corruption and severity, one per net and attack."""
+    names, parts = measured(data), _by_attack(data)
     size = 1.5 + 2.6 * len(parts), 1.2 + 0.26 * len(names)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(parts), squeeze=False, sharey=True)[0]
@@ -252,41 +269,21 @@ def draw(found: pd.DataFrame) -> Figure:
     return figure
 
 
-def _line(folder: Path, row: Row) -> dict:
-    name, attack = row["corruption"], attack_name(row)
-    says = f"accuracy in % of {row['n']:,} {row['split']} images of {row['dataset']}"
-    says += f", corruptions {source(row)}"
-    if row["protocol"] == "published":
-        says += "; as published: epsilons are of what the net is fed, and images may "
-        says += "leave the ball"
-    if row["attack"] != "none":
-        attack += f" {row['norm']} {row['eps_given']}"
-    return {
-        "net": folder.resolve().name,
-        "attack": attack,
-        "corruption": name or "",
-        "severity": row["severity"],
-        "seed": row["seed"],
-        "value": row["value"],
-        "says": says,
-    }
-
-
-def source(row: Row) -> str:
+def source(row: Mapping[str, Any]) -> str:
     """Where a row's corrupted images come from, in words; empty for clean ones."""
-    if "corruption_seed" in row:
-        return f"{row['source']}, seed {row['corruption_seed']}"
-    return row.get("source", "")
+    seed, text = row.get("corruption_seed"), row.get("source")
+    if text is None or seed is None or np.isnan(seed):
+        return text or ""
+    return f"{text}, seed {seed:.0f}"
 
 
-def _corrupted(found: pd.DataFrame) -> list[tuple[tuple[str, str], Any]]:
+def _corrupted(data: pd.DataFrame) -> pd.DataFrame:
+    return data.loc[data["corruption"] != "", :]
+
+
+def _by_attack(data: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
     """(net, attack) and their lines, in the order of the rows."""
-    lines = found[found["corruption"] != ""]
-    keys = dict.fromkeys(zip(lines["net"], lines["attack"], strict=True))
-    return [
-        (key, lines[(lines["net"] == key[0]) & (lines["attack"] == key[1])])
-        for key in keys
-    ]
+    return list(_corrupted(data).groupby(["net", "attack"], sort=False))
 
 
 def _clean(part: Any) -> np.ndarray:
@@ -306,24 +303,21 @@ def _label(group: str, there: Sequence, wanted: Sequence) -> str:
     return f"of {len(there)} of the {group}"
 
 
-@command()
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the tables, and writes the heat map if a file is named."""
-    parser = Parser("python -m symjax.report.corruption", __doc__)
+def add_flags(parser: ArgumentParser) -> None:
+    """Adds the flags of the command."""
     parser.add_argument("runs", nargs="+", type=expand, help="run folders")
     parser.add_argument("--out", type=expand, help="an image file, of the heat map")
     protocols = ["sound", "published"]
     parser.add_argument("--protocol", choices=protocols, default="sound")
     parser.add_argument("--attack", help='only this one: "none", "fgsm linf 1/255"')
-    options = parser.parse_args(arguments)
-    found = read(options.runs, options.protocol)
-    if options.attack:
-        found = under(found, options.attack)
-    print(table_1(found))
-    print(mean_errors(found), end="")
-    if options.out:
-        save_figure(draw(found), options.out)
 
 
-if __name__ == "__main__":
-    main()
+def run(flags: Namespace) -> None:
+    """Prints the tables, and writes the heat map if a file is named."""
+    data = read(flags.runs, flags.protocol)
+    if flags.attack:
+        data = under(data, flags.attack)
+    print(table_1(data))
+    print(mean_errors(data), end="")
+    if flags.out:
+        save_figure(draw(data), flags.out)

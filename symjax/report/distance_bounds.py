@@ -1,14 +1,16 @@
-"""CLEVER scores and certified radii beside the distances of errors that FAB found.
+"""CLEVER scores and certified radii beside the distances of FAB's adversarial examples.
 
-    python -m symjax.report.distance_bounds RUN [RUN ...] --out sandwich.png
+    python -m symjax.report distance_bounds RUN [RUN ...] --out bounds.png
 
-One row of panels a run, one panel a norm. The nearest error is no farther away than the
-curve. A CLEVER score estimates its distance; a score above the curve is refuted by the
-error that was found. In l2, radii that randomised smoothing certifies are shown where
-they were measured. They are those of the smoothed net, which is another classifier, and
-may lie above the curve.
+One row of panels per run, one panel per norm. The nearest adversarial example is no
+farther away than the curve. A CLEVER score estimates its distance; a score above the
+curve is refuted. In l2, radii that randomized smoothing certifies are shown where they
+were measured. They are those of the smoothed net, which is another classifier, and may
+lie above the curve.
 """
 
+import itertools
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +20,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from symjax.arguments import Parser, command
 from symjax.evaluation import results
 from symjax.folders import expand
 from symjax.report import metric_rows
@@ -30,16 +31,17 @@ BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # apart for the colour-bli
 
 
 class DistanceBounds(NamedTuple):
-    """What is known of the images of one run in one norm; seeds one after the other.
+    """Bounds of the distances of one run in one norm; seeds one after the other.
 
     Attributes:
-      run, norm: which.
-      seeds, n: how many nets, and images of each.
+      run, norm: names of the run folder and the norm.
+      seeds, n: number of nets, and of images of each.
       distance, score: `[m]`, of the images that are classified correctly and have an
-        error that was found, by distance.
+        adversarial example, by distance.
       radius: `[m]`, certified for the net smoothed with the least noise measured; NaN
         where it was not measured.
-      wrong, open: how many images of all were misclassified, or had no error found.
+      wrong, unresolved: how many images of all are misclassified, or have no
+        adversarial example.
     """
 
     run: str
@@ -50,19 +52,19 @@ class DistanceBounds(NamedTuple):
     score: np.ndarray
     radius: np.ndarray
     wrong: int
-    open: int
+    unresolved: int
 
     @property
     def refuted(self) -> int:
-        """How many scores exceed the distance of an error."""
+        """How many scores exceed the distance of an adversarial example."""
         return int(np.sum(self.score > self.distance))
 
 
-def sandwiches(folder: Path) -> list[DistanceBounds]:
-    """What a run's rows say, one sandwich a norm.
+def of_run(folder: Path) -> list[DistanceBounds]:
+    """The bounds of a run, one per norm.
 
-    Of several figures in a norm, that with the most images counts, and of these the
-    last; of both metrics the first images that both have.
+    Of several rows in a norm, those with the most images count, and of these the last;
+    of both metrics the first images that both have.
 
     Args:
       folder: a run folder.
@@ -76,9 +78,11 @@ def sandwiches(folder: Path) -> list[DistanceBounds]:
         ("distance", attacked, estimated),
         ("clever", estimated, attacked),
     ):
-        for norm, figure in other.items():
+        for norm, metric_of_norm in other.items():
             own = there[norm].rows if norm in there else []
-            missing = {row["seed"] for row in figure.rows} - {r["seed"] for r in own}
+            missing = {row["seed"] for row in metric_of_norm.rows} - {
+                r["seed"] for r in own
+            }
             if missing:
                 raise ValueError(
                     f"{folder} has no {metric} rows of {norm}, seed {min(missing)}: "
@@ -92,34 +96,31 @@ def sandwiches(folder: Path) -> list[DistanceBounds]:
     ]
 
 
-def draw(found: Sequence[Sequence[DistanceBounds]]) -> Figure:
-    """The figure: a row of panels for each run, or all in rows if there is one norm."""
-    if all(len(of_run) == 1 for of_run in found):
-        panels = [of_run[0] for of_run in found]
-        found = [panels[i : i + ABREAST] for i in range(0, len(panels), ABREAST)]
-    columns = max(len(row) for row in found)
-    size = 4.2 * columns, 3.2 * len(found)
+def draw(bounds: Sequence[Sequence[DistanceBounds]]) -> Figure:
+    """One row of panels per run of `bounds`, or all in rows if there is one norm."""
+    if all(len(row) == 1 for row in bounds):
+        panels = [row[0] for row in bounds]
+        bounds = [panels[i : i + ABREAST] for i in range(0, len(panels), ABREAST)]
+    columns = max(len(row) for row in bounds)
+    size = 4.2 * columns, 3.2 * len(bounds)
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(found), columns, squeeze=False)
-    for row, of_row in zip(found, axes, strict=True):
+    axes = figure.subplots(len(bounds), columns, squeeze=False)
+    for row, of_row in zip(bounds, axes, strict=True):
         for axis in of_row[len(row) :]:
             axis.set_visible(False)
-        for axis, sandwich in zip(of_row, row, strict=False):
-            _draw(axis, sandwich)
+        for axis, each in zip(of_row, row, strict=False):
+            _draw(axis, each)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
 def _by_norm(folder: Path, metric: str) -> dict[str, metric_rows.MetricRows]:
-    """The figure with the most images of each norm; of several, the last."""
-    found: dict[str, metric_rows.MetricRows] = {}
-    for figure in metric_rows.read(folder, flag=metric, metric=metric):
-        row = figure.rows[0]
-        if row["norm"] not in found or row["n"] >= found[row["norm"]].rows[0]["n"]:
-            found[row["norm"]] = figure
-    return found
+    """The rows with the most images of each norm; of several, the last."""
+    there = metric_rows.read(folder, flag=metric, metric=metric)
+    by_count = sorted(there, key=lambda rows: rows.rows[0]["n"])  # stable
+    return {rows.rows[0]["norm"]: rows for rows in by_count}
 
 
 def _smoothed(folder: Path, norm: str) -> metric_rows.MetricRows | None:
@@ -136,8 +137,8 @@ def _of_norm(folder: Path, norm: str, attacked, estimated, smoothed) -> Distance
     rows = attacked.rows
     n = min(rows[0]["n"], estimated.rows[0]["n"])
 
-    def flat(figure, name):
-        return figure.cells[name][:, :n].reshape(-1)
+    def flat(metric, name):
+        return metric.cells[name][:, :n].reshape(-1)
 
     distance, correct = (flat(attacked, name) for name in ("distance", "correct"))
     score, predicted = (flat(estimated, name) for name in ("score", "correct"))
@@ -162,43 +163,42 @@ def _of_norm(folder: Path, norm: str, attacked, estimated, smoothed) -> Distance
         score=score[order],
         radius=radius[order],
         wrong=int(np.sum(~correct)),
-        open=int(np.sum(correct & ~shown)),
+        unresolved=int(np.sum(correct & ~shown)),
     )
 
 
-def _draw(axis: Axes, found: DistanceBounds) -> None:
-    place = np.arange(len(found.distance))
-    score, radius = (np.where(x > 0, x, np.nan) for x in (found.score, found.radius))
-    refuted = found.score > found.distance
-    axis.plot(place, found.distance, color="black", label="error found (FAB)")
+def _draw(axis: Axes, bounds: DistanceBounds) -> None:
+    place = np.arange(len(bounds.distance))
+    score, radius = (np.where(x > 0, x, np.nan) for x in (bounds.score, bounds.radius))
+    refuted = bounds.score > bounds.distance
+    axis.plot(place, bounds.distance, color="black", label="adversarial example (FAB)")
     axis.plot(place[~refuted], score[~refuted], ".", color=GREY, label="CLEVER")
     axis.plot(place[refuted], score[refuted], ".", color=ORANGE, label="refuted")
     axis.plot(place, radius, "^", color=BLUE, label="certified, smoothed net")
     axis.set_yscale("log")
-    axis.set_xlabel("images, by distance of the error")
-    axis.set_ylabel(f"{found.norm}, pixels in [0, 1]")
-    left = [f"{found.wrong} misclassified"] + [f"{found.open} open"] * (found.open > 0)
+    axis.set_xlabel("images, by distance")
+    axis.set_ylabel(f"{bounds.norm}, pixels in [0, 1]")
+    left = [f"{bounds.wrong} misclassified"] + [f"{bounds.unresolved} unresolved"] * (
+        bounds.unresolved > 0
+    )
     axis.set_title(
-        f"{found.run}: CLEVER refuted on {found.refuted} of {len(place)}\n"
-        f"({', '.join(left)} of {found.n} images x {found.seeds} seeds left out)",
+        f"{bounds.run}: CLEVER refuted on {bounds.refuted} of {len(place)}\n"
+        f"({', '.join(left)} of {bounds.n} images x {bounds.seeds} seeds left out)",
         fontsize="small",
     )
 
 
-@command()
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Draws the figure, and prints how many scores are refuted."""
-    parser = Parser("python -m symjax.report.distance_bounds", __doc__)
+def add_flags(parser: ArgumentParser) -> None:
+    """Adds the flags of the command."""
     parser.add_argument("runs", nargs="+", type=expand, help="run folders")
     parser.add_argument("--out", type=expand, required=True, help="png, pdf or svg")
-    flags = parser.parse_args(arguments)
-    found = [sandwiches(folder) for folder in flags.runs]
-    save_figure(draw(found), flags.out)
-    for each in (sandwich for row in found for sandwich in row):
+
+
+def run(flags: Namespace) -> None:
+    """Draws the figure, and prints how many scores are refuted."""
+    bounds = [of_run(folder) for folder in flags.runs]
+    save_figure(draw(bounds), flags.out)
+    for each in itertools.chain(*bounds):
         shown = len(each.distance)
         print(f"{each.run}, {each.norm}: CLEVER refuted on {each.refuted} of {shown}")
     print(f"figure in {flags.out}")
-
-
-if __name__ == "__main__":
-    main()

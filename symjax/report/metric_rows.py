@@ -1,11 +1,12 @@
-"""Rows of a run with what every image came to, one array a figure.
+"""Rows of a run's metrics, with the values of every image.
 
-for figure in read(Path("runs/baseline"), metric="clever"):
-    figure.name, figure.values                             # [S, n]
+for metric in read(Path("runs/baseline"), metric="clever"):
+    metric.name, metric.values                             # [S, n]
 """
 
 import dataclasses
 import json
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from symjax.io import read_arrays
 
 @dataclasses.dataclass(frozen=True)
 class MetricRows:
-    """One figure of one run.
+    """One metric of one run, with one setting.
 
     Attributes:
-      rows: one a seed, in their order.
-      cells: by name `[S, n, ...]`; the first is the figure itself.
+      rows: one per seed, in their order.
+      cells: arrays `[S, n, ...]` by name; the first is the metric itself.
     """
 
     rows: list[Row]
@@ -36,14 +37,14 @@ class MetricRows:
 
     @property
     def settings(self) -> str:
-        """What was measured, of whichever net; equal for figures to compare."""
+        """The settings and the images, equal for metrics of nets to be compared."""
         row = self.rows[0]
         images = {name: row[name] for name in ("dataset", "data", "split", "n")}
         return json.dumps({**row.measurement, **images}, sort_keys=True)
 
     @property
     def is_by_image(self) -> bool:
-        """Whether the figure is a mean over its images, so that `values` are it."""
+        """Whether a row's value is the mean of `values`; a gap or a cost has none."""
         if not self.cells:
             return False
         means = [of_seed[np.isfinite(of_seed)].mean() for of_seed in self.values]
@@ -51,40 +52,54 @@ class MetricRows:
 
     @property
     def values(self) -> np.ndarray:
-        """`[S, n]`, the figure, image by image."""
+        """`[S, n]`, the metric of each image."""
         first = next(iter(self.cells.values())).astype(np.float64)
         return first.reshape(*first.shape[:2], -1).mean(axis=-1)
 
 
+def by_setting(
+    rows: Iterable[Row], without: Collection[str] = ("seed",)
+) -> list[list[Row]]:
+    """Rows in groups that have one identity but for some of its entries.
+
+    Args:
+      rows: in any order, which the groups and the rows of a group keep.
+      without: the entries that may differ in a group.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        key = json.dumps(row.identity_without(without), sort_keys=True)
+        groups.setdefault(key, []).append(row)
+    return list(groups.values())
+
+
 def read(folder: Path, flag: str = "...", **wanted: Any) -> list[MetricRows]:
-    """The figures of a run, in the order in which they were measured.
+    """The metrics of a run, in the order in which they were measured.
 
     Args:
       folder: the run folder.
       flag: of the command that measures them, for the error.
-      **wanted: of a row: `metric="clever"`, `epoch=8`.
+      **wanted: entries of a row: `metric="clever"`, `epoch=8`.
 
     Raises:
       ValueError: if there are none, or a row's cell is gone or damaged.
     """
-    of_figure: dict[str, list[Row]] = {}
-    for row in results.read([folder / "results.jsonl"]):
-        is_wanted = all(row.get(key) == wanted[key] for key in wanted)
-        if row["kind"] == METRIC and is_wanted and not row["diverged"]:
-            of_figure.setdefault(_key(row), []).append(row)
-    if not of_figure:
+    rows = [
+        row
+        for row in results.read([folder / "results.jsonl"])
+        if row["kind"] == METRIC
+        and not row["diverged"]
+        and all(row.get(key) == wanted[key] for key in wanted)
+    ]
+    if not rows:
         raise ValueError(
             f"{folder} has no rows of {wanted.get('metric', 'a metric')!r}: measure "
             f"them with `python evaluate.py --run {folder} --metric {flag}`."
         )
-    return [_figure(folder, rows) for rows in of_figure.values()]
+    return [_with_cells(folder, of_setting) for of_setting in by_setting(rows)]
 
 
-def _key(row: Row) -> str:
-    return json.dumps(row.identity_without(("seed",)), sort_keys=True)
-
-
-def _figure(folder: Path, rows: list[Row]) -> MetricRows:
+def _with_cells(folder: Path, rows: list[Row]) -> MetricRows:
     rows = sorted(rows, key=lambda row: row["seed"])
     cells = []
     for row in rows:

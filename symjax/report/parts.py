@@ -1,4 +1,4 @@
-"""What a page of results is made of; `page` makes HTML of it.
+"""The parts of a page of results; `page.render` makes HTML of them.
 
 Page("Table 2", "A summary.", verdicts=[Verdict(...)], tables=[Table(...)])
 """
@@ -12,19 +12,20 @@ from matplotlib.figure import Figure
 from symjax.io import atomic_write
 
 VERDICTS = ("stands", "stands only under", "does not stand", "inconclusive")
+SVG = "http://www.w3.org/2000/svg"
 Cell = str | float | int | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What became of one claim.
+    """The verdict on one claim.
 
     Attributes:
       claim: in a sentence.
-      where: the place that claims it: a table, a section.
-      published: what is said there.
-      sound: what was measured.
-      verdict: begins with one of `VERDICTS`, and may say more.
+      where: the place of the claim: a table, a section.
+      published: the published value.
+      sound: the measured value.
+      verdict: one of `VERDICTS`, and more text if need be.
       evidence: what the verdict rests on.
 
     Raises:
@@ -57,12 +58,12 @@ class Table:
 
     Attributes:
       name: its heading.
-      columns: their names; the first column names its row.
-      rows: as many cells as columns each; None is what was not measured. A text that
+      columns: their names; the first column names the row.
+      rows: as many cells as columns each; None where nothing was measured. A text that
         begins with a number, as "12.3 ± 0.4" or "8/255", is ordered by it.
-      caption: what the numbers are: units, how many images and seeds.
-      command: that makes the rows.
-      digits: decimals of its floats.
+      caption: units, and the numbers of images and seeds.
+      command: the command that makes the rows.
+      digits: decimals of floats.
 
     Raises:
       ValueError: if a row has more or fewer cells than there are columns.
@@ -86,14 +87,17 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A drawing, and what it shows in words and numbers.
+    """A picture, with its content in words and numbers.
 
     Attributes:
       name: its heading.
-      svg: an `<svg>` element, or a whole file of one.
-      alt: what is to be seen, for who does not see it.
+      svg: the text of an SVG file.
+      alt: a description, for readers who do not see the picture.
       caption: what is drawn.
-      data: the numbers.
+      data: the numbers that are drawn.
+
+    Raises:
+      ValueError: if `svg` is not an SVG file.
     """
 
     name: str
@@ -101,6 +105,13 @@ class Picture:
     alt: str
     caption: str = ""
     data: Table | None = None
+
+    def __post_init__(self):
+        if "<svg" not in self.svg or SVG not in self.svg:
+            raise ValueError(
+                f"picture {self.name!r} is not an SVG file: expected an <svg> with "
+                f'xmlns="{SVG}", as figure.savefig(format="svg") writes.'
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +121,9 @@ class Page:
     Attributes:
       title, summary: a blank line in the summary begins a paragraph.
       verdicts, tables, pictures: in the order of the page.
-      audit: what shows that the numbers can be trusted.
-      provenance: where they come from.
-      reproduction: what shows that published code is reproduced; before the verdicts.
+      audit: checks of the numbers.
+      provenance: the origin of the numbers.
+      reproduction: comparisons with published code, which stand before the verdicts.
     """
 
     title: str

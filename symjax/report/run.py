@@ -3,69 +3,68 @@
 page = of_run(Path("runs/baseline"))
 """
 
-import itertools
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from symjax.evaluation import results, titles
-from symjax.evaluation.rows import ATTACK, AUDIT, METRIC, Row
+from symjax.evaluation.rows import ATTACK, AUDIT, METRIC, Row, frame
 from symjax.evaluation.table import undefined_images
-from symjax.evaluation.titles import metric_name
 from symjax.folders import reading
 from symjax.formatting import attack_name, format_eps
 from symjax.report.corruption import source
 from symjax.report.curves import curves
+from symjax.report.metric_rows import by_setting
 from symjax.report.parts import Cell, Page, Table
 from symjax.statistics import mean_and_sd
 from symjax.terminal import counted
 
-RUN = (  # what a row says of the run that it is of
+RUN = (  # entries of the run
     *("run", "model", "depth", "width", "trunk", "group", "basis", "training", "epoch"),
     *("dataset", "dtype", "split"),
 )
-SHOWN = ("kind", "attack", "norm", "eps", "eps_given", "eps_unit", "protocol", "n")
-SHOWN += ("seed", "metric", "check", "corruption", "severity")
-SOURCE = ("source", "corruption_seed")
+SHOWN = (  # entries that have columns of their own
+    *("kind", "attack", "norm", "eps", "eps_given", "eps_unit", "protocol", "n"),
+    *("seed", "metric", "check", "corruption", "severity", "source"),
+    *("corruption_seed",),
+)
 NO_VERDICT = (
     "A run alone decides no claim: claims compare runs, so there are no verdicts here."
 )
-Kind = list[Row]
 
 
 def of_run(folder: Path) -> Page:
-    """The page of one run folder.
+    """The page of one run folder: accuracies, metrics, curves, audit and provenance.
+
+    Diverged seeds are left out, and the captions list them.
 
     Args:
       folder: with `results.jsonl`, and `config.json` if there is one.
-
-    Returns:
-      Accuracies, metrics, a picture of accuracy against eps for each norm, the audit's
-      rows, and the provenance. Diverged seeds are left out aloud.
 
     Raises:
       ValueError: if there are no rows, or a file is not as runs have it.
     """
     rows = results.read_existing([folder])
-    groups = _groups(rows)
-    accuracy = [kind for kind in groups if kind[0]["kind"] == ATTACK]
-    plain = [kind for kind in accuracy if kind[0].get("corruption") is None]
-    corrupted = [kind for kind in accuracy if kind[0].get("corruption") is not None]
-    audit = [kind for kind in groups if kind[0]["kind"] == AUDIT]
-    metrics = [kind for kind in groups if kind[0]["kind"] == METRIC]
+    accuracy = [row for row in rows if row["kind"] == ATTACK]
+    plain = [row for row in accuracy if row["corruption"] is None]
+    corrupted = [row for row in accuracy if row["corruption"] is not None]
+    metrics = [row for row in rows if row["kind"] == METRIC]
+    audit = [row for row in rows if row["kind"] == AUDIT]
+    known: Any = frame(rows).astype(str)
+    hidden = {name for name in RUN if name not in known or known[name].nunique() == 1}
     tables = []
     if plain:
-        tables.append(_accuracy("Accuracy", plain, rows))
+        tables.append(_accuracy("Accuracy", plain, hidden))
     if corrupted:
-        name = "Accuracy on corrupted images"
-        tables.append(_accuracy(name, corrupted, rows))
+        tables.append(_accuracy("Accuracy on corrupted images", corrupted, hidden))
     if metrics:
-        tables.append(_metrics(metrics, rows))
-    name = folder.resolve().name
+        tables.append(_metrics(metrics, hidden))
     return Page(
-        title=f"Run {name}",
+        title=f"Run {folder.resolve().name}",
         summary=f"{_heading(rows)}\n\n{NO_VERDICT}",
         tables=tables,
         pictures=curves(plain),
@@ -74,184 +73,184 @@ def of_run(folder: Path) -> Page:
     )
 
 
-def _groups(rows: Sequence[Row]) -> list[Kind]:
-    """Rows that differ in their seed at most, in their order."""
-    found: dict[str, Kind] = {}
-    for row in rows:
-        key = json.dumps(row.identity_without(("seed",)), sort_keys=True)
-        found.setdefault(key, []).append(row)
-    return list(found.values())
+def _accuracy(name: str, rows: list[Row], hidden: set[str]) -> Table:
+    lines = []
+    for group in by_setting(rows):
+        first, alive = group[0], [row for row in group if not row["diverged"]]
+        mean, sd = _of_seeds([100 * row["value"] for row in alive])
+        lines.append(
+            {
+                "attack": attack_name(first),
+                "norm": first["norm"] or "",
+                "eps": format_eps(first["eps"]),
+                "protocol": first["protocol"],
+                "corruption": first["corruption"],
+                "severity": first["severity"],
+                "mean, %": mean,
+                "sd": sd,
+                "n": first["n"],
+                "seeds": len(alive),
+                "in ball": all(row.get("in_ball", True) for row in group),
+                "settings": _settings(first, hidden),
+            }
+        )
+    caption = "Accuracy in percent, one line per attack, norm, eps and protocol; mean "
+    caption += "and sample standard deviation over seeds. Eps is in units of pixels in "
+    caption += "[0, 1]."
+    if rows[0]["corruption"] is None:
+        for line in lines:
+            del line["corruption"], line["severity"]
+    else:
+        caption += f" Corruptions: {'; '.join(sorted(set(map(source, rows))))}."
+    return _table(name, lines, caption + _warnings(rows), rows)
 
 
-def _accuracy(name: str, kinds: list[Kind], rows: Kind) -> Table:
-    columns = ["attack", "norm", "eps", "protocol", "mean, %", "sd", "n", "seeds"]
-    columns += ["in ball", "settings"]
-    corrupted = kinds[0][0].get("corruption") is not None
-    if corrupted:
-        columns[4:4] = ["corruption", "severity"]
-    lines, constant = [], _constant(rows)
-    for kind in kinds:
-        first = kind[0]
-        values = [100 * row["value"] for row in kind if not row.get("diverged")]
-        inside = all(row.get("in_ball", True) for row in kind)
-        line: list[Cell] = [attack_name(first), first["norm"] or ""]
-        line += [format_eps(first["eps"]), first["protocol"], *_of_seeds(values)]
-        line += [first["n"], len(values), inside, _settings(first, constant)]
-        if corrupted:
-            line[4:4] = [first["corruption"], first["severity"]]
-        lines.append(line)
-    every = [row for kind in kinds for row in kind]
-    says = "Accuracy in percent, a line an attack, norm, eps and protocol; mean and "
-    says += "sample standard deviation over seeds. Eps is in units of pixels in [0, 1]."
-    if corrupted:
-        images = sorted(set(map(source, every)))
-        says += f" Corruptions: {'; '.join(images)}."
-    return Table(name, columns, lines, says + _warnings(every), _commands(every))
-
-
-def _metrics(kinds: list[Kind], rows: Kind) -> Table:
-    columns = ["figure", "mean", "sd", "low", "high", "n", "seeds", "undefined"]
-    columns += ["settings"]
-    lines, constant = [], _constant(rows)
-    for kind in kinds:
-        alive = [row for row in kind if not row.get("diverged")]
-        mean, spread = _of_seeds([row["value"] for row in alive])
+def _metrics(rows: list[Row], hidden: set[str]) -> Table:
+    lines = []
+    for group in by_setting(rows):
+        alive = [row for row in group if not row["diverged"]]
+        mean, sd = _of_seeds([row["value"] for row in alive])
         low = [row["low"] for row in alive if row.get("low") is not None]
         high = [row["high"] for row in alive if row.get("high") is not None]
-        numbers = [mean, spread, min(low, default=None), max(high, default=None)]
-        texts = [None if value is None else f"{value:.4g}" for value in numbers]
-        undefined = sum(map(undefined_images, alive))
-        first = kind[0]
-        line = [metric_name(first), *texts, first["n"], len(alive), undefined]
-        lines.append([*line, _settings(first, constant)])
-    every = [row for kind in kinds for row in kind]
-    says = "A line a figure: its mean over images and seeds, the sample standard "
-    says += "deviation of the seeds' means, and the hull of their 95 % intervals, "
-    says += "which are over images. Undefined: images without a figure, all seeds."
-    caption = says + _warnings(every)
-    return Table("Metrics", columns, lines, caption, _commands(every))
-
-
-def _audit(kinds: list[Kind]) -> Table:
-    """Whatever the audit's rows say, but for what all rows say."""
-    every = [row for kind in kinds for row in kind]
-    common = {*RUN, *SHOWN}
-    keys = dict.fromkeys(
-        key for row in every for key in (*row.identity, *row.facts) if key not in common
+        numbers = {"mean": mean, "sd": sd}
+        numbers |= {"low": min(low, default=None), "high": max(high, default=None)}
+        lines.append(
+            {
+                "metric": titles.metric_name(group[0]),
+                **{name: _digits(number) for name, number in numbers.items()},
+                "n": group[0]["n"],
+                "seeds": len(alive),
+                "undefined": sum(map(undefined_images, alive)),
+                "settings": _settings(group[0], hidden),
+            }
+        )
+    caption = (
+        "One line per metric: its mean over images and seeds, the sample standard "
     )
+    caption += "deviation of the seeds' means, and the hull of their 95 % intervals, "
+    caption += "which are over images. Undefined: images without a value, all seeds."
+    return _table("Metrics", lines, caption + _warnings(rows), rows)
+
+
+def _audit(rows: list[Row]) -> Table:
+    """The checks, with every entry that some row has and that has no column yet."""
+    entries = [{**row.identity, **row.facts} for row in rows]
+    names = dict.fromkeys(name for entry in entries for name in entry)
     extra = [
-        key for key in keys if any(row.get(key) not in (None, "") for row in every)
+        name
+        for name in names
+        if name not in {*RUN, *SHOWN}
+        and any(entry.get(name) not in (None, "") for entry in entries)
     ]
-    lines: list[list[Cell]] = []
-    for row in every:
-        value = row["value"]
-        line = [titles.title(row), row["seed"], row["n"]]
-        line += [value if value is None else f"{value:.4g}"]
-        lines.append([*line, *(_plain(row.get(key)) for key in extra)])
-    columns = ["check", "seed", "n", "value", *extra]
-    says = "Checks of the attack and of the nets, as their rows have them."
-    return Table("Audit", columns, lines, says, _commands(every))
+    lines = [
+        {
+            "check": titles.title(row),
+            "seed": row["seed"],
+            "n": row["n"],
+            "value": _digits(row["value"]),
+            **{name: _plain(row.get(name)) for name in extra},
+        }
+        for row in rows
+    ]
+    return _table("Audit", lines, "Checks of the attack and of the nets.", rows)
 
 
-def _provenance(folder: Path, rows: Kind) -> list[Table]:
-    facts: list[list[Cell]] = [["run folder", str(folder)]]
+def _table(name: str, lines: list[dict], caption: str, rows: list[Row]) -> Table:
+    """A table of dictionaries, with the commands of those rows that have theirs."""
+    made_by = dict.fromkeys(shlex.join(row["argv"]) for row in rows if "argv" in row)
+    cells = [list(line.values()) for line in lines]
+    return Table(name, list(lines[0]), cells, caption, "\n".join(made_by))
+
+
+def _provenance(folder: Path, rows: list[Row]) -> list[Table]:
+    known: Any = frame(rows)
+    versions = pd.DataFrame([row["versions"] for row in rows if "versions" in row])
+    facts = {"run folder": str(folder)}
     for name in (*RUN, "config", "data", "commit", "device", "platform"):
-        if there := dict.fromkeys(_text(row[name]) for row in rows if name in row):
+        if name in known and known[name].notna().any():
             label = f"{name}, hash" if name in ("config", "data") else name
-            facts.append([label, ", ".join(there)])
-    versions = [row["versions"] for row in rows if "versions" in row]
-    for name in dict.fromkeys(name for each in versions for name in each):
-        there = dict.fromkeys(str(each[name]) for each in versions if name in each)
-        facts.append([f"version of {name}", ", ".join(there)])
-    times = sorted(row["utc"] for row in rows if "utc" in row)
-    if times:
-        facts.append(["measured, UTC", f"{times[0]} to {times[-1]}"])
-    tables = [Table("Origin", ["what", "value"], facts)]
-    config = folder / "config.json"
-    if config.exists():
-        tables.append(Table("Configuration", ["key", "value"], _config(config)))
+            facts[label] = ", ".join(known[name].dropna().map(_text).unique())
+    for name in versions:
+        texts = versions[name].dropna().astype(str).unique()
+        facts[f"version of {name}"] = ", ".join(texts)
+    if "utc" in known:
+        times = known["utc"].dropna()
+        facts["measured, UTC"] = f"{times.min()} to {times.max()}"
+    tables = [Table("Origin", ["what", "value"], list(facts.items()))]
+    path = folder / "config.json"
+    if path.exists():
+        with reading(path, "mend or remove it"):
+            config = list(_flat("", json.loads(path.read_text())))
+        tables.append(Table("Configuration", ["key", "value"], config))
     columns = ["cell", "what", "eps", "seed", "value", "commit", "device", "time, UTC"]
     lines = [_origin(row) for row in rows]
     return [*tables, Table("Rows", columns, lines, "Values are as measured.", digits=4)]
 
 
 def _origin(row: Row) -> list[Cell]:
-    what, commit = _kind(row), row.get("commit")
-    if row.get("corruption") is not None:
-        what += f", {row['corruption']} {row['severity']}"
-    start: list[Cell] = [row["cell_id"], what, _eps(row), row["seed"]]
-    end = commit and commit[:10] + ("+changes" if commit.endswith("+changes") else "")
-    return [*start, row["value"], end, row.get("device"), row.get("utc")]
+    commit, eps = row.get("commit"), row.get("eps")
+    if commit:
+        commit = commit[:10] + "+changes" * commit.endswith("+changes")
+    eps = None if eps is None else format_eps(eps)
+    start = [row["cell_id"], _what(row), eps, row["seed"], row["value"]]
+    return [*start, commit, row.get("device"), row.get("utc")]
 
 
-def _eps(row: Row) -> str | None:
-    return format_eps(row["eps"]) if "eps" in row else None
-
-
-def _config(path: Path) -> list[list[Cell]]:
-    """The configuration, a line a key."""
-    with reading(path, "mend or remove it"):
-        config = json.loads(path.read_text())
-
-    def flat(prefix: str, values: Any) -> list[list[Cell]]:
-        if not isinstance(values, dict):
-            return [[prefix, _text(values)]]
-        parts = [flat(f"{prefix}.{key}", value) for key, value in values.items()]
-        return list(itertools.chain(*parts))
-
-    return [[str(key).removeprefix("."), value] for key, value in flat("", config)]
-
-
-def _commands(rows: Kind) -> str:
-    """The commands that made the rows, a line each, of those rows that have theirs."""
-    made_by = (shlex.join(row["argv"]) for row in rows if "argv" in row)
-    return "\n".join(dict.fromkeys(made_by))
-
-
-def _kind(row: Row) -> str:
+def _what(row: Row) -> str:
+    """What a row measures, in words."""
     if row["kind"] != ATTACK:
-        return metric_name(row) if row["kind"] == METRIC else titles.title(row)
-    clean = "corrupted" if row.get("corruption") is not None else "clean"
-    if row["attack"] == "none":
-        return f"{clean} accuracy, {row['protocol']}"
-    on = " on corrupted images" if clean == "corrupted" else ""
-    return f"{attack_name(row)}{on}, {row['norm']}, {row['protocol']}"
+        is_metric = row["kind"] == METRIC
+        text = titles.metric_name(row) if is_metric else titles.title(row)
+    elif row["attack"] == "none":
+        clean = "clean " * (row["corruption"] is None)
+        text = f"{clean}accuracy, {row['protocol']}"
+    else:
+        text = f"{attack_name(row)}, {row['norm']}, {row['protocol']}"
+    if row["corruption"] is not None:
+        text += f", {row['corruption']} {row['severity']}"
+    return text
 
 
-def _constant(rows: Kind) -> set[str]:
-    """What the same is said of the run by every row, and needs no column."""
-    return {name for name in RUN if len({_text(row.get(name)) for row in rows}) == 1}
+def _flat(prefix: str, value: Any) -> Iterator[list[Cell]]:
+    """A configuration, one line per key."""
+    if not isinstance(value, dict):
+        yield [prefix.removeprefix("."), _text(value)]
+        return
+    for key, part in value.items():
+        yield from _flat(f"{prefix}.{key}", part)
 
 
-def _settings(row: Row, constant: set[str]) -> str:
-    hidden = {*SHOWN, *SOURCE, *constant}
-    if row.get("attack") == "pgd":
-        hidden |= {"steps"}
-    said = row.identity_without(hidden)
-    return ", ".join(f"{k} {_text(v)}" for k, v in said.items() if v is not None)
+def _settings(row: Row, hidden: set[str]) -> str:
+    """The entries of a row that have no column and differ between rows."""
+    steps = {"steps"} if row.get("attack") == "pgd" else set()
+    settings = row.identity_without({*SHOWN, *hidden, *steps})
+    return ", ".join(f"{k} {_text(v)}" for k, v in settings.items() if v is not None)
 
 
 def _of_seeds(values: Sequence[float]) -> tuple[float | None, float | None]:
     return mean_and_sd(values) if values else (None, None)
 
 
-def _warnings(rows: Kind) -> str:
-    says, lost = "", sorted({row["seed"] for row in rows if row.get("diverged")})
+def _digits(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4g}"
+
+
+def _warnings(rows: list[Row]) -> str:
+    text, lost = "", sorted({row["seed"] for row in rows if row["diverged"]})
     if lost:
-        says += f" Seeds left out because they diverged: {', '.join(map(str, lost))}."
+        text += f" Seeds left out because they diverged: {', '.join(map(str, lost))}."
     if any(r["protocol"] == "sound" and not r.get("in_ball", True) for r in rows):
-        says += " WRONG: some images left the ball or the valid range."
-    return says
+        text += " WRONG: some images left the ball or the valid range."
+    return text
 
 
-def _heading(rows: Kind) -> str:
-    row = rows[0]
-    parts = [f"{row.get('model', 'a net')}"]
-    if "depth" in row:
-        parts.append(f"{row['depth']} layers, {row.get('trunk')} trunk")
-    parts.append(f"{row.get('dataset')}, epoch {row.get('epoch')}")
-    seeds = counted(len({row["seed"] for row in rows}), "seed")
-    return f"{', '.join(parts)}; {counted(len(rows), 'row')} of {seeds}."
+def _heading(rows: list[Row]) -> str:
+    row, seeds = rows[0], counted(len({row["seed"] for row in rows}), "seed")
+    return (
+        f"{row['model']}, {row['depth']} layers, {row['trunk']} trunk, "
+        f"{row['dataset']}, epoch {row['epoch']}; {counted(len(rows), 'row')} of "
+        f"{seeds}."
+    )
 
 
 def _plain(value: Any) -> Cell:

@@ -1,99 +1,82 @@
-"""All nets' figures side by side, from rows alone, in Markdown.
+"""Metrics against nets, from rows alone, in Markdown.
 
-    python -m symjax.report.statements results/symmetry.jsonl
+    python -m symjax.report statements results/symmetry.jsonl
 
 A cell is the mean over seeds and images, and the hull of the seeds' 95 % intervals,
-which are over images. Of an error it also has the share of images where it is rounding.
+which are over images. Of an error it also has the fraction of images where the error is
+rounding.
 """
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from symjax.arguments import Parser, command
 from symjax.evaluation import results, titles
-from symjax.evaluation.rows import METRIC, Row
-from symjax.evaluation.titles import metric_name
+from symjax.evaluation.rows import METRIC, Row, frame
 from symjax.folders import expand
 from symjax.formatting import markdown
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Figures against nets.
+    """Metrics against nets.
 
     Args:
-      rows: of metrics, of one data set.
+      rows: of metrics, of one data set; others and diverged seeds are left out.
 
     Returns:
-      One line a figure and number of images.
+      One line per metric and number of images.
 
     Raises:
       ValueError: if there are none, or two rows of a net and seed belong in one cell.
     """
-    metrics = [row for row in rows if row["kind"] == METRIC]
-    alive = [row for row in metrics if not row["diverged"]]
+    alive = [row for row in rows if row["kind"] == METRIC and not row["diverged"]]
     if not alive:
         raise ValueError(
             "no rows of a metric: measure some with `evaluate.py --metric`."
         )
-    frame = pd.DataFrame(
-        {
-            "figure": [metric_name(row) for row in alive],
-            "net": [_net(row) for row in alive],
-            "n": [row["n"] for row in alive],
-            "row": alive,
-        }
+    data: Any = frame(alive).assign(
+        row=alive,
+        title=[titles.metric_name(row) for row in alive],
+        net=[row["model"] + ", untrained" * (not row["epoch"]) for row in alive],
     )
-    nets = list(dict.fromkeys(frame["net"]))
+    nets = data["net"].unique()
     lines = []
-    for _, of_figure in frame.groupby(["figure", "n"], sort=False):
-        figure, n = of_figure[["figure", "n"]].iloc[0]
-        by_net = dict(iter(of_figure.groupby("net")["row"]))
-        seeds = {row["seed"] for row in of_figure["row"]}
-        cells = [_cell(list(by_net[net])) if net in by_net else "" for net in nets]
-        lines.append([str(figure), str(n), str(len(seeds)), *cells])
-    return markdown(["figure", "n", "seeds", *nets], lines)
+    for (title, n), of_metric in data.groupby(["title", "n"], sort=False):
+        cells = {net: _cell(part) for net, part in of_metric.groupby("net")}
+        seeds = of_metric["seed"].nunique()
+        lines.append([title, str(n), str(seeds), *(cells.get(x, "") for x in nets)])
+    return markdown(["metric", "n", "seeds", *nets], lines)
 
 
-def _net(row: Row) -> str:
-    return row["model"] if row["epoch"] else f"{row['model']}, untrained"
-
-
-def _cell(rows: list[Row]) -> str:
-    """Of one net; two rows of one seed are no two seeds."""
-    seeds = [row["seed"] for row in rows]
-    if again := [seed for seed in seeds if seeds.count(seed) > 1]:
-        pair = [row.identity for row in rows if row["seed"] == again[0]]
-        differing = [name for name in pair[0] if pair[0][name] != pair[1].get(name)]
+def _cell(part: Any) -> str:
+    """The cell of one net and metric; two rows of one seed are refused."""
+    again = part[part["seed"].duplicated(keep=False)]
+    if len(again):
+        first, second = (row.identity for row in again["row"].iloc[:2])
+        differing = [name for name in first if first[name] != second.get(name)]
         raise ValueError(
-            f"seed {again[0]} of {rows[0]['model']} has several rows of "
-            f"{metric_name(rows[0])!r}, which differ in {differing}: give files with "
+            f"seed {first['seed']} of {first['model']} has several rows of "
+            f"{again['title'].iloc[0]!r}, which differ in {differing}: give files with "
             "one of them, or remove the others by `python -m symjax.evaluation.cells`."
         )
-    mean = np.mean([row["value"] for row in rows])
-    text = f"{mean:.3g}"
-    if all(row.get("low") is not None for row in rows):
-        low = min(row["low"] for row in rows)
-        high = max(row["high"] for row in rows)
-        text += f" ({low:.3g} to {high:.3g})"
-    if all("exact" in row for row in rows):
-        text += f"; {np.mean([row['exact'] for row in rows]):.0%}"
+    known = part.dropna(axis=1)
+    text = f"{part['value'].mean():.3g}"
+    if {"low", "high"} <= set(known):
+        text += f" ({part['low'].min():.3g} to {part['high'].max():.3g})"
+    if "exact" in known:
+        text += f"; {part['exact'].mean():.0%}"
     return text
 
 
-@command()
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the table."""
-    parser = Parser("python -m symjax.report.statements", __doc__)
-    parser.add_argument("--metric", default="", help="figures whose name begins so")
+def add_flags(parser: ArgumentParser) -> None:
+    """Adds the flags of the command."""
+    parser.add_argument("--metric", default="", help="metrics whose name begins so")
     parser.add_argument("files", nargs="+", type=expand, metavar="FILE.jsonl")
-    options = parser.parse_args(arguments)
-    rows = results.read_existing(options.files)
+
+
+def run(flags: Namespace) -> None:
+    """Prints the table."""
+    rows = results.read_existing(flags.files)
     metrics = [row for row in rows if row["kind"] == METRIC]
-    wanted = [row for row in metrics if titles.begins(row, options.metric)]
+    wanted = [row for row in metrics if titles.begins(row, flags.metric)]
     print(table(wanted), end="")
-
-
-if __name__ == "__main__":
-    main()

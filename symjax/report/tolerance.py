@@ -1,29 +1,30 @@
-"""The paper's Figure 5: what nets tolerate, as curves and as pictures.
+"""The paper's Figure 5: which perturbations nets tolerate, as curves and as images.
 
-    python -m symjax.report.tolerance runs/baseline runs/parallel_rot --out figure5.png
+    python -m symjax.report tolerance runs/baseline runs/parallel_rot --out figure5.png
 
-A curve is the share of images whose prediction still holds, by level: the mean over the
-seeds, each of which is a thin line, and the bootstrap's 95 % interval over the images.
-Below are images, and the last ones that held when values were removed at random. Reads
-the rows and cells that `python evaluate.py --metric tolerance` has left in the runs.
+A curve is the fraction of images whose prediction is still correct, by level: the mean
+over the seeds, each of which is a thin line, and the bootstrap's 95 % interval over the
+images. Below are images, and the last ones that were classified correctly when values
+were removed at random. The rows and cells are those of `python evaluate.py --metric
+tolerance`.
 """
 
-from collections.abc import Mapping, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from symjax.arguments import Parser, command
 from symjax.folders import expand
 from symjax.report import metric_rows
 from symjax.report.parts import save_figure
 from symjax.statistics import estimate
 
 UNITS = {
-    "removal_published": "share, drawn afresh; unnormalised inputs",
-    "removal": "share of values set to 0",
+    "removal_published": "fraction, drawn afresh; unnormalized inputs",
+    "removal": "fraction of values set to 0",
     "noise": "standard deviation of the noise",
     "rotation": "angle in degrees",
     "scale": "factor",
@@ -37,7 +38,7 @@ STEPS = 50  # of the box's curve
 
 
 def read(run: Path) -> dict[str, metric_rows.MetricRows]:
-    """The figures of a run, by perturbation; of several settings, the last measured.
+    """The metrics of a run, by perturbation; of several settings, the last measured.
 
     Args:
       run: the run folder.
@@ -56,13 +57,13 @@ def draw(nets: Mapping[str, Mapping[str, metric_rows.MetricRows]]) -> Figure:
     """The figure of some nets, of which the first is compared with the others.
 
     Args:
-      nets: by name, what `read` found.
+      nets: by name, the metrics of `read`.
 
     Raises:
       ValueError: if they were not measured on the same images at the same levels.
     """
     for name in UNITS:
-        settings = {net: figures[name].settings for net, figures in nets.items()}
+        settings = {net: metrics[name].settings for net, metrics in nets.items()}
         if len(set(settings.values())) > 1:
             raise ValueError(
                 f"{name!r} was measured differently, {settings}: measure all nets with "
@@ -73,53 +74,53 @@ def draw(nets: Mapping[str, Mapping[str, metric_rows.MetricRows]]) -> Figure:
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     axes = above.subplots(2, 4).flat
     for axis, name in zip(axes, UNITS, strict=False):
-        for index, (net, figures) in enumerate(nets.items()):
-            _curve(axis, figures[name], net, f"C{index}")
+        for index, (net, metrics) in enumerate(nets.items()):
+            _curve(axis, metrics[name], net, f"C{index}")
         axis.set(title=name, xlabel=UNITS[name], ylim=(0, 1))
     rows = next(iter(nets.values()))[PICTURES].rows
     handles, labels = axes[0].get_legend_handles_labels()
     axes[-1].axis("off")
     axes[-1].legend(handles, labels, loc="center", frameon=False)
     above.suptitle(
-        f"share of {rows[0]['n']:,} images whose prediction still holds, "
+        f"fraction of {rows[0]['n']:,} images whose prediction is still correct, "
         f"{len(rows)} seeds, 95 % interval over the images"
     )
-    image_rows(below, {net: figures[PICTURES] for net, figures in nets.items()})
+    image_rows(below, {net: metrics[PICTURES] for net, metrics in nets.items()})
     return figure
 
 
-def _curve(axis: Axes, found: metric_rows.MetricRows, net: str, color: str) -> None:
-    """The seeds, their mean, and where it would lie for other images."""
-    levels = found.rows[0].get("levels")
+def _curve(axis: Axes, metric: metric_rows.MetricRows, net: str, color: str) -> None:
+    """The seeds, their mean, and its interval over images."""
+    levels = metric.rows[0].get("levels")
     if levels is None:  # the box has no levels
-        most = found.cells["largest"].max()
+        most = metric.cells["largest"].max()
         levels = np.linspace(0, most, STEPS + 1)[1:]
-    still = _still(found.cells["largest"], np.asarray(levels))
-    for seed in still:
+    correct = _correct(metric.cells["largest"], np.asarray(levels))
+    for seed in correct:
         axis.plot(levels, seed.mean(axis=0), color=color, linewidth=0.4, alpha=0.6)
-    means = still.mean(axis=0)
+    means = correct.mean(axis=0)
     axis.plot(levels, means.mean(axis=0), color=color, label=net)
     if len(means) > 1:
         ends = [estimate(x, resamples=RESAMPLES)[1:3] for x in means.T]
         axis.fill_between(levels, *np.transpose(ends), color=color, alpha=0.15)
 
 
-def _still(largest: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """The share of draws in which the prediction still holds: `[S, n, L]`."""
+def _correct(largest: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The fraction of draws in which the prediction is correct: `[S, n, L]`."""
     draws = largest.reshape(*largest.shape[:2], -1, 1)
     return (draws >= levels).mean(axis=2)
 
 
 def image_rows(figure: SubFigure, nets: Mapping[str, metric_rows.MetricRows]) -> None:
-    """A line an image that all nets classify: itself, and the last that held.
+    """One line per image that all nets classify: itself, and the last correct ones.
 
     Args:
-      figure: what it is drawn into.
-      nets: by name, a figure whose cells hold "original" and "last_held".
+      figure: the (sub)figure to draw into.
+      nets: by name, a metric whose cells hold "original" and "last_held".
     """
     first = {
-        net: {name: of_seeds[0] for name, of_seeds in found.cells.items()}
-        for net, found in nets.items()
+        net: {name: of_seeds[0] for name, of_seeds in metric.cells.items()}
+        for net, metric in nets.items()
     }
     one = next(iter(first.values()))
     kept = len(one["original"])
@@ -136,8 +137,8 @@ def image_rows(figure: SubFigure, nets: Mapping[str, metric_rows.MetricRows]) ->
     for line, place in zip(axes, chosen, strict=False):
         _show(line[0], one["original"][place], "original")
         for axis, (net, cell) in zip(line[1:], first.items(), strict=True):
-            share = cell["largest"][place, 0]
-            _show(axis, cell["last_held"][place], f"{net}: {share:.2f}")
+            fraction = cell["largest"][place, 0]
+            _show(axis, cell["last_held"][place], f"{net}: {fraction:.2f}")
 
 
 def _show(axis: Axes, image: np.ndarray, title: str) -> None:
@@ -147,16 +148,12 @@ def _show(axis: Axes, image: np.ndarray, title: str) -> None:
     axis.set_title(title, fontsize="small")
 
 
-@command()
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Draws the figure that the command line asks for."""
-    parser = Parser("python -m symjax.report.tolerance", __doc__)
+def add_flags(parser: ArgumentParser) -> None:
+    """Adds the flags of the command."""
     parser.add_argument("runs", nargs="+", type=expand, help="run folders")
     parser.add_argument("--out", type=expand, required=True, help="an image file")
-    asked = parser.parse_args(arguments)
-    figure = draw({run.name: read(run) for run in asked.runs})
-    save_figure(figure, asked.out)
 
 
-if __name__ == "__main__":
-    main()
+def run(flags: Namespace) -> None:
+    """Draws the figure."""
+    save_figure(draw({run.name: read(run) for run in flags.runs}), flags.out)

@@ -1,9 +1,9 @@
 """A page says what it is given, loads nothing, and can be worked without a mouse."""
 
+import base64
 import json
 import re
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -12,21 +12,18 @@ from selenium.webdriver import Keys
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from symjax.evaluation import Results
 from symjax.report import page as pages
-from symjax.report.page import Page, Picture, Table, Verdict, of_run, render
+from symjax.report.__main__ import main
+from symjax.report.page import Page, Picture, Table, Verdict, render
+from symjax.report.run import of_run
 from tests import made_rows
 
 SVG = """<?xml version="1.0"?>
-<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/svg11.dtd">
-<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
-     width="300pt" height="200pt" viewBox="0 0 300 200" onload="alert(1)">
- <metadata>https://elsewhere.example</metadata>
- <defs><style>* { stroke: red }</style><clipPath id="p"><path d="M0 0h9v9z"/></clipPath>
- <path id="m" d="M0 0h3"/></defs><script>alert(1)</script>
- <g clip-path="url(#p)"><use xlink:href="#m" x="4"/></g>
+<svg xmlns="http://www.w3.org/2000/svg" width="300pt" height="200pt"
+     viewBox="0 0 300 200" onload="alert(1)"><script>alert(1)</script>
+ <circle id="p" cx="100" cy="100" r="80"/>
  <image href="https://elsewhere.example/a.png" width="3" height="3"/>
 </svg>"""
 FOUR = ("stands", "stands only under", "does not stand", "inconclusive")
@@ -86,21 +83,24 @@ def test_texts_are_escaped_wherever_they_stand():
     assert text.count("&lt;script&gt;alert(1)") > 20
 
 
-def test_nothing_is_loaded_from_elsewhere(html):
+def test_nothing_is_loaded_from_elsewhere_and_pictures_are_images(html):
     assert "default-src 'none'" in html and "elsewhere" not in html
     assert not re.search(r"(src|href)\s*=\s*[\"']?\s*(https?:)?//", html)
-    assert not re.search(r"url\(\s*[\"']?(?!#)|@import", html)
-    assert "onload" not in html and "metadata" not in html
+    assert not re.search(r"url\(|@import", html) and "onload" not in html
+    images = re.findall(
+        r'<img src="data:image/svg\+xml;base64,(.*?)" alt="(.*?)">', html
+    )
+    assert [alt for _, alt in images] == ["Two falling curves"] * 2
+    assert base64.b64decode(images[0][0]).decode() == SVG
 
 
-def test_two_pictures_of_the_same_ids_keep_apart(html):
+def test_links_and_labels_refer_to_what_is_there_once(html):
     ids = re.findall(r'\sid="([^"]*)"', html)
-    assert len(set(ids)) == len(ids) > 20
-    for name in ("figure-1-", "figure-2-"):
-        assert f'clip-path="url(#{name}p)"' in html and f'href="#{name}m"' in html
-        assert f"#{name}svg {{ * {{ stroke: red }} }}" in html
+    assert len(set(ids)) == len(ids) > 10
     referred = re.findall(r'(?:href="#|aria-labelledby="|for=")([^"]*)"', html)
-    assert {name for name in referred if name} <= set(ids)
+    assert len(referred) > 10 and set(referred) <= set(ids)
+    for name in ("Filter Verdicts", "Filter Nets"):
+        assert name in re.sub("<[^>]+>", "", html)
 
 
 def test_numbers_have_their_digits_and_what_was_not_measured_says_so():
@@ -125,7 +125,7 @@ def test_numbers_have_their_digits_and_what_was_not_measured_says_so():
     ],
 )
 def test_what_a_text_is_ordered_by(text, number):
-    assert pages._key(text) == number
+    assert pages._number(text) == number
 
 
 def test_what_cannot_be_shown_is_refused():
@@ -134,9 +134,9 @@ def test_what_cannot_be_shown_is_refused():
     assert Verdict("", "", "", "", "stands only under FGSM").kind == FOUR[1]
     with pytest.raises(ValueError, match="'T', row 2 has 1 cells: expected 2"):
         Table("T", ["a", "b"], [[1, 2], [1]])
-    for svg in ("no xml", "<p>a</p>"):
+    for svg in ("no xml", "<p>a</p>", "<svg></svg>"):
         with pytest.raises(ValueError, match="picture 'P' is not an SVG"):
-            render(Page("t", "s", pictures=[Picture("P", svg, "alt")]))
+            Picture("P", svg, "alt")
 
 
 # One run.
@@ -204,11 +204,8 @@ def test_a_run_says_what_is_wrong_with_its_rows(tmp_path):
     assert table.rows[0][4:6] == [None, None]
 
 
-def test_the_command_writes_the_page_or_says_in_a_line_why_not(
-    run, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(sys, "argv", ["page", str(run)])
-    pages.main()
+def test_the_command_writes_the_page_or_says_in_a_line_why_not(run, tmp_path, capsys):
+    main([str(run)])
     assert (run / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert capsys.readouterr().out == f"page in {run / 'report.html'}\n"
     config = run / "config.json"
@@ -218,9 +215,8 @@ def test_the_command_writes_the_page_or_says_in_a_line_why_not(
         (tmp_path / "nothing", "has no rows: measure some with `python evaluate.py"),
         (run, r"results.jsonl, line 9 cannot be read \(the row is of an older"),
     ):
-        monkeypatch.setattr(sys, "argv", ["page", str(folder), "--out", str(config)])
         with pytest.raises(SystemExit, match="2"):
-            pages.main()
+            main(["page", str(folder), "--out", str(config)])
         said = capsys.readouterr().err
         assert said.startswith("error: ") and said.count("\n") == 1
         assert re.search(reason, said)
@@ -278,19 +274,6 @@ class Browser:
             .filter(row => !row.hidden)
             .map(row => row.cells[arguments[1]].innerText)"""
         return self.run(script, table, number)
-
-    def heard(self):
-        """What the accessibility tree holds, once it is there."""
-
-        def shown(_):
-            tree = self.ask("Accessibility.getFullAXTree", {})["nodes"]
-            found = [node for node in tree if not node["ignored"]]
-            return found if len(found) > 20 else None
-
-        return self.wait(shown)
-
-    def wait(self, condition):
-        return WebDriverWait(self.driver, 10, 0.02).until(condition)
 
     def type(self, *keys):
         ActionChains(self.driver, duration=0).send_keys(*keys).perform()
@@ -380,7 +363,7 @@ def test_the_keyboard_alone_skips_sorts_and_filters(browser):
 
 
 @pytest.mark.slow
-def test_a_filter_shows_the_rows_with_all_its_words_and_counts_them(browser):
+def test_a_filter_shows_rows_by_words_and_verdicts_by_kind_and_counts_them(browser):
     field, count = browser.find("#table-1 .filter"), browser.find("#table-1 .count")
     assert count.text == "5 rows"
     field.send_keys("NET 0.4")
@@ -389,122 +372,40 @@ def test_a_filter_shows_the_rows_with_all_its_words_and_counts_them(browser):
     field.clear()
     field.send_keys("not measured")
     assert browser.column("#table-1", 0) == ["net 1"]
-
-
-@pytest.mark.slow
-def test_of_very_many_rows_the_first_are_shown_until_all_are_asked_for(browser):
-    browser.run("document.querySelectorAll('details').forEach(x => { x.open = true; })")
-    box, rows = "#provenance .sortable", "#provenance table"
-    count, more = (browser.find(f"{box} {x}") for x in (".count", ".more-rows"))
-    assert count.text == "300 of 700 rows shown" and more.is_displayed()
-    head = browser.find(f"{box} th:nth-child(2) button")
-    head.click()
-    head.click()
-    assert browser.column(rows) == [str(i) for i in range(699, 399, -1)]
-    field = browser.find(f"{box} .filter")
-    field.send_keys("cell")
-    field.send_keys(" 1")
-    assert count.text == "214 of 700 rows shown, by seed, descending"
-    assert not more.is_displayed()
-    field.send_keys(Keys.BACKSPACE, Keys.BACKSPACE)
-    more.click()
-    assert count.text == "700 rows, by seed, descending" and not more.is_displayed()
-    assert len(browser.column(rows)) == 700
-
-
-@pytest.mark.slow
-def test_buttons_choose_kinds_of_verdicts(browser):
-    table, count = "table.verdicts", browser.find("#verdicts .count")
-
-    def press(kind):
-        button = browser.find(f"button[data-kind='{kind}']")
+    count = browser.find("#verdicts .count")
+    button = browser.find("button[data-kind='does not stand']")
+    for pressed, shown, text in (
+        ("true", ["Claim 2", "Claim 5"], "2 of 6 rows shown"),
+        ("false", [f"Claim {i}" for i in range(6)], "6 rows"),
+    ):
         button.click()
-        return button.get_attribute("aria-pressed")
-
-    assert count.text == "6 claims"
-    assert press("does not stand") == "true"
-    assert browser.column(table, 0) == ["Claim 2", "Claim 5"]
-    assert count.text == "2 of 6 claims shown"
-    assert press("stands") == "true"
-    assert browser.column(table, 0) == ["Claim 0", "Claim 2", "Claim 5"]
-    assert press("does not stand") == "false" and press("stands") == "false"
-    assert len(browser.column(table, 0)) == 6
-    browser.find(f"{table} th:nth-child(5) button").click()
+        assert button.get_attribute("aria-pressed") == pressed
+        assert browser.column(".verdicts", 0) == shown and count.text == text
+    browser.find(".verdicts th:nth-child(5) button").click()
     order = [0, 1, 4, 2, 5, 3]
-    assert browser.column(table, 0) == [f"Claim {i}" for i in order]
+    assert browser.column(".verdicts", 0) == [f"Claim {i}" for i in order]
 
 
-@pytest.mark.parametrize("width", [360, 1400])
 @pytest.mark.slow
-def test_tables_scroll_and_the_page_does_not(browser, width):
-    browser.open(width)
-    browser.run("document.querySelectorAll('details').forEach(x => { x.open = true; })")
-    across = "const x = arguments[0] ? document.querySelector(arguments[0]) : "
-    across += "document.documentElement; return x.scrollWidth - x.clientWidth"
-    assert browser.run(across, "") <= 0
-    assert browser.run(across, "#table-2 .scroll") > 100
-    assert browser.find("#table-2 .scroll").get_attribute("tabindex") == "0"
-    assert browser.find("h1").rect["width"] <= width
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("chosen", [False, True])
-@pytest.mark.slow
-def test_texts_stand_out_from_the_ground_in_both_schemes(browser, scheme, chosen):
-    browser.open(scheme=scheme)
-    button = browser.find("#colours")
-    pressed = button.get_attribute("aria-pressed")
-    assert pressed == str(scheme == "dark").lower()
+def test_texts_stand_out_from_the_ground_in_both_schemes_and_both_can_be_chosen(
+    browser,
+):
     ground = "return getComputedStyle(document.documentElement).backgroundColor"
-    before = browser.run(ground)
-    if chosen:
-        button.click()
-        assert button.get_attribute("aria-pressed") != pressed
-        assert browser.run(ground) != before
     texts = "p, a, td, th, button, .verdict strong, .more, .caption, .how-many, code,"
     texts += " summary, figcaption, label, .count"
-    contrasts = browser.run(CONTRAST, texts)
-    assert len(contrasts) > 100 and min(contrasts) >= 4.5
-
-
-@pytest.mark.slow
-def test_a_screen_reader_hears_names_of_tables_buttons_and_pictures(browser):
-    names: dict[str, list[str]] = {}
-    for node in browser.heard():
-        name = node.get("name", {}).get("value", "")
-        names.setdefault(node["role"]["value"], []).append(name)
-    assert {"Verdicts", "Nets", "Wide", "Audit"} <= set(names["table"])
-    assert "Nets, table" in names["region"]
-    assert names["image"] == ["Two falling curves"] * 2
-    assert all(names["button"]) and "Copy command of Nets" in names["button"]
-    assert {"accuracy", "depth"} <= set(names["columnheader"])
-    assert "Claim 0" in names["rowheader"] and "net 0" in names["rowheader"]
-    assert names["searchbox"][:2] == ["Filter Verdicts", "Filter Nets"]
-    assert names["main"] and names["navigation"] == ["Sections"]
-
-
-@pytest.mark.slow
-def test_narrow_verdicts_are_still_a_table(browser):
-    browser.open(360)
-    headers = [x for x in browser.heard() if x["role"]["value"] == "rowheader"]
-    names = [x["name"]["value"] for x in headers]
-    assert names[:6] == [f"Claim {i}" for i in range(6)]
-
-
-@pytest.mark.slow
-def test_a_command_is_copied_or_selected(browser):
-    browser.find("#table-1 .copy").click()
-    says = browser.find("#table-1 .copied")
-    browser.wait(lambda _: says.text)
-    assert says.text.startswith(("Copied", "Selected"))
-
-
-@pytest.mark.slow
-def test_a_link_into_details_opens_them(browser):
-    details = browser.find("details[id]")
-    assert details.get_attribute("open") is None
-    browser.find(f"nav a[href='#{details.get_attribute('id')}']").click()
-    assert details.get_attribute("open") == "true"
+    grounds = []
+    for scheme in ("light", "dark"):
+        browser.open(scheme=scheme)
+        button = browser.find("#colors")
+        assert button.get_attribute("aria-pressed") == str(scheme == "dark").lower()
+        for _ in range(2):
+            contrasts = browser.run(CONTRAST, texts)
+            assert len(contrasts) > 100 and min(contrasts) >= 4.5
+            grounds.append(browser.run(ground))
+            button.click()
+        assert button.get_attribute("aria-pressed") == str(scheme == "dark").lower()
+    light, dark, also_dark, also_light = grounds
+    assert light == also_light != dark == also_dark
 
 
 @pytest.mark.slow
@@ -517,17 +418,3 @@ def test_paper_has_all_rows_and_no_controls(browser):
     assert min(browser.run(heights, "#table-1 tbody tr")) > 0
     assert min(browser.run(heights, "details tbody tr")) > 0
     assert max(browser.run(heights, "header, .tools, .copy")) == 0
-
-
-@pytest.mark.slow
-def test_without_scripts_all_is_there_and_no_control_is_dead(browser):
-    browser.ask("Emulation.setScriptExecutionDisabled", {"value": True})
-    try:
-        browser.driver.get(browser.url)
-        shown = browser.heard()
-    finally:
-        browser.ask("Emulation.setScriptExecutionDisabled", {"value": False})
-    roles = {node["role"]["value"] for node in shown}
-    assert not roles & {"button", "searchbox"}
-    texts = {node.get("name", {}).get("value") for node in shown}
-    assert {"Claim 5", "12.3 ± 0.4", "accuracy", "python x.py"} <= texts

@@ -1,4 +1,4 @@
-"""Reports read rows and cells alone; figures are compared image by image."""
+"""Reports read rows and cells alone; metrics are compared image by image."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def write(folder, values, name="made up", correct=None, **settings):
         store.add(identity, value, arrays, made_rows.FACTS, made_rows.PROVENANCE)
 
 
-def test_figures_come_back_by_seed_and_with_their_settings(tmp_path):
+def test_metrics_come_back_by_seed_and_with_their_settings(tmp_path):
     values = np.arange(6.0).reshape(2, 3)
     write(tmp_path / "net", values)
     write(tmp_path / "net", values + 1, length=0.5)
@@ -79,7 +79,7 @@ def test_pairing_takes_away_what_images_have_in_common(tmp_path):
     ]
 
 
-def test_images_that_a_seed_misclassifies_or_that_have_no_figure_are_left_out(tmp_path):
+def test_images_that_a_seed_misclassifies_or_that_have_no_value_are_left_out(tmp_path):
     base, other = np.zeros((2, 6)), np.ones((2, 6))
     other[0, 2] = np.nan
     known = np.ones((2, 6), bool)
@@ -103,13 +103,13 @@ def test_what_is_no_mean_over_images_is_not_compared(tmp_path):
     assert "made up" in text and "gap" not in text and "cost" not in text
 
 
-def test_figures_with_other_settings_are_not_compared(tmp_path):
+def test_metrics_with_other_settings_are_not_compared(tmp_path):
     write(tmp_path / "base", np.zeros((1, 3)), radius=1.0)
     write(tmp_path / "other", np.ones((1, 3)), radius=2.0)
     pair = [metric_rows.read(tmp_path / name)[0] for name in ("base", "other")]
-    with pytest.raises(ValueError, match="measure them alike"):
+    with pytest.raises(ValueError, match="measure both with the same settings"):
         compare.compare(*pair)
-    with pytest.raises(ValueError, match="no figure of any metric"):
+    with pytest.raises(ValueError, match="no rows of any metric"):
         compare.table([tmp_path / "base", tmp_path / "other"])
 
 
@@ -126,7 +126,7 @@ def test_statements_are_laid_side_by_side_from_rows_alone(tmp_path):
     untrained = {"epoch": 0, "n": 20, "metric": "theorem_2", "length": 0.1}
     rows.append(made_rows.row(1.0, facts, **untrained))
     assert statements.table(rows).splitlines() == [
-        "| figure | n | seeds | baseline | equivariant | baseline, untrained |",
+        "| metric | n | seeds | baseline | equivariant | baseline, untrained |",
         "| --- | --- | --- | --- | --- | --- |",
         "| lemma 1 | 20 | 2 | 1.25 (0.75 to 1.75); 50% "
         "| 0.25 (-0.25 to 0.75); 50% |  |",

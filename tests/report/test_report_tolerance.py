@@ -14,6 +14,7 @@ from symjax.evaluation.rows import Row
 from symjax.metrics import tolerance as library
 from symjax.metrics.perturbations import Removal
 from symjax.report import tolerance as report
+from symjax.report.__main__ import main
 from symjax.seeds import KeyPurpose, of_seed, purpose_key
 
 QUIET = Console(file=StringIO())
@@ -102,7 +103,7 @@ def test_the_figure_is_drawn_from_rows_alone(measured, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     out = tmp_path / "figures" / "figure5.png"
-    report.main([str(folder), str(other), "--out", str(out)])
+    main(["tolerance", str(folder), str(other), "--out", str(out)])
     drawn = imread(out)
     assert drawn.shape[-1] == 4 and drawn[..., :3].std() > 0.05
     found = report.read(folder)
@@ -131,7 +132,7 @@ def test_what_is_missing_is_said(measured, tmp_path, capsys):
     with pytest.raises(ValueError, match="evaluate.py --run .*none --metric tolerance"):
         report.read(tmp_path / "none")
     with pytest.raises(SystemExit):
-        report.main([str(tmp_path / "none"), "--out", str(tmp_path / "x.png")])
+        main(["tolerance", str(tmp_path / "none"), "--out", str(tmp_path / "x.png")])
     assert "no rows of 'tolerance_removal_published'" in capsys.readouterr().err
     bare = tmp_path / "bare"
     bare.mkdir()

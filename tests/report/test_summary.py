@@ -6,8 +6,8 @@ from io import BytesIO, TextIOWrapper
 import pytest
 
 from symjax import io
-from symjax.evaluation import summary as command
-from symjax.evaluation.summary import summary
+from symjax.report.__main__ import main
+from symjax.report.summary import table as summary
 from tests import made_rows
 from tests.paths import ROOT
 
@@ -107,7 +107,7 @@ def test_a_file_that_is_no_rows_is_one_line(tmp_path, capsys, text, message):
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SystemExit) as exit:
-        command.main([str(path)])
+        main(["summary", str(path)])
     said = capsys.readouterr()
     assert exit.value.code == 2 and not said.out
     assert said.err.startswith("error: ") and said.err.count("\n") == 1
@@ -116,14 +116,14 @@ def test_a_file_that_is_no_rows_is_one_line(tmp_path, capsys, text, message):
 
 def test_a_run_folder_will_do(tmp_path, capsys):
     io.write_rows(tmp_path / "results.jsonl", [row(0.5).nested()])
-    command.main([str(tmp_path)])
+    main(["summary", str(tmp_path)])
     assert "| 50.00 |" in capsys.readouterr().out
 
 
 def test_help_is_no_error_and_no_file_is_one():
     for arguments, code in ((["--help"], 0), ([], 2)):
         with pytest.raises(SystemExit) as exit:
-            command.main(arguments)
+            main(["summary", *arguments])
         assert exit.value.code == code
 
 
@@ -131,7 +131,7 @@ def test_an_ascii_terminal_gets_the_nearest_text(monkeypatch):
     written = BytesIO()
     stream = TextIOWrapper(written, encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
-    command.main([str(ROOT / "results/cifar10_4_layers.jsonl")])
+    main(["summary", str(ROOT / "results/cifar10_4_layers.jsonl")])
     print("≤ é 中 ━")
     stream.flush()
     table, characters, _ = written.getvalue().decode("ascii").rsplit("\n", 2)

@@ -6,6 +6,7 @@ import pytest
 from symjax import io
 from symjax.evaluation import results
 from symjax.report import distance_bounds
+from symjax.report.__main__ import main
 from tests import made_rows
 
 DISTANCE = np.array([0.4, 0.0, 0.1, np.inf, 0.2, 0.3])
@@ -28,11 +29,13 @@ def add(folder, metric, norm="l2", seed=0, n=6, settings=None, **cells):
 def test_scores_above_an_error_are_refuted(tmp_path):
     add(tmp_path, "distance")
     add(tmp_path, "clever")
-    (found,) = distance_bounds.sandwiches(tmp_path)
-    assert (found.norm, found.n, found.wrong, found.open) == ("l2", 6, 1, 1)
+    (found,) = distance_bounds.of_run(tmp_path)
+    assert (found.norm, found.n, found.wrong, found.unresolved) == ("l2", 6, 1, 1)
     np.testing.assert_array_equal(found.distance, [0.1, 0.2, 0.3, 0.4])
     np.testing.assert_array_equal(found.score, [0.1, 0.3, 0.2, 0.5])
-    assert found.refuted == 2  # 0.1 is not above 0.1; nor does an open image count
+    assert (
+        found.refuted == 2
+    )  # 0.1 is not above 0.1; nor does an unresolved image count
 
 
 def test_the_largest_common_images_of_all_seeds_and_norms(tmp_path):
@@ -41,10 +44,10 @@ def test_the_largest_common_images_of_all_seeds_and_norms(tmp_path):
             add(tmp_path, "distance", norm, seed)
             add(tmp_path, "clever", norm, seed, n=2, score=SCORE + 9)
             add(tmp_path, "clever", norm, seed, n=5)
-    found = distance_bounds.sandwiches(tmp_path)
+    found = distance_bounds.of_run(tmp_path)
     assert [each.norm for each in found] == ["linf", "l2"]
     for each in found:
-        assert (each.seeds, each.n, each.wrong, each.open) == (2, 5, 2, 2)
+        assert (each.seeds, each.n, each.wrong, each.unresolved) == (2, 5, 2, 2)
         np.testing.assert_array_equal(each.distance, [0.1, 0.1, 0.2, 0.2, 0.4, 0.4])
         assert each.refuted == 4
 
@@ -55,12 +58,10 @@ def test_radii_of_the_least_noise_are_shown_where_all_images_have_one(tmp_path):
         add(tmp_path, "distance", norm)
         add(tmp_path, "clever", norm)
     add(tmp_path, "smoothing", n=5, settings={"sigma": 0.12}, radius=radii)
-    assert np.isnan(
-        [each.radius for each in distance_bounds.sandwiches(tmp_path)]
-    ).all()
+    assert np.isnan([each.radius for each in distance_bounds.of_run(tmp_path)]).all()
     add(tmp_path, "smoothing", settings={"sigma": 0.12}, radius=radii)
     add(tmp_path, "smoothing", settings={"sigma": 0.25}, radius=9 * radii)
-    linf, l2 = distance_bounds.sandwiches(tmp_path)
+    linf, l2 = distance_bounds.of_run(tmp_path)
     assert np.isnan(linf.radius).all()
     np.testing.assert_array_equal(l2.radius, [0.1, 0.0, 0.3, 0.5])
 
@@ -73,11 +74,11 @@ def test_the_figure_is_written_and_says_what_is_refuted(tmp_path, capsys):
     add(one, "distance", "linf")
     add(one, "clever", "linf")
     out = tmp_path / "figure.png"
-    distance_bounds.main([str(one), str(two), "--out", str(out)])
+    main(["distance_bounds", str(one), str(two), "--out", str(out)])
     assert out.read_bytes().startswith(b"\x89PNG")
     assert "two, l2: CLEVER refuted on 2 of 4" in capsys.readouterr().out
     drawn = distance_bounds.draw(
-        [distance_bounds.sandwiches(one), distance_bounds.sandwiches(two)]
+        [distance_bounds.of_run(one), distance_bounds.of_run(two)]
     )
     assert "refuted on 2 of 4" in drawn.axes[0].get_title()
     assert drawn.axes[0].get_yscale() == "log"
@@ -90,13 +91,13 @@ def test_what_was_not_measured_is_refused_with_the_command(tmp_path, capsys, mis
     add(tmp_path, other)
     command = rf"--run {tmp_path} --metric {missing}"
     with pytest.raises(ValueError, match=f"no rows of '{missing}': .*{command}"):
-        distance_bounds.sandwiches(tmp_path)
+        distance_bounds.of_run(tmp_path)
     add(tmp_path, missing, "linf")
     add(tmp_path, other, "linf")
     with pytest.raises(ValueError, match=f"no {missing} rows of l2.*--norm l2"):
-        distance_bounds.sandwiches(tmp_path)
+        distance_bounds.of_run(tmp_path)
     with pytest.raises(SystemExit, match="2"):
-        distance_bounds.main([str(tmp_path), "--out", str(tmp_path / "x.png")])
+        main(["distance_bounds", str(tmp_path), "--out", str(tmp_path / "x.png")])
     assert "error: " in capsys.readouterr().err and not (tmp_path / "x.png").exists()
 
 
@@ -104,8 +105,8 @@ def test_rows_of_other_nets_or_without_cells_are_refused(tmp_path):
     add(tmp_path, "distance")
     add(tmp_path, "clever", correct=~CORRECT)
     with pytest.raises(ValueError, match="do not agree"):
-        distance_bounds.sandwiches(tmp_path)
+        distance_bounds.of_run(tmp_path)
     _, row = results.read([tmp_path / "results.jsonl"])
     (tmp_path / "cells" / f"{row['cell_id']}.npz").unlink()
     with pytest.raises(ValueError, match=f"{row['cell_id']}.npz is not there"):
-        distance_bounds.sandwiches(tmp_path)
+        distance_bounds.of_run(tmp_path)
