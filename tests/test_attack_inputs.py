@@ -233,7 +233,7 @@ def test_what_cannot_be_right_is_refused(name):
         ("pgd", {"steps": 0}, "pgd: steps=0: expected 1 or more"),
         ("pgd", {"steps": 2.0}, "pgd: steps=2.0: expected a whole number"),
         ("pgd", {"n_restarts": 0}, "pgd: restarts=0"),
-        ("pgd", {"step_size": 0.0}, "step_size=0.0: expected pixel units, positive"),
+        ("pgd", {"step_size": 0.0}, "step_size=0.0: expected a positive and finite"),
         ("pgd", {"step_size": -0.1}, "step_size=-0.1"),
         ("pgd", {"step_size": np.nan}, "step_size=nan"),
         ("pgd", {"step_size": np.inf}, "step_size=inf"),
@@ -300,10 +300,10 @@ def test_a_surrounding_program_fails_instead_of_returning_a_result(name):
 
 
 def test_settings_of_a_surrounding_program_have_to_be_known():
-    message = "steps is an argument of a surrounding jax.jit"
+    message = "steps is traced by a surrounding jax.jit"
     with pytest.raises(ValueError, match=message):
         jax.jit(attacks.pgd)(**problem(), steps=3)
-    with pytest.raises(ValueError, match="known only inside of a surrounding"):
+    with pytest.raises(ValueError, match="is traced by a surrounding"):
         jax.jit(autoattack)(**problem())
 
 
@@ -418,5 +418,5 @@ def outcome(name, result):
     field = {"clever": "scores", "certify": "counts", "tolerance": "held"}
     field |= {name: "distance" for name in DISTANCES}
     if name == "audit":
-        return [check.figure for check in result]
+        return [check.value for check in result]
     return getattr(result, field.get(name, "images"))

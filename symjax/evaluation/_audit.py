@@ -192,7 +192,7 @@ def _facts(check: sanity.Check) -> dict[str, Any]:
     """What a row states of a check, beside its name and whether it passed."""
     names = ("threshold", "detail", "advice")
     facts = {name: getattr(check, name) for name in names}
-    return {"measured": check.figure, "literature": check.source, **facts}
+    return {"measured": check.value, "literature": check.source, **facts}
 
 
 @dataclasses.dataclass(frozen=True)

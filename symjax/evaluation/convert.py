@@ -26,7 +26,8 @@ PUBLISHED = {"reference": "published"}
 STUDY_RUN = re.compile(r"^(cifar100?-\d+-\w+)-reference")
 METRICS = {title: name for name, title in titles.METRICS.items()}
 CHECKS = {title: name for name, title in titles.CHECKS.items()} | {
-    "turned image, turned adversarial": "rotated_image"
+    "turned image, turned adversarial": "rotated_image",
+    "grey image at eps 0.5": "grey_image",
 }
 OF_ATTACK = (
     "steps",
