@@ -454,7 +454,7 @@ def test_group_of_the_rotation_layers(group):
         ({"trunk": "publihsed"}, "trunk.*Did you mean 'published'"),
         ({"depth": 5}, r"depth 5: expected one of \[4, 10\]"),
         ({"group": "S4"}, "group 'S4': expected C or D.*C8"),
-        ({"group": "C8", "basis": "full"}, "C8 turns pixels between.*subgroup C4"),
+        ({"group": "C8", "basis": "full"}, "C8 does not map pixels.*subgroup C4"),
         ({"basis": "steerabel"}, "basis 'steerabel'.*Did you mean 'steerable'"),
         ({"dtype": "float16"}, "dtype 'float16'.*'bfloat16'"),
         ({"readout": "flatten"}, "readout='flatten' is for the equivariant.*baseline"),

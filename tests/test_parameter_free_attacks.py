@@ -26,7 +26,7 @@ KEY = jax.random.key(3)
 every_norm = pytest.mark.parametrize("norm", NORMS)
 apgd = jax.jit(attacks.apgd, static_argnames=("loss", "steps", "targeted"))
 fab = jax.jit(attacks.fab, static_argnames=("steps", "targeted"))
-square = jax.jit(attacks.square, static_argnames="queries")
+square = jax.jit(attacks.square, static_argnames="n_queries")
 fgsm = jax.jit(attacks.fgsm)
 pgd = jax.jit(attacks.pgd, static_argnames=("steps", "momentum"))
 ATTACKS = {

@@ -114,7 +114,7 @@ def deepfool(
     del key
     longest = threat.longest(images)
     rounding = jnp.broadcast_to(ROUNDING * threat.span(images), images.shape)
-    margin = threat.lengths(rounding)
+    extra = threat.lengths(rounding)
 
     def point(total):
         return threat.clip(images + (1 + overshoot) * total).astype(images.dtype)
@@ -128,7 +128,7 @@ def deepfool(
         x = point(total)
         near = boundary.nearest(logits_fn, x, labels, threat)
         correct = largest_margin(near.logits, labels) < 0
-        length = jnp.minimum(near.distance[:, None, None, None] + margin, longest)
+        length = jnp.minimum(near.distance[:, None, None, None] + extra, longest)
         farther = select(correct, threat.ascend(total, near.normal, length), total)
         return index + 1, correct, farther, taken + correct
 
