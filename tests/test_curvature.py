@@ -149,7 +149,7 @@ def test_what_an_image_draws_does_not_depend_on_its_batch():
     first, order = across(np.arange(4)), np.array([2, 0, 3, 1])
     np.testing.assert_allclose(across(order), first[order], rtol=1e-5)
     assert np.min(np.abs(first / np.roll(first, 1, axis=1) - 1)) > 1e-4
-    with pytest.raises(ValueError, match="expected one, or .4."):
+    with pytest.raises(ValueError, match="expected one key, or .4."):
         curvature.tangent_changes(net, IMAGES, LABELS, keys[:3], LENGTH)
 
 
