@@ -297,9 +297,7 @@ def test_groups_compare_by_value():
 
 @pytest.mark.parametrize("g", [-1, 4])
 def test_elements_that_are_none_are_refused(g):
-    with pytest.raises(
-        ValueError, match=f"g={g}: expected an element of C4, from 0 to 3"
-    ):
+    with pytest.raises(ValueError, match=f"g={g}: expected an element of C4"):
         groups.C4.act(g, jnp.zeros((1, 2, 2, 1)))
 
 

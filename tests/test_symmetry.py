@@ -224,7 +224,7 @@ def test_impossible_arguments_are_refused():
         symmetry.orbit_margins(net, IMAGES, LABELS + 7)
     with pytest.raises(ValueError, match="leave the bounds"):
         symmetry.jacobian_norms(net, IMAGES + 1)
-    with pytest.raises(ValueError, match="of='logits'"):
+    with pytest.raises(ValueError, match="output='logits'"):
         symmetry.gradient_equivariance(net, IMAGES, LABELS, "logits")
     with pytest.raises(ValueError, match="expected .B, H, W, G, C."):
         symmetry.equivariance_errors(lambda x: {"a": x[:, 0]}, IMAGES)

@@ -100,7 +100,7 @@ def _steepness(radius: float, steps: int, subject: SeedContext) -> MetricResult:
             steps,
             RESTARTS,
         )
-        parts.append((found.constant, found.centre, found.flat))
+        parts.append((found.constant, found.center, found.flat))
         subject.report(int(some[-1]) + 1, count)
     constant, centre, flat = np.concatenate(parts, axis=1).astype(np.float64)
     known = np.isfinite(constant)

@@ -83,7 +83,7 @@ def _lemma_5(length: float, samples: int) -> Statement:
         across = np.sqrt(np.square(off.across).mean(axis=1))
         return {
             "left_over_right": left.as_written / across,
-            "turned_back_over_right": left.turned_back / across,
+            "turned_back_over_right": left.aligned / across,
             "left_over_along": left.as_written / off.along,
             "gradient": left.gradient,
         }
@@ -94,10 +94,14 @@ def _lemma_5(length: float, samples: int) -> Statement:
 def _theorem_2(length: float, samples: int) -> Statement:
     def statement(subject, images, labels, keys) -> Values:
         options = images, labels, keys, length, samples
-        alike = curvature.tangent_changes(subject.logits_fn, *options, noise="alike")
+        alike = curvature.tangent_changes(
+            subject.logits_fn, *options, noise="spectrum_matched"
+        )
         white = curvature.tangent_changes(subject.logits_fn, *options)
         mean = curvature.tangent_changes(
-            orbit_average(subject.logits_fn, subject.orbit), *options, noise="alike"
+            orbit_average(subject.logits_fn, subject.orbit),
+            *options,
+            noise="spectrum_matched",
         )
         return {
             "ratio_alike": alike.ratio,
@@ -117,7 +121,7 @@ def _orbit(samples: int) -> Statement:
         )
         return {
             "ratio": found.ratio.mean(axis=0),
-            "turned_back": (found.turned_back / found.gradient[None]).mean(axis=0),
+            "turned_back": (found.aligned / found.gradient[None]).mean(axis=0),
         }
 
     return statement
@@ -159,4 +163,6 @@ def _near(logits_fn, images, labels, keys, samples: int) -> smoothness.GradientV
 
 def _frequency(subject, images, labels, keys) -> Values:
     del keys
-    return {"share": smoothness.high_frequency_share(subject.logits_fn, images, labels)}
+    return {
+        "share": smoothness.high_frequency_fraction(subject.logits_fn, images, labels)
+    }

@@ -16,7 +16,7 @@ import numpy as np
 from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext, interval
 from symjax.metrics import _invariant_box
 from symjax.metrics import tolerance as library
-from symjax.metrics._gradient_maxima import share
+from symjax.metrics._gradient_maxima import partial_report
 from symjax.metrics.perturbations import (
     Noise,
     Perturbation,
@@ -65,7 +65,7 @@ def _published() -> Metric:
             model.std,
             report=subject.report,
         )
-        draws = found.still[:FIRST, 0].sum(axis=-1)  # one a level, from 1 on
+        draws = found.correct_so_far[:FIRST, 0].sum(axis=-1)  # one a level, from 1 on
         return _found(found, subject, Removal(), draws)
 
     levels = library.PUBLISHED_LEVELS.tolist()
@@ -102,12 +102,12 @@ def _found(
 ) -> MetricResult:
     """What was found, and the last images that held in the draws."""
     first = subject.images[:FIRST]
-    still = found.still[:FIRST, 0].any(axis=-1)
+    still = found.correct_so_far[:FIRST, 0].any(axis=-1)
     levels = np.where(still, found.largest[:FIRST, 0], perturbation.identity_level)
     last = library.perturbed(first, subject.key, perturbation, draws, levels)
     outcomes = {
         "largest": found.largest,
-        "held": found.held.mean(axis=1),
+        "held": found.correct.mean(axis=1),
         "clean": found.clean,
         "original": _pixels(first),
         "last_held": _pixels(last),
@@ -120,7 +120,9 @@ def _found(
 def _box() -> Metric:
     def find(subject: SeedContext) -> MetricResult:
         call = subject.logits_fn, subject.images, subject.labels
-        of_two: list[Callable | None] = [share(subject.report, i, 2) for i in range(2)]
+        of_two: list[Callable | None] = [
+            partial_report(subject.report, i, 2) for i in range(2)
+        ]
         box = _invariant_box.invariant_box(*call, report=of_two[0])
         factor = _invariant_box.verified_fraction(
             *call, subject.key, box, STEPS, HALVINGS, report=of_two[1]
@@ -139,7 +141,11 @@ def _box() -> Metric:
         }
         return _with_interval(outcomes["largest"], outcomes, facts)
 
-    settings = {"radius": _invariant_box.LARGEST, "steps": STEPS, "halvings": HALVINGS}
+    settings = {
+        "radius": _invariant_box.MAX_RADIUS,
+        "steps": STEPS,
+        "halvings": HALVINGS,
+    }
     return Metric({"metric": "tolerance_invariant_box", **settings}, find)
 
 
