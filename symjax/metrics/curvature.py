@@ -206,7 +206,7 @@ def orbit_changes(
 
 @measure()
 def tangent_slopes(logits_fn: LogitsFn, images: Array) -> tuple[Array, Array]:
-    """The relative slope of the logits along rotations, `||J_f t|| / (||J_f||_2 ||t||)`.
+    """Relative slope of the logits along a rotation, `||J_f t|| / (||J_f||_2 ||t||)`.
 
     Section 4.3 states that equivariant nets "suppress gradient sensitivity in
     directions aligned with the symmetry structure". For a net that is invariant under
