@@ -214,7 +214,7 @@ def test_smaller_groups_need_less_and_see_less():
     found = symmetry.orbit_logits(lambda x: small.flat(x)[:, :3], wide, C2)
     chex.assert_shape(found, (2, len(IMAGES), 3))
     chex.assert_shape(symmetry.orbit_logits(half_turns, IMAGES, C1), (1, 4, 3))
-    with pytest.raises(ValueError, match="4x6 pixels have no quarter turn"):
+    with pytest.raises(ValueError, match="4x6 pixels cannot be rotated by 90"):
         symmetry.orbit_logits(lambda x: small.flat(x)[:, :3], wide, C4)
 
 

@@ -198,9 +198,9 @@ def test_perturbed_images_are_those_that_were_asked_about():
 @pytest.mark.parametrize(
     "change,message",
     [
-        ({"levels": []}, "expected .L., growing"),
-        ({"levels": [0.2, 0.1]}, "expected .L., growing"),
-        ({"levels": [0.0, 0.1]}, "which is not among them"),
+        ({"levels": []}, "expected .L., in ascending order"),
+        ({"levels": [0.2, 0.1]}, "expected .L., in ascending order"),
+        ({"levels": [0.0, 0.1]}, "all above 0.0"),
         ({"draws": 0}, "draws=0"),
         ({"chunk": 0}, "chunk=0"),
         ({"labels": np.zeros(3, int)}, "expected 7 integers"),
