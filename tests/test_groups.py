@@ -257,7 +257,9 @@ def test_a_group_has_a_whole_number_of_rotations(make, n):
 
 
 def test_subgroups_that_are_none():
-    with pytest.raises(ValueError, match="3 rotations: a subgroup of C8 .* of 8"):
+    with pytest.raises(
+        ValueError, match="3 rotations in a subgroup of C8: expected a divisor of 8"
+    ):
         C8.subgroup(3)
     with pytest.raises(ValueError, match="0 rotations: a subgroup of D4"):
         D4.subgroup(0)
@@ -335,7 +337,7 @@ def test_what_cannot_be_moved_is_a_sentence():
     with pytest.raises(ValueError, match=r"\(8,\): expected a feature map"):
         C8.subgroup(4).restrict(jnp.zeros(8))
     for wrong in (2.0, "2", None, True):
-        with pytest.raises(ValueError, match="rotations: a subgroup of C4"):
+        with pytest.raises(ValueError, match="rotations in a subgroup of C4"):
             C4.subgroup(wrong)
     for wrong in ("C2", C2, None):
         with pytest.raises(ValueError, match="no subgroup of C4: expected"):
