@@ -156,7 +156,7 @@ BAD_NETS: dict[str, tuple] = {
 }
 BAD_IMAGES = {
     "images a list": (images(lambda x: x.tolist()), "expected an array"),
-    "uint8": (images(lambda x: (255 * x).astype(np.uint8)), "divided by 255"),
+    "uint8": (images(lambda x: (255 * x).astype(np.uint8)), "uint8 images by 255"),
     "one image": (images(lambda x: x[0]), r"expected \[B, H, W, C\]"),
     "empty": (images(lambda x: x[:0]), "not empty"),
     "NaN pixel": (pixel(np.nan), "image 2 has pixels that are not finite"),

@@ -257,11 +257,9 @@ def test_a_group_has_a_whole_number_of_rotations(make, n):
 
 
 def test_subgroups_that_are_none():
-    with pytest.raises(
-        ValueError, match="3 rotations in a subgroup of C8: expected a divisor of 8"
-    ):
+    with pytest.raises(ValueError, match="3 rotations in a subgroup of C8"):
         C8.subgroup(3)
-    with pytest.raises(ValueError, match="0 rotations: a subgroup of D4"):
+    with pytest.raises(ValueError, match="0 rotations in a subgroup of D4"):
         D4.subgroup(0)
     with pytest.raises(ValueError, match=r"C8 has no reflections.*use D\(8\)"):
         C8.subgroup(4, reflections=True)
