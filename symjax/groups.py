@@ -249,8 +249,8 @@ class Subgroup:
             )
         if self.reflections and not parent.reflections:
             raise ValueError(
-                f"reflections=True in a subgroup of {parent}, which has none: use "
-                f"D({parent.rotations})."
+                f"reflections=True: {parent} has no reflections, and neither have its "
+                f"subgroups; use D({parent.rotations})."
             )
 
     def __str__(self) -> str:
