@@ -122,7 +122,7 @@ class Transfer:
         lifts = conv.in_type.representations[0].size == 1
         inputs = None if lifts else by_element(kernel.shape[1] // order, order)
         make = nn.LiftingConv if lifts else nn.GroupConv
-        layer = self.ours.rotating(make)(fields, use_bias=norm is None)
+        layer = self.ours.bind_group(make)(fields, use_bias=norm is None)
         outputs = by_element(fields, order)
         plain = {"kernel": _kernel(kernel, inputs, outputs)}
         if norm is None:

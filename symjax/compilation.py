@@ -1,7 +1,7 @@
-"""Compiling: what XLA is told on each backend, and programs kept on disk.
+"""Compilation: options for XLA on each backend, and the cache of compiled programs.
 
 program = compilation.jit(function, donate_argnums=0)
-measure = compilation.jit_fast_compile(function)   # for what runs a few times
+measure = compilation.jit_fast_compile(function)   # for programs that run a few times
 compilation.keep_programs(folder)       # the commands do this; a library should not
 """
 
@@ -17,41 +17,44 @@ from jax.core import Tracer
 from symjax.folders import expand
 
 DISABLE_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
-"""XLA's YNNPACK takes convolutions and products from Eigen, and is slower at them."""
+"""Disables YNNPACK, which XLA uses for convolutions and products instead of Eigen; it
+is slower than Eigen."""
 
-LEVEL = "xla_backend_optimization_level"
+OPT_LEVEL_FLAG = "xla_backend_optimization_level"
 
 
 def jit(function: Callable, **options: Any) -> Callable:
-    """`jax.jit`, with what makes the backend in use fast; call it when there is one.
+    """`jax.jit` with the fastest compiler options of the current backend.
+
+    The call initializes the backend.
 
     Args:
-      function: pure, arrays in and arrays out.
-      **options: of `jax.jit`.
+      function: a pure function of arrays that returns arrays.
+      **options: options of `jax.jit`.
     """
     return jax.jit(function, compiler_options=backend_options(), **options)
 
 
 def jit_fast_compile(function: Callable, **options: Any) -> Callable:
-    """As `jit`, for what is run a few times: less optimised, compiled sooner.
+    """`jit` with less optimization, for programs that run only a few times.
 
     On two CPU cores nets compile in half the time, and their gradients are as fast; a
-    training step would be a quarter slower (docs/performance.md). Unlike `jit` it may
-    be called where there is no backend yet, and its result inside other programs. A
-    level that `$XLA_FLAGS` gives goes first.
+    training step would be a quarter slower (docs/performance.md). Unlike `jit`, the
+    call does not initialize the backend, and the result can be called inside other
+    programs. An optimization level in `$XLA_FLAGS` has precedence.
 
     Args:
-      function: pure, arrays in and arrays out.
-      **options: of `jax.jit`.
+      function: a pure function of arrays that returns arrays.
+      **options: options of `jax.jit`.
     """
     inside = jax.jit(function, **options)
 
     @functools.cache
     def alone() -> Callable:
-        told, given = backend_options(), os.environ.get("XLA_FLAGS", "")
-        if jax.default_backend() == "cpu" and LEVEL not in given:
-            told = told | {LEVEL: 1}
-        return jax.jit(function, compiler_options=told, **options)
+        flags, given = backend_options(), os.environ.get("XLA_FLAGS", "")
+        if jax.default_backend() == "cpu" and OPT_LEVEL_FLAG not in given:
+            flags = flags | {OPT_LEVEL_FLAG: 1}
+        return jax.jit(function, compiler_options=flags, **options)
 
     @functools.wraps(function)
     def run(*arguments: Any, **named: Any) -> Any:
@@ -64,7 +67,7 @@ def jit_fast_compile(function: Callable, **options: Any) -> Callable:
 
 @functools.cache
 def backend_options() -> dict[str, Any]:
-    """The compiler's options for this backend, of those that this XLA knows."""
+    """The compiler options for the current backend that this version of XLA accepts."""
     if jax.default_backend() != "cpu":
         return {}
     try:
@@ -77,10 +80,11 @@ def backend_options() -> dict[str, Any]:
 def keep_programs(folder: Path) -> None:
     """Keeps compiled programs in `folder`, so that the next start need not compile.
 
-    What the user says by `$JAX_COMPILATION_CACHE_DIR` goes first; empty keeps none.
+    The variable `$JAX_COMPILATION_CACHE_DIR` has precedence; if it is empty, no
+    programs are kept.
 
     Args:
-      folder: made when the first program is written.
+      folder: the folder, which is created when the first program is written.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return

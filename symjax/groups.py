@@ -1,19 +1,20 @@
 """Finite groups of rotations and reflections (paper, Sections 3.1, C.1.1).
 
-`C(n)` turns by multiples of 360/n degrees, `D(n)` also mirrors. They act on images, on
-fields, and through `symjax.nn` on kernels. An element is an integer `g` in
-`range(group.order)`; 0 is the identity, g < n turns by 360 g/n degrees
-counter-clockwise, and n + g mirrors left and right first.
+`C(n)` has the rotations by multiples of 360/n degrees, and `D(n)` also the reflections.
+The groups act on images, on feature maps on a group, and through `symjax.nn` on
+kernels. An element is an integer `g` in `range(group.order)`: 0 is the identity, g < n
+is the counter-clockwise rotation by 360 g/n degrees, and n + g exchanges left and right
+before it rotates.
 
     from symjax import groups
-    turned = groups.C4.act(1, images)             # a quarter turn
-    groups.D(8).grid.group                        # D4: what moves pixels onto pixels
-    groups.C(8).subgroup(4).restrict(field)       # [..., 8, C] to [..., 4, 2 C]
+    rotated = groups.C4.act(1, images)            # by 90 degrees
+    groups.D(8).grid.group                        # D4: the elements on the pixel grid
+    groups.C(8).subgroup(4).restrict(x)           # [..., 8, C] to [..., 4, 2 C]
 
-A field's group axis runs over cosets gK of a subgroup K, and g moves coset a to ga:
-over all elements (the regular representation), over one coset (the trivial one, which
-is an image), or over the quotient by the reflection, which counts g and its mirror
-image once.
+The group axis of a feature map runs over cosets gK of a subgroup K, and g maps coset a
+to ga. The cosets can be all elements (the regular representation), one coset (the
+trivial representation, which is an image), or the quotient by the reflection, where g
+and its product with the reflection are one coset.
 """
 
 import dataclasses
@@ -29,13 +30,14 @@ from jax import Array
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """C_n, or with reflections D_n; `C(n)` and `D(n)` make them.
+    """The group C_n, or D_n with reflections; see `C(n)` and `D(n)`.
 
-    Groups are compared and hashed by value, so they can be static fields of modules.
+    Groups are compared and hashed by value, so that they can be static fields of
+    modules.
 
     Attributes:
       rotations: n, the number of rotations.
-      reflections: whether each rotation also comes after a mirror.
+      reflections: whether the group has reflections.
 
     Raises:
       ValueError: if n is not a whole number of 1 or more.
@@ -48,7 +50,7 @@ class Group:
         if not _is_whole(self.rotations) or self.rotations < 1:
             raise ValueError(
                 f"a group of {self.rotations!r} rotations: expected an integer of 1 or "
-                "more, as in C(8) or D(4)."
+                "more, such as in C(8) or D(4)."
             )
         if not isinstance(self.reflections, bool | np.bool_):
             raise ValueError(f"reflections={self.reflections!r}: expected a bool.")
@@ -59,37 +61,37 @@ class Group:
 
     @property
     def order(self) -> int:
-        """Number of elements, G: n, or 2 n with reflections."""
+        """The number of elements, G: n, or 2 n with reflections."""
         return self.rotations * (1 + self.reflections)
 
     @functools.cached_property
     def table(self) -> np.ndarray:
         """Composition table `[G, G]`: `table[g, h]` is g h, where h acts first."""
         mirror, turn = np.divmod(np.arange(self.order), self.rotations)
-        sense = np.where(mirror, -1, 1)[:, None]  # a mirror reverses the turns before
-        turns = (turn[:, None] + sense * turn) % self.rotations
+        sign = np.where(mirror, -1, 1)[:, None]  # a reflection inverts rotations
+        turns = (turn[:, None] + sign * turn) % self.rotations
         return (mirror[:, None] + mirror) % 2 * self.rotations + turns
 
     @functools.cached_property
     def inverses(self) -> np.ndarray:
-        """`[G]`: `inverses[g]` is g^-1."""
-        return np.argmin(self.table, axis=1)  # the identity is 0, once a row
+        """The inverses, `[G]`: `inverses[g]` is g^-1."""
+        return np.argmin(self.table, axis=1)  # each row has the identity, 0, once
 
     @functools.cached_property
     def matrices(self) -> np.ndarray:
-        """`[G, 2, 2]`: what each element does to points (x to the right, y upwards)."""
+        """The action on points (x to the right, y upwards) as matrices, `[G, 2, 2]`."""
         mirror, turn = np.divmod(np.arange(self.order), self.rotations)
         angle = 2 * np.pi * turn / self.rotations
-        sense = np.where(mirror, -1, 1)  # of x, mirrored before the turn
+        sign = np.where(mirror, -1, 1)  # of x, reflected before the rotation
         cosine, sine = np.cos(angle), np.sin(angle)
-        rows = [[cosine * sense, -sine], [sine * sense, cosine]]
+        rows = [[cosine * sign, -sine], [sine * sign, cosine]]
         return np.array(rows).transpose(2, 0, 1)
 
     def name(self, g: int) -> str:
-        """What element g does, as in "45°", "mirror" or "mirror, 45°".
+        """The name of element g, such as "45°", "mirror" or "mirror, 45°".
 
         Raises:
-          ValueError: if g is no element.
+          ValueError: if g is not an element.
         """
         mirror, turn = divmod(self._element(g), self.rotations)
         angle = f"{360 * turn / self.rotations:g}°"
@@ -97,64 +99,65 @@ class Group:
 
     @functools.cached_property
     def grid(self) -> "Subgroup":
-        """The elements that move pixels onto pixels: all, or those of C1 to D4."""
+        """The subgroup of elements on the grid, which map pixels onto pixels."""
         return self.subgroup(math.gcd(self.rotations, 4), self.reflections)
 
     @property
     def is_on_grid(self) -> bool:
-        """Whether every element moves pixels onto pixels, as in C4 and D4."""
+        """Whether every element maps pixels onto pixels, as in C4 and D4."""
         return self.grid.group == self
 
     @property
     def transposes_axes(self) -> bool:
-        """Whether some element on the grid exchanges height and width."""
+        """Whether an element on the grid exchanges height and width."""
         return self.rotations % 4 == 0
 
     @property
     def flips_axes(self) -> tuple[bool, bool]:
-        """Whether elements on the grid reverse the (height, width) of an image."""
-        turns = self.rotations % 2 == 0
-        return turns, turns or self.reflections
+        """Whether an element on the grid flips the (height, width) of an image."""
+        half_turn = self.rotations % 2 == 0
+        return half_turn, half_turn or self.reflections
 
     def act(self, g: int, images: Array) -> Array:
-        """Acts on images `[..., H, W, C]`: `(g f)(x) = f(g^-1 x)`.
+        """The images `[..., H, W, C]` transformed by g: `(g f)(x) = f(g^-1 x)`.
 
         Raises:
-          ValueError: if g is no element, or does not move pixels onto pixels, or if
-            the images are of another rank.
+          ValueError: if g is not an element or not on the grid, or if the images have
+            another rank.
         """
         _check_rank(images, 3, "images [..., H, W, C]")
         return self.act_on_grid(g, images, (-3, -2))
 
     def act_on_grid(self, g: int, array: Array, axes: tuple[int, int]) -> Array:
-        """Moves the pixels of `array` along its (height, width) `axes` by g.
+        """The array with its pixels, on the (height, width) `axes`, transformed by g.
 
         Raises:
-          ValueError: if g is no element, or does not move pixels onto pixels.
+          ValueError: if g is not an element or not on the grid.
         """
         g = self._element(g)
         mirror, turn = divmod(g, self.rotations)
         quarters, rest = divmod(4 * turn, self.rotations)
         if rest:
             raise ValueError(
-                f"element {g} of {self} ({self.name(g)}) does not move pixels onto "
-                f"pixels. Those that do form {self.grid.group}: "
+                f"element {g} of {self} ({self.name(g)}) does not map pixels onto "
+                f"pixels: expected an element of {self.grid.group}: "
                 f"{[int(e) for e in self.grid.elements]}."
             )
         return jnp.rot90(jnp.flip(array, axes[1]) if mirror else array, quarters, axes)
 
     def act_on_field(self, g: int, field: Array, over: "Cosets | None" = None) -> Array:
-        """Acts on a field `[..., H, W, A, C]`: `(g f)(x, a) = f(g^-1 x, g^-1 a)`.
+        """The feature map transformed by g: `(g f)(x, a) = f(g^-1 x, g^-1 a)`.
 
         Args:
-          g: an element that moves pixels onto pixels.
-          field: its group axis A runs over `over`.
-          over: the regular representation by default.
+          g: an element on the grid.
+          field: a feature map on a group, `[..., H, W, A, C]`.
+          over: the cosets that index the group axis A; None: the group itself (the
+            regular representation).
 
         Raises:
-          ValueError: as in `act`, or if the field's group axis is not over `over`.
+          ValueError: as in `act`, or if the group axis has another length than `over`.
         """
-        _check_rank(field, 4, "a field [..., H, W, A, C]")
+        _check_rank(field, 4, "a feature map on a group [..., H, W, A, C]")
         order = (over or self.regular).table[self.inverses[self._element(g)]]
         _check_axis(field, len(order), over or self.regular)
         return jnp.take(self.act_on_grid(g, field, (-4, -3)), order, axis=-2)
@@ -168,21 +171,23 @@ class Group:
                 f"{self.order - 1}."
             ) from None
         if not 0 <= element < self.order:
-            raise ValueError(f"g={g}: {self} has the elements 0 to {self.order - 1}.")
+            raise ValueError(
+                f"g={g}: expected an element of {self}, from 0 to {self.order - 1}."
+            )
         return element
 
     def subgroup(self, rotations: int, reflections: bool = False) -> "Subgroup":
-        """C_m or D_m in this group, its mirror being this group's.
+        """The subgroup C_m, or D_m with this group's reflection.
 
         Args:
           rotations: m, a divisor of n.
-          reflections: whether it has them; only if this group does.
+          reflections: whether the subgroup has reflections; only if this group does.
         """
         return Subgroup(self, rotations, reflections)
 
     @property
     def subgroups(self) -> list["Subgroup"]:
-        """All C_m, and all D_m that contain this group's mirror."""
+        """All subgroups C_m, and all D_m that contain this group's reflection n."""
         n = self.rotations
         divisors = [m for m in range(1, n + 1) if n % m == 0]
         kinds = (False, True) if self.reflections else (False,)
@@ -190,45 +195,44 @@ class Group:
 
     @property
     def regular(self) -> "Cosets":
-        """One value an element."""
+        """The regular representation: one coset per element."""
         return self.quotient(self.subgroup(1))
 
     @property
     def trivial(self) -> "Cosets":
-        """One value, which no element changes."""
+        """The trivial representation: one coset, which every element maps to itself."""
         return self.quotient(self.subgroup(self.rotations, self.reflections))
 
     @property
     def mod_reflection(self) -> "Cosets":
-        """One value for an element and its product with the mirror: the quotient."""
+        """The quotient by the reflection: g and its product with it are one coset."""
         return self.quotient(self.subgroup(1, reflections=True))
 
     def quotient(self, subgroup: "Subgroup") -> "Cosets":
         """The cosets gK of a subgroup K.
 
         Raises:
-          ValueError: if it is a subgroup of another group, or none.
+          ValueError: if K is not a subgroup of this group.
         """
-        if not isinstance(subgroup, Subgroup):
+        if not isinstance(subgroup, Subgroup) or subgroup.parent != self:
+            shown = subgroup if isinstance(subgroup, Subgroup) else repr(subgroup)
             raise ValueError(
-                f"{subgroup!r} is no subgroup of {self}: expected one such as "
+                f"{shown} is no subgroup of {self}: expected one such as "
                 "group.subgroup(2)."
             )
-        if subgroup.parent != self:
-            raise ValueError(f"{subgroup} is no subgroup of {self}.")
         return Cosets(subgroup)
 
 
 @dataclasses.dataclass(frozen=True)
 class Subgroup:
-    """C_m or D_m in a larger group.
+    """The group C_m or D_m as a subgroup of a larger group.
 
     Attributes:
       parent: the larger group.
-      rotations, reflections: as of the group that it is.
+      rotations, reflections: as in `Group`.
 
     Raises:
-      ValueError: if the parent does not contain it.
+      ValueError: if the parent does not contain the subgroup.
     """
 
     parent: Group
@@ -240,13 +244,13 @@ class Subgroup:
         parent, count = self.parent, self.rotations
         if not _is_whole(count) or count < 1 or parent.rotations % count:
             raise ValueError(
-                f"{count!r} rotations: a subgroup of {parent} has a divisor of "
-                f"{parent.rotations} of them."
+                f"{count!r} rotations in a subgroup of {parent}: expected a divisor of "
+                f"{parent.rotations}."
             )
         if self.reflections and not parent.reflections:
             raise ValueError(
-                f"{parent} has no reflections, nor have its subgroups; use "
-                f"D({parent.rotations})."
+                f"reflections=True: {parent} has no reflections, and neither have its "
+                f"subgroups; use D({parent.rotations})."
             )
 
     def __str__(self) -> str:
@@ -254,44 +258,44 @@ class Subgroup:
 
     @property
     def group(self) -> Group:
-        """It as a group of its own."""
+        """The subgroup as a `Group`."""
         return Group(self.rotations, self.reflections)
 
     @functools.cached_property
     def elements(self) -> np.ndarray:
-        """`[H]`: its elements, in the order of `group`, by the parent's numbers."""
+        """The elements of the parent in the order of `group`, `[H]`."""
         mirror, turn = np.divmod(np.arange(self.group.order), self.rotations)
         n = self.parent.rotations
         return mirror * n + turn * (n // self.rotations)
 
     @functools.cached_property
     def coset_representatives(self) -> np.ndarray:
-        """`[H, G / H]`: s t by the parent's numbers, t the least element of each Ht."""
+        """The elements s t of the parent, `[H, G / H]`; t is the least one of Ht."""
         products = self.parent.table[self.elements]  # [H, G]: s t
         return products[:, np.unique(np.min(products, axis=0))]
 
     def restrict(self, field: Array) -> Array:
-        """A field on the parent as fields on the subgroup; no value is changed.
+        """A feature map on the parent as one on the subgroup; the values are the same.
 
         Args:
-          field: `[..., G, C]`.
+          field: feature map on the parent, `[..., G, C]`.
 
         Returns:
-          `[..., H, G / H * C]`: entry s holds the channels of all s t, t over
-          representatives of the cosets Ht; of C8 in C4, those of s and of s + 45°.
+          `[..., H, G / H * C]`. Entry s has the channels of all s t, where t runs over
+          representatives of the cosets Ht. For C4 in C8, these are s and s + 45°.
         """
         _check_axis(field, self.parent.order, self.parent)
-        moved = jnp.take(field, self.coset_representatives.reshape(-1), axis=-2)
+        values = jnp.take(field, self.coset_representatives.reshape(-1), axis=-2)
         channels = self.coset_representatives.shape[1] * field.shape[-1]
-        return moved.reshape(*field.shape[:-2], len(self.elements), channels)
+        return values.reshape(*field.shape[:-2], len(self.elements), channels)
 
 
 @dataclasses.dataclass(frozen=True)
 class Cosets:
-    """The cosets gK of a subgroup K, over which a field's group axis runs.
+    """The cosets gK of a subgroup K, which index the group axis of a feature map.
 
     Attributes:
-      subgroup: K.
+      subgroup: the subgroup K.
     """
 
     subgroup: Subgroup
@@ -301,17 +305,17 @@ class Cosets:
 
     @property
     def group(self) -> Group:
-        """G."""
+        """The group whose elements are in the cosets."""
         return self.subgroup.parent
 
     @property
     def is_trivial(self) -> bool:
-        """Whether there is one coset: such a field is an image."""
+        """Whether there is only one coset, so that the feature map is an image."""
         return len(self) == 1
 
     @property
     def is_regular(self) -> bool:
-        """Whether each element is a coset."""
+        """Whether every coset has one element."""
         return len(self) == self.group.order
 
     def __len__(self) -> int:
@@ -319,12 +323,12 @@ class Cosets:
 
     @functools.cached_property
     def elements_of_cosets(self) -> np.ndarray:
-        """`[A, K]`: the elements of each coset, the least one first; `[0, 0]` is 0."""
+        """The elements of each coset, `[A, K]`, in ascending order; `[0, 0]` is 0."""
         return np.unique(np.sort(self.group.table[:, self.subgroup.elements]), axis=0)
 
     @functools.cached_property
     def table(self) -> np.ndarray:
-        """`[G, A]`: `table[g, a]` is the coset to which g moves a."""
+        """The action on cosets, `[G, A]`: `table[g, a]` is the coset g a."""
         coset_of = np.empty(self.group.order, int)
         coset_of[self.elements_of_cosets] = np.arange(len(self))[:, None]
         return coset_of[self.group.table[:, self.elements_of_cosets[:, 0]]]
@@ -340,41 +344,41 @@ def _check_rank(array: Array, least: int, expected: str) -> None:
 
 
 def _check_axis(field: Array, length: int, over: object) -> None:
-    _check_rank(field, 2, "a field [..., A, C]")
+    _check_rank(field, 2, "a feature map on a group [..., A, C]")
     if jnp.shape(field)[-2] != length:
         raise ValueError(
-            f"a field {jnp.shape(field)} is none over {over}: its last axis but one "
-            f"should be {length} long."
+            f"a feature map of shape {jnp.shape(field)}: expected a group axis of "
+            f"length {length}, the last axis but one, over {over}."
         )
 
 
 def C(n: int) -> Group:
-    """The n rotations by multiples of 360/n degrees."""
+    """The group C_n of the n rotations by multiples of 360/n degrees."""
     return Group(n)
 
 
 def D(n: int) -> Group:
-    """The n rotations, and the n reflections that they make of a mirror."""
+    """The group D_n of n rotations and n reflections."""
     return Group(n, reflections=True)
 
 
 def named(name: str) -> Group:
-    """The group of a name such as "C8" or "D4".
+    """The group with a name such as "C8" or "D4".
 
     Raises:
       ValueError: for any other name.
     """
-    found = re.fullmatch(r"([CD])([1-9]\d*)", name)
-    if not found:
+    match = re.fullmatch(r"([CD])([1-9]\d*)", name)
+    if not match:
         raise ValueError(
-            f"group {name!r}: expected C or D and the number of rotations, as in C8 "
+            f"group {name!r}: expected C or D and the number of rotations, such as C8 "
             "or D4."
         )
-    return Group(int(found[2]), found[1] == "D")
+    return Group(int(match[2]), match[1] == "D")
 
 
 def as_group(group: Group | str) -> Group:
-    """The group itself, or that of its name, such as "C8", "D4" or "d4".
+    """The group itself, or the group with a name such as "C8", "D4" or "d4".
 
     Every layer and metric that takes a group passes it through this function.
 

@@ -1,4 +1,4 @@
-"""Programs of JAX as values: what a function computes, without the arrays it reads.
+"""Descriptions of jaxprs: what a function computes, without the arrays that it reads.
 
 program, outputs = closed(function, *shapes)
 Description(program.jaxpr) == Description(other.jaxpr)
@@ -24,17 +24,18 @@ KNOWN_RULES = tuple(
 
 
 class Description:
-    """What a jaxpr computes, comparable; arrays that it closes over are left out.
+    """A description of a jaxpr that can be compared, without arrays it closes over.
 
     Args:
       jaxpr: the program.
-      constants: arrays whose values count as well.
+      constants: arrays whose values are part of the description.
 
     Attributes:
-      digest: of all that can be written down.
-      objects: the others, such as functions that the host is asked for; compared by
-        their own equality, and kept alive.
-      own_rules: whether it has a custom gradient from outside of JAX and symjax.
+      digest: hash of all parts that can be written as bytes.
+      objects: the other parts, such as functions that are called on the host. They are
+        compared by their own equality, and kept alive.
+      own_rules: whether the jaxpr has a custom gradient that is not part of JAX or
+        symjax.
     """
 
     def __init__(self, jaxpr: core.Jaxpr, constants: Sequence[Any] = ()):
@@ -114,7 +115,10 @@ class Description:
 
 
 def closed(function: Callable, *shapes: Any) -> tuple[core.ClosedJaxpr, Any]:
-    """The program of a function, which alone closes over arrays, and its outputs."""
+    """The jaxpr of a function and its outputs, with all arrays as its constants.
+
+    Jitted functions inside of it that close over arrays are inlined.
+    """
     program, outputs = jax.make_jaxpr(function, return_shape=True)(*shapes)
     if _has_constants(program.jaxpr):
         inlined = functools.partial(_inlined, program)
@@ -123,14 +127,14 @@ def closed(function: Callable, *shapes: Any) -> tuple[core.ClosedJaxpr, Any]:
 
 
 def host_array(array: Any) -> np.ndarray:
-    """The array as NumPy's; of random keys, their data."""
+    """The array as a NumPy array; for random keys, their data."""
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         array = jax.random.key_data(array)
     return np.asarray(array)
 
 
 def _has_known_rule(equation: Any) -> bool:
-    """Whether a function with its own gradient is one of JAX or symjax, like `relu`."""
+    """Whether a function with a custom gradient is part of JAX or symjax, as `relu`."""
     for value in equation.params.values():
         if isinstance(value, core.ClosedJaxpr):
             source = getattr(value.jaxpr.debug_info, "func_src_info", None)
@@ -139,13 +143,13 @@ def _has_known_rule(equation: Any) -> bool:
 
 
 def _has_constants(jaxpr: core.Jaxpr) -> bool:
-    """Whether a jitted function inside of the program closes over arrays."""
+    """Whether a jitted function inside of the jaxpr closes over arrays."""
     inner = [_jitted(equation) for equation in jaxpr.eqns]
     return any(x.consts or _has_constants(x.jaxpr) for x in inner if x is not None)
 
 
 def _jitted(equation: Any) -> core.ClosedJaxpr | None:
-    """The program of an equation that calls a jitted function."""
+    """The jaxpr of an equation that calls a jitted function, or None."""
     if equation.primitive.name not in ("jit", "pjit"):
         return None
     return equation.params.get("jaxpr")

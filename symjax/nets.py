@@ -1,13 +1,13 @@
 """A net as a pytree, so that compiled programs take its weights as arguments.
 
     net = nets.hoist(logits_fn, images)     # a `jax.tree_util.Partial`
-    jax.jit(program)(net, images)           # other weights compile nothing
+    jax.jit(program)(net, images)           # other weights need no new compilation
 
 A program that is cached by the identity of a function keeps the arrays that the
 function closed over when it was traced: after more training it would still measure the
-old net. `hoist` traces the function anew at every call. The arrays that it reads (a
-closure's, a global's, those of an `nnx.Module` or an Equinox module) become leaves of
-the `Partial`, and what is left, the sequence of operations, is what the cache compares.
+old net. `hoist` traces the function anew at every call. The arrays that the function
+reads (those of a closure, a global, an `nnx.Module` or an Equinox module) become leaves
+of the `Partial`. The cache compares the rest, the sequence of operations.
 """
 
 import weakref
@@ -24,26 +24,29 @@ from jax.tree_util import Partial
 from symjax.jaxprs import Description, closed, host_array
 
 _alive: dict[bytes, "weakref.WeakSet[_Traced]"] = {}
-"""Those that a compiled program or a caller still holds, by what they compute."""
+"""The traced functions that a compiled program or a caller still references, by the
+digest of their operations."""
 
 
 def as_partial(function: Callable) -> Partial:
-    """The function as a pytree; the leaves of a `Partial` stay its leaves."""
+    """The function as a pytree; the leaves of a `Partial` remain leaves."""
     return function if isinstance(function, Partial) else Partial(function)
 
 
 def hoist(function: Callable, *inputs: Any, seeds: int | None = None) -> Partial:
-    """The function as it is now, with all arrays that it reads as leaves.
+    """The function in its current state, with all arrays that it reads as leaves.
 
-    Two results compare equal, and so share compiled programs, if the functions perform
-    the same operations, forward and backward, on arrays of the same shapes.
+    Two results compare equal, and therefore share compiled programs, if the functions
+    perform the same operations, forward and backward, on arrays of the same shapes.
 
     Args:
-      function: of arrays, traceable; a `Partial`'s leaves stay leaves.
-      *inputs: arrays or `jax.ShapeDtypeStruct`, as the function is called with. It may
-        be called with other shapes later; then it is traced again.
-      seeds: the number S of a leading axis on the leaves of a `Partial`, for
-        `jax.vmap`; arrays that it closes over get that axis too. None: no such axis.
+      function: a function of arrays that JAX can trace; the leaves of a `Partial`
+        remain leaves.
+      *inputs: arrays or `jax.ShapeDtypeStruct`, the arguments of the function. A later
+        call may have other shapes; the function is then traced again.
+      seeds: the length S of a leading axis on the leaves of a `Partial`, for
+        `jax.vmap`; arrays that the function closes over get this axis too. None: no
+        such axis.
 
     Returns:
       A `Partial` that computes the same as the function.
@@ -60,12 +63,12 @@ def hoist(function: Callable, *inputs: Any, seeds: int | None = None) -> Partial
 
 
 def outputs(net: Partial, *inputs: Any, seeds: int | None = None) -> Any:
-    """Shapes and dtypes of what a net from `hoist` returns; arguments as there."""
+    """Shapes and dtypes of the outputs of a net from `hoist`; arguments as there."""
     return net.func.program(*_shapes(net.args[1], inputs, seeds))[1]
 
 
 def is_traced(*values: Any) -> bool:
-    """Whether one of the leaves is known only inside of a program."""
+    """Whether one of the leaves is traced, and known only inside of a program."""
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
@@ -87,9 +90,9 @@ class _Traced:
         self._identify(outputs, *shapes)
 
     def program(self, *shapes: Any) -> tuple[core.Jaxpr, Any, list[Any]]:
-        """For inputs of these shapes: a jaxpr, its outputs, and which constants.
+        """The jaxpr for inputs of these shapes, its outputs, and its constants.
 
-        A constant is a place in `constants`, or an array that is none of them.
+        A constant is an index into `constants`, or an array that is not among them.
         """
         signature = _signature(shapes)
         if signature not in self._programs:
@@ -112,18 +115,18 @@ class _Traced:
         return hash(self.forward.digest)
 
     def _trace(self, leaves, inputs) -> tuple[core.ClosedJaxpr, Any]:
-        def call(leaves, inputs):  # a new function, lest JAX return an old trace of it
+        def call(leaves, inputs):  # a new function: JAX would return an old trace
             return jax.tree.unflatten(self._structure, leaves)(*inputs)
 
         return closed(call, leaves, inputs)
 
     def _places(self, constants: Sequence[Any]) -> list[Any]:
-        """Which of `constants` each is; itself, if that is not certain.
+        """The index of each array in `self.constants`, or the array if it is unknown.
 
-        A function may make an array anew at each trace, as NumPy arithmetic on weights
-        does. Such arrays are recognized by their values, and several with the same
-        values by their order. If there are more or fewer of them than before, they
-        become a part of the program, which then is this net's alone.
+        A function may create an array anew at each trace, for example by NumPy
+        arithmetic on weights. Such arrays are recognized by their values, and several
+        with the same values by their order. If their number differs from before, the
+        arrays become part of the program, which is then not shared with other nets.
         """
         known = {id(x): place for place, x in enumerate(self.constants)}
         places = [known.get(id(x), x) for x in constants]
@@ -145,22 +148,22 @@ class _Traced:
         return places
 
     def _identify(self, outputs: Any, *shapes: Any) -> None:
-        """Takes the token of a function that does the same, or a new one.
+        """Takes the token of an equal function, or a new token.
 
-        Of one and the same function, equal operations forward are enough, unless
-        somebody has written a gradient of their own for one of them. Of two functions,
-        operations backward are compared as well.
+        For two traces of one function it is enough that the forward operations are
+        equal, unless an operation has a custom gradient. For two different functions,
+        the backward operations are compared as well.
         """
         for digest in [digest for digest, nets in _alive.items() if not nets]:
             del _alive[digest]
-        alike = _alive.setdefault(self.forward.digest, weakref.WeakSet())
-        known = [x for x in alike if x.forward == self.forward]
+        candidates = _alive.setdefault(self.forward.digest, weakref.WeakSet())
+        known = [x for x in candidates if x.forward == self.forward]
         same = [x for x in known if _equal_structures(x, self)]
         if known and not same or self.forward.own_rules:
             self.backward = self._backward(*shapes, outputs)
             same = [x for x in known if x.backward == self.backward]
         self._token = same[0]._token if same else object()
-        alike.add(self)
+        candidates.add(self)
 
     def _backward(self, *shapes: Any) -> "Description | str":
         def input_gradients(leaves, inputs, cotangents):
@@ -174,14 +177,14 @@ class _Traced:
             program = closed(input_gradients, *shapes)[0]
         except (TypeError, ValueError, NotImplementedError) as error:
             return f"no gradient: {type(error).__name__}"
-        known = {id(x) for x in self.constants}  # the others are compiled in
+        known = {id(x) for x in self.constants}  # others are part of the program
         return Description(
             program.jaxpr, [x for x in program.consts if id(x) not in known]
         )
 
 
 def _shapes(leaves: Any, inputs: Any, seeds: int | None = None) -> tuple[Any, Any]:
-    """Of the leaves, of one seed, and of the inputs."""
+    """The shapes of the leaves, for one seed, and of the inputs."""
     leaves, inputs = jax.tree.map(_shape_of, (list(leaves), inputs))
     if seeds is not None:
         leaves = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in leaves]
@@ -207,12 +210,12 @@ def _signature(shapes: Any) -> tuple:
 def _equal_structures(one: _Traced, other: _Traced) -> bool:
     try:
         return one._structure == other._structure
-    except Exception:  # of a net whose own comparison does not give True or False
+    except Exception:  # the comparison of a net may not return True or False
         return False
 
 
 def _values(constant: Any) -> Any:
-    """Something that is equal for arrays of the same values alone."""
+    """A key that is equal only for arrays with the same dtype, shape and values."""
     if is_traced(constant):
         return id(constant)
     array = host_array(constant)

@@ -1,11 +1,11 @@
-"""The seed axis: a function written for one seed, run for S of them at once.
+"""The seed axis: runs a function that is written for one seed for S seeds.
 
     train_all = over_seeds(train_one, in_axes=(0, 0, None))   # states, keys, images
 
-Everything in symjax that trains or attacks is written for one seed. A leading axis S on
-its arguments and `over_seeds` make it five; seed s alone and seed s among S agree up to
-rounding. On an accelerator the seeds fill the chip together; a CPU is full with one
-seed, and takes them in turn.
+Everything in symjax that trains or attacks is written for one seed. To run S seeds,
+give its arguments a leading axis S and wrap it in `over_seeds`. The result of a seed
+does not depend on the other seeds, up to rounding. On an accelerator all seeds run at
+the same time; a CPU is busy with one seed, so that the seeds run one after another.
 """
 
 import enum
@@ -19,7 +19,7 @@ from jax import Array
 
 
 class KeyPurpose(enum.IntEnum):
-    """What random numbers are for; each purpose has a stream of its own."""
+    """The purpose of random numbers; each purpose has keys of its own."""
 
     INIT = 0
     SHUFFLE = 1
@@ -39,12 +39,13 @@ def over_seeds(
     """Runs a one-seed function for S seeds in one program.
 
     Args:
-      function: pure, arrays in and arrays out.
+      function: a pure function of arrays that returns arrays.
       in_axes: 0 for each argument with a leading axis S, None for one that all seeds
         share, as in `jax.vmap`.
-      together: batch the seeds with `jax.vmap`, or loop over them with `jax.lax.map`;
-        None: together but on a CPU.
-      mesh_axis: of a device mesh, to spread the seeds along; together, then.
+      together: True batches the seeds with `jax.vmap`, False loops over them with
+        `jax.lax.map`; None: False on a CPU, True elsewhere.
+      mesh_axis: name of the axis of a device mesh along which the seeds are placed;
+        with it, None means True.
 
     Returns:
       The function with a leading axis S on every output.
@@ -87,10 +88,10 @@ def as_key(key: Any, name: str = "key") -> Array:
     Args:
       key: a typed key of any shape, or legacy uint32 key data `[..., 2]` (or `[..., n]`
         with the n of the default random number generator).
-      name: of the argument, for the error.
+      name: name of the argument, for the error.
 
     Returns:
-      A typed key; legacy data of shape `[..., 2]` gives keys of shape `[...]`.
+      A typed key; for legacy data of shape `[..., 2]`, keys of shape `[...]`.
 
     Raises:
       ValueError: for anything else, such as a plain integer.
@@ -104,24 +105,24 @@ def as_key(key: Any, name: str = "key") -> Array:
             return jax.random.wrap_key_data(jnp.asarray(key))
     shown = repr(key) if dtype is None else f"an array of {dtype} {np.shape(key)}"
     raise ValueError(
-        f"{name}={shown}: expected a random key, as made by jax.random.key(0)."
+        f"{name}={shown}: expected a random key, such as jax.random.key(0)."
     )
 
 
 def purpose_key(key: Array, purpose: KeyPurpose, index: int | Array = 0) -> Array:
-    """The key for one purpose and one epoch, step or batch of it.
+    """The key for one purpose and one epoch, step or batch.
 
-    It depends on nothing that was drawn before, so that a resumed run draws what an
-    uninterrupted one does.
+    It does not depend on earlier draws, so that a resumed run draws the same numbers as
+    an uninterrupted one.
 
     Raises:
-      ValueError: if `key` is no random key, see `as_key`.
+      ValueError: if `key` is not a random key, see `as_key`.
     """
     return fold_in(as_key(key), purpose, index)
 
 
 def fold_in(keys: Array, *numbers: int | Array) -> Array:
-    """One key, or each of some keys, folded with numbers, one number after the other.
+    """The key, or each of several keys, folded with the numbers in order.
 
     Args:
       keys: typed keys of any shape.
@@ -139,24 +140,26 @@ def fold_in(keys: Array, *numbers: int | Array) -> Array:
 
 
 def keys_of_images(key: Array, count: int) -> Array:
-    """One key an image, `[B]`.
+    """One key per image, `[B]`.
 
     Args:
-      key: one key, then image i draws from `fold_in(key, i)`; or `[B]` keys, with which
-        images measured in batches draw as they would together.
-      count: B.
+      key: one key, so that image i has the key `fold_in(key, i)`; or the `[B]` keys
+        themselves, so that a batch of images has the same keys as in the whole set.
+      count: B, the number of images.
 
     Raises:
-      ValueError: for another number of keys, or what is no key, see `as_key`.
+      ValueError: for another number of keys, or no random key, see `as_key`.
     """
     key = as_key(key)
     if key.ndim == 0:
         return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
     if key.shape != (count,):
-        raise ValueError(f"keys of shape {key.shape}: expected one, or [{count}].")
+        raise ValueError(
+            f"keys of shape {key.shape}: expected one key, or [{count}] keys."
+        )
     return key
 
 
 def of_seed(tree: Any, index: int | Array) -> Any:
-    """The part of a tree with leading axis S that belongs to one seed."""
+    """The part of a tree with a leading axis S that belongs to one seed."""
     return jax.tree.map(lambda leaf: leaf[index], tree)

@@ -33,7 +33,9 @@ def test_the_users_level_goes_first(monkeypatch, flags, expected):
     jit = jax.jit
 
     def spy(function, **options):
-        asked.append(options.get("compiler_options", {}).get(compilation.LEVEL))
+        asked.append(
+            options.get("compiler_options", {}).get(compilation.OPT_LEVEL_FLAG)
+        )
         return jit(function, **options)
 
     monkeypatch.setenv("XLA_FLAGS", flags)

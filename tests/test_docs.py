@@ -38,7 +38,9 @@ def test_groups_page_shows_the_errors_of_its_rows():
 def test_the_layer_in_another_net_is_invariant_as_the_page_says(capsys):
     page = (ROOT / "docs/groups.md").read_text()
     code = (
-        page.split("## One layer in a net")[1].split("```python\n")[1].split("```")[0]
+        page.split("## One layer in another Flax net")[1]
+        .split("```python\n")[1]
+        .split("```")[0]
     )
     exec(code, {})
     assert float(capsys.readouterr().out) < 1e-5

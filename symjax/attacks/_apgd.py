@@ -2,9 +2,10 @@
 
     result = apgd(logits_fn, images, labels, key, attacks.Linf(8 / 255), loss="dlr")
 
-A step is long at first. At checkpoints that come ever closer, an image whose loss has
-not risen often enough goes back to its best point and halves its step. In l1 the share
-of pixels that a step moves adapts as well (Croce and Hein 2021).
+The first steps are long. Progress is reviewed at checkpoints, at shorter and shorter
+intervals: an image whose loss has not risen often enough returns to its best point, and
+its step size is halved. In l1 the fraction of pixels that a step changes is adapted as
+well (Croce and Hein 2021).
 """
 
 import dataclasses
@@ -32,9 +33,10 @@ from symjax.attacks.threat import ThreatModel
 from symjax.seeds import fold_in
 
 LONGEST_STEP = {"linf": 2.0, "l2": 2.0, "l1": 1.0}  # in eps
-SPARSER = 1.5  # l1: so many times fewer pixels move than the best point has moved
-SHRINK, SHORTEST_STEP = 1.5, 0.1  # l1: of the step, at a checkpoint and in eps
-STILL_AS_MANY = 0.95  # l1: fewer pixels than this share of before: start again
+SPARSER = 1.5  # l1: a step changes this many times fewer pixels than the best point
+SHRINK = 1.5  # l1: the step is divided by this at a checkpoint
+SHORTEST_STEP = 0.1  # l1: lower limit of the step, in eps
+AS_MANY = 0.95  # l1: below this fraction of the pixels before, steps are long again
 
 
 def _check(classes: int, rank: int | Array, targeted: bool, **settings: Any) -> None:
@@ -58,40 +60,45 @@ def apgd(
     eot_iter: int = 0,
     start: Array | None = None,
 ) -> AttackResult:
-    """One run of APGD; of all iterates, the one with the largest margin is returned.
+    """Runs APGD once and returns the iterate with the largest margin.
 
-    Follows the public reference implementation, which returns the last misclassified
-    iterate instead, and counts the rises of a loss from zero before the first step.
+    The steps are those of the public reference implementation, which returns the last
+    misclassified iterate instead. As there, the loss before the first step is taken to
+    be zero when rises of the loss are counted.
 
-    In l1 it does not reach the optimum on a linear net, there as here: on 8 x 8 pixels
-    at eps 0.5 it gains 94 % of what the best perturbation does, and 97 % with the three
-    radii of AutoAttack (150 images; `docs/attacks.md`), since a step spreads its length
-    evenly over two pixels or more.
+    In l1 neither implementation reaches the optimum on a linear net, because a step
+    spreads its length evenly over two pixels or more. On 8 x 8 pixels at eps 0.5, the
+    margin rises by 94 % of the largest possible rise, and by 97 % with the three radii
+    of AutoAttack (150 images; `docs/attacks.md`).
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch.
       images: `[B, H, W, C]`, within the threat's bounds.
       labels: `[B]`, integers in [0, K).
-      key: for the random start.
-      threat: ball and bounds; in l1, of one eps.
+      key: random key of the start.
+      threat: ball and bounds; in l1, eps is one number.
       loss: "cross_entropy", "dlr" or "margin".
-      steps: gradient steps.
-      targeted: ascend the loss's targeted form, towards the class of that rank.
+      steps: the number of gradient steps.
+      targeted: ascend the targeted form of the loss, towards the class given by `rank`.
       rank: the target is the class with the rank-th largest logit on the image; 2 is
-        the most likely wrong one.
-      rho: an image's step is halved unless this share of its steps raised the loss.
-      momentum: share of the new step; the rest is the step before. Not in l1.
+        the most likely wrong class.
+      rho: the step size of an image is halved if less than this fraction of its steps
+        since the last checkpoint raised the loss.
+      momentum: weight of the new step; the previous step has the weight
+        `1 - momentum`. Not used in l1.
       eot_iter: the number of gradients that are averaged for a randomized defense,
         `logits_fn(images, key)` (expectation over transformation, Athalye et al. 2018);
         0 for any other net.
-      start: `[B, H, W, C]`; None: random, on the ball's boundary.
+      start: `[B, H, W, C]`, the first iterate; None: a random point on the boundary of
+        the ball.
 
     Returns:
       An `AttackResult`.
 
     Raises:
-      ValueError: for another loss, too few classes for it, settings out of range, or
-        images, labels or an eps that cannot be.
+      ValueError: for an unknown loss, too few classes for the loss, settings out of
+        range, or invalid images, labels or eps.
 
     References:
       Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of
@@ -106,31 +113,34 @@ def apgd(
 
 
 class _State(struct.PyTreeNode):
-    """Between two steps; every field has a leading axis B, `step` is in eps."""
+    """The state between two steps; arrays have a leading axis B, `step` is in eps."""
 
     best: Best
     x: Array
     x_before: Array
     gradients: Array
-    x_highest: Array  # of the highest loss so far, as the next two
-    gradients_highest: Array
-    highest: Array
+    x_highest: Array  # the point of the highest loss so far
+    gradients_highest: Array  # at this point
+    highest: Array  # the highest loss so far
     step: Array  # [B, 1, 1, 1]
     loss: Array
-    rises: Array  # since the last checkpoint
-    highest_then: Array  # at the last checkpoint, as the next
-    reduced_then: Array
-    sparsity: Array  # l1: share of the pixels that a step moves
-    moved_then: Array  # l1: pixels that differed at the last checkpoint
+    rises: Array  # how often the loss rose since the last checkpoint
+    highest_then: Array  # the highest loss at the last checkpoint
+    reduced_then: Array  # whether the step was halved at the last checkpoint
+    sparsity: Array  # l1: the fraction of the pixels that a step changes
+    moved_then: Array  # l1: the number of changed pixels at the last checkpoint
     target: Array
 
 
 @dataclasses.dataclass(frozen=True)
 class APGD:
-    """`apgd` step by step; attributes as its arguments, and
+    """`apgd` as an `IterativeAttack`.
 
-    radii: run in turn with balls so many times as large, in l1 (3, 2, 1) by the
-      reference; each begins where the one before was best.
+    Attributes:
+      loss, steps, targeted, rho, momentum, eot_iter: as the arguments of `apgd`.
+      radii: radii of a sequence of balls, in eps; the public implementation uses
+        (3, 2, 1) in l1. The attack of a ball starts from the best point of the ball
+        before it.
     """
 
     loss: str = "cross_entropy"
@@ -153,7 +163,7 @@ class APGD:
                 raise ValueError(f"apgd: {name}={value}: expected {low} to {high}.")
 
     def init(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
-        """At the start, which is evaluated."""
+        """The state at the start, where the net is evaluated."""
         threat = problem.threat
         if threat.norm == "l1":
             one_number("apgd in l1", threat)
@@ -173,7 +183,7 @@ class APGD:
     def propose(
         self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
     ) -> tuple[_State, Array]:
-        """Along the gradient, in the ball that this step is for."""
+        """A step along the gradient, projected into the ball of this step."""
         first, radius, _ = (jnp.asarray(x)[index] for x in self._plan(problem))
         if len(self.radii) > 1:
             again = functools.partial(self._begin_again, logits_fn, problem, index)
@@ -188,7 +198,7 @@ class APGD:
         state: _State,
         x: Array,
     ) -> _State:
-        """What the step was worth; at a checkpoint, what the next ones should be."""
+        """Evaluates the new point; at a checkpoint, adapts the step size."""
         _, radius, window = (jnp.asarray(x)[index] for x in self._plan(problem))
         loss, margin, gradients, best = self._evaluate(
             logits_fn, problem, index + 1, x, state.target, state.best
@@ -210,20 +220,20 @@ class APGD:
         return jax.tree.map(lambda a, b: jnp.where(window > 0, a, b), reviewed, state)
 
     def _begin_again(self, logits_fn, problem, index, state: _State) -> _State:
-        """The next ball: from the highest loss so far, projected."""
+        """Starts the next ball from the projection of the best point so far."""
         radius = jnp.asarray(self._plan(problem)[1])[index]
         x = problem.threat.scaled(radius).project(state.x_highest, problem.images)
         start = index, radius, state.best, x, state.target, True
         return self._begin_at(logits_fn, problem, *start)
 
     def _begin_at(self, logits_fn, problem, index, radius, best, x, target, adaptive):
-        """At x in a ball `radius` times as large, of which only 1 counts."""
+        """The state at x, in a ball of `radius` eps; only points of radius 1 count."""
         loss, margin, gradients, best = self._evaluate(
             logits_fn, problem, index, x, target, best
         )
         pixels = np.prod(x.shape[1:])
         moved = jnp.sum(x != problem.images, axis=(1, 2, 3)).astype(x.dtype)
-        share = moved / pixels / SPARSER if adaptive else jnp.full_like(moved, 0.2)
+        sparsity = moved / pixels / SPARSER if adaptive else jnp.full_like(moved, 0.2)
         return _State(
             best=best.offer(x, jnp.where(radius == 1, margin, -jnp.inf)),
             x=x,
@@ -237,7 +247,7 @@ class APGD:
             rises=jnp.zeros(len(x), jnp.int32),
             highest_then=loss,
             reduced_then=jnp.ones(len(x), bool),
-            sparsity=share,
+            sparsity=sparsity,
             moved_then=moved if adaptive else jnp.full_like(moved, pixels),
             target=target,
         )
@@ -248,13 +258,13 @@ class APGD:
         if threat.norm == "l1":
             x = threat.ascend(x, state.gradients, length, state.sparsity)
             return threat.project(x, center)
-        share = jnp.where(first, 1.0, self.momentum)
-        moved = threat.project(threat.ascend(x, state.gradients, length), center)
-        carried = (moved - x) * share + (x - state.x_before) * (1 - share)
-        return threat.project(x + carried, center)
+        weight = jnp.where(first, 1.0, self.momentum)
+        ascended = threat.project(threat.ascend(x, state.gradients, length), center)
+        step = (ascended - x) * weight + (x - state.x_before) * (1 - weight)
+        return threat.project(x + step, center)
 
     def _evaluate(self, logits_fn, problem, index, x, target, best: Best):
-        """Loss, margin and gradients at x, and what they cost."""
+        """Loss, margin and gradients at x; `best` with the passes counted."""
         loss_fn = pick_loss(self.loss, self.targeted)
         about = (problem.labels, target) if self.targeted else (problem.labels,)
 
@@ -280,7 +290,7 @@ class APGD:
 
 
 def _random_start(key: Array, images: Array, threat: ThreatModel) -> Array:
-    """As the reference: noise scaled to the boundary; in l1, projected."""
+    """Random noise scaled to the boundary (projected in l1), as in the reference."""
     draw = jax.random.uniform if threat.norm == "linf" else jax.random.normal
     noise = draw(key, images.shape, images.dtype)
     if threat.norm == "linf":
@@ -292,11 +302,11 @@ def _random_start(key: Array, images: Array, threat: ThreatModel) -> Array:
 
 
 def _review(state: _State, images: Array, window: Array, rho: float) -> _State:
-    """Halves the steps that do not pay, and goes back to the highest loss."""
+    """Halves the steps that rarely raise the loss and returns to the best point."""
     del images
-    seldom = state.rises <= rho * window
-    in_vain = ~state.reduced_then & (state.highest_then >= state.highest)
-    reduced = seldom | in_vain
+    few_rises = state.rises <= rho * window
+    no_progress = ~state.reduced_then & (state.highest_then >= state.highest)
+    reduced = few_rises | no_progress
     return _back(state, reduced).replace(
         step=jnp.where(reduced[:, None, None, None], state.step / 2, state.step),
         rises=jnp.zeros_like(state.rises),
@@ -306,10 +316,14 @@ def _review(state: _State, images: Array, window: Array, rho: float) -> _State:
 
 
 def _review_l1(state: _State, images: Array, window: Array, rho: float) -> _State:
-    """Adapts how many pixels a step moves; shortens it while that stays the same."""
+    """Adapts the number of pixels that a step changes, or shortens the step.
+
+    The step becomes long again, and the image returns to its best point, if this point
+    changes clearly fewer pixels than the one at the last checkpoint.
+    """
     del window, rho
     moved = jnp.sum(state.x_highest != images, axis=(1, 2, 3)).astype(images.dtype)
-    sparser = moved < STILL_AS_MANY * state.moved_then
+    sparser = moved < AS_MANY * state.moved_then
     shorter = jnp.maximum(state.step / SHRINK, SHORTEST_STEP * LONGEST_STEP["l1"])
     longest = jnp.full_like(state.step, LONGEST_STEP["l1"])
     return _back(state, sparser).replace(

@@ -1,11 +1,12 @@
-"""AutoAttack (Croce and Hein 2020): parameter-free attacks, one after another.
+"""AutoAttack (Croce and Hein 2020): an ensemble of parameter-free attacks.
 
     result = autoattack(logits_fn, images, labels, key, attacks.Linf(8 / 255))
     result.robust.mean(), result.broken_by
 
-Driven from the host: each attack meets the images that are left, in full batches of one
-shape, stops when its batch is broken, and what it claims is verified in float64 and at
-batch size 1. With a folder, a killed evaluation goes on where it was.
+The host runs the attacks one after another. Each attack runs only on images that are
+still robust, in fixed-size batches, and stops early once a batch is broken. Every
+success is checked again in float64 and at batch size 1. With a folder, an interrupted
+evaluation resumes at the first batch that is not finished.
 """
 
 import dataclasses
@@ -30,22 +31,24 @@ from symjax.io import BatchCheckpoint, in_batches
 from symjax.jaxprs import host_array
 from symjax.seeds import fold_in
 
-CLEAN, ROBUST = "clean", ""  # in broken_by: misclassified as it is; not broken
+CLEAN, ROBUST = "clean", ""  # in broken_by: misclassified without attack; robust
 
 
 @dataclasses.dataclass(frozen=True)
 class AutoAttackResult:
-    """What `autoattack` returns: NumPy arrays `[N, ...]`, or `[S, N, ...]` of S seeds.
+    """The result of `autoattack`: NumPy arrays `[N, ...]`, `[S, N, ...]` for S seeds.
 
     Attributes:
       images: `[N, H, W, C]`, the adversarial image, or the image itself.
-      robust: `[N]`, bool: no attack broke it.
-      broken_by: `[N]`, name of the attack that did, "clean" where there was no need of
-        one, "" where it is robust.
-      distance: `[N]`, of the returned from the given image, from float64.
-      queries, gradients: `[N]`, int32, passes spent on it.
-      rejected: `[N]`, int32, how often an attack claimed the image wrongly: out of
-        the ball or the bounds, not finite, or correct at batch size 1.
+      robust: `[N]`, bool: no attack broke the image.
+      broken_by: `[N]`, name of the attack that broke the image; "clean" where the image
+        is misclassified without an attack, "" where it is robust.
+      distance: `[N]`, norm of the difference between the returned and the given image,
+        computed in float64.
+      queries, gradients: `[N]`, int32, forward and backward passes spent on the image.
+      rejected: `[N]`, int32, the number of successes of attacks that the check did not
+        confirm: images outside the ball or the bounds, not finite, or classified
+        correctly at batch size 1.
     """
 
     images: np.ndarray
@@ -59,11 +62,19 @@ class AutoAttackResult:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where an evaluation is: `attack` and its attempt, batches done of those that it
-    has, and how many are still `robust` of the `images` of the seeds that run together:
-    all on an accelerator, one on a CPU. `work` counts attempts x images that are done,
-    of all seeds, and `total` adds those that are left if no other image is broken; the
-    fraction `work / total` never falls, and is 1 at the end alone."""
+    """The state of a running evaluation.
+
+    The fraction `work / total` never decreases, and is 1 only at the end.
+
+    Attributes:
+      attack: name of the attack.
+      attempt: rank of the target class, or number of the restart.
+      done, batches: the number of batches done, and of all batches of this attempt.
+      robust, images: the number of images that are still robust, and of all images, of
+        the seeds that run together: all seeds on an accelerator, one on a CPU.
+      work: the number of pairs of an attempt and an image that are done, of all seeds.
+      total: `work` and the pairs that remain if no other image is broken.
+    """
 
     attack: str
     attempt: int
@@ -93,25 +104,27 @@ def autoattack(
     """Robustness against an ensemble of attacks; a host driver, not for use inside jit.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own; with "rand",
-        `(images, key) -> [B, K]`. Other weights of the same net compile nothing.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch. With "rand", `(images, key) -> [B, K]`. Other
+        weights of the same net need no new compilation.
       images: `[N, H, W, C]`, float, within the threat's bounds.
       labels: `[N]`, integers in [0, K).
-      key: one key; or `[S]` keys, and a leading axis S on every leaf of `logits_fn`:
-        S nets, together on an accelerator and in turn on a CPU.
-      threat: ball and bounds, of one eps.
+      key: one random key. For S nets: `[S]` keys, and a leading axis S on every leaf of
+        `logits_fn`; the nets run together on an accelerator, one by one on a CPU.
+      threat: ball and bounds; eps is one number.
       version: "standard", "plus", "rand", or names of attacks, see `ensemble.stages`.
-      steps, n_target_classes, n_queries, eot_iter: settings of the attacks in it.
-      batch_size: images at a time, of each seed.
-      folder: finished batches are kept here; the same call goes on from them.
-      report: called after each batch.
+      steps, n_target_classes, n_queries, eot_iter: settings of the attacks, see
+        `ensemble.stages`.
+      batch_size: the number of images per batch, for each seed.
+      folder: where finished batches are saved; the same call resumes from them.
+      report: called with a `Progress` after each batch.
 
     Returns:
       An `AutoAttackResult`.
 
     Raises:
-      ValueError: for another version, images, labels or an eps that cannot be, or a
-        folder that holds the batches of another call.
+      ValueError: for an unknown version, invalid images, labels or eps, or a folder
+        that contains the batches of another call.
 
     References:
       Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of
@@ -127,11 +140,11 @@ def autoattack(
     }
     for name, value in settings.items():
         whole_number("autoattack", name, value)
-    randomised = version == "rand"
+    randomized = version == "rand"
     call = logits_fn, images, labels, key, threat
     with jax.default_matmul_precision("highest"):  # as in `run`
         given = prepare(
-            "autoattack", *call, one_radius=True, randomized=randomised, seeds=True
+            "autoattack", *call, one_radius=True, randomized=randomized, seeds=True
         )
     nets, key, threat, classes = given.net, given.key, given.threat, given.classes
     images, labels = np.asarray(given.images), np.asarray(given.labels)
@@ -139,27 +152,27 @@ def autoattack(
     if not several:
         nets, key = jax.tree.map(lambda x: jnp.asarray(x)[None], nets), key[None]
     plan = (
-        Stage(CLEAN, NoAttack(randomised), (0,)),
+        Stage(CLEAN, NoAttack(randomized), (0,)),
         *ensemble.stages(
             version, threat.norm, classes, steps, n_target_classes, n_queries, eot_iter
         ),
     )
-    lanes = [slice(0, len(key))]  # of seeds that run together
+    groups = [slice(0, len(key))]  # seeds that run together
     if jax.default_backend() == "cpu":
-        lanes = [slice(seed, seed + 1) for seed in range(len(key))]
+        groups = [slice(seed, seed + 1) for seed in range(len(key))]
     parts, done = [], 0
     attempts = sum(len(stage.ranks) for stage in plan)
-    for lane in lanes:
-        where = folder and Path(folder) / f"seeds-{lane.start}-{lane.stop - 1}"
-        of_lane = jax.tree.map(lambda x, lane=lane: x[lane], nets)
+    for seeds in groups:
+        where = folder and Path(folder) / f"seeds-{seeds.start}-{seeds.stop - 1}"
+        some_nets = jax.tree.map(lambda x, seeds=seeds: x[seeds], nets)
         evaluation = _Evaluation(
-            of_lane, key[lane], images, labels, threat, batch_size, randomised
+            some_nets, key[seeds], images, labels, threat, batch_size, randomized
         )
         evaluation.check_finite()
         checkpoint = BatchCheckpoint(
             where, evaluation.identity(plan), evaluation.fingerprint()
         )
-        later = attempts * len(images) * (len(key) - lane.stop)
+        later = attempts * len(images) * (len(key) - seeds.stop)
         work = _Work(done, later, attempts)
         parts.append(evaluation.run(plan, checkpoint, report, work))
         done = work.done
@@ -174,8 +187,13 @@ def autoattack(
 
 @dataclasses.dataclass
 class _Work:
-    """Attempts x images: those `done`, those of seeds that come `later`; and how many
-    `attempts` the seeds that run now have left."""
+    """Counts of the work, for `Progress`.
+
+    Attributes:
+      done: pairs of an attempt and an image that are done.
+      later: pairs of the seeds that run later.
+      attempts: attempts that the seeds that run now still have to make.
+    """
 
     done: int
     later: int
@@ -183,19 +201,19 @@ class _Work:
 
 
 class _Evaluation:
-    """S seeds that are attacked in one program; host arrays have a leading axis S."""
+    """Attacks S seeds in one program; the host arrays have a leading axis S."""
 
-    def __init__(self, nets, keys, images, labels, threat, batch_size, randomised):
+    def __init__(self, nets, keys, images, labels, threat, batch_size, randomized):
         self.nets, self.keys, self.threat = nets, keys, threat
         self.images, self.labels = images, labels
-        self.size, self.randomised = min(batch_size, len(images)), randomised
+        self.size, self.randomized = min(batch_size, len(images)), randomized
         shape = len(keys), len(images)
-        self.found = np.broadcast_to(images, (len(keys), *images.shape)).copy()
+        self.adversarial = np.broadcast_to(images, (len(keys), *images.shape)).copy()
         self.broken_by = np.full(shape, ROBUST, dtype="<U16")
         self.queries, self.gradients, self.rejected = np.zeros((3, *shape), np.int32)
 
     def identity(self, plan: Sequence[Stage]) -> dict[str, Any]:
-        """What the batches in a folder depend on."""
+        """The settings and arrays that the batches in a folder depend on."""
         return {
             "plan": [repr(stage) for stage in plan],
             "threat": repr(jax.tree.map(np.asarray, self.threat)),
@@ -209,40 +227,40 @@ class _Evaluation:
         }
 
     def check_finite(self) -> None:
-        """Refuses nets that have logits of the clean images that are not finite."""
-        finite = host_loop.finite(len(self.keys), self.randomised)
+        """Refuses nets whose logits of the clean images are not finite."""
+        finite = host_loop.finite(len(self.keys), self.randomized)
         for index in in_batches(len(self.images), self.size):
             images = np.broadcast_to(
                 self.images[index], (len(self.keys), self.size, *self.images.shape[1:])
             )
-            found = np.asarray(finite(self.nets, images, self.keys))
             flags = np.ones((len(self.keys), len(self.images)), bool)
-            flags[:, index] = found
+            flags[:, index] = np.asarray(finite(self.nets, images, self.keys))
             check_finite(flags)
 
     def fingerprint(self) -> np.ndarray:
         """Margins of the first images, `[S, B]`."""
-        nothing = NoAttack(self.randomised)
+        no_attack = NoAttack(self.randomized)
         index = np.broadcast_to(np.arange(self.size), (len(self.keys), self.size))
         with jax.default_matmul_precision("highest"):  # as in `run`: one program
             problem = self._problem(index, self.keys, 0)
             return np.asarray(
-                host_loop.run(nothing, self.nets, problem, index >= 0).margin
+                host_loop.run(no_attack, self.nets, problem, index >= 0).margin
             )
 
     def run(
         self, plan, checkpoint: BatchCheckpoint, report, work: _Work
     ) -> AutoAttackResult:
-        """All stages, each on what the ones before left."""
+        """Runs every attack on the images that are still robust before it."""
         with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
             for number, stage in enumerate(plan):
                 for rank in stage.ranks:
                     work.attempts -= 1
-                    self._meet(number, stage, rank, checkpoint, report, work)
+                    self._attempt(number, stage, rank, checkpoint, report, work)
         start = np.asarray(self.images, np.float64)
-        length = [host_lengths(found - start, self.threat.norm) for found in self.found]
+        norm = self.threat.norm
+        length = [host_lengths(images - start, norm) for images in self.adversarial]
         return AutoAttackResult(
-            images=self.found,
+            images=self.adversarial,
             robust=self.broken_by == ROBUST,
             broken_by=self.broken_by,
             distance=np.stack(length),
@@ -251,10 +269,10 @@ class _Evaluation:
             rejected=self.rejected,
         )
 
-    def _meet(
+    def _attempt(
         self, number, stage: Stage, rank, checkpoint: BatchCheckpoint, report, work
     ) -> None:
-        """One attempt of one attack with every image that is left, batch by batch."""
+        """One attempt of one attack on all robust images, batch by batch."""
         left = [np.flatnonzero(row == ROBUST) for row in self.broken_by]
         batches = -(-max(map(len, left)) // self.size)
         for batch in range(batches):
@@ -276,7 +294,7 @@ class _Evaluation:
                 report(Progress(*place, *of_images, work.done, total))
 
     def _attack(self, number, stage, rank, batch, chosen) -> dict[str, np.ndarray]:
-        """One batch `[S, B]`; each seed's images are repeated to fill it."""
+        """Attacks one batch `[S, B]`; images of a seed are repeated to fill it."""
         index = np.stack(
             [np.resize(row if len(row) else np.arange(1), self.size) for row in chosen]
         )
@@ -285,26 +303,26 @@ class _Evaluation:
         problem = self._problem(index, keys, rank)
         best = host_loop.run(stage.attack, self.nets, problem, real)
         claimed = np.asarray(best.margin) >= 0
-        found = np.asarray(best.images)
+        adversarial = np.asarray(best.images)
         stands = claimed & real
         if stands.any():
-            verify = host_loop.verifier(len(self.keys), self.randomised)
+            verify = host_loop.verifier(len(self.keys), self.randomized)
             margin = np.asarray(verify(self.nets, best.images, problem.labels, keys))
             inside = [
-                self.threat.contains(found[seed], self.images[index[seed]])
-                for seed in range(len(found))
+                self.threat.contains(adversarial[seed], self.images[index[seed]])
+                for seed in range(len(adversarial))
             ]
             stands &= (margin >= 0) & np.stack(inside)
         return {
             "stands": stands,
             "rejected": claimed & real & ~stands,
-            "images": np.where(stands[..., None, None, None], found, 0),
+            "images": np.where(stands[..., None, None, None], adversarial, 0),
             "queries": np.asarray(best.queries),
             "gradients": np.asarray(best.gradients),
         }
 
     def _problem(self, index: np.ndarray, keys: Array, rank: int) -> AttackInputs:
-        """Of the images `[S, B]`."""
+        """The inputs of an attack on the images with these indices, `[S, B]`."""
         return AttackInputs(
             images=jnp.asarray(self.images[index]),
             labels=jnp.asarray(self.labels[index]),
@@ -316,13 +334,13 @@ class _Evaluation:
     def _record(self, name, chosen, outcome) -> None:
         for seed, index in enumerate(chosen):
             count = len(index)
-            of_seed = {key: value[seed][:count] for key, value in outcome.items()}
-            self.queries[seed, index] += of_seed["queries"]
-            self.gradients[seed, index] += of_seed["gradients"]
-            self.rejected[seed, index] += of_seed["rejected"]
-            broken = index[of_seed["stands"]]
+            result = {key: value[seed][:count] for key, value in outcome.items()}
+            self.queries[seed, index] += result["queries"]
+            self.gradients[seed, index] += result["gradients"]
+            self.rejected[seed, index] += result["rejected"]
+            broken = index[result["stands"]]
             self.broken_by[seed, broken] = name
-            self.found[seed, broken] = of_seed["images"][of_seed["stands"]]
+            self.adversarial[seed, broken] = result["images"][result["stands"]]
 
     def _for_each_seed(self, tree: Any) -> Any:
         count = len(self.keys)

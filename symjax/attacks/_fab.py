@@ -1,10 +1,11 @@
 """FAB, the fast adaptive boundary attack (Croce and Hein 2020b): small perturbations.
 
     result = fab(logits_fn, images, labels, key, attacks.L2(0.5), targeted=True)
-    result.distance                # of the closest error, in the ball or not
+    result.distance                # to the closest error, inside the ball or not
 
-Each step goes to the decision boundary as the gradient says, from the point and from
-the image, and mixes the two; from beyond the boundary it goes part of the way back.
+A step projects both the current point and the image onto the linearized decision
+boundary, and takes a weighted mean of the two projections. From a misclassified point,
+the attack then moves part of the way back to the image.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ from symjax.attacks.result import (
 )
 from symjax.attacks.threat import ThreatModel
 
-SHORTEST = 1e-8  # projection, where two are compared; of the span of the pixels
+SHORTEST = 1e-8  # lower limit of a projection's length, of the span of the pixels
 
 
 def _check(classes: int, rank: int | Array, targeted: bool, **settings: Any) -> None:
@@ -60,35 +61,40 @@ def fab(
     eta: float = 1.05,
     beta: float = 0.9,
 ) -> AttackResult:
-    """One run of FAB.
+    """Runs FAB once, to find the closest misclassified point of each image.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch.
       images: `[B, H, W, C]`, within the threat's bounds.
       labels: `[B]`, integers in [0, K).
-      key: for the start of a restart.
-      threat: ball and bounds, of one eps; an infinite one asks for the distance alone.
-      steps: gradient steps. One costs K backward passes, or one where targeted.
-      targeted: look at the boundary to the class of that rank alone (FAB-T).
-      rank: that class has the rank-th largest logit on the image; 2 is the most likely
-        wrong one.
-      restart: 0 begins at the image; another, at random, half of eps away.
-      alpha_max: largest weight of the step that begins at the image.
-      eta: overshoot over the boundary.
-      beta: what is kept of the perturbation on the way back.
+      key: random key of the start, used if `restart` is not 0.
+      threat: ball and bounds; eps is one number. With an infinite eps, the attack
+        minimizes the distance only.
+      steps: the number of gradient steps. A step costs K backward passes, or one if
+        targeted.
+      targeted: use only the boundary to the class given by `rank` (FAB-T).
+      rank: the target is the class with the rank-th largest logit on the image; 2 is
+        the most likely wrong class.
+      restart: 0 starts at the image; any other number starts at a random point at half
+        of eps from it.
+      alpha_max: largest weight of the projection that starts from the image.
+      eta: factor by which a step goes beyond the linearized boundary.
+      beta: the fraction of the perturbation that is kept in the step back.
 
     Returns:
-      An `AttackResult`: `distance` is that of the closest error found, infinite where
-      there was none; `images` and `robust` take those inside the ball alone.
+      An `AttackResult`. `distance` is the distance to the closest error, or infinite if
+      there is none; `images` and `robust` count only errors inside the ball.
 
     Raises:
-      ValueError: if settings are out of range, or images, labels or an eps cannot be.
+      ValueError: if settings are out of range, or images, labels or eps are invalid.
 
     References:
       Croce and Hein, Minimally Distorted Adversarial Examples with a Fast Adaptive
       Boundary Attack, ICML 2020. As in the public reference implementation, there is no
-      final search towards the image. Where a step meets logits that are NaN or infinite
-      outside of the ball, the next one begins at its projection onto the ball.
+      final search towards the image. Where a step reaches logits that are NaN or
+      infinite outside of the ball, the next step starts from the projection of that
+      point onto the ball.
     """
     run = FAB(steps, targeted, alpha_max, eta, beta)
     rank = rank if targeted else restart
@@ -100,15 +106,15 @@ def fab(
 class _State(struct.PyTreeNode):
     best: Best
     x: Array
-    closest: Array  # [B], distance of the closest error
+    closest: Array  # [B], distance to the closest error
     target: Array
-    gap: Array  # [B], value of the nearest linearised boundary at x
-    normal: Array  # its gradient
+    logit_difference: Array  # [B], wrong minus label's logit at x; 0 on the boundary
+    normal: Array  # the gradient of logit_difference
 
 
 @dataclasses.dataclass(frozen=True)
 class FAB:
-    """`fab` step by step; attributes as its arguments."""
+    """`fab` as an `IterativeAttack`; its attributes are the arguments of `fab`."""
 
     steps: int = 100
     targeted: bool = False
@@ -126,7 +132,7 @@ class FAB:
             raise ValueError(f"fab: eta={self.eta}: expected 1 or more.")
 
     def init(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
-        """At the image, or for a restart at random."""
+        """The state at the image, or at a random point for a restart."""
         one_number("fab", problem.threat)
         images = problem.images
         logits = logits_fn(images)
@@ -144,26 +150,25 @@ class FAB:
         closest = jnp.where(wrong, 0.0, jnp.inf)
         empty = jnp.zeros_like(closest), jnp.zeros_like(x)
         state = _State(best, x, closest, target, *empty)
-        return self._linearise(logits_fn, problem, state)
+        return self._linearize(logits_fn, problem, state)
 
     def propose(
         self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
     ) -> tuple[_State, Array]:
-        """To the linearised boundary and over it."""
+        """A step onto the linearized boundary and a little beyond it."""
         del logits_fn, index
         images, threat, x = problem.images, problem.threat, state.x
-        gap, normal = state.gap, state.normal
-        from_image = gap + _dot(normal, images - x)
-        to_here = _to_hyperplane(threat, x, normal, gap)
-        to_there = _to_hyperplane(threat, images, normal, from_image)
+        difference, normal = state.logit_difference, state.normal
+        at_image = difference + _dot(normal, images - x)
+        from_x = _to_hyperplane(threat, x, normal, difference)
+        from_image = _to_hyperplane(threat, images, normal, at_image)
         shortest = SHORTEST * threat.span(images)
-        length_here, length_there = (
-            jnp.maximum(threat.lengths(d), shortest) for d in (to_here, to_there)
+        length_x, length_image = (
+            jnp.maximum(threat.lengths(d), shortest) for d in (from_x, from_image)
         )
-        share = length_here / (length_here + length_there)
-        alpha = jnp.minimum(share, self.alpha_max)
-        x = (x + self.eta * to_here) * (1 - alpha) + (
-            images + self.eta * to_there
+        alpha = jnp.minimum(length_x / (length_x + length_image), self.alpha_max)
+        x = (x + self.eta * from_x) * (1 - alpha) + (
+            images + self.eta * from_image
         ) * alpha
         return state, threat.clip(x).astype(images.dtype)
 
@@ -175,7 +180,7 @@ class FAB:
         state: _State,
         x: Array,
     ) -> _State:
-        """Keeps the closest error; from an error, part of the way back."""
+        """Keeps the closest error; moves an error part of the way back to the image."""
         del index
         images, threat = problem.images, problem.threat
         logits = logits_fn(x)
@@ -188,35 +193,37 @@ class FAB:
         after = select(error, images + (x - images) * self.beta, x)
         edge = boundary.is_lost(logits, problem.labels) & ~inside
         after = select(edge, threat.project(x, images), after)
-        return self._linearise(logits_fn, problem, state.replace(x=after), edge)
+        return self._linearize(logits_fn, problem, state.replace(x=after), edge)
 
     def _spend(self, best: Best, classes: int) -> Best:
-        """What `_linearise` costs."""
+        """Counts the passes of `_linearize`."""
         return best.spend(1, 1 if self.targeted else classes)
 
-    def _linearise(
+    def _linearize(
         self,
         logits_fn: LogitsFn,
         problem: AttackInputs,
         state: _State,
         edge: Any = False,
     ) -> _State:
-        """Finds the boundary from x, nearest or to the target.
+        """Computes the linearized boundary at x, to the nearest class or the target.
 
-        Where x is in the ball, or on its `edge` up to rounding, and its logits are not
-        finite, it is an error as well.
+        A point in the ball, or on its `edge` up to rounding, whose logits are not
+        finite is an error as well.
         """
         images, threat, x = problem.images, problem.threat, state.x
         call = logits_fn, x, problem.labels
         if self.targeted:
-            near = boundary.towards(*call, state.target, threat)
+            near = boundary.targeted(*call, state.target, threat)
         else:
             near = boundary.nearest(*call, threat)
         distance = threat.distance(x, images)
         distance = jnp.where(edge, jnp.minimum(distance, threat.eps), distance)
         inside = distance <= threat.eps
         lost = boundary.is_lost(near.logits, problem.labels) & inside
-        state = state.replace(gap=near.gap, normal=near.normal)
+        state = state.replace(
+            logit_difference=near.logit_difference, normal=near.normal
+        )
         return _take(state, lost, inside, x, jnp.inf, distance)
 
 
@@ -228,7 +235,7 @@ def _take(
     margin: Array | float,
     distance: Array,
 ) -> _State:
-    """The closest error replaces the one before, however it is classified."""
+    """Replaces the best error of each image by a closer one, whatever its margin."""
     closer = error & (distance < state.closest)
     which, best = closer & inside, state.best
     best = best.replace(
@@ -239,16 +246,16 @@ def _take(
     return state.replace(best=best, closest=closest)
 
 
-def _to_hyperplane(threat: ThreatModel, x: Array, normal: Array, gap: Array) -> Array:
-    """The least step within the bounds to where the linear function is zero."""
-    against = -jnp.where(gap >= 0, 1.0, -1.0)[:, None, None, None] * normal
+def _to_hyperplane(threat: ThreatModel, x: Array, normal: Array, value: Array) -> Array:
+    """The smallest step within the bounds to a zero of the linear function."""
+    direction = -jnp.where(value >= 0, 1.0, -1.0)[:, None, None, None] * normal
     flat = normal.reshape(len(x), -1)
-    room = threat.room(x, against).reshape(len(x), -1)
-    return projection.hyperplane(flat, gap, room, threat.norm).reshape(x.shape)
+    room = threat.room(x, direction).reshape(len(x), -1)
+    return projection.hyperplane(flat, value, room, threat.norm).reshape(x.shape)
 
 
 def _random_start(problem: AttackInputs) -> Array:
-    """Half of eps away, scaled as the reference does."""
+    """A random point at half of eps, scaled as in the reference implementation."""
     images, threat = problem.images, problem.threat
     key = jax.random.fold_in(problem.key, problem.rank)
     if threat.norm == "linf":

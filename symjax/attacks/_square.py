@@ -2,9 +2,10 @@
 
     result = square(logits_fn, images, labels, key, attacks.Linf(8 / 255))
 
-Each query changes one square window of the perturbation, and keeps what brings an
-image closer to an error. The windows shrink. All images share where the window is; in
-linf they share its signs, one a channel, as well.
+Each query changes one square window of the perturbation; an image keeps the change if
+its margin becomes larger. The windows become smaller over time. The position of the
+window is the same for all images of a batch; in linf its signs, one per channel, are
+the same as well.
 """
 
 import dataclasses
@@ -26,8 +27,8 @@ from symjax.attacks.result import (
 )
 from symjax.attacks.threat import ThreatModel
 
-TINY = 1e-12  # of the span of the pixels, so that zero does not divide
-INSIDE = 1 - 1e-6  # l1: of eps, so that rounding stays in the ball
+TINY = 1e-12  # of the span of the pixels, to avoid a division by zero
+INSIDE = 1 - 1e-6  # l1: of eps, so that the rounded image is in the ball
 
 
 @attack("n_queries", "initial_share", "rescale", one_radius=True)
@@ -41,27 +42,29 @@ def square(
     initial_share: float = 0.8,
     rescale: bool = False,
 ) -> AttackResult:
-    """One run of the Square attack on the margin.
+    """Runs the Square attack once, with the margin as its loss.
 
-    As in the public reference implementation, a window never touches the last row and
-    the last column that it could, and every image of a batch has the window in the same
-    place; the paper draws a place for each.
+    As in the public reference implementation, a window never reaches the last row and
+    the last column, and has the same position in every image of a batch; the paper
+    draws a position for each image.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch. No gradients are used.
       images: `[B, H, W, C]`, within the threat's bounds.
       labels: `[B]`, integers in [0, K).
-      key: for the search.
-      threat: ball and bounds, of one eps.
-      n_queries: after the first.
-      initial_share: of the pixels, in the first windows (p of the paper).
-      rescale: shrink the windows as if there were 10,000 queries; AutoAttack does not.
+      key: random key of the search.
+      threat: ball and bounds; eps is one number.
+      n_queries: the number of queries after the first one.
+      initial_share: the fraction of the pixels in the first windows (p in the paper).
+      rescale: choose the window sizes as if there were 10,000 queries; AutoAttack does
+        not.
 
     Returns:
       An `AttackResult`.
 
     Raises:
-      ValueError: if settings are out of range, or images, labels or an eps cannot be.
+      ValueError: if settings are out of range, or images, labels or eps are invalid.
 
     References:
       Andriushchenko et al., Square Attack: a Query-Efficient Black-Box Adversarial
@@ -73,14 +76,14 @@ def square(
 
 
 class _State(struct.PyTreeNode):
-    best: Best  # its margin is never above what was found at x
+    best: Best  # its margin is never above the margin at x
     x: Array
     margin: Array  # [B], of x
 
 
 @dataclasses.dataclass(frozen=True)
 class Square:
-    """`square` step by step; attributes as its arguments."""
+    """`square` as an `IterativeAttack`; its attributes are arguments of `square`."""
 
     n_queries: int = 5000
     initial_share: float = 0.8
@@ -96,11 +99,11 @@ class Square:
 
     @property
     def steps(self) -> int:
-        """As many as there are n_queries."""
+        """The number of steps, one per query."""
         return self.n_queries
 
     def init(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
-        """Stripes in linf, a grid of bumps in l2 and l1."""
+        """The state with stripes in linf, with a grid of bumps in l2 and l1."""
         one_number("square", problem.threat)
         key = jax.random.fold_in(problem.key, problem.rank)
         if problem.threat.norm == "linf":
@@ -114,7 +117,7 @@ class Square:
     def propose(
         self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
     ) -> tuple[_State, Array]:
-        """Changes one window."""
+        """The images with one window changed."""
         del logits_fn
         key = jax.random.fold_in(problem.key, problem.rank)
         key = jax.random.fold_in(key, 1 + index)
@@ -123,9 +126,9 @@ class Square:
         sizes = windows.sizes(
             self.n_queries, self.initial_share, self.rescale, height, width, norm
         )
-        which = jnp.asarray(sizes)[index]
-        move = _paint if norm == "linf" else _shift_mass
-        return state, move(key, problem, state.x, which, tuple(sorted(set(sizes))))
+        size = jnp.asarray(sizes)[index]
+        change = _paint if norm == "linf" else _shift_mass
+        return state, change(key, problem, state.x, size, tuple(sorted(set(sizes))))
 
     def update(
         self,
@@ -135,7 +138,7 @@ class Square:
         state: _State,
         x: Array,
     ) -> _State:
-        """An image keeps the change if its margin is larger."""
+        """Keeps the change of each image whose margin became larger."""
         del index
         margin = largest_margin(logits_fn(x), problem.labels)
         better = (margin > state.margin) & ~state.best.broken
@@ -151,7 +154,7 @@ def _signs(key: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _stripes(key: Array, problem: AttackInputs) -> Array:
-    """Vertical stripes of plus and minus eps, one sign a column and channel."""
+    """Vertical stripes of plus and minus eps, one sign per column and channel."""
     batch, _, width, channels = problem.images.shape
     stripes = _signs(key, (batch, 1, width, channels))
     threat = problem.threat
@@ -159,7 +162,7 @@ def _stripes(key: Array, problem: AttackInputs) -> Array:
 
 
 def _paint(key, problem: AttackInputs, x, size, sizes) -> Array:
-    """A window of one sign a channel, in linf."""
+    """The images with a window of one sign per channel, in linf."""
     del sizes
     place_key, sign_key = jax.random.split(key)
     mask = windows.drawn(place_key, x.shape[1:3], size)[None, :, :, None]
@@ -169,7 +172,7 @@ def _paint(key, problem: AttackInputs, x, size, sizes) -> Array:
 
 
 def _shift_mass(key, problem: AttackInputs, x, size, sizes) -> Array:
-    """A bump in one window, from the mass of that and another one, in l2 and l1."""
+    """The images with the mass of two windows moved into one bump, in l2 and l1."""
     keys = jax.random.split(key, 4)
     images, threat = problem.images, problem.threat
     batch, height, width, channels = images.shape
@@ -194,7 +197,7 @@ def _shift_mass(key, problem: AttackInputs, x, size, sizes) -> Array:
 
 
 def _budget(threat: ThreatModel, delta, in_windows, channels: int) -> Array:
-    """What a channel's window may hold: its mass, and its part of what is left."""
+    """The norm a window may have in each channel: its mass and its part of the rest."""
     length = threat.lengths(delta)
     if threat.norm == "l1":
         left = jnp.maximum(threat.eps - length, 0.0)
@@ -204,7 +207,7 @@ def _budget(threat: ThreatModel, delta, in_windows, channels: int) -> Array:
 
 
 def _onto(threat: ThreatModel, images: Array, delta: Array) -> Array:
-    """The image with that perturbation, on the ball's boundary and in the bounds."""
+    """The images plus delta, scaled to the ball's boundary and within the bounds."""
     if threat.norm == "l1":
         return threat.scaled(INSIDE).project(images + delta, images)
     tiny = jnp.finfo(delta.dtype).tiny
@@ -213,23 +216,23 @@ def _onto(threat: ThreatModel, images: Array, delta: Array) -> Array:
 
 
 def _mass(delta: Array, norm: str) -> Array:
-    """Of each channel, `[B, 1, 1, C]`."""
+    """The norm of each channel, `[B, 1, 1, C]`."""
     if norm == "l1":
         return jnp.sum(jnp.abs(delta), axis=(1, 2), keepdims=True)
     return jnp.sqrt(jnp.sum(jnp.square(delta), axis=(1, 2), keepdims=True))
 
 
 def _grid(key: Array, problem: AttackInputs) -> Array:
-    """Five by five bumps with a sign for each image and channel, l2 and l1."""
+    """The start in l2 and l1: 5 x 5 bumps, with a sign for each image and channel."""
     images, threat = problem.images, problem.threat
     batch, height, width, channels = images.shape
     side = max(min(height, width) // 5, 1)
     rows, columns = height // side, width // side
     origin = max(min(height, width) - 5 * side, 0) // 2
-    sign_key, turn_key = jax.random.split(key)
+    sign_key, transpose_key = jax.random.split(key)
     bump = jnp.asarray(windows.bump(side, threat.norm))
-    turned = jax.random.bernoulli(turn_key, shape=(rows, columns, 1, 1))
-    tiles = jnp.where(turned, bump.T, bump)
+    transposed = jax.random.bernoulli(transpose_key, shape=(rows, columns, 1, 1))
+    tiles = jnp.where(transposed, bump.T, bump)
     signs = _signs(sign_key, (batch, rows, columns, channels))
     delta = jnp.einsum("rcij,brck->bricjk", tiles, signs)
     delta = delta.reshape(batch, rows * side, columns * side, channels)

@@ -1,9 +1,9 @@
-"""Refusals: values with which no robustness number can be right.
+"""Checks of the values of arguments, shared by the attacks and metrics.
 
     check_pixels(images, threat)
     check_values(classes, labels)         # known values only
 
-Each raises a ValueError that names the value, what was expected and the way out.
+Each check raises a ValueError that names the value, what was expected and the remedy.
 """
 
 from typing import Any
@@ -19,17 +19,17 @@ from symjax.attacks.threat import ThreatModel, host_lengths
 def check_values(
     classes: int, labels: Any, targets: Any = None, step_size: Any = None
 ) -> None:
-    """Refuses values with which no result can be right; known values only.
+    """Refuses invalid labels, targets and step sizes; traced values are not checked.
 
     Args:
-      classes: K.
+      classes: K, the number of classes.
       labels: `[B]`.
       targets: `[B]`, or None.
       step_size: a scalar or `[C]`, or None.
 
     Raises:
-      ValueError: for labels or targets outside of [0, K); a target that is the label; a
-        step size that is not positive and finite.
+      ValueError: for labels or targets outside of [0, K), a target that is the label,
+        or a step size that is not positive and finite.
     """
     for name, values in (("labels", labels), ("targets", targets)):
         if values is not None and not nets.is_traced(values):
@@ -45,8 +45,8 @@ def check_values(
         steps = np.asarray(step_size, np.float64)
         if not (np.isfinite(steps) & (steps > 0)).all():
             raise ValueError(
-                f"step_size={shown(step_size)}: expected pixel units, positive and "
-                "finite."
+                f"step_size={shown(step_size)}: expected a positive and finite number, "
+                "in pixel units."
             )
 
 
@@ -54,11 +54,11 @@ def check_finite(finite: Any) -> None:
     """Refuses a net whose logits are not finite numbers.
 
     Args:
-      finite: `[B]`, whether all logits of each clean image are finite; of several
-        nets, `[S, B]`.
+      finite: `[B]`, whether all logits of each clean image are finite; `[S, B]` for S
+        nets.
 
     Raises:
-      ValueError: if those of one image are not.
+      ValueError: if an image has logits that are not finite.
     """
     finite = np.asarray(finite)
     bad = np.argwhere(~finite)
@@ -66,44 +66,47 @@ def check_finite(finite: Any) -> None:
         net = f" of net {bad[0][0]}" if bad.shape[1] > 1 else ""
         raise ValueError(
             f"logits_fn: the logits{net} of image {bad[0][-1]} are NaN or infinite "
-            f"({len(bad)} of {finite.size} in all): no robustness can be measured. "
-            "Leave out a net that diverged in training, or look for an overflow in its "
-            "layers."
+            f"({len(bad)} of {finite.size} in all), so that its robustness cannot be "
+            "measured. Leave out a net that diverged in training, or look for an "
+            "overflow in its layers."
         )
 
 
 def refuse_traced(name: str, *values: Any) -> None:
-    """Refuses values that are known only inside of a program.
+    """Refuses traced values, which are known only inside of a compiled program.
 
     Raises:
-      ValueError: if one of them is.
+      ValueError: if a value is traced.
     """
     if nets.is_traced(*values):
         raise ValueError(
-            f"{name}: an argument is known only inside of a surrounding jax.jit or "
-            f"jax.vmap: call {name} outside of it; it compiles its programs itself."
+            f"{name}: an argument is traced by a surrounding jax.jit or jax.vmap: call "
+            f"{name} outside of it; it compiles its programs itself."
         )
 
 
 def one_number(name: str, threat: ThreatModel) -> None:
-    """Refuses one eps for each channel, for attacks that are not defined for it.
+    """Refuses one eps per channel, for attacks that are not defined for it.
 
     Raises:
       ValueError: if eps is not a scalar.
     """
     if np.ndim(threat.eps) > 0:
         raise ValueError(
-            f"{name}: eps of shape {np.shape(threat.eps)}: expected one number; fgsm "
-            "and pgd take one for each channel."
+            f"{name}: eps of shape {np.shape(threat.eps)}: expected one number; only "
+            "fgsm and pgd accept one eps per channel."
         )
 
 
 def too_wide(threat: ThreatModel, shape: tuple[int, ...]) -> str | None:
-    """A warning, if a finite eps is above the distance of any two valid images.
+    """A warning if a finite eps exceeds the distance between any two valid images.
 
     Args:
-      threat: ball and bounds, with known values.
-      shape: of an image, `(H, W, C)`.
+      threat: ball and bounds, not traced.
+      shape: the shape of an image, `(H, W, C)`.
+
+    Returns:
+      The text of the warning, or None.
     """
     low, high = (np.asarray(bound, np.float64) for bound in threat.bounds)
     whole = np.broadcast_to(high - low, shape)[None]
@@ -119,34 +122,34 @@ def too_wide(threat: ThreatModel, shape: tuple[int, ...]) -> str | None:
 
 
 def check_radius(eps: Any, infinite: bool) -> None:
-    """Raises ValueError for an eps that is negative, NaN or (by default) infinite."""
+    """Raises ValueError for a negative, NaN or (unless `infinite`) infinite eps."""
     if not np.all(np.asarray(eps) >= 0):
         raise ValueError(
-            f"eps={shown(eps)}: expected a radius that is a number and not negative."
+            f"eps={shown(eps)}: expected a radius, a number that is not negative."
         )
     if not infinite and not np.isfinite(eps).all():
         raise ValueError(
-            f"eps={shown(eps)}: expected a finite radius; fab, deepfool and "
-            "carlini_wagner find distances without one."
+            f"eps={shown(eps)}: expected a finite radius; only fab, deepfool and "
+            "carlini_wagner accept an infinite one."
         )
 
 
 def check_bounds(bounds: Any) -> None:
-    """Raises ValueError for bounds that are not finite, or not in order."""
+    """Raises ValueError for bounds that are not finite or not in ascending order."""
     low, high = (np.asarray(bound, np.float64) for bound in bounds)
     if not (np.isfinite(low) & np.isfinite(high) & (low < high)).all():
         raise ValueError(
-            f"bounds={shown(bounds)}: expected finite numbers, the lowest valid pixel "
-            "below the highest."
+            f"bounds={shown(bounds)}: expected finite numbers, with the lowest valid "
+            "pixel below the highest."
         )
 
 
 def check_pixels(images: Any, threat: ThreatModel) -> None:
-    """Refuses pixels that are not finite or leave the bounds; known values only.
+    """Refuses pixels that are not finite or outside the bounds; not if traced.
 
     Args:
       images: `[B, H, W, C]`.
-      threat: for its bounds.
+      threat: only its bounds are used.
 
     Raises:
       ValueError: if there is such a pixel.
@@ -162,7 +165,8 @@ def check_pixels(images: Any, threat: ThreatModel) -> None:
     if ((images < low - rounding) | (images > high + rounding)).any():
         raise ValueError(
             f"pixels from {images.min():.4g} to {images.max():.4g} leave the bounds "
-            f"{shown(threat.bounds)}: give images in them, and let the net normalize."
+            f"{shown(threat.bounds)}: expected images within the bounds; normalize "
+            "them inside the net."
         )
 
 
@@ -177,15 +181,16 @@ def check_classes(name: str, values: np.ndarray, classes: int) -> None:
 
 
 def check_logits(name: str, outputs: Any, count: int) -> int:
-    """The number of classes of a net.
+    """The number of classes of a net, from the shape of its output.
 
     Args:
-      name: of the attack or metric, for the message.
-      outputs: shape and dtype of what the net returns.
-      count: B.
+      name: name of the attack or metric, for the message.
+      outputs: shape and dtype of the net's output.
+      count: B, the number of images.
 
     Raises:
-      ValueError: unless it returns floating logits `[B, K]`, K of 2 or more.
+      ValueError: if the output is not an array of floating logits `[B, K]` with K of 2
+        or more.
     """
     if not isinstance(outputs, jax.ShapeDtypeStruct):
         kind = type(outputs).__name__
@@ -195,23 +200,23 @@ def check_logits(name: str, outputs: Any, count: int) -> int:
         )
     shape = outputs.shape
     if len(shape) != 2 or shape[0] != count or shape[1] < 2:
-        one = " A net with one logit z has the two logits (0, z)." * (
+        one = " A net with one logit z is equivalent to the two logits (0, z)." * (
             shape in ((count,), (count, 1))
         )
         raise ValueError(
-            f"{name}: logits_fn maps {count} images to {shape}: expected [B, K] = "
-            f"({count}, K) with two classes or more.{one}"
+            f"{name}: logits_fn maps {count} images to an array of shape {shape}: "
+            f"expected [B, K] = ({count}, K) with two classes or more.{one}"
         )
     if not jnp.issubdtype(outputs.dtype, jnp.floating):
         raise ValueError(
-            f"{name}: logits_fn returns {outputs.dtype}: expected floating logits, not "
-            "classes."
+            f"{name}: logits_fn returns dtype {outputs.dtype}: expected floating "
+            "logits, not classes."
         )
     return shape[1]
 
 
 def shown(value: Any) -> str:
-    """A value as an error shows it: short, and arrays as lists."""
+    """The value as text for an error message, of at most 80 characters."""
 
     def plain(x):
         return np.asarray(x).tolist() if hasattr(x, "dtype") else x

@@ -1,4 +1,4 @@
-"""Which attacks AutoAttack is made of.
+"""The attacks that AutoAttack consists of.
 
     ensemble.stages("standard", "linf", classes=10)
 
@@ -41,7 +41,7 @@ L1_RADII, L1_TARGETS = (3.0, 2.0, 1.0), 5
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """An attack, and its attempts: target classes by rank, or restarts."""
+    """An attack and its attempts, each a rank of the target class or a restart."""
 
     name: str
     attack: IterativeAttack
@@ -57,27 +57,28 @@ def stages(
     n_queries: int = 5000,
     eot_iter: int = 20,
 ) -> tuple[Stage, ...]:
-    """The attacks of a version, in order.
+    """The attacks of a version, in the order in which they run.
 
-    "standard": APGD on cross entropy, APGD and FAB towards nine target classes each,
-    Square. "plus": five restarts of APGD on cross entropy, of APGD on the DLR loss and
-    of FAB, Square, and the targeted attacks. "rand": APGD on both losses, gradients
-    averaged over draws. In l1, APGD of "standard" has three radii, five restarts and
-    five target classes.
+    "standard" runs APGD on the cross entropy, APGD and FAB towards nine target classes
+    each, and Square. "plus" runs five restarts of APGD on the cross entropy, of APGD on
+    the DLR loss and of FAB, then Square and the targeted attacks. "rand" runs APGD on
+    both losses, with gradients averaged over random draws. In l1, APGD of "standard"
+    has three radii, five restarts and five target classes.
 
     Args:
-      version: one of them, or names of attacks, set as in "standard".
+      version: the name of a version, or a list of names of attacks, which have the
+        settings of "standard".
       norm: "linf", "l2" or "l1".
-      classes: K. Targets are the K - 1 wrong ones at most. Below four classes, where
-        the targeted DLR loss is not defined, the targeted margin takes its place, and
-        below three the margin that of the DLR loss.
-      steps: of APGD and FAB.
-      n_target_classes: of the targeted attacks.
-      n_queries: of Square.
-      eot_iter: draws a gradient of "rand" is averaged over.
+      classes: K; there are at most K - 1 target classes. The targeted DLR loss needs
+        four classes and is otherwise replaced by the targeted margin; the DLR loss
+        needs three and is otherwise replaced by the margin.
+      steps: the number of steps of APGD and FAB.
+      n_target_classes: the number of target classes of the targeted attacks.
+      n_queries: the number of queries of Square.
+      eot_iter: the number of draws that a gradient of "rand" is averaged over.
 
     Raises:
-      ValueError: for another version or attack.
+      ValueError: for an unknown version or attack.
     """
     if isinstance(version, str) and version not in VERSIONS:
         raise ValueError(
@@ -104,7 +105,7 @@ def stages(
     last = min(n_target_classes + 1, classes)
     apgd_last = min(L1_TARGETS + 1, last) if wide else last
     attempts = tuple(range(RESTARTS)) if wide else n_restarts
-    made: dict[str, tuple[IterativeAttack, tuple[int, ...]]] = {
+    attacks: dict[str, tuple[IterativeAttack, tuple[int, ...]]] = {
         "apgd-ce": (
             APGD("cross_entropy", steps, eot_iter=draws, radii=radii),
             attempts,
@@ -118,7 +119,7 @@ def stages(
         "fab-t": (FAB(steps, targeted=True), tuple(range(2, last + 1))),
         "square": (Square(n_queries), (0,)),
     }
-    return tuple(Stage(name, *made[name]) for name in names)
+    return tuple(Stage(name, *attacks[name]) for name in names)
 
 
 class _State(struct.PyTreeNode):
@@ -127,14 +128,14 @@ class _State(struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class NoAttack:
-    """No attack: whether an image is misclassified as it is."""
+    """The attack that returns the image itself, to count misclassified images."""
 
-    randomised: bool = False
+    randomized: bool = False
     steps: int = 0
 
     def init(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
-        """One query of the images themselves."""
-        draw = (problem.key,) if self.randomised else ()
+        """The state after one query of the images themselves."""
+        draw = (problem.key,) if self.randomized else ()
         logits = logits_fn(problem.images, *draw)
         best = Best.none(problem.images).spend(1)
         return _State(
@@ -144,7 +145,7 @@ class NoAttack:
     def propose(
         self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
     ) -> tuple[_State, Array]:
-        """Stays where it is."""
+        """The images themselves."""
         del logits_fn, index
         return state, problem.images
 
@@ -156,6 +157,6 @@ class NoAttack:
         state: _State,
         x: Array,
     ) -> _State:
-        """Learns nothing."""
+        """The same state."""
         del logits_fn, problem, index, x
         return state

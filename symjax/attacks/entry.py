@@ -1,6 +1,6 @@
-"""Attacks as users call them: arguments checked, the program compiled and kept.
+"""A decorator that makes a pure attack public: it checks arguments and compiles.
 
-    @attack("steps", "loss")                 # the settings that are part of the program
+    @attack("steps", "loss")                 # the settings that are static arguments
     def pgd(logits_fn, images, labels, key, threat, steps=40, loss="dlr"): ...
 
 Inside of `jax.jit` or `jax.vmap` the values of arguments are not known. There they are
@@ -37,21 +37,21 @@ COUNTS = (
     "steps n_restarts n_queries eot_iter binary_searches n_target_classes batch_size "
     "samples batches chunk draws n n0 random_draws square_queries"
 ).split()
-"""Settings that are whole numbers, of `LEAST` or of 1 or more."""
+"""Settings that are whole numbers; the smallest is 1 if `LEAST` has no other."""
 
 
 def attack(
     *static: str, check: Callable[..., None] | None = None, **requires: Any
 ) -> Callable[[Callable], Callable]:
-    """Makes a pure attack a public one, which checks its arguments and compiles itself.
+    """Wraps a pure attack so that it checks its arguments and compiles itself.
 
-    The pure attack takes the fields of `Inputs` in order, without `classes`, and its
-    settings. It stays available, without checks, as `unchecked(attack)`.
+    The pure attack takes the fields of `Inputs` in order, without `classes`, and then
+    its settings. `unchecked(attack)` returns the pure attack.
 
     Args:
-      *static: names of the settings that are part of the program.
+      *static: names of the settings that are static in the compiled program.
       check: called with K and the settings before anything is compiled.
-      **requires: of `prepare`.
+      **requires: keyword arguments for `prepare`.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -85,8 +85,8 @@ def attack(
                 if "do not support JVP" not in str(error):
                     raise
                 raise ValueError(
-                    f"{name}: logits_fn has no gradient, since it calls the host: "
-                    "attack it with square, or give it a jax.custom_vjp."
+                    f"{name}: logits_fn has no gradient, because it calls the host: "
+                    "attack it with square, or define its gradient by jax.custom_vjp."
                 ) from error
             check_finite(finite)
             return outcome
@@ -99,7 +99,7 @@ def attack(
 def unchecked(attack: Callable) -> Callable:
     """The attack without checks and without its own `jax.jit`.
 
-    It is for programs whose arguments were checked on the host already.
+    Programs whose arguments were checked on the host already call it.
     """
     return getattr(attack, "__wrapped__", attack)
 
@@ -108,7 +108,7 @@ def whole_number(name: str, setting: str, value: Any, least: int = 1) -> int:
     """The setting as an int.
 
     Raises:
-      ValueError: if it is not a whole number, or is below the least.
+      ValueError: if the value is not a whole number, or is below `least`.
     """
     try:
         number = operator.index(value)
@@ -122,7 +122,7 @@ def whole_number(name: str, setting: str, value: Any, least: int = 1) -> int:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a single number, and not True or False."""
+    """Whether the value is a single number, and not True or False."""
     kinds = int, float, np.integer, np.floating
     return isinstance(value, kinds) and not isinstance(value, bool)
 
@@ -144,14 +144,14 @@ def _bind(name, signature, arguments, options) -> list[tuple[str, Any]]:
 def _setting(
     attack: str, parameter: inspect.Parameter, value: Any, static: bool
 ) -> Any:
-    """A setting, as something that a program can be compiled for or take."""
+    """The setting, checked and converted to a Python value if it is not traced."""
     name, default = parameter.name, parameter.default
     if nets.is_traced(value):
         if static:
             raise ValueError(
-                f"{attack}: {name} is an argument of a surrounding jax.jit or "
-                f"jax.vmap, and has to be a Python value. Leave out the jax.jit "
-                f"({attack} compiles itself), or name it in static_argnames."
+                f"{attack}: {name} is traced by a surrounding jax.jit or jax.vmap: "
+                f"expected a Python value. Leave out the jax.jit ({attack} compiles "
+                "itself), or name the argument in static_argnames."
             )
         return value
     if name in COUNTS:
@@ -165,12 +165,12 @@ def _setting(
     if isinstance(default, float) and not (is_number(value) and np.isfinite(value)):
         raise ValueError(f"{attack}: {name}={value!r}: expected a finite number.")
     if isinstance(default, str) and not isinstance(value, str):
-        raise ValueError(f"{attack}: {name}={value!r}: expected a name.")
+        raise ValueError(f"{attack}: {name}={value!r}: expected a string.")
     return value
 
 
 def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
-    """The settings with those that belong to images, checked, as arrays."""
+    """The settings, with `targets`, `step_size` and `start` checked and as arrays."""
     settings, images = dict(settings), inputs.images
     targets, step, start = (
         settings.get(name) for name in ("targets", "step_size", "start")
@@ -181,7 +181,9 @@ def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, 
     if step is not None:
         shape = np.shape(step)
         if not nets.is_traced(step) and np.asarray(step).dtype.kind not in "fiu":
-            raise ValueError(f"{attack}: step_size={step!r}: expected a number.")
+            raise ValueError(
+                f"{attack}: step_size={step!r}: expected a number, in pixel units."
+            )
         if len(shape) > 1 or (shape and shape[0] != images.shape[-1]):
             raise ValueError(
                 f"{attack}: step_size of shape {shape}: expected one number, or one "
@@ -192,7 +194,7 @@ def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, 
         if np.shape(start) != images.shape:
             raise ValueError(
                 f"{attack}: start of shape {np.shape(start)}: expected {images.shape}, "
-                "as the images."
+                "the shape of the images."
             )
         start = settings["start"] = jnp.asarray(start, images.dtype)
         if not nets.is_traced(start, images, inputs.threat):
@@ -200,14 +202,14 @@ def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, 
             if not inside.all():
                 raise ValueError(
                     f"{attack}: start leaves the ball or the bounds for image "
-                    f"{np.argmin(inside)}: project it with threat.project."
+                    f"{np.argmin(inside)}: project it with threat.project first."
                 )
     check_values(inputs.classes, inputs.labels, targets, step)
     return settings
 
 
 def _with_finite(function: Callable, randomized: bool) -> Callable:
-    """The attack, and whether the logits of each clean image are finite, `[B]`."""
+    """The attack; it also returns whether each clean image's logits are finite."""
 
     def run(net, images, labels, key, threat, **settings):
         outcome = function(net, images, labels, key, threat, **settings)
@@ -226,7 +228,10 @@ def _program(function: Callable, static: tuple[str, ...], randomized: bool):
 def _check_while_running(
     inputs: Inputs, settings: dict[str, Any], finite: Array, infinite: bool
 ) -> Array:
-    """True, or a failing program: the checks of values that are known only then."""
+    """Checks traced values on the host while the program runs; True if they are valid.
+
+    The program fails if a value is invalid.
+    """
     low, high = (jnp.min(inputs.images, (0, 1, 2)), jnp.max(inputs.images, (0, 1, 2)))
     summary = {
         "images": jnp.stack([low, high])[None, None],
@@ -257,7 +262,7 @@ def _check_while_running(
 
 
 def _only_if(ok: Array, outcome: Any) -> Any:
-    """The outcome, depending on a flag that is always true if the program goes on."""
+    """The outcome, made to depend on the checks, so that XLA cannot remove them."""
 
     def depend(leaf):
         if leaf.dtype == jnp.bool_:

@@ -3,7 +3,7 @@
     result = pgd(logits_fn, images, labels, key, attacks.Linf(8 / 255), steps=40)
     robust_accuracy = result.robust.mean()
 
-Both are written for one model and compile themselves.
+Both attack one model and compile themselves.
 """
 
 from typing import Literal
@@ -30,15 +30,16 @@ def fgsm(
     threat: ThreatModel,
     loss: str = "cross_entropy",
 ) -> AttackResult:
-    """One step of length eps from the image itself: `x + eps sign(grad loss)` in linf.
+    """Takes one step of length eps from the image: `x + eps sign(grad loss)` in linf.
 
-    An image that is misclassified already is returned as it is.
+    An image that is already misclassified is returned unchanged.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch.
       images: `[B, H, W, C]`, within the threat's bounds.
       labels: `[B]`, integers in [0, K).
-      key: not used; there so that all attacks are called alike.
+      key: not used; every attack has this argument.
       threat: ball and bounds.
       loss: "cross_entropy", "dlr" or "margin".
 
@@ -46,19 +47,18 @@ def fgsm(
       An `AttackResult`.
 
     Raises:
-      ValueError: for another loss, or for images, labels or an eps that cannot be.
+      ValueError: for an unknown loss, or invalid images, labels or eps.
 
     References:
       Goodfellow et al., Explaining and Harnessing Adversarial Examples, ICLR 2015.
     """
     del key
     gradients, clean = _gradient_fn(logits_fn, labels, loss)(images)
-    moved = threat.project(threat.ascend(images, gradients, threat.eps), images)
+    x = threat.project(threat.ascend(images, gradients, threat.eps), images)
     correct = clean < 0
-    found = select(correct, moved, images)
-    moved_margin = largest_margin(logits_fn(moved), labels)
-    found_margin = jnp.where(correct, moved_margin, clean)
-    return _result((found, found_margin), images, threat, queries=2, gradients=1)
+    margins = jnp.where(correct, largest_margin(logits_fn(x), labels), clean)
+    best = select(correct, x, images), margins
+    return _result(best, images, threat, queries=2, gradients=1)
 
 
 @attack("steps", "n_restarts", "random_start", "loss", "keep", "momentum", "path")
@@ -78,40 +78,45 @@ def pgd(
     targets: Array | None = None,
     path: bool = False,
 ) -> AttackResult | tuple[AttackResult, Array]:
-    """Projected gradient ascent on the loss, inside the ball and the bounds.
+    """Ascends the loss by projected gradient steps inside the ball and the bounds.
 
-    In l1 a step moves the hundredth part of the pixels with the largest gradients
-    (Tramèr and Boneh 2019), of those that the bounds let move. With one share for all
-    images it can end far from the optimum: on a linear net of 8 x 8 pixels at eps 0.5
-    the worst of 150 images gained 25 % of what was possible, and 97 % on average
-    (`docs/attacks.md`). APGD with three radii, as in `autoattack`, gained 88 % or more.
+    In l1 a step changes the 1 % of pixels with the largest gradients (Tramèr and Boneh
+    2019), among those that the bounds allow to change. This fraction is the same for
+    all images, so the attack can end far from the optimum: on a linear net of 8 x 8
+    pixels at eps 0.5, the margin of the worst of 150 images rose by 25 % of the largest
+    possible rise, and by 97 % on average (`docs/attacks.md`). With APGD and three
+    radii, as in `autoattack`, it rose by 88 % or more.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch.
       images: `[B, H, W, C]`, within the threat's bounds.
       labels: `[B]`, integers in [0, K).
-      key: for the random starts.
+      key: random key of the starts.
       threat: ball and bounds.
-      steps: gradient steps of a restart.
-      step_size: pixel units, scalar or `[C]`; `2.5 eps / steps` if None.
-      n_restarts: independent runs; the best over all of them is returned.
-      random_start: start uniformly in the ball; otherwise, at the image.
+      steps: the number of gradient steps per restart.
+      step_size: in pixel units, a scalar or `[C]`; `2.5 eps / steps` if None.
+      n_restarts: the number of independent runs; the best result of all is returned.
+      random_start: start at a random point in the ball; otherwise, at the image.
       loss: "cross_entropy", "dlr" or "margin".
-      keep: "best": of the image itself and all iterates of all restarts, the one with
-        the largest margin loss. "last": the last iterate (of several restarts, the last
-        with the largest margin loss), as in training and in much published code.
-      momentum: of the gradients, each divided by its l1 norm first (Dong et al. 2018).
-      targets: `[B]`, classes to go towards; the loss is then its targeted form. What
-        is kept and `robust` are about the label all the same.
-      path: return the margins of all points that the net was evaluated at as well.
+      keep: "best" returns the point with the largest margin loss, among the image
+        itself and all iterates of all restarts. "last" returns the last iterate, as in
+        training and in much published code; of several restarts, it returns the last
+        iterate with the largest margin loss.
+      momentum: momentum of the gradients, each divided by its l1 norm first (Dong et
+        al. 2018).
+      targets: `[B]`, target classes; the loss is then its targeted form. `keep` and
+        `robust` still refer to the label.
+      path: also return the margins of all points at which the net was evaluated.
 
     Returns:
-      An `AttackResult`; with `path`, also the margins `[Q, B]`: with keep="best" those
-      of the images, then those of the `steps + 1` iterates of each restart.
+      An `AttackResult`. With `path`, a pair of it and the margins `[Q, B]`: first those
+      of the images (only with keep="best"), then those of the `steps + 1` iterates of
+      each restart.
 
     Raises:
-      ValueError: if steps or restarts are not positive, momentum is not in [0, 1], for
-        another loss or keep, or for images, labels or an eps that cannot be.
+      ValueError: if steps or restarts are not positive, if momentum is not in [0, 1],
+        for an unknown loss or keep, or for invalid images, labels or eps.
 
     References:
       Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks,
@@ -121,9 +126,9 @@ def pgd(
     _check(keep, momentum)
     gradient_fn = _gradient_fn(logits_fn, labels, loss, targets)
     step = 2.5 / steps * jnp.asarray(threat.eps) if step_size is None else step_size
-    nowhere = jnp.full(len(images), -jnp.inf, images.dtype)
+    clean = jnp.full(len(images), -jnp.inf, images.dtype)
 
-    def noted(margins, *place, now):
+    def recorded(margins, *place, now):
         if margins is None:
             return None
         return margins.at[place].set(now.astype(margins.dtype))
@@ -132,7 +137,7 @@ def pgd(
         def ascend(index, carry):
             x, velocity, best, margins = carry
             gradients, now = gradient_fn(x)
-            margins = noted(margins, number, index, now=now)
+            margins = recorded(margins, number, index, now=now)
             if keep == "best":
                 best = larger(best, (x, now))
             if momentum:
@@ -146,9 +151,8 @@ def pgd(
         begin = x, velocity, *carry
         x, _, best, margins = jax.lax.fori_loop(0, steps, ascend, begin)
         now = largest_margin(logits_fn(x), labels)
-        return larger(best, (x, now)), noted(margins, number, steps, now=now)
+        return larger(best, (x, now)), recorded(margins, number, steps, now=now)
 
-    clean = nowhere
     if keep == "best":
         clean = largest_margin(logits_fn(images), labels)
     margins = jnp.zeros((n_restarts, steps + 1, len(images)), images.dtype)
@@ -172,7 +176,7 @@ def _check(keep: str, momentum: float) -> None:
 
 
 def _gradient_fn(logits_fn, labels: Array, loss: str, targets: Array | None = None):
-    """A function of the images: gradients of the loss, and margins `[B]`."""
+    """A function from images to the gradients of the loss and the margins, `[B]`."""
     loss_fn = pick_loss(loss, targets is not None)
     about = (labels,) if targets is None else (labels, targets)
 
@@ -181,8 +185,8 @@ def _gradient_fn(logits_fn, labels: Array, loss: str, targets: Array | None = No
         return jnp.sum(loss_fn(logits, *about)), largest_margin(logits, labels)
 
     def gradient(images):
-        gradients, found = jax.grad(total, has_aux=True)(images)
-        return jnp.nan_to_num(gradients), found
+        gradients, margins = jax.grad(total, has_aux=True)(images)
+        return jnp.nan_to_num(gradients), margins
 
     return gradient
 
@@ -193,11 +197,11 @@ def _unit_l1(gradients: Array) -> Array:
 
 
 def _result(best, images, threat, queries: int, gradients: int) -> AttackResult:
-    found, found_margin = best
+    adversarial, margins = best
     return AttackResult(
-        images=found,
-        robust=found_margin < 0,
-        distance=threat.distance(found, images),
+        images=adversarial,
+        robust=margins < 0,
+        distance=threat.distance(adversarial, images),
         queries=jnp.full(len(images), queries, jnp.int32),
         gradients=jnp.full(len(images), gradients, jnp.int32),
     )

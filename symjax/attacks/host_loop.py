@@ -1,9 +1,9 @@
-"""Programs of attacks on several nets at once, run from the host.
+"""Runs an iterative attack on several nets at once, with the loop on the host.
 
-    best = programs.run(attack, nets, problem, real)      # leading axis S on everything
+    best = host_loop.run(attack, nets, problem, real)     # leading axis S on everything
 
-An attack is looked at now and then between its steps, and ends when there is nothing
-left for it to do. Each attack compiles once for a shape, a norm and a kind of net.
+The host inspects the state at intervals, and stops the attack when all images are
+broken. Each attack is compiled once per shape, norm and kind of net.
 """
 
 import functools
@@ -18,19 +18,22 @@ from symjax.attacks import iterative
 from symjax.attacks.iterative import AttackInputs, Best, IterativeAttack
 from symjax.attacks.losses import largest_margin
 
-LOOKS = 20  # at most so many times an attack is looked at
+LOOKS = 20  # the largest number of times that the state is inspected
 
 
 def run(
     attack: IterativeAttack, nets: Any, problem: AttackInputs, real: np.ndarray
 ) -> Best:
-    """Steps until the images that count are broken, or none are left to take.
+    """Runs the attack until all real images are broken, or to its last step.
 
     Args:
       attack: the attack.
-      nets: S of them, leading axis S on every leaf.
-      problem: leading axis S on every leaf.
-      real: `[S, B]`, which images count; the others fill the batch.
+      nets: S nets, with a leading axis S on every leaf.
+      problem: its inputs, with a leading axis S on every leaf.
+      real: `[S, B]`, bool; False for images that only fill the batch.
+
+    Returns:
+      The best images so far, with a leading axis S.
     """
     init, advance = _programs(attack, len(problem.key))
     state = init(nets, problem)
@@ -45,9 +48,10 @@ def run(
 
 @functools.cache
 def _programs(attack: IterativeAttack, seeds: int):
-    """`init` and `advance` of an attack, for all seeds, compiled once a shape.
+    """`init` and `advance` of an attack, for all seeds, compiled once per shape.
 
-    On an accelerator the steps are a loop in the program; on a CPU, on the host.
+    The loop over steps is inside the program on an accelerator, and on the host on a
+    CPU.
     """
     over = _over(seeds)
     init = compilation.jit(over(attack.init))
@@ -76,13 +80,13 @@ def _programs(attack: IterativeAttack, seeds: int):
 
 
 @functools.cache
-def verifier(seeds: int, randomised: bool):
-    """Margins of images fed again one by one, `[S, B]`."""
+def verifier(seeds: int, randomized: bool):
+    """A function that returns the margins at batch size 1, `[S, B]`."""
 
     def margins(net, images, labels, key):
         def one(item):
             image, label, index = item
-            draw = (jax.random.fold_in(key, index),) if randomised else ()
+            draw = (jax.random.fold_in(key, index),) if randomized else ()
             return largest_margin(net(image[None], *draw), label[None])[0]
 
         return jax.lax.map(one, (images, labels, jnp.arange(len(images))))
@@ -91,18 +95,18 @@ def verifier(seeds: int, randomised: bool):
 
 
 @functools.cache
-def finite(seeds: int, randomised: bool):
-    """Whether all logits of each image are finite, `[S, B]`."""
+def finite(seeds: int, randomized: bool):
+    """A function that returns whether all logits of each image are finite, `[S, B]`."""
 
     def check(net, images, key):
-        logits = net(images, key) if randomised else net(images)
+        logits = net(images, key) if randomized else net(images)
         return jnp.all(jnp.isfinite(logits), axis=1)
 
     return compilation.jit(_over(seeds)(check))
 
 
 def _over(seeds: int):
-    """`jax.vmap`, but for a single seed, whose convolutions it would slow down."""
+    """`jax.vmap`, except for a single seed, whose convolutions it would slow down."""
     if seeds > 1:
         return jax.vmap
 

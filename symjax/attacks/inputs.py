@@ -1,10 +1,9 @@
-"""What every attack and metric requires of its arguments, checked in one place.
+"""Checks and conversions of the arguments that all attacks and metrics share.
 
     given = prepare("pgd", logits_fn, images, labels, key, threat)
     given.net, given.images, given.classes
 
-Values that are known only inside of a compiled program are checked while it runs, see
-`entry`.
+Traced values are checked while the program runs, see `entry`.
 """
 
 import warnings
@@ -33,19 +32,19 @@ from symjax.attacks.threat import NORMS, Linf, ThreatModel
 from symjax.seeds import as_key
 
 OPTIONAL = ("key", "threat")
-"""What most metrics do without."""
+"""The arguments that most metrics do not need."""
 
 
 class Inputs(NamedTuple):
-    """Arguments that are checked and converted.
+    """The checked and converted arguments.
 
     Attributes:
       net: `logits_fn` as a pytree; its logits have the images' dtype.
       images: `[B, H, W, C]`, float32 or float64.
       labels: `[B]`, int32.
-      key: a typed key, `[S]` of them, or None where there is none.
-      threat: eps and bounds are arrays in the images' dtype.
-      classes: K.
+      key: a typed key, `[S]` keys, or None.
+      threat: the threat model, with eps and bounds as arrays in the images' dtype.
+      classes: K, the number of classes.
     """
 
     net: Partial
@@ -74,27 +73,27 @@ def prepare(
     """Checks the arguments of an attack or a metric, and converts them.
 
     Args:
-      name: of the attack or metric, for the messages.
+      name: name of the attack or metric, for the messages.
       logits_fn: `[B, H, W, C] -> [B, K]`; with `randomized`, `(images, key) -> [B, K]`.
       images: `[B, H, W, C]`, floats within the bounds. float16 and bfloat16 are
         converted to float32; float64 is kept where `jax_enable_x64` is set.
       labels: `[B]`, integers in [0, K).
       key: a random key, typed or legacy.
       threat: ball and bounds.
-      norms: those that the attack is defined for.
-      one_radius: whether eps has to be a single number.
+      norms: the norms that the attack is defined for.
+      one_radius: whether eps must be a single number.
       infinite_eps: whether eps may be infinite.
       randomized: whether `logits_fn` takes a key as well.
-      optional: those of "labels", "key" and "threat" that may be None; images have to
-        be in [0, 1] where there is no threat.
+      optional: the arguments among "labels", "key" and "threat" that may be None.
+        Without a threat, images must be in [0, 1].
       seeds: whether `[S]` keys are allowed, with a leading axis S on the leaves of
         `logits_fn`.
 
     Returns:
-      The `Inputs`. Values that are known only inside of a program are not checked.
+      The `Inputs`. Traced values are not checked.
 
     Raises:
-      ValueError: if an argument is not as described, with the value and the remedy.
+      ValueError: if an argument is not as described.
     """
     images = as_images(images)
     if threat is None and "threat" in optional:
@@ -120,20 +119,20 @@ def as_images(images: Any) -> Array:
     """Images as float32 or float64 `[B, H, W, C]`.
 
     Raises:
-      ValueError: if they are not such an array.
+      ValueError: if the images are not such an array.
     """
     if not isinstance(images, (np.ndarray, Array)):
         raise ValueError(
-            f"images: a {type(images).__name__}: expected an array [B, H, W, C], as of "
-            "jnp.asarray(images)."
+            f"images: a {type(images).__name__}: expected an array [B, H, W, C], such "
+            "as jnp.asarray(images)."
         )
     shape = images.shape
     if len(shape) != 4 or 0 in shape:
         raise ValueError(f"images of shape {shape}: expected [B, H, W, C], not empty.")
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(
-            f"images of dtype {images.dtype}: expected floats in the bounds; uint8 "
-            "images are divided by 255 first."
+            f"images of dtype {images.dtype}: expected floats within the bounds; "
+            "divide uint8 images by 255 first."
         )
     if images.dtype.itemsize < 4:
         return jnp.asarray(images, jnp.float32)
@@ -144,12 +143,12 @@ def as_classes(name: str, values: Any, count: int, classes: int) -> Array:
     """Labels or targets as int32 `[B]`.
 
     Raises:
-      ValueError: if they are not `count` integers from 0 to `classes - 1`.
+      ValueError: if the values are not `count` integers from 0 to `classes - 1`.
     """
     if not isinstance(values, (np.ndarray, Array)):
         raise ValueError(
             f"{name}: a {type(values).__name__}: expected an array of {count} "
-            "integers, as of jnp.asarray."
+            f"integers, such as jnp.asarray({name})."
         )
     shape, dtype = np.shape(values), values.dtype
     if shape != (count,) or not jnp.issubdtype(dtype, jnp.integer):
@@ -157,7 +156,7 @@ def as_classes(name: str, values: Any, count: int, classes: int) -> Array:
             f"{name} of shape {shape} and dtype {dtype}: expected {count} integers, "
             "one for each image."
         )
-    if not nets.is_traced(values):  # before a narrower type changes them
+    if not nets.is_traced(values):  # before the conversion to a narrower type
         check_classes(name, np.asarray(values), classes)
     return jnp.asarray(values, jnp.int32)
 
@@ -178,7 +177,7 @@ def _threat(
     if threat.norm not in norms:
         raise ValueError(
             f"{name}: norm={threat.norm!r}: expected {' or '.join(map(repr, norms))}; "
-            "fab finds minimum distances in all norms."
+            "fab computes minimum distances in all norms."
         )
     if not isinstance(threat.bounds, (tuple, list)) or len(threat.bounds) != 2:
         raise ValueError(
@@ -220,7 +219,7 @@ def _one_or_each(name: str, value: Any, channels: int, dtype: Any) -> Any:
 
 
 def _net(name, logits_fn, images, randomized, seeds) -> tuple[Partial, int]:
-    """The net as a pytree, and its number of classes."""
+    """The net as a pytree, and the number of its classes."""
     if not callable(logits_fn):
         raise ValueError(
             f"{name}: logits_fn={shown(logits_fn)}: expected a function of images "
@@ -251,14 +250,14 @@ def _check_seeds(name: str, logits_fn: Any, seeds: int) -> None:
     for leaf in leaves:
         if np.shape(leaf)[:1] != (seeds,):
             raise ValueError(
-                f"{name}: {seeds} keys, and a leaf of logits_fn of shape "
+                f"{name}: {seeds} keys, but a leaf of logits_fn of shape "
                 f"{np.shape(leaf)}: expected a leading axis of {seeds} nets on every "
                 "leaf, or one key for one net."
             )
 
 
 def _why_not_traced(error: Exception, randomized: bool, images: Array) -> str:
-    """What is wrong with a net that JAX cannot trace; empty if that is not known."""
+    """The reason why JAX cannot trace a net, and the remedy; empty if unknown."""
     text = str(error)
     if isinstance(error, jax.errors.TracerArrayConversionError):
         return (
@@ -274,13 +273,13 @@ def _why_not_traced(error: Exception, randomized: bool, images: Array) -> str:
     if isinstance(error, TypeError) and "positional argument" in text:
         given = "(images, key)" if randomized else "(images)"
         return (
-            f"cannot be called with {given}: {text}. A net takes a key with eot of 1 "
-            'or more, and with version="rand", and only then.'
+            f"cannot be called with {given}: {text}. A net takes a key only with "
+            'eot_iter of 1 or more, or with version="rand".'
         )
     if isinstance(error, TypeError) and "same dtypes" in text:
         return (
-            f"does not accept images in {images.dtype}, in which it is attacked: let "
-            "it convert them, as in lambda x: net(x.astype(jnp.bfloat16))."
+            f"does not accept images of dtype {images.dtype}, the dtype of the attack: "
+            "convert them inside, as in lambda x: net(x.astype(jnp.bfloat16))."
         )
     return ""
 

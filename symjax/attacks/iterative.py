@@ -1,11 +1,12 @@
-"""An attack as a start and a step, so that somebody can look in between.
+"""Iterative attacks split into init, propose and update.
 
     result = run(attack, logits_fn, problem)       # in one program
 
-On an accelerator the steps are a loop inside the program. On a CPU the host takes them,
-each in two programs, propose and update: XLA's CPU backend runs a convolution inside a
-loop up to four times slower, and computes a step anew for each place in a kernel that
-reads it.
+The split lets a driver on the host stop early between steps, see `host_loop`. On an
+accelerator the loop over steps is inside the program. On a CPU the loop is on the host
+and a step is two programs, propose and update: XLA's CPU backend runs a convolution
+inside a loop up to four times slower, and in one program it computes the proposed
+images again for every position in the convolution's kernel that reads them.
 """
 
 from typing import Any, Protocol
@@ -21,16 +22,16 @@ from symjax.attacks.threat import ThreatModel
 
 
 class AttackInputs(struct.PyTreeNode):
-    """What an attack is asked for, one model.
+    """The inputs of an attack on one model.
 
     Attributes:
       images: `[B, H, W, C]`, within the bounds.
       labels: `[B]`.
-      key: for all that is random.
+      key: random key of the attack.
       threat: ball and bounds.
-      rank: which attempt this is: of a targeted attack, the class with the rank-th
-        largest logit; of another, a restart, from 0.
-      start: `[B, H, W, C]`, where to begin; None: where the attack does.
+      rank: for a targeted attack, the target is the class with the rank-th largest
+        logit; for an untargeted attack, the number of the restart, from 0.
+      start: `[B, H, W, C]`, the first iterate; None: chosen by the attack.
     """
 
     images: Array
@@ -42,12 +43,14 @@ class AttackInputs(struct.PyTreeNode):
 
 
 class Best(struct.PyTreeNode):
-    """The best that was found so far, one an image.
+    """The image with the largest margin so far, for each image of the batch.
 
     Attributes:
       images: `[B, H, W, C]`, inside the ball and the bounds.
-      margin: `[B]`, of these images; not negative: broken.
-      queries, gradients: `[B]`, int32, passes spent until it was broken.
+      margin: `[B]`, the margins of these images; an image is broken if its margin is
+        not negative.
+      queries, gradients: `[B]`, int32, forward and backward passes spent until the
+        image was broken.
     """
 
     images: Array
@@ -57,31 +60,31 @@ class Best(struct.PyTreeNode):
 
     @classmethod
     def none(cls, images: Array) -> "Best":
-        """Nothing found: the images themselves."""
+        """The state before any point was evaluated: the images, of margin -inf."""
         count = jnp.zeros(len(images), jnp.int32)
         margin = jnp.full(len(images), -jnp.inf, images.dtype)
         return cls(images, margin, count, count)
 
     @property
     def broken(self) -> Array:
-        """Which images have an adversarial one in the ball, `[B]`."""
+        """Whether an adversarial example is known for each image, `[B]`."""
         return self.margin >= 0
 
     def spend(self, queries: int, gradients: int = 0) -> "Best":
         """Counts passes of the images that are not broken yet."""
-        open_still = ~self.broken
+        robust = ~self.broken
         return self.replace(
-            queries=self.queries + queries * open_still,
-            gradients=self.gradients + gradients * open_still,
+            queries=self.queries + queries * robust,
+            gradients=self.gradients + gradients * robust,
         )
 
     def offer(self, images: Array, margin: Array) -> "Best":
-        """Takes each image that is classified worse than the best so far."""
+        """Takes each image whose margin is larger than the largest one so far."""
         images, margin = larger((self.images, self.margin), (images, margin))
         return self.replace(images=images, margin=margin)
 
     def result(self, problem: AttackInputs) -> AttackResult:
-        """As every attack returns it."""
+        """The `AttackResult` with these images."""
         return AttackResult(
             images=self.images,
             robust=~self.broken,
@@ -92,14 +95,15 @@ class Best(struct.PyTreeNode):
 
 
 class IterativeAttack(Protocol):
-    """An attack that can be looked at between its steps; hashable, and so static.
+    """An attack whose steps a driver can run one by one.
 
-    A state is a pytree with `best: Best`.
+    An attack is hashable, so that it can be a static argument. Its state is a pytree
+    with the attribute `best: Best`.
     """
 
     @property
     def steps(self) -> int:
-        """How many there are."""
+        """The number of steps."""
         ...
 
     def init(self, logits_fn: LogitsFn, problem: AttackInputs) -> Any:
@@ -109,7 +113,7 @@ class IterativeAttack(Protocol):
     def propose(
         self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: Any
     ) -> tuple[Any, Array]:
-        """Where the step of that index goes, `[B, H, W, C]`."""
+        """The state, and the images that step `index` proposes, `[B, H, W, C]`."""
         ...
 
     def update(
@@ -120,17 +124,17 @@ class IterativeAttack(Protocol):
         state: Any,
         x: Array,
     ) -> Any:
-        """The state after that step, which led to x."""
+        """The state after step `index`, which proposed the images x."""
         ...
 
 
 def run(
     attack: IterativeAttack, logits_fn: LogitsFn, problem: AttackInputs, *draw: Array
 ) -> Any:
-    """The state after the whole attack; pure, for `jax.jit` and `jax.vmap`.
+    """The state after all steps of the attack; pure, for `jax.jit` and `jax.vmap`.
 
-    An image that is misclassified as it is counts as broken by itself; `draw` is the
-    key that a randomised `logits_fn` takes for that.
+    An image that is misclassified without an attack counts as broken. `draw` is the key
+    with which a randomized `logits_fn` classifies the images themselves.
     """
     clean = largest_margin(logits_fn(problem.images, *draw), problem.labels)
     state = attack.init(logits_fn, problem)

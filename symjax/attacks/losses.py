@@ -1,4 +1,4 @@
-"""Losses an attack ascends, and what counts as correct, one value an image.
+"""Losses that attacks ascend, and correctness: one value per image.
 
 margin(logits, labels) < 0                       # correctly classified
 LOSSES["dlr"](logits, labels)                    # away from the label
@@ -10,19 +10,19 @@ import jax.numpy as jnp
 from jax import Array
 
 DLR_CLASSES, TARGETED_DLR_CLASSES = 3, 4
-"""Logits that the losses look at."""
-TINY = 1e-12  # in the DLR's denominators, as in the reference implementation
+"""The smallest number of classes for which the losses are defined."""
+TINY = 1e-12  # added to the DLR's denominators, as in the reference implementation
 
 
 def margin(logits: Array, labels: Array) -> Array:
-    """Largest wrong logit minus the label's, `-min_j g_{c,j}` of Definition 3.
+    """The largest wrong logit minus the label's, `-min_j g_{c,j}` of Definition 3.
 
     Args:
       logits: `[B, K]`, K of 2 or more.
       labels: `[B]`, integers in [0, K).
 
     Returns:
-      `[B]`; negative where the label wins.
+      `[B]`; negative where the image is classified correctly.
     """
     is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
     correct = jnp.sum(jnp.where(is_label, logits, 0.0), axis=-1)
@@ -85,9 +85,9 @@ def is_correct(logits: Array, labels: Array) -> Array:
 
 
 def largest_margin(logits: Array, labels: Array) -> Array:
-    """`margin`, infinite where it is NaN: a net without an answer is in error."""
-    found = margin(logits, labels)
-    return jnp.where(jnp.isnan(found), jnp.inf, found)
+    """`margin`, with infinity in place of NaN, so that a NaN counts as an error."""
+    margins = margin(logits, labels)
+    return jnp.where(jnp.isnan(margins), jnp.inf, margins)
 
 
 def ranked_class(logits: Array, rank: int | Array) -> Array:
@@ -97,10 +97,10 @@ def ranked_class(logits: Array, rank: int | Array) -> Array:
 
 
 def pick_loss(loss: str, targeted: bool = False):
-    """The loss of that name.
+    """The loss with this name, or its targeted form.
 
     Raises:
-      ValueError: if there is none.
+      ValueError: for an unknown name.
     """
     known = TARGETED if targeted else LOSSES
     if loss not in known:

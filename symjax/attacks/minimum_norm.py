@@ -1,11 +1,11 @@
 """Minimum-norm attacks: DeepFool and the attack of Carlini and Wagner.
 
     result = deepfool(logits_fn, images, labels, None, attacks.L2(jnp.inf))
-    result.distance                # of the closest error found, in the ball or not
+    result.distance                # to the closest error, inside the ball or not
 
-Moosavi-Dezfooli et al. 2016, and Carlini and Wagner 2017. Both ask how far the nearest
-error is, whatever eps; eps only decides which errors count against `robust`. Inside
-`jax.jit` all settings may be traced: another value compiles nothing.
+See Moosavi-Dezfooli et al. 2016, and Carlini and Wagner 2017. Both attacks minimize the
+distance to the nearest error; eps only decides which errors count against `robust`.
+Inside `jax.jit` all settings may be traced: another value needs no new compilation.
 """
 
 import functools
@@ -28,12 +28,12 @@ from symjax.attacks.result import (
 )
 from symjax.attacks.threat import ROUNDING, ThreatModel
 
-LEAST = 1e-10  # of what has to be positive
+LEAST = 1e-10  # the smallest value of settings that must be positive
 # As in Carlini and Wagner's code:
-INSIDE = 0.9999995  # of the way to the bounds, where arctanh is finite
-HIGHEST = 1e10  # a constant that was never tried
-LOOKS = 10  # at the loss in a search, to stop where it has not gone down
-IMPROVED = 0.9999
+INSIDE = 0.9999995  # pixels are kept within this fraction of the bounds' half-width
+HIGHEST = 1e10  # the upper limit of the constant before any error
+LOOKS = 10  # how often a search checks whether its loss has decreased
+IMPROVED = 0.9999  # a search goes on below this fraction of the last checked loss
 
 
 def _check_deepfool(classes: int, steps: ArrayLike, overshoot: ArrayLike) -> None:
@@ -73,48 +73,50 @@ def deepfool(
     steps: int = 50,
     overshoot: ArrayLike = 0.02,
 ) -> AttackResult:
-    """Step after step to the nearest boundary of the linearised net, until past it.
+    """Steps to the nearest boundary of the linearized net until the image is broken.
 
     With `f_k` the logit of class k minus the label's, a step has the length
-    `min_k |f_k| / ||grad f_k||_dual` and is steepest in the threat's norm. As in the
-    authors' code the net is linearised at `x + (1 + overshoot) r`, with r the sum of
-    the steps, and each step is a little longer, so that rounding does not decide: by
-    the norm of 1e-6 in all pixels, of images in [0, 1] (of the threat's `span` in
-    others); there, by 1e-4. Unlike there, each point is clipped to the bounds, and all
-    classes are looked at, not ten of them.
+    `min_k |f_k| / ||grad f_k||_dual` and the direction of steepest ascent in the
+    threat's norm. As in the authors' code, the net is linearized at
+    `x + (1 + overshoot) r`, where r is the sum of the steps, and each step is slightly
+    longer, so that rounding does not decide. The added length is the norm of an image
+    whose pixels are all 1e-6 of the threat's `span`, which is 1 for images in [0, 1];
+    the authors add 1e-4. Unlike the authors' code, each point is clipped to the bounds,
+    and all classes are considered, not only ten.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch.
       images: `[B, H, W, C]`, within the threat's bounds.
       labels: `[B]`, integers in [0, K).
-      key: not used; there so that all attacks are called alike.
-      threat: an "l2" or "linf" ball, of one eps, and bounds; an infinite eps asks for
-        the distance alone.
-      steps: at most; each costs K backward passes.
-      overshoot: of the sum of all steps, as a fraction, not negative.
+      key: not used; every attack has this argument.
+      threat: an "l2" or "linf" ball and bounds; eps is one number. With an infinite
+        eps, the attack minimizes the distance only.
+      steps: the largest number of steps; each costs K backward passes.
+      overshoot: the sum of all steps is lengthened by this fraction, not negative.
 
     Returns:
-      An `AttackResult`: `distance` is that of the error found, in the ball or not,
-      infinite where there was none, and zero where the image was misclassified;
-      `images` and `robust` take those inside the ball alone. An error outside of the
-      ball is replaced by its projection onto the ball where that has logits that are
-      NaN or infinite.
+      An `AttackResult`. `distance` is the distance to the error, inside the ball or
+      not; it is infinite if there is no error, and zero if the image itself is
+      misclassified. `images` and `robust` count only errors inside the ball. An error
+      outside of the ball is replaced by its projection onto the ball if the logits of
+      that projection are NaN or infinite.
 
     Raises:
-      ValueError: for l1, where the steepest step is one pixel far beyond its bounds
-        (Modas et al. 2019), if settings are out of range, or if images, labels or an
-        eps cannot be.
+      ValueError: for l1, where the steepest step changes one pixel far beyond its
+        bounds (Modas et al. 2019), if settings are out of range, or if images, labels
+        or eps are invalid.
 
     References:
       Moosavi-Dezfooli et al., DeepFool: A Simple and Accurate Method to Fool Deep
       Neural Networks, CVPR 2016, Algorithm 2 and Section 3.3.
     """
     del key
-    whole = threat.longest(images)
-    little = ROUNDING * threat.span(images)
-    little = threat.lengths(jnp.broadcast_to(little, images.shape))
+    longest = threat.longest(images)
+    rounding = jnp.broadcast_to(ROUNDING * threat.span(images), images.shape)
+    extra = threat.lengths(rounding)
 
-    def moved(total):
+    def point(total):
         return threat.clip(images + (1 + overshoot) * total).astype(images.dtype)
 
     def unfinished(state):
@@ -123,17 +125,17 @@ def deepfool(
 
     def step(state):
         index, _, total, taken = state
-        x = moved(total)
+        x = point(total)
         near = boundary.nearest(logits_fn, x, labels, threat)
         correct = largest_margin(near.logits, labels) < 0
-        length = jnp.minimum(near.distance[:, None, None, None] + little, whole)
+        length = jnp.minimum(near.distance[:, None, None, None] + extra, longest)
         farther = select(correct, threat.ascend(total, near.normal, length), total)
         return index + 1, correct, farther, taken + correct
 
     everyone, none = jnp.full(len(images), True), jnp.zeros(len(images), jnp.int32)
     start = 0, everyone, jnp.zeros_like(images), none
     *_, total, taken = jax.lax.while_loop(unfinished, step, start)
-    x = moved(total)
+    x = point(total)
     wrong = largest_margin(logits_fn(x), labels) >= 0
     distance = jnp.where(wrong, threat.distance(x, images), jnp.inf)
     classes = jax.eval_shape(logits_fn, images).shape[1]
@@ -161,37 +163,39 @@ def carlini_wagner(
     initial_constant: ArrayLike = 1e-3,
     abort_early: bool = True,
 ) -> AttackResult:
-    """Adam on `||x - image||^2 + c max(confidence - margin(x), 0)`, and the best c.
+    """Minimizes `||x - image||^2 + c max(confidence - margin(x), 0)` by Adam over x.
 
-    x is `tanh(w)` stretched onto the bounds, so that w is free. Each image has a c of
-    its own: tenfold until there is an error, then by bisection. In this loss, distances
-    are divided by the width of the bounds, as in the authors' code, whose images are 1
-    wide: c and the learning rate mean the same in any unit. The defaults are those
-    of the authors' code, and expensive: up to 90,000 gradients. Unlike there, each
-    image stops early on its own, so that its outcome does not depend on its batch, and
-    distances are to the image itself.
+    x is `tanh(w)` scaled to the bounds, so that w is unconstrained. The constant c is
+    searched for each image: it is multiplied by ten until there is an error, and then
+    bisected. In this loss, distances are divided by the width of the bounds, so that c
+    and the learning rate have the same meaning for any range of pixels; in the authors'
+    code the width is 1. The defaults are those of the authors' code, and they are
+    expensive: up to 90,000 gradients. Unlike in the authors' code, each image stops
+    early independently, so that its result does not depend on its batch, and distances
+    are measured to the image itself.
 
     Args:
       logits_fn, images, labels, key: as in `deepfool`.
-      threat: an "l2" ball, of one eps, and bounds; an infinite eps asks for the
-        distance alone.
-      steps: points that a search looks at, the image first; at most.
-      binary_searches: values of c that are tried.
-      confidence: margin of the logits an error needs, not negative; an image that is
-        misclassified already is an error all the same.
-      learning_rate: of Adam, positive. Its first step is `learning_rate sqrt(HWC) / 2`
-        of the bounds' width long or less; errors much closer than that come out too
-        far away.
+      threat: an "l2" ball and bounds; eps is one number. With an infinite eps, the
+        attack minimizes the distance only.
+      steps: the largest number of points that are evaluated for one value of c,
+        including the image.
+      binary_searches: the number of values of c that are tried.
+      confidence: the margin of the logits that an error must have, not negative; an
+        image that is misclassified without an attack is an error in any case.
+      learning_rate: learning rate of Adam, positive. The first step has a length of at
+        most `learning_rate sqrt(HWC) / 2` times the width of the bounds; the distance
+        of errors much closer than that is overestimated.
       initial_constant: the first c, positive.
-      abort_early: end a search for an image where in a tenth of the steps its loss has
-        not gone down by 0.01 %.
+      abort_early: end the search for an image if its loss has not decreased by 0.01 %
+        within a tenth of the steps.
 
     Returns:
-      An `AttackResult`, as `deepfool` does.
+      An `AttackResult`, as in `deepfool`.
 
     Raises:
       ValueError: for another norm, if settings are out of range, or if images, labels
-        or an eps cannot be.
+        or eps are invalid.
 
     References:
       Carlini and Wagner, Towards Evaluating the Robustness of Neural Networks, IEEE
@@ -206,9 +210,9 @@ def carlini_wagner(
     def search(_, state):
         best, low, high, constant = state
         loss_fn = functools.partial(objective, constant)
-        best, found = _minimise(loss_fn, _to_free(images, threat), best, settings)
-        low = jnp.where(found, low, jnp.maximum(low, constant))
-        high = jnp.where(found, jnp.minimum(high, constant), high)
+        best, error = _minimize(loss_fn, _to_free(images, threat), best, settings)
+        low = jnp.where(error, low, jnp.maximum(low, constant))
+        high = jnp.where(error, jnp.minimum(high, constant), high)
         tenfold = jnp.minimum(10 * constant, HIGHEST)
         return best, low, high, jnp.where(high < HIGHEST, (low + high) / 2, tenfold)
 
@@ -217,22 +221,22 @@ def carlini_wagner(
     best = images, jnp.where(wrong, 0.0, jnp.inf), jnp.zeros(len(images), jnp.int32)
     start = best, zero, zero + HIGHEST, zero + initial_constant
     best, *_ = jax.lax.fori_loop(0, binary_searches, search, start)
-    found, distance, taken = best
+    closest, distance, taken = best
     count = taken + 1, taken
-    return _result(logits_fn, found, distance, images, labels, threat, *count)
+    return _result(logits_fn, closest, distance, images, labels, threat, *count)
 
 
 def _result(
-    logits_fn, found, distance, images, labels, threat, queries, gradients
+    logits_fn, closest, distance, images, labels, threat, queries, gradients
 ) -> AttackResult:
-    """The error found; or its projection onto the ball, where logits are not finite."""
+    """The result with the closest errors, or projections with logits not finite."""
     is_error = jnp.isfinite(distance)
     inside = is_error & (distance <= threat.eps)
-    edge = threat.project(found, images)
-    nearer = jnp.minimum(threat.distance(edge, images), threat.eps)  # but for rounding
+    edge = threat.project(closest, images)
+    nearer = jnp.minimum(threat.distance(edge, images), threat.eps)  # despite rounding
     lost = is_error & ~inside & boundary.is_lost(logits_fn(edge), labels)
     return AttackResult(
-        images=select(lost, edge, select(inside, found, images)),
+        images=select(lost, edge, select(inside, closest, images)),
         robust=~(inside | lost),
         distance=jnp.where(lost, nearer, distance),
         queries=queries + lost,
@@ -241,7 +245,7 @@ def _result(
 
 
 def _objective(logits_fn, images, labels, threat, confidence, constant, w):
-    """The loss of all images; of each, loss, x, and the distance if x is an error."""
+    """The sum of the losses; and of each image, loss, x and distance (if an error)."""
     low, high = threat.limits(images)
     x = _to_pixels(w, threat).astype(images.dtype)
     logits = logits_fn(x)
@@ -254,8 +258,8 @@ def _objective(logits_fn, images, labels, threat, confidence, constant, w):
     return jnp.sum(losses), (losses, x, distance)
 
 
-def _minimise(objective, w: Array, best, settings):
-    """A run of Adam: the closest errors so far, and where it saw any, `[B]`."""
+def _minimize(objective, w: Array, best, settings):
+    """Runs Adam; returns the closest errors, and whether there were any, `[B]`."""
     steps, learning_rate, abort_early = settings
     adam = optax.adam(learning_rate)
     every = jnp.maximum(steps // LOOKS, 1)
@@ -278,7 +282,7 @@ def _minimise(objective, w: Array, best, settings):
         free = optax.apply_updates(w, updates), moments
         return index + 1, free, searching, before, seen, best
 
-    searching = best[1] > 0  # what was misclassified to begin with is not
+    searching = best[1] > 0  # not for images that are misclassified without an attack
     before = jnp.full(len(w), jnp.inf, w.dtype)
     start = 0, (w, adam.init(w)), searching, before, jnp.zeros_like(searching), best
     *_, seen, best = jax.lax.while_loop(unfinished, step, start)

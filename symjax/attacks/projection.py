@@ -1,11 +1,10 @@
-"""Exact projections inside the box of valid pixels, by one equation in one unknown.
+"""Exact projections onto an l1 ball and a hyperplane, inside the box of valid pixels.
 
-    delta = l1_ball(delta, room, radius)        # nearest with norm 1 at most radius
-    delta = hyperplane(w, gap, room, "l2")      # smallest step that closes a linear gap
+    delta = l1_ball(delta, room, radius)        # the nearest point of l1 norm <= radius
+    delta = hyperplane(w, gap, room, "l2")      # the smallest step to the hyperplane
 
-Both solutions move every coordinate by a monotone function of a single multiplier, so
-that the multiplier is found without sorting: bracketed, then solved for on the linear
-piece where it lies.
+In both solutions every coordinate is a monotone function of one multiplier, which is
+computed without sorting: it is bracketed, and then solved for on its linear piece.
 """
 
 import jax
@@ -13,15 +12,15 @@ import jax.numpy as jnp
 from jax import Array
 
 BISECTIONS = 30  # a float32 has 24 bits
-TINY = float(jnp.finfo(jnp.float32).tiny)  # so that zero does not divide
-NEWTON_STEPS = 50  # each moves at least one coordinate to its bound; a handful will do
+TINY = float(jnp.finfo(jnp.float32).tiny)  # to avoid a division by zero
+NEWTON_STEPS = 50  # upper limit; each moves a coordinate to its bound, few are needed
 
 
 def l1_ball(delta: Array, room: Array, radius: Array) -> Array:
-    """The nearest point, in Euclidean distance, of an l1 ball cut by a box.
+    """The Euclidean projection onto the intersection of an l1 ball and a box.
 
-    `sign(delta_i) clip(|delta_i| - m, 0, room_i)`, with the least `m >= 0` at which the
-    absolute values add up to the radius or less.
+    It is `sign(delta_i) clip(|delta_i| - m, 0, room_i)`, with the smallest `m >= 0` for
+    which the sum of the absolute values is at most the radius.
 
     Args:
       delta: `[B, N]`.
@@ -29,7 +28,7 @@ def l1_ball(delta: Array, room: Array, radius: Array) -> Array:
       radius: scalar, not negative.
 
     Returns:
-      `[B, N]`.
+      `[B, N]`, the projections.
 
     References:
       Croce and Hein, Mind the Box: l1-APGD for Sparse Adversarial Attacks on Image
@@ -57,7 +56,7 @@ def l1_ball(delta: Array, room: Array, radius: Array) -> Array:
     exact = jnp.clip(exact, low, high)
     inside = jnp.sum(kept(0 * highest), axis=1) <= radius
     nearest = kept(jnp.where(inside, 0.0, exact))
-    length = jnp.sum(nearest, axis=1, keepdims=True)  # of long ones, rounded upwards
+    length = jnp.sum(nearest, axis=1, keepdims=True)  # may be rounded above the radius
     return (
         jnp.sign(delta) * nearest * jnp.minimum(1.0, radius / jnp.maximum(length, TINY))
     )
@@ -68,13 +67,14 @@ def hyperplane(w: Array, gap: Array, room: Array, norm: str) -> Array:
 
     Args:
       w: `[B, N]`, the function's gradient.
-      gap: `[B]`, its value now: the step s solves `gap + <w, s> = 0`.
+      gap: `[B]`, the function's value: the step s solves `gap + <w, s> = 0`.
       room: `[B, N]`, how far each coordinate may go against `sign(gap) w`, not
         negative.
-      norm: "linf", "l2" or "l1", what is least.
+      norm: "linf", "l2" or "l1", the norm of the step that is minimized.
 
     Returns:
-      `[B, N]`; where the box holds no solution, the step to its corner nearest to one.
+      `[B, N]`, the steps; where the box contains no solution, the step to the corner of
+      the box with the smallest absolute value of the function.
 
     References:
       Croce and Hein, Minimally Distorted Adversarial Examples with a Fast Adaptive
@@ -119,7 +119,10 @@ def _together(weight: Array, wanted: Array, room: Array, speed: Array) -> Array:
 
 
 def _largest_first(weight: Array, wanted: Array, room: Array) -> Array:
-    """Coordinates of the largest weights go all the way, until the gap is closed."""
+    """The step in l1: coordinates in descending order of weight move as far as needed.
+
+    Every coordinate moves to its bound, except the last one that is needed.
+    """
     order = jnp.argsort(-weight, axis=1)
     gain = jnp.take_along_axis(weight * room, order, axis=1)
     before = jnp.cumsum(gain, axis=1) - gain

@@ -1,4 +1,4 @@
-"""What every attack returns, and how results are combined."""
+"""The result of an attack, and how results are combined."""
 
 from collections.abc import Callable
 
@@ -12,17 +12,17 @@ LogitsFn = Callable[..., Array]
 
 
 class AttackResult(struct.PyTreeNode):
-    """What every attack returns, for B images.
+    """The result of an attack on B images; every attack returns one.
 
     Attributes:
       images: `[B, H, W, C]`, inside the ball and the bounds.
       robust: `[B]`, bool: the returned image is classified correctly.
-      distance: `[B]`, of the returned from the given image in the threat's norm; of a
-        minimum-norm attack, of the closest error found, in the ball or not, and
-        infinite where there was none.
-      queries: `[B]`, int32, forward passes spent; of APGD, FAB and Square, until the
-        image was broken.
-      gradients: `[B]`, int32, backward passes spent, likewise.
+      distance: `[B]`, the distance between the returned and the given image in the
+        threat's norm. For a minimum-norm attack, the distance to the closest error,
+        inside the ball or not, and infinite if there is none.
+      queries: `[B]`, int32, the number of forward passes; APGD, FAB and Square count
+        only those until the image was broken.
+      gradients: `[B]`, int32, the number of backward passes, counted in the same way.
     """
 
     images: Array
@@ -33,10 +33,10 @@ class AttackResult(struct.PyTreeNode):
 
 
 def check_rank(rank: int | Array, classes: int, targeted: bool) -> None:
-    """Refuses a target that is no wrong class.
+    """Refuses a rank that does not name a wrong class.
 
     Raises:
-      ValueError: if the attack is targeted and a known rank is not 2 to K.
+      ValueError: if the attack is targeted and the rank, if not traced, is not 2 to K.
     """
     if targeted and not is_traced(rank) and not 2 <= int(rank) <= classes:
         raise ValueError(
@@ -45,12 +45,12 @@ def check_rank(rank: int | Array, classes: int, targeted: bool) -> None:
 
 
 def larger(old: tuple[Array, Array], new: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Images and margins: per image, `new` where its margin is larger; NaN never is."""
+    """The images and margins, from `new` where its margin is larger; NaN never is."""
     (old_images, old_margin), (new_images, new_margin) = old, new
     wins = new_margin > old_margin
     return select(wins, new_images, old_images), jnp.where(wins, new_margin, old_margin)
 
 
 def select(which: Array, yes: Array, no: Array) -> Array:
-    """Per image `[B]`, one array `[B, ...]` or the other."""
+    """For each image, `[B]`, the entry of `yes` or of `no`, both `[B, ...]`."""
     return jnp.where(which.reshape(-1, *[1] * (yes.ndim - 1)), yes, no)

@@ -1,4 +1,4 @@
-"""When APGD reviews its steps (Croce and Hein 2020, Section 3), and in which ball.
+"""APGD's checkpoints (Croce and Hein 2020, Section 3), and the radius of each step.
 
 first, radius, window = plan("linf", steps=100, radii=(1.0,))
 """
@@ -10,16 +10,16 @@ import numpy as np
 
 @functools.cache
 def plan(norm: str, steps: int, radii: tuple[float, ...]):
-    """What each step is: three arrays `[steps]`.
+    """The schedule of all steps, as three arrays `[steps]`.
 
     Args:
-      norm: of the ball.
-      steps: of all balls together.
-      radii: of the balls, in eps.
+      norm: the norm of the ball.
+      steps: the number of steps in all balls together.
+      radii: the radii of the balls, in eps.
 
     Returns:
-      Whether it is the first in its ball; the radius; and the length of the window that
-      it closes, 0 where it is no checkpoint.
+      Whether each step is the first one in its ball; the radius of the ball; and the
+      number of steps since the last checkpoint, or 0 if the step is no checkpoint.
     """
     lengths = [steps]
     if len(radii) > 1:  # the reference: 30 % each, the rest in the last
@@ -34,7 +34,10 @@ def plan(norm: str, steps: int, radii: tuple[float, ...]):
 
 
 def windows(norm: str, steps: int) -> list[int]:
-    """Window lengths at checkpoints: of 100 steps at 22, 41, 57, 70, 80, 87, 93, 99."""
+    """For each step, the steps since the last checkpoint at a checkpoint, otherwise 0.
+
+    With 100 steps the checkpoints are 22, 41, 57, 70, 80, 87, 93 and 99.
+    """
     if norm == "l1":
         length, less = max(int(0.04 * steps), 1), 0
     else:

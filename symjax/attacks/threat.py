@@ -1,9 +1,9 @@
-"""Threat models: what a perturbation may be (paper, Definition 2).
+"""Threat models: the set of allowed perturbations (paper, Definition 2).
 
     threat = Linf(eps=8 / 255)          # every pixel by at most 8/255, inside [0, 1]
 
 The norm is static; eps and bounds are traced arrays, so that a sweep over eps compiles
-once. All of them are in pixel units, of images in [0, 1].
+once. Both are in pixel units, those of images in [0, 1].
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ NORMS = ("linf", "l2", "l1")
 DUAL: dict[Norm, Norm] = {"linf": "l1", "l2": "l2", "l1": "linf"}
 ORDERS: dict[float, Norm] = {np.inf: "linf", 2.0: "l2", 1.0: "l1"}
 HUGE = 1e30
-FAR = 16  # times as far as the pixels of an image, bounds say nothing of their scale
-SPARSITY = 0.01  # of an l1 step, as SLIDE's
+FAR = 16  # bounds beyond this many times an image's largest pixel do not set its span
+SPARSITY = 0.01  # the fraction of pixels that an l1 step changes, as in SLIDE
 ROUNDING = 1e-6
-"""Of the span of the pixels: float32 adds to a pixel with an error of at most 6e-8 of
-it; 16 times that."""
+"""Tolerance as a fraction of the pixels' span: 16 times the largest error of a float32
+addition, 6e-8."""
 
 
 class ThreatModel(struct.PyTreeNode):
@@ -38,13 +38,13 @@ class ThreatModel(struct.PyTreeNode):
     in the dtype of the images.
 
     Attributes:
-      norm: "linf", "l2" or "l1"; also as other libraries write them, such as "Linf",
-        `np.inf` or 2, see `as_norm`.
+      norm: "linf", "l2" or "l1"; the notations of other libraries, such as "Linf",
+        `np.inf` or 2, are converted, see `as_norm`.
       eps: radius in pixel units, a scalar or `[C]`, not negative.
       bounds: lowest and highest valid value, scalars or `[C]`.
 
     Raises:
-      ValueError: for another norm.
+      ValueError: for an unknown norm.
     """
 
     norm: Norm = struct.field(pytree_node=False)
@@ -55,11 +55,14 @@ class ThreatModel(struct.PyTreeNode):
         object.__setattr__(self, "norm", as_norm(self.norm))
 
     def project(self, images: Array, center: Array) -> Array:
-        """The images `[B, H, W, C]` moved into the ball around `center` and the bounds.
+        """The images projected into the ball around `center` and the bounds.
 
-        In l1 that is the nearest point of both; in l2, of the ball, then of the bounds
-        (the nearest of both for linf). The clip to the bounds comes last and stays
-        inside the ball, since `center` lies within the bounds.
+        In linf and l1 the result is the nearest point of the intersection. In l2 the
+        images are projected onto the ball and then clipped to the bounds; they stay in
+        the ball, because `center` is within the bounds.
+
+        Args:
+          images, center: `[B, H, W, C]`; the centers are within the bounds.
         """
         delta = images - center
         eps = self.radius(delta)
@@ -79,11 +82,11 @@ class ThreatModel(struct.PyTreeNode):
         return self.clip(center + delta)
 
     def scaled(self, factor: ArrayLike) -> "ThreatModel":
-        """The ball so many times as large, in the same bounds."""
+        """The threat model with eps multiplied by `factor`, and the same bounds."""
         return self.replace(eps=factor * jnp.asarray(self.eps))
 
     def radius(self, images: Array) -> Array:
-        """eps in the dtype of the images, a scalar or `[1, 1, 1, C]`."""
+        """The radius eps in the dtype of the images, a scalar or `[1, 1, 1, C]`."""
         return _per_channel(self.eps, images)
 
     def limits(self, images: Array) -> tuple[Array, Array]:
@@ -92,11 +95,11 @@ class ThreatModel(struct.PyTreeNode):
         return _per_channel(low, images), _per_channel(high, images)
 
     def clip(self, images: Array) -> Array:
-        """The images `[B, H, W, C]` moved into the bounds."""
+        """The images `[B, H, W, C]` clipped to the bounds."""
         return jnp.clip(images, *self.limits(images))
 
     def start(self, key: Array, center: Array) -> Array:
-        """Uniformly drawn in the ball, then clipped to the bounds: `[B, H, W, C]`."""
+        """A uniform random point in the ball, clipped to the bounds: `[B, H, W, C]`."""
         if self.norm == "linf":
             noise = jax.random.uniform(key, center.shape, center.dtype, -1.0, 1.0)
         else:
@@ -116,17 +119,19 @@ class ThreatModel(struct.PyTreeNode):
         step: ArrayLike,
         sparsity: ArrayLike | None = None,
     ) -> Array:
-        """One step of steepest ascent in this norm.
+        """The images after one step of steepest ascent in this norm.
 
-        In l1 the steepest direction is one coordinate, and a step that long leaves the
-        valid pixels: it is spread evenly over the coordinates with the largest
-        gradients (Tramèr and Boneh 2019; the share is adapted by Croce and Hein 2021).
+        In l1 the steepest direction changes one coordinate, and a step of useful length
+        would leave the bounds. The step is therefore spread evenly over the coordinates
+        with the largest gradients (Tramèr and Boneh 2019; Croce and Hein 2021 adapt
+        their fraction).
 
         Args:
           images, gradients: `[B, H, W, C]`.
           step: length in pixel units, a scalar, `[C]` or `[B, 1, 1, 1]`.
-          sparsity: in l1, the share of coordinates that move, a scalar or `[B]`; None:
-            a hundredth, of those that the bounds let move, as in Foolbox's SLIDE.
+          sparsity: in l1, the fraction of coordinates that change, a scalar or `[B]`.
+            None: 1 %, among those that the bounds allow to change, as in Foolbox's
+            SLIDE.
         """
         step = _per_channel(step, images)
         if self.norm == "linf":
@@ -136,20 +141,20 @@ class ThreatModel(struct.PyTreeNode):
                 free = self.room(images, gradients) > 0
                 gradients, sparsity = jnp.where(free, gradients, 0.0), SPARSITY
             sign = jnp.sign(_sparse(gradients, sparsity))
-            count = jnp.maximum(self.lengths(sign), 1.0)  # none, of zero gradients
+            count = jnp.maximum(self.lengths(sign), 1.0)  # 0 if all gradients are zero
             return images + step * sign / count
         scaled = gradients * step
         tiny = jnp.finfo(scaled.dtype).tiny
         largest = jnp.max(jnp.abs(scaled), axis=(1, 2, 3), keepdims=True)
-        scaled = scaled / jnp.maximum(largest, tiny)  # squares of tiny values vanish
+        scaled = scaled / jnp.maximum(largest, tiny)  # squares of tiny values underflow
         return images + step * scaled / jnp.maximum(_lengths(scaled), tiny)
 
     def distance(self, images: Array, center: Array) -> Array:
-        """The norm of the difference, pixel units: `[B]`."""
+        """The norm of the difference in pixel units, `[B]`."""
         return self.lengths(images - center)[:, 0, 0, 0]
 
     def lengths(self, delta: Array) -> Array:
-        """The norm of each image of a difference, `[B, 1, 1, 1]`."""
+        """The norm of each image's difference, `[B, 1, 1, 1]`."""
         return _lengths(delta, self.norm)
 
     def dual_lengths(self, gradients: Array) -> Array:
@@ -162,25 +167,25 @@ class ThreatModel(struct.PyTreeNode):
         return self.lengths(jnp.broadcast_to(high - low, images.shape))
 
     def room(self, images: Array, direction: Array) -> Array:
-        """How far each pixel can go, up or down as `direction`, within the bounds."""
+        """The distance of each pixel to its bound in `direction`, `[B, H, W, C]`."""
         low, high = self.limits(images)
         room = jnp.where(direction > 0, high - images, images - low)
         return jnp.maximum(room, 0.0)
 
     def span(self, images: Array) -> Array:
-        """The unit of lengths that have to scale with the pixels, `[B, 1, 1, 1]`.
+        """The scale of the pixels, for tolerances, `[B, 1, 1, 1]`.
 
-        It is the length of the shortest interval that holds 0 and all valid pixels: 1
-        for bounds of [0, 1], 255 for [0, 255], and 2 for [-1, 1]. Bounds may also be
-        infinite or far away, and then it is 16 times the largest absolute value of a
-        pixel of the image.
+        It is the length of the shortest interval that contains 0 and all valid pixels:
+        1 for bounds of [0, 1], 255 for [0, 255], and 2 for [-1, 1]. For each image it
+        is at most 16 times the largest absolute value of its pixels, which also covers
+        bounds that are infinite or very wide.
         """
         return _span(*self.limits(images), images, jnp)
 
     def rounding(self, images: ArrayLike) -> np.ndarray:
-        """By how much a pixel may miss a bound or the ball, `[B, 1, 1, 1]`.
+        """The tolerance of a pixel at a bound or the ball, `[B, 1, 1, 1]`.
 
-        That is `ROUNDING` of the span, in float64 on the host; not for use inside jit.
+        It is `ROUNDING` times the span, in float64 on the host; not for use inside jit.
         """
         low, high = (np.asarray(bound, np.float64) for bound in self.bounds)
         return ROUNDING * _span(low, high, np.asarray(images, np.float64), np)
@@ -188,8 +193,8 @@ class ThreatModel(struct.PyTreeNode):
     def contains(self, images: Array, center: Array) -> np.ndarray:
         """Whether each image is finite, in the ball and in the bounds: `[B]`, bool.
 
-        Computed in float64 on the host, up to `rounding` (or to `ROUNDING` of eps,
-        where that is more); not for use inside jit.
+        It is computed in float64 on the host, with a tolerance of `rounding`, or of
+        `ROUNDING` times eps if that is larger; not for use inside jit.
         """
         x, start = np.asarray(images, np.float64), np.asarray(center, np.float64)
         low, high = (np.asarray(bound, np.float64) for bound in self.bounds)
@@ -209,11 +214,11 @@ def as_norm(norm: Any) -> Norm:
     """The name of a norm: "linf", "l2" or "l1".
 
     Args:
-      norm: one of these names; also "Linf", "L2", "L1", "inf", `np.inf`, 2 and 1, as
-        RobustBench, torchattacks and ART write them.
+      norm: one of these names, or the notation of RobustBench, torchattacks or ART:
+        "Linf", "L2", "L1", "inf", `np.inf`, 2 or 1.
 
     Raises:
-      ValueError: for anything else, with the nearest name.
+      ValueError: for anything else; the message has the nearest name.
     """
     if isinstance(norm, (int, float, np.number)) and not isinstance(norm, bool):
         if float(norm) not in ORDERS:
@@ -223,7 +228,7 @@ def as_norm(norm: Any) -> Norm:
 
 
 def _per_channel(value: ArrayLike, images: Array) -> Array:
-    """A scalar or `[B, 1, 1, 1]` as it is, `[C]` as `[1, 1, 1, C]`, in their dtype."""
+    """The value in the images' dtype; `[C]` becomes `[1, 1, 1, C]`."""
     array = jnp.asarray(value, images.dtype)
     return array.reshape(1, 1, 1, -1) if array.ndim == 1 else array
 
@@ -237,7 +242,7 @@ def _span(low, high, images, xp: Any):
 
 
 def _sparse(gradients: Array, sparsity: ArrayLike) -> Array:
-    """The largest entries of each image, that share of them; zero elsewhere."""
+    """The gradients with only the given fraction of largest entries, zero elsewhere."""
     size = jnp.abs(gradients).reshape(len(gradients), -1)
     count = size.shape[1]
     place = jnp.clip((1 - jnp.asarray(sparsity)) * count, 0, count - 1).astype(int)
@@ -256,7 +261,7 @@ def _lengths(delta: Array, norm: Norm = "l2") -> Array:
 
 
 def host_lengths(delta: np.ndarray, norm: Norm) -> np.ndarray:
-    """The norm of each image `[B, H, W, C]` of a difference, on the host: `[B]`."""
+    """The norm of each image's difference `[B, H, W, C]`, on the host: `[B]`."""
     order = {"linf": np.inf, "l2": 2, "l1": 1}[norm]
     return np.linalg.norm(delta.reshape(len(delta), -1), order, axis=1)
 
@@ -264,39 +269,39 @@ def host_lengths(delta: np.ndarray, norm: Norm) -> np.ndarray:
 def Linf(  # noqa: N802 - named as the norm is
     eps: ArrayLike, bounds: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)
 ) -> ThreatModel:
-    """Every pixel by at most eps."""
+    """The threat model in which every pixel changes by at most eps."""
     return ThreatModel("linf", eps, bounds)
 
 
 def L2(  # noqa: N802 - named as the norm is
     eps: ArrayLike, bounds: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)
 ) -> ThreatModel:
-    """Every image by a Euclidean distance of at most eps."""
+    """The threat model of perturbations whose Euclidean norm is at most eps."""
     return ThreatModel("l2", eps, bounds)
 
 
 def L1(  # noqa: N802 - named as the norm is
     eps: ArrayLike, bounds: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)
 ) -> ThreatModel:
-    """All pixels together by a sum of absolute values of at most eps."""
+    """The threat model of perturbations whose sum of absolute values is at most eps."""
     return ThreatModel("l1", eps, bounds)
 
 
 def in_pixels(
     eps: float, unit: Literal["pixel", "normalized"], std: Sequence[float]
 ) -> float | tuple[float, ...]:
-    """An epsilon converted to pixel units, the only ones used further in.
+    """The radius eps converted to pixel units, which all attacks use.
 
     Args:
       eps: the radius, in `unit`.
-      unit: "pixel", of images in [0, 1]; or "normalized", of `(image - mean) / std`.
-      std: the net's normalisation, one value or one a channel.
+      unit: "pixel" for images in [0, 1], or "normalized" for `(image - mean) / std`.
+      std: the std of the net's normalization, one value or one per channel.
 
     Returns:
-      A number, or one a channel where the std differs between channels.
+      A number, or one number per channel if the std differs between channels.
 
     Raises:
-      ValueError: for another unit, or an eps that is negative or not finite.
+      ValueError: for an unknown unit, or an eps that is negative or not finite.
     """
     if not np.isfinite(eps) or eps < 0:
         raise ValueError(f"eps={eps}: expected a finite number that is not negative.")

@@ -1,4 +1,4 @@
-"""Windows of the Square attack, and what it puts there (Andriushchenko et al. 2020).
+"""Windows and bumps of the Square attack (Andriushchenko et al. 2020).
 
 sides = windows.sizes(5000, 0.8, False, height=32, width=32, norm="linf")
 mask = windows.drawn(key, (32, 32), sides[0])
@@ -13,7 +13,7 @@ from jax import Array
 
 TINY = 1e-12
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""After more queries than these the window's area is half of what it was before."""
+"""The window's area is halved after each of these numbers of queries."""
 
 
 @functools.cache
@@ -25,7 +25,10 @@ def sizes(
     width: int,
     norm: str,
 ) -> tuple[int, ...]:
-    """The window's side at each query, `[n_queries]`; arguments as in `square`."""
+    """The side of the window in pixels at each query, `[n_queries]`.
+
+    The arguments are those of `square`, and the height and width of the images.
+    """
     sides = []
     for index in range(n_queries):
         count = index
@@ -47,7 +50,7 @@ def corner(key: Array, shape: tuple[int, int], size: Array) -> Array:
 
 
 def inside(corner: Array, shape: tuple[int, int], size: Array) -> Array:
-    """One inside the window, zero elsewhere, `[H, W]`."""
+    """A mask that is one inside the window and zero elsewhere, `[H, W]`."""
     along = []
     for axis, length in enumerate(shape):
         place = jnp.arange(length) - corner[axis]
@@ -56,25 +59,25 @@ def inside(corner: Array, shape: tuple[int, int], size: Array) -> Array:
 
 
 def drawn(key: Array, shape: tuple[int, int], size: Array) -> Array:
-    """A window somewhere, `[H, W]`."""
+    """The mask of a window at a random position, `[H, W]`."""
     return inside(corner(key, shape, size), shape, size)
 
 
 def transposed(bump: Array) -> Array:
-    """Of a bump in the upper left corner, also where the image is not square."""
+    """The transpose of a bump in the upper left corner, for images of any shape."""
     side = min(bump.shape)
     return bump.at[:side, :side].set(bump[:side, :side].T)
 
 
 @functools.cache
 def padded_bump(side: int, height: int, width: int, norm: str) -> np.ndarray:
-    """In the upper left corner, `[H, W]`."""
+    """A bump in the upper left corner of an image of zeros, `[H, W]`."""
     return np.pad(bump(side, norm), [(0, height - side), (0, width - side)])
 
 
 @functools.cache
 def bump(side: int, norm: str) -> np.ndarray:
-    """The paper's eta: a positive and a negative pyramid, of norm one, `[s, s]`."""
+    """The paper's eta: a positive and a negative pyramid, with norm one, `[s, s]`."""
     half = side // 2
     both = np.concatenate(
         [_pyramid(half, side, norm), -_pyramid(side - half, side, norm)]
@@ -83,7 +86,7 @@ def bump(side: int, norm: str) -> np.ndarray:
 
 
 def _pyramid(height: int, width: int, norm: str) -> np.ndarray:
-    """Nested rectangles, the inner ones higher, of norm one."""
+    """Nested rectangles with larger values towards the center, with norm one."""
     power = 2 if norm == "l2" else 4
     levels = max(height // 2 + 1, width // 2 + 1)
     pyramid = np.zeros((height, width))

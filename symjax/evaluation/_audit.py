@@ -205,7 +205,7 @@ def _facts(check: sanity.Check) -> dict[str, Any]:
     """Entries of a row of a check, beside its name and whether it passed."""
     names = ("threshold", "detail", "advice")
     facts = {name: getattr(check, name) for name in names}
-    return {"measured": check.figure, "literature": check.source, **facts}
+    return {"measured": check.value, "literature": check.source, **facts}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,8 @@ METRICS = {title: name for name, title in titles.METRICS.items()} | {
     "generalisation gap": "generalization_gap"
 }
 CHECKS = {title: name for name, title in titles.CHECKS.items()} | {
-    "turned image, turned adversarial": "rotated_image"
+    "turned image, turned adversarial": "rotated_image",
+    "grey image at eps 0.5": "grey_image",
 }
 OF_ATTACK = (
     "steps",

@@ -1,6 +1,6 @@
-"""Robustness without an attack, on any callable `logits_fn: [B, H, W, C] -> [B, K]`.
+"""Robustness metrics without an attack, for any `logits_fn: [B, H, W, C] -> [B, K]`.
 
-found = metrics.clever(logits_fn, image, key, norm="l2", radius=2.0)
+result = metrics.clever(logits_fn, image, key, norm="l2", radius=2.0)
 """
 
 from symjax.metrics._clever import Clever, clever, clever_from_maxima, clever_images

@@ -1,12 +1,14 @@
-"""CLEVER: how near an error may be, estimated from gradients (paper, Definition 5).
+"""CLEVER: estimates the distance to the nearest error (paper, Definition 5).
 
-    found = clever(logits_fn, image, key, norm="l2", radius=2.0)
-    found.score, found.scores             # the least over the classes; of each class
-    found.fit.p_value, found.masked       # can it be believed?
+    result = clever(logits_fn, image, key, norm="l2", radius=2.0)
+    result.score, result.scores           # the smallest score; the score of each class
+    result.fit.p_value, result.masked     # diagnostics of the estimate
 
-The score of class j is `min(g_cj(x) / L_j, radius)`: the margin over the end point of
-the law of the largest gradients of that margin in the ball. It is an estimate, not a
-certificate. Gradients are taken on the device; the law is fitted on the host.
+The score of class j is `min(g_cj(x) / L_j, radius)`, the margin divided by an estimate
+of its local Lipschitz constant. This constant is the end point of a distribution that
+is fitted to the largest gradients of the margin in random batches of points in the
+ball. The score is an estimate, not a certificate. Gradients are computed on the device;
+the distribution is fitted on the host.
 """
 
 from pathlib import Path
@@ -28,7 +30,7 @@ from symjax.metrics._gradient_maxima import (
     Maxima,
     Report,
     gradient_maxima,
-    share,
+    partial_report,
 )
 from symjax.metrics.program import evaluate
 from symjax.metrics.weibull import ReverseWeibull
@@ -36,15 +38,16 @@ from symjax.seeds import fold_in
 
 
 class Clever(NamedTuple):
-    """Scores and how they came about, `[K]` each; further axes, S and N, lead.
+    """CLEVER scores and their diagnostics, `[K]` each; axes S and N lead, if any.
 
     Attributes:
-      scores: `min(margins / fit.end_point, radius)`, 0 where the margin is not
-        positive, infinite at class c; in pixel units, by the ball's norm.
+      scores: `min(margins / fit.end_point, radius)`, in pixel units of the ball's norm;
+        0 where the margin is not positive, and infinite for class c.
       margins, vanished: as in `Maxima`.
-      fit: the laws of the maxima.
-      capped: where the score is the radius: the estimate is at least that.
-      masked: where it is the radius and gradients vanished: no sign of robustness.
+      fit: the fitted distributions of the maxima.
+      capped: whether the score is the radius, so that the estimate may be larger.
+      masked: whether the score is the radius and gradients vanished; such a score is no
+        evidence of robustness.
     """
 
     scores: np.ndarray
@@ -56,35 +59,35 @@ class Clever(NamedTuple):
 
     @property
     def score(self) -> np.ndarray:
-        """Of an untargeted attack: the least over all classes but c."""
+        """The score for untargeted attacks: the smallest one over all classes but c."""
         return self.scores.min(axis=-1)
 
     @property
     def score_masked(self) -> np.ndarray:
-        """Whether `score` is the radius where gradients vanished."""
+        """Whether `score` is the radius and gradients vanished."""
         capped = self.capped | np.isinf(self.margins)
         return np.logical_and(capped.all(axis=-1), self.masked.any(axis=-1))
 
     @property
     def top_2(self) -> np.ndarray:
-        """Of an attack towards the most likely of the other classes."""
+        """The score for the most likely of the other classes."""
         return _at(self.scores, self.margins.argmin(axis=-1))
 
     @property
     def least_likely(self) -> np.ndarray:
-        """Of an attack towards the class with the lowest logit."""
+        """The score for the class with the smallest logit."""
         others = np.where(np.isinf(self.margins), -np.inf, self.margins)
         return _at(self.scores, others.argmax(axis=-1))
 
     def targeted(self, target: int) -> np.ndarray:
-        """Of an attack towards one class; infinite if that is c."""
+        """The score for one target class; infinite for class c."""
         return self.scores[..., target]
 
     @property
     def errors(self) -> np.ndarray:
-        """Standard errors of `margins / fit.end_point`, `[K]`, not capped.
+        """Standard errors of `margins / fit.end_point` by the delta method, `[K]`.
 
-        By the delta method; NaN, infinite or 0 where `fit.std_error` is; NaN at c.
+        They are NaN, infinite or 0 where `fit.std_error` is, and NaN for class c.
         """
         with np.errstate(all="ignore"):
             return self.margins * self.fit.std_error / self.fit.end_point**2
@@ -101,29 +104,31 @@ def clever(
     report: Report | None = None,
     **sampling: Any,
 ) -> Clever:
-    """The CLEVER scores of one image; driven from the host, not for use inside jit.
+    """Computes the CLEVER scores of one image; a host driver, not for use inside jit.
 
-    `min(g_cj(x) / L_j, radius)` with `g_cj = f_c - f_j`, and `L_j` the end point of the
-    law of `max ||grad g_cj||_q` over batches of points of the ball, `1/p + 1/q = 1`.
+    The scores are `min(g_cj(x) / L_j, radius)` with `g_cj = f_c - f_j`. `L_j` is the
+    end point of the distribution of `max ||grad g_cj||_q` over batches of points in the
+    ball of the norm p, with `1/p + 1/q = 1`.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch.
       image: `[H, W, C]`, float, in [0, 1].
       key: one key; or `[S]` keys, and a leading axis S on every leaf of `logits_fn`.
-      norm: of the ball, "l1", "l2" or "linf".
-      radius: of the ball, in pixel units; no score is above it.
-      label: c; None: the class that the net predicts. Where it predicts another class
-        than c the score is 0.
-      start: of the fit, for comparisons alone; see `weibull.fit`.
-      report: called with the number of samples done, and of all.
-      **sampling: `batches` (500), `samples` of a batch (1024), `clip` and `chunk`, see
+      norm: norm of the ball, "l1", "l2" or "linf".
+      radius: radius of the ball, in pixel units; the upper limit of the scores.
+      label: class c; None: the class that the net predicts. If the net predicts another
+        class than c, the score is 0.
+      start: starting point of the fit, for comparisons only; see `weibull.fit`.
+      report: called with the number of samples done, and of all samples.
+      **sampling: `batches` (500), `samples` per batch (1024), `clip` and `chunk`, see
         `gradient_maxima`.
 
     Returns:
-      A `Clever`; leading axis S if there were S keys.
+      A `Clever`, with a leading axis S for S keys.
 
     Raises:
-      ValueError: if settings, the image or the label cannot be, or if the logits of
+      ValueError: if settings, the image or the label are invalid, or if the logits of
         the image are not finite.
       FloatingPointError: if a gradient is not finite.
 
@@ -132,8 +137,8 @@ def clever(
       Approach, ICLR 2018, Algorithms 1 and 2.
     """
     call = logits_fn, image, key, norm, radius, label
-    found = gradient_maxima(*call, **sampling, report=report)
-    return clever_from_maxima(found, radius, start)
+    maxima = gradient_maxima(*call, **sampling, report=report)
+    return clever_from_maxima(maxima, radius, start)
 
 
 def clever_images(
@@ -148,22 +153,22 @@ def clever_images(
     report: Report | None = None,
     **sampling: Any,
 ) -> Clever:
-    """The CLEVER scores of N images; image n draws from `fold_in(key, n)`.
+    """Computes the CLEVER scores of N images; image n has the key `fold_in(key, n)`.
 
     Args:
       logits_fn, key, norm, radius, start, **sampling: as in `clever`.
       images: `[N, H, W, C]`, float, in [0, 1].
-      labels: `[N]`, c of each; None: the classes that the net predicts.
-      folder: the maxima of finished images are kept here; the same call goes on from
+      labels: `[N]`, class c of each image; None: the classes that the net predicts.
+      folder: where the maxima of finished images are saved; the same call resumes from
         them.
-      report: called with the number of samples done, and of those of all images.
+      report: called with the number of samples done, and of all samples of all images.
 
     Returns:
-      A `Clever` with a leading axis N; `[S, N]` if there were S keys.
+      A `Clever` with a leading axis N, or `[S, N]` for S keys.
 
     Raises:
-      ValueError: as `clever`, or if the folder holds the maxima of another call.
-      FloatingPointError: as `clever`.
+      ValueError: as in `clever`, or if the folder contains the maxima of another call.
+      FloatingPointError: as in `clever`.
     """
     with jax.default_matmul_precision("highest"):  # as the gradients are taken
         refuse_traced("CLEVER", logits_fn, images, labels, key)
@@ -175,9 +180,9 @@ def clever_images(
         known = np.asarray(given.labels).tolist()
     identity = {"norm": norm, "radius": radius, "labels": known, **sampling}
     identity |= {"arrays": (images, *map(host_array, (key, *jax.tree.leaves(nets))))}
-    identity.pop("chunk", None)  # changes nothing
+    identity.pop("chunk", None)  # the result does not depend on it
     scores, fingerprint = [], np.zeros(0)
-    if folder is not None:  # another kind of device may round otherwise
+    if folder is not None:  # another kind of device may round differently
         ask = jax.vmap(evaluate, (0, None)) if key.ndim else evaluate
         fingerprint = np.asarray(ask(nets, images[:1]))
     checkpoint = BatchCheckpoint(folder and Path(folder), identity, fingerprint)
@@ -185,24 +190,27 @@ def clever_images(
         kept = checkpoint.load(f"{index:06d}")
         if kept is None:
             call = nets, image, fold_in(key, index), norm, radius, known[index]
-            part = share(report, index, len(images))
-            found = gradient_maxima(*call, **sampling, report=part)
-            checkpoint.save(f"{index:06d}", found._asdict())
+            part = partial_report(report, index, len(images))
+            maxima = gradient_maxima(*call, **sampling, report=part)
+            checkpoint.save(f"{index:06d}", maxima._asdict())
         else:
-            found = Maxima(**kept)
-        scores.append(clever_from_maxima(found, radius, start))
+            maxima = Maxima(**kept)
+        scores.append(clever_from_maxima(maxima, radius, start))
     return jax.tree.map(lambda *parts: np.stack(parts, axis=key.ndim), *scores)
 
 
 def clever_from_maxima(
     found: Maxima, radius: float, start: float | None = None
 ) -> Clever:
-    """The scores that follow from maxima, of one image or with leading axes.
+    """Computes the scores from maxima of one image, or with leading axes.
 
     Args:
-      found: as `gradient_maxima` returns it.
-      radius: of the ball that was sampled.
-      start: of the fit, for comparisons alone; see `weibull.fit`.
+      found: the result of `gradient_maxima`.
+      radius: radius of the ball that was sampled, in pixel units.
+      start: starting point of the fit, for comparisons only; see `weibull.fit`.
+
+    Raises:
+      ValueError: if `start` is not a positive number.
     """
     if not (start is None or is_number(start) and 0 < start < np.inf):
         raise ValueError(

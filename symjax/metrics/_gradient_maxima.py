@@ -1,11 +1,11 @@
-"""The largest gradients of all margins, in batches of points of a ball.
+"""The largest gradient norm of each margin, in random batches of points in a ball.
 
-    found = gradient_maxima(logits_fn, image, key, norm="l2", radius=2.0)
-    found.maxima                          # [batches, K], what CLEVER fits a law to
+    result = gradient_maxima(logits_fn, image, key, norm="l2", radius=2.0)
+    result.maxima                         # [batches, K], for the fit of CLEVER
 
-Algorithm 1 of Weng et al. 2018, for all classes in one pass over each sample. A sample
-is uniform in the ball and has a key of its own, so that nothing depends on how many are
-taken at a time.
+This is Algorithm 1 of Weng et al. 2018, for all classes in one pass over each sample. A
+sample is uniform in the ball and has a key of its own, so that the result does not
+depend on the number of samples that are computed at a time.
 """
 
 import functools
@@ -27,20 +27,20 @@ from symjax.seeds import of_seed
 
 Report = Callable[[int, int], None]
 
-ON_CPU, ELSEWHERE = 144, 2048  # gradients at a time; on a CPU, more leave the caches
+ON_CPU, ELSEWHERE = 144, 2048  # gradients at a time; more exceed the caches of a CPU
 FLOAT32 = float(np.finfo(np.float32).eps)
 
 
 class Maxima(NamedTuple):
-    """What the sampling finds of an image; with a leading axis S, under S nets.
+    """The result of the sampling around an image, with a leading axis S for S nets.
 
     Attributes:
-      margins: `[K]`, `g_cj(x)`, the logit of class c less that of class j; infinite at
-        c.
-      maxima: `[batches, K]`, the largest dual norm of the gradient of `g_cj` among each
-        batch of samples; 0 at c.
-      vanished: `[K]`, the share of samples whose gradient is 0, or so small that over
-        the whole radius it would not move the margin by its last bit in float32.
+      margins: `[K]`, `g_cj(x)`, the logit of class c minus that of class j; infinite
+        for class c.
+      maxima: `[batches, K]`, the largest dual norm of the gradient of `g_cj` in each
+        batch of samples; 0 for class c.
+      vanished: `[K]`, the fraction of samples whose gradient is 0, or so small that
+        over the whole radius it would not change the last bit of the margin in float32.
     """
 
     margins: np.ndarray
@@ -61,29 +61,34 @@ def gradient_maxima(
     chunk: int | None = None,
     report: Report | None = None,
 ) -> Maxima:
-    """Samples the ball around one image; driven from the host, not for use inside jit.
+    """Computes the largest gradient norms in batches of samples of a ball.
+
+    It is a host driver, not for use inside jit.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own. Other weights of
-        the same net compile nothing.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch. Other weights of the same net need no new
+        compilation.
       image: `[H, W, C]`, float, in [0, 1].
-      key: one key; or `[S]` keys, and a leading axis S on every leaf of `logits_fn`:
-        S nets, together on an accelerator and in turn on a CPU.
-      norm: of the ball, "l1", "l2" or "linf".
-      radius: of the ball, in pixel units.
-      label: c; None: the class that the net predicts for the image.
-      batches: how many maxima are taken.
-      samples: of a batch. Sample s of batch b depends on the key, b and s alone.
-      clip: move samples to the nearest valid pixels; otherwise they fill the ball.
-      chunk: samples at a time; changes nothing beyond rounding. None: as many as suit
-        the backend.
-      report: called after each chunk with the number of samples done, and of all.
+      key: one key. For S nets: `[S]` keys, and a leading axis S on every leaf of
+        `logits_fn`; the nets run together on an accelerator, one by one on a CPU.
+      norm: norm of the ball, "l1", "l2" or "linf".
+      radius: radius of the ball, in pixel units.
+      label: class c; None: the class that the net predicts for the image.
+      batches: the number of batches, each of which gives a maximum.
+      samples: the number of samples per batch. Sample s of batch b depends only on the
+        key, b and s.
+      clip: clip samples to valid pixels; otherwise they are uniform in the ball.
+      chunk: the number of samples at a time; the result does not depend on it beyond
+        rounding. None: the fastest number on the backend.
+      report: called after each chunk with the number of samples done, and of all
+        samples.
 
     Returns:
-      `Maxima`; leading axis S if there were S keys.
+      `Maxima`, with a leading axis S for S keys.
 
     Raises:
-      ValueError: if settings, the image or the label cannot be, or if the logits of
+      ValueError: if settings, the image or the label are invalid, or if the logits of
         the image are not finite.
       FloatingPointError: if a gradient is not finite.
     """
@@ -98,34 +103,33 @@ def gradient_maxima(
     threat = ThreatModel(norm, images.dtype.type(radius), bounds)
     work = images, threat, label, batches, samples, chunk
     if key.ndim and (_on_cpu() or len(key) == 1):
+        reports = [partial_report(report, seed, len(key)) for seed in range(len(key))]
         parts = [
-            _sampled(
-                of_seed(nets, seed), key[seed], *work, share(report, seed, len(key))
-            )
+            _sampled(of_seed(nets, seed), key[seed], *work, reports[seed])
             for seed in range(len(key))
         ]
-        found = jax.tree.map(lambda *part: np.stack(part), *parts)
+        maxima = jax.tree.map(lambda *part: np.stack(part), *parts)
     else:
-        found = _sampled(nets, key, *work, report)
-    _check_finite(found)
-    return found
+        maxima = _sampled(nets, key, *work, report)
+    _check_finite(maxima)
+    return maxima
 
 
 def gradient_norms(
     logits_fn: LogitsFn, images: Array, label: int | Array, norm: Norm
 ) -> Array:
-    """The dual norm of the gradient of each margin, from one pass for all classes.
+    """The dual norms of the gradients of all margins, `||grad f_c - grad f_j||_q`.
 
-    `||grad f_c - grad f_j||_q` with `1/p + 1/q = 1`; traceable.
+    All classes are computed in one pass; `1/p + 1/q = 1`. The function can be traced.
 
     Args:
       logits_fn: `[N, H, W, C] -> [N, K]`.
       images: `[N, H, W, C]`.
-      label: c, the same for all images.
-      norm: p: "l1", "l2" or "linf".
+      label: class c, the same for all images.
+      norm: the norm p, "l1", "l2" or "linf".
 
     Returns:
-      `[N, K]`; 0 at c.
+      `[N, K]`; 0 for class c.
     """
     logits, back = jax.vjp(logits_fn, images)
     classes = logits.shape[1]
@@ -138,15 +142,15 @@ def gradient_norms(
     return jnp.zeros(logits.shape, dual.dtype).at[:, others].set(dual.T)
 
 
-def share(report: Report | None, index: int, parts: int) -> Report | None:
-    """One part's progress, told as that of the whole."""
+def partial_report(report: Report | None, index: int, parts: int) -> Report | None:
+    """A report for one of several parts, which calls `report` with overall numbers."""
     if report is None:
         return None
     return lambda done, total: report(index * total + done, parts * total)
 
 
 def _sampled(nets, key, images, threat, label, batches, samples, chunk, report):
-    """The `Maxima` of one net and one key, or of S of them in one program."""
+    """The `Maxima` of one net and one key, or of S nets in one program."""
     draw, measure, logits = _programs(threat.norm, key.ndim > 0)
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
         outputs = np.asarray(logits(nets, images), np.float64)[..., 0, :]
@@ -162,25 +166,25 @@ def _sampled(nets, key, images, threat, label, batches, samples, chunk, report):
             return measure(nets, x, label)
 
         maxima = np.zeros((batches, *outputs.shape), np.float32)
-        still = np.zeros(outputs.shape, int)
+        vanished = np.zeros(outputs.shape, int)
         for first, norms in _in_turn(compute, range(0, total, chunk)):
             norms = np.moveaxis(norms, -2, 0)[: total - first]
             done = first + len(norms)
             np.maximum.at(maxima, np.arange(first, done) // samples, norms)
             last_bit = FLOAT32 * np.abs(margins)
-            still += (norms * threat.eps <= last_bit).sum(axis=0)
+            vanished += (norms * threat.eps <= last_bit).sum(axis=0)
             if report:
                 report(done, total)
     own = np.arange(classes) == label[..., None]
     return Maxima(
         margins=np.where(own, np.inf, margins),
         maxima=np.moveaxis(maxima, 0, -2),
-        vanished=np.where(own, 0.0, still / total),
+        vanished=np.where(own, 0.0, vanished / total),
     )
 
 
 def _in_turn(compute, chunks) -> Iterator[tuple[int, np.ndarray]]:
-    """What the device computed for each chunk, fetched while it is at the next."""
+    """The results of each chunk, copied to the host while the next one is computed."""
     ahead = []
     for first in chunks:
         ahead.append((first, compute(first)))
@@ -192,7 +196,7 @@ def _in_turn(compute, chunks) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _fitting(classes: int) -> int:
-    """How many samples to take at a time."""
+    """The number of samples at a time that is fastest on the backend."""
     return max(1, (ON_CPU if _on_cpu() else ELSEWHERE) // (classes - 1))
 
 
@@ -202,25 +206,26 @@ def _on_cpu() -> bool:
 
 @functools.cache
 def _programs(norm: Norm, several: bool):
-    """What the device does, for one net or for S: draws, gradients, logits.
+    """The programs for draws, gradients and logits, of one net or of S nets.
 
-    Programs of their own: a first convolution would draw its samples nine times over.
+    The draws are a program of their own: inside the program of the gradients, the first
+    convolution would draw its samples nine times.
     """
     draw, measure, logits = _draw, functools.partial(gradient_norms, norm=norm), _call
     if several:
         draw = jax.vmap(draw, (None, None, 0, None, None, None))
         measure, logits = jax.vmap(measure), jax.vmap(logits, (0, None))
-    quick = compilation.jit_fast_compile
-    return quick(draw, static_argnums=5), quick(measure), quick(logits)
+    jit = compilation.jit_fast_compile
+    return jit(draw, static_argnums=5), jit(measure), jit(logits)
 
 
 def _draw(threat, images, key, first, samples, count):
-    """Samples `[count, H, W, C]` of the ball, from the first-th of all on."""
+    """Samples of the ball with the numbers from `first` on, `[count, H, W, C]`."""
 
     def one(index):
-        of_batch = jax.random.fold_in(key, index // samples)
-        of_sample = jax.random.fold_in(of_batch, index % samples)
-        return threat.start(of_sample, images)[0]
+        batch_key = jax.random.fold_in(key, index // samples)
+        sample_key = jax.random.fold_in(batch_key, index % samples)
+        return threat.start(sample_key, images)[0]
 
     return jax.vmap(one)(first + jnp.arange(count))
 
@@ -241,7 +246,7 @@ def _prepared(logits_fn, image, key, label):
     if label is not None:
         label = whole_number("CLEVER", "label", label, 0)
         labels = np.array([label])
-    with jax.default_matmul_precision("highest"):  # as the gradients are taken
+    with jax.default_matmul_precision("highest"):  # as for the gradients
         call = logits_fn, image[None], labels, key
         given = prepare("CLEVER", *call, optional=("labels", "threat"), seeds=True)
     return given.net, given.images, given.key, label
@@ -250,7 +255,7 @@ def _prepared(logits_fn, image, key, label):
 def _check(radius: float, **counts: int) -> None:
     if not (is_number(radius) and 0 < radius < np.inf):
         raise ValueError(
-            f"radius={radius!r}: expected pixel units, positive and finite."
+            f"radius={radius!r}: expected a positive and finite number, in pixel units."
         )
     for name, count in counts.items():
         whole_number("CLEVER", name, count)
@@ -262,6 +267,6 @@ def _check_finite(found: Maxima) -> None:
         bad = np.flatnonzero(~finite).tolist()
         which = f" of nets {bad}" if finite.ndim else ""
         raise FloatingPointError(
-            f"gradients{which} are not finite in the ball: no score. Leave out nets "
-            "that diverged."
+            f"gradients{which} are not finite in the ball, so that there is no score: "
+            "leave out nets that diverged."
         )

@@ -1,18 +1,19 @@
-"""The largest box around an image in which a prediction holds (Hara et al. 2018).
+"""The largest box around an image in which a prediction is invariant.
 
     box = invariant_box(logits_fn, images, labels)      # by linear programming
-    box.size * holding(logits_fn, images, labels, key, box)       # [B], pixel units
+    fraction = verified_fraction(logits_fn, images, labels, key, box)
+    box.size * fraction                                 # [B], pixel units
 
-The metric that the paper cites for its Figure 5, "maximally invariant data
-perturbation": how far each pixel can go, up and down, so that no image in the box
-changes the class. Nobody solves that exactly. Hara et al. put the net's linearisation
-in its place, which makes it a linear program; whether the net itself holds in that box
-is left open. `holding` finds how much of the box an attack cannot break: an estimate
-from above, no certificate.
+The paper cites this metric, the "maximally invariant data perturbation" of Hara et al.
+2018, for its Figure 5: how far each pixel can change, up and down, so that no image in
+the box has another class. An exact solution is not known. Hara et al. replace the net
+by its linearization, which gives a linear program; the prediction of the net itself may
+change in that box. `verified_fraction` is the largest fraction of the box in which an
+attack does not change it: an upper estimate, not a certificate.
 
-A pixel that moves all margins up is free, so that boxes are seldom small: compare nets
-at the same `largest`. Left out of the linear program is what serves the authors' heat
-maps: tangents at noisy images, with slack, and one variable for several pixels.
+A pixel that raises all margins is not limited by them, so that boxes are rarely small:
+compare nets with the same `max_radius`. The authors' heat maps need tangents at noisy
+images, slack variables, and one variable for several pixels, which are left out here.
 """
 
 import functools
@@ -37,14 +38,14 @@ from symjax.metrics.jacobian import cotangents, input_gradients
 from symjax.metrics.samples import keys_of_images
 from symjax.metrics.tolerance import default_chunk
 
-LARGEST = 0.1
+MAX_RADIUS = 0.1
 
 
 class Box(NamedTuple):
-    """Images from `image - below` to `image + above`.
+    """The images from `image - lower_width` to `image + upper_width`.
 
     Attributes:
-      below, above: `[B, H, W, C]`, not negative, pixel units.
+      lower_width, upper_width: `[B, H, W, C]`, not negative, in pixel units.
     """
 
     lower_width: np.ndarray
@@ -52,45 +53,47 @@ class Box(NamedTuple):
 
     @property
     def size(self) -> np.ndarray:
-        """The mean of all half-widths, `[B]`, pixel units."""
+        """The mean of all half-widths, `[B]`, in pixel units."""
         return (self.lower_width + self.upper_width).mean(axis=(1, 2, 3)) / 2
 
     def times(self, factor: Any) -> "Box":
-        """Each image's box, that much as large: `[B]`."""
-        wide = np.asarray(factor, np.float32).reshape(-1, 1, 1, 1)
-        return Box(self.lower_width * wide, self.upper_width * wide)
+        """The boxes with their widths multiplied by the factors, `[B]`."""
+        factors = np.asarray(factor, np.float32).reshape(-1, 1, 1, 1)
+        return Box(self.lower_width * factors, self.upper_width * factors)
 
 
 def invariant_box(
     logits_fn: LogitsFn,
     images: Any,
     labels: Any,
-    largest: float = LARGEST,
+    max_radius: float = MAX_RADIUS,
     chunk: int | None = None,
     report: Report | None = None,
 ) -> Box:
-    """The largest box in which the linearised margins stay positive; from the host.
+    """Computes the largest box in which the linearized margins stay positive.
 
-    Maximises `sum_k above_k + below_k`, of all values k, subject to
-    `sum_k above_k max(-h_jk, 0) + below_k max(h_jk, 0) <= g_j` for each other class j,
-    the margin `g_j` and its gradient `h_j` at the image, to
-    `0 <= above, below <= largest`, and to the box lying in [0, 1].
+    It maximizes `sum_k upper_k + lower_k` over all values k, subject to
+    `sum_k upper_k max(-h_jk, 0) + lower_k max(h_jk, 0) <= g_j` for each other class j,
+    where `g_j` is the margin and `h_j` its gradient at the image, to
+    `0 <= upper, lower <= max_radius`, and to the box being within [0, 1]. It is a host
+    driver, not for use inside jit.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own. Weights that lie
-        in a `jax.tree_util.Partial` are traced: other weights compile nothing.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch. Weights in a `jax.tree_util.Partial` are
+        traced: other weights need no new compilation.
       images: `[B, H, W, C]`, float, in [0, 1].
-      labels: `[B]`, the class that should hold.
-      largest: of one pixel, in pixel units.
-      chunk: images at a time; changes nothing beyond rounding. None: as many as suit
-        the backend.
-      report: called with the number of images done, and of all.
+      labels: `[B]`, the class that must not change.
+      max_radius: upper limit of the half-widths, in pixel units.
+      chunk: the number of images at a time; the result does not depend on it beyond
+        rounding. None: the fastest number on the backend.
+      report: called with the number of images done, and of all images.
 
     Returns:
-      A `Box`; empty where the image itself is misclassified.
+      A `Box`; its widths are 0 where the image itself is misclassified.
 
     Raises:
-      ValueError: if arguments cannot be.
+      ValueError: if an argument is invalid.
       FloatingPointError: if a margin or a gradient is not finite.
       RuntimeError: if a linear program was not solved.
 
@@ -98,25 +101,28 @@ def invariant_box(
       Hara, Ikeno, Soma and Maehara, Maximally Invariant Data Perturbation as
       Explanation, 2018.
     """
-    if not 0 < largest < np.inf:
-        raise ValueError(f"largest={largest}: expected a number above 0.")
+    if not 0 < max_radius < np.inf:
+        raise ValueError(f"max_radius={max_radius}: expected a finite number above 0.")
     net, images, labels = _checked(logits_fn, images, labels)
     boxes, count = [], len(images)
     for part in in_batches(count, min(default_chunk(chunk), count)):
         with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
-            linear = _linearised()(net, images[part], labels[part])
+            linear = _linearized()(net, images[part], labels[part])
         margins, gradients = (np.asarray(array, np.float64) for array in linear)
         if not (np.isfinite(margins).all() and np.isfinite(gradients).all()):
-            raise FloatingPointError("a margin or its gradient is not finite: no box.")
+            raise FloatingPointError(
+                "a margin or its gradient is not finite, so that there is no box: "
+                "leave out nets that diverged."
+            )
         for place, margin, gradient in zip(part, margins, gradients, strict=True):
-            if place == len(boxes):  # not one that fills up the last part
+            if place == len(boxes):  # skip those that fill the last batch
                 pixels = images[place].reshape(-1).astype(np.float64)
-                room = np.clip(np.stack([pixels, 1 - pixels]), 0, largest)
+                room = np.clip(np.stack([pixels, 1 - pixels]), 0, max_radius)
                 boxes.append(_solved(margin, gradient, room))
                 if report:
                     report(len(boxes), count)
-    below, above = np.stack(boxes, axis=1).astype(np.float32)
-    return Box(below.reshape(images.shape), above.reshape(images.shape))
+    lower, upper = np.stack(boxes, axis=1).astype(np.float32)
+    return Box(lower.reshape(images.shape), upper.reshape(images.shape))
 
 
 def verified_fraction(
@@ -130,24 +136,25 @@ def verified_fraction(
     chunk: int | None = None,
     report: Report | None = None,
 ) -> np.ndarray:
-    """How much of each box holds: the largest factor that APGD does not break, `[B]`.
+    """The largest fraction of each box in which APGD finds no error, `[B]`.
 
-    Found by bisection. The factor itself passed; where holding is not monotone, a
-    larger one may pass as well. More steps break a little more.
+    It is computed by bisection. APGD did not break the returned fraction of the box; it
+    may also fail to break a larger one. With more steps, APGD breaks slightly smaller
+    fractions.
 
     Args:
       logits_fn, images, labels, chunk, report: as in `invariant_box`.
-      key: of the attack's starts, uniform in the box: one, or `[B]`, see
-        `keys_of_images`.
-      box: of these images.
-      steps: of APGD, which ascends the margin loss inside the box.
-      halvings: of the bisection: the factor is known to `2**-halvings`.
+      key: random key of the attack's starts, which are uniform in the box: one key, or
+        `[B]`, see `keys_of_images`.
+      box: the boxes of these images.
+      steps: the number of steps of APGD, which ascends the margin loss inside the box.
+      halvings: the number of bisections; the fraction is computed to `2**-halvings`.
 
     Returns:
       `[B]` in [0, 1]; 0 where the image itself is misclassified.
 
     Raises:
-      ValueError: if arguments cannot be.
+      ValueError: if an argument is invalid.
     """
     if steps < 1:
         raise ValueError(f"steps={steps}: expected 1 or more.")
@@ -157,35 +164,35 @@ def verified_fraction(
     for part in in_batches(count, min(default_chunk(chunk), count)):
         whole = Box(box.lower_width[part], box.upper_width[part])
 
-        def holds(factor, part=part, whole=whole):
+        def robust(factor, part=part, whole=whole):
             call = net, images[part], labels[part], keys[part], whole.times(factor)
             return np.asarray(attack(*call))
 
         with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
-            factors.append(_bisected(holds, len(part), halvings))
+            factors.append(_bisected(robust, len(part), halvings))
         if report:
             report(int(part[-1]) + 1, count)
     return np.concatenate(factors)[:count]
 
 
-def _bisected(holds, count: int, halvings: int) -> np.ndarray:
-    """The largest factor in [0, 1] that holds, of each; 0 where none does."""
+def _bisected(robust, count: int, halvings: int) -> np.ndarray:
+    """The largest factor in [0, 1] for which `robust` is true; 0 if it never is."""
     high = np.ones(count)
-    low = np.where(holds(high), 1.0, 0.0)
+    low = np.where(robust(high), 1.0, 0.0)
     for _ in range(halvings):
         middle = (low + high) / 2
-        held = holds(middle)
-        low, high = np.where(held, middle, low), np.where(held, high, middle)
+        passed = robust(middle)
+        low, high = np.where(passed, middle, low), np.where(passed, high, middle)
     return low
 
 
 def _solved(margins: np.ndarray, gradients: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """The linear program of one image: `[2, N]`, below and above.
+    """The solution of one image's linear program, lower and upper widths `[2, N]`.
 
     Args:
       margins: `[K - 1]`.
       gradients: `[K - 1, N]`.
-      room: `[2, N]`, how far each may go.
+      room: `[2, N]`, the upper limits of the widths.
     """
     if margins.min() <= 0:
         return np.zeros_like(room)
@@ -193,17 +200,17 @@ def _solved(margins: np.ndarray, gradients: np.ndarray, room: np.ndarray) -> np.
         [np.maximum(gradients, 0), np.maximum(-gradients, 0)], axis=1
     )
     limits = np.stack([np.zeros(room.size), room.reshape(-1)], axis=1)
-    found = optimize.linprog(
+    solution = optimize.linprog(
         -np.ones(room.size), A_ub=losses, b_ub=margins, bounds=limits, method="highs"
     )
-    if found.status != 0:
-        raise RuntimeError(f"a linear program was not solved: {found.message}")
-    return np.clip(found.x.reshape(room.shape), 0, room)
+    if solution.status != 0:
+        raise RuntimeError(f"a linear program was not solved: {solution.message}")
+    return np.clip(solution.x.reshape(room.shape), 0, room)
 
 
 @functools.cache
-def _linearised():
-    """Of a net, images and labels: margins `[B, K - 1]`, gradients `[B, K - 1, N]`."""
+def _linearized():
+    """A program that returns margins `[B, K - 1]` and gradients `[B, K - 1, N]`."""
 
     def run(net, images, labels):
         logits = net(images)
@@ -218,23 +225,23 @@ def _linearised():
 
 @functools.cache
 def _attack(steps: int):
-    """APGD where a pixel's lower end is -1 and its upper end 1."""
+    """A program that runs APGD with the box scaled to [-1, 1] in every pixel."""
     cube = Linf(1.0, bounds=(-1.0, 1.0))
 
     def run(net, images, labels, keys, box):
         draw = functools.partial(jax.random.uniform, minval=-1.0)
         start = jax.vmap(lambda key: draw(key, images.shape[1:]))(keys)
         inside, middle = Partial(_in_box, net, images, box), jnp.zeros_like(images)
-        call = inside, middle, labels, keys[0], cube  # the start is all that is drawn
+        call = inside, middle, labels, keys[0], cube  # the key is not used: see `start`
         return unchecked(apgd)(*call, loss="margin", steps=steps, start=start).robust
 
     return compilation.jit_fast_compile(run)
 
 
 def _in_box(net: Partial, images: Array, box: Box, places: Array) -> Array:
-    """The logits; NaN, which APGD takes for an error, where one is not finite."""
-    moved = (1 + places) / 2 * box.upper_width - (1 - places) / 2 * box.lower_width
-    logits = net(images + moved)
+    """The logits at places in the box, or NaN, an error for APGD, if not finite."""
+    delta = (1 + places) / 2 * box.upper_width - (1 - places) / 2 * box.lower_width
+    logits = net(images + delta)
     return jnp.where(jnp.isfinite(logits), logits, jnp.nan)
 
 

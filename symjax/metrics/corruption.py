@@ -1,11 +1,11 @@
-"""Errors on corrupted images in one figure (Hendrycks and Dietterich 2019).
+"""Summaries of the errors on corrupted images (Hendrycks and Dietterich 2019).
 
     mean_error(accuracy)                         # [S], as the benchmark does on CIFAR
     corruption_error(accuracy, reference)        # [S], mCE
     relative_error(accuracy, clean, reference, reference_clean)
 
-Accuracies are `[S, C, V]`: seeds, corruptions, severities; fractions. Which corruptions
-they are of is the caller's choice: the 15 of the benchmark, or all 19.
+Accuracies are fractions `[S, C, V]`: seeds, corruptions, severities. The caller chooses
+the corruptions: the 15 of the benchmark, or all 19.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 
 def mean_error(accuracy: ArrayLike) -> np.ndarray:
-    """The plain mean of the errors, every corruption and severity alike.
+    """The mean of the errors over all corruptions and severities.
 
     Args:
       accuracy: `[S, C, V]`.
@@ -25,15 +25,15 @@ def mean_error(accuracy: ArrayLike) -> np.ndarray:
 
 
 def corruption_error(accuracy: ArrayLike, reference: ArrayLike) -> np.ndarray:
-    """mCE: `mean_c sum_s E_cs / sum_s E_cs(reference)`.
+    """The mean corruption error, mCE: `mean_c sum_s E_cs / sum_s E_cs(reference)`.
 
     Args:
       accuracy: `[S, C, V]`.
-      reference: `[R, C, V]`, of the net that defines 1, whose R seeds are averaged.
+      reference: `[R, C, V]`, accuracies of the reference net, averaged over R seeds.
 
     Returns:
-      `[S]`; 1 is as good as the reference, less is better. Infinite where the reference
-      makes no error on a corruption.
+      `[S]`; 1 for the reference net, and less for better nets. Infinite if the
+      reference net has no error on a corruption.
     """
     ours, theirs = (np.sum(_errors(x), axis=2) for x in (accuracy, reference))
     with np.errstate(divide="ignore"):
@@ -46,19 +46,19 @@ def relative_error(
     reference: ArrayLike,
     reference_clean: ArrayLike,
 ) -> np.ndarray:
-    """Relative mCE: `mean_c sum_s (E_cs - E) / sum_s (E_cs - E)(reference)`.
+    """The relative mCE: `mean_c sum_s (E_cs - E) / sum_s (E_cs - E)(reference)`.
 
-    How much is lost beyond the error on clean images. A net with a lower clean error
-    can have a larger one; neither figure says more than the other.
+    It measures the error beyond that on clean images. A net with a lower clean error
+    can have a larger relative mCE; both metrics are needed.
 
     Args:
       accuracy: `[S, C, V]`.
       clean: `[S]`, the accuracy on clean images.
-      reference, reference_clean: the same of the net that defines 1; of its seeds, the
-        means are taken.
+      reference, reference_clean: accuracies of the reference net, averaged over its
+        seeds.
 
     Returns:
-      `[S]`.
+      `[S]`; 1 for the reference net.
     """
     ours, theirs = (
         np.sum(np.asarray(clean_of)[:, None, None] - np.asarray(values), axis=2)
@@ -71,5 +71,8 @@ def relative_error(
 def _errors(accuracy: ArrayLike) -> np.ndarray:
     errors = 1 - np.asarray(accuracy, np.float64)
     if errors.ndim != 3:
-        raise ValueError(f"accuracies {list(errors.shape)}: expected [S, C, V].")
+        raise ValueError(
+            f"accuracies of shape {list(errors.shape)}: expected [S, C, V], with axes "
+            "for seeds, corruptions and severities."
+        )
     return errors

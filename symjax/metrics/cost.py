@@ -1,12 +1,12 @@
-"""What a net costs: parameters, operations, memory, speed (paper, Appendix B).
+"""The cost of a net: parameters, operations, memory, speed (paper, Appendix B).
 
-    found = cost(logits_fn, images)
-    found.parameters.expanded, found.forward.flops             # of an image
-    throughput(lambda: program(logits_fn, images), len(images))       # images a second
+    result = cost(logits_fn, images)
+    result.parameters.expanded, result.forward.flops           # per image
+    throughput(lambda: program(logits_fn, images), len(images))       # images/s
 
-Counts are those of the net as it is written, and belong to it alone; speeds belong to
-the machine as well. "The computational trade-offs of group convolutions remain
-unquantified", says Appendix B.
+Counts are a property of the net as it is written; speeds depend on the machine as well.
+Appendix B of the paper: "The computational trade-offs of group convolutions remain
+unquantified".
 """
 
 import functools
@@ -29,13 +29,13 @@ from symjax.nets import as_partial
 
 
 class Parameters(NamedTuple):
-    """How large the space is in which a net is looked for.
+    """The numbers of parameters of a net.
 
     Attributes:
-      free: numbers that training chooses.
-      expanded: numbers of the plain net that computes the same, in which those of a
-        symmetric net are a linear subspace: a kernel counts once for each element of
-        its group and each scale that it is moved to, a norm once for each element.
+      free: the number of trained parameters.
+      expanded: the number of parameters of the plain net that computes the same. The
+        parameters of a symmetric net form a linear subspace of them: a kernel counts
+        once for each group element and each scale, a norm once for each group element.
     """
 
     free: int
@@ -43,13 +43,14 @@ class Parameters(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Of one image, but for the parameters.
+    """The cost of a net; the operations are for one image.
 
     Attributes:
-      parameters: None where the callable applies no Flax module.
-      forward: of the logits. Its `product_bytes` are the activations as Radosavovic et
-        al. count them: the results of convolutions and matrix products.
-      attack_step: of a step of PGD in linf: logits, gradient, move, and what is kept.
+      parameters: numbers of parameters; None if the callable applies no Flax module.
+      forward: operations of the logits. Its `product_bytes` are the activations as
+        counted by Radosavovic et al.: the results of convolutions and matrix products.
+      attack_step: operations of a step of PGD in linf: logits, gradient, update, and
+        the comparison with the best image.
     """
 
     parameters: Parameters | None
@@ -58,15 +59,16 @@ class Cost(NamedTuple):
 
 
 def cost(logits_fn: LogitsFn, images: Any) -> Cost:
-    """Counts what a net computes; runs nothing.
+    """Counts the parameters and operations of a net, without running it.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; shapes and dtypes do for its weights.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; shapes and dtypes are enough for its
+        weights.
       images: `[B, H, W, C]`, or their shape and dtype.
 
     Raises:
       ValueError: if the net does not map images to logits, or has a loop whose number
-        of turns is known only when it runs.
+        of iterations is known only when it runs.
 
     References:
       Radosavovic et al., Designing Network Design Spaces, CVPR 2020, Section 3.1.
@@ -91,43 +93,44 @@ def cost(logits_fn: LogitsFn, images: Any) -> Cost:
 
 
 def parameters(logits_fn: LogitsFn, images: Any) -> Parameters | None:
-    """Free and expanded parameters; running averages are none.
+    """Counts free and expanded parameters; running averages are not counted.
 
     Args:
-      logits_fn: applies one Flax module, and is not jitted.
+      logits_fn: a callable that applies one Flax module and is not jitted.
       images: `[B, H, W, C]`, or their shape and dtype.
 
     Returns:
-      `Parameters`; None where no Flax module is applied.
+      `Parameters`, or None if no Flax module is applied.
     """
-    found: dict[tuple[str, ...], tuple[int, int]] = {}
+    sizes: dict[tuple[str, ...], tuple[int, int]] = {}
 
-    def note(call, arguments, options, context):
+    def record(call, arguments, options, context):
         module = context.module
-        if context.method_name == "__call__" and module.path not in found:
-            held = module.variables.get("params", {})
-            own = {name: x for name, x in held.items() if not hasattr(x, "items")}
-            found[module.path] = _size(own), _expanded(module, own, arguments)
+        if context.method_name == "__call__" and module.path not in sizes:
+            params = module.variables.get("params", {})
+            own = {name: x for name, x in params.items() if not hasattr(x, "items")}
+            sizes[module.path] = _size(own), _expanded(module, own, arguments)
         return call(*arguments, **options)
 
-    with linen.intercept_methods(note):
-        net = as_partial(logits_fn)  # of a new function, lest a trace be at hand
+    with linen.intercept_methods(record):
+        net = as_partial(logits_fn)  # a new function, so that it is traced again
         jax.eval_shape(lambda net, images: net(images), net, images)
-    if not found:
+    if not sizes:
         return None
-    return Parameters(*map(sum, zip(*found.values(), strict=True)))
+    return Parameters(*map(sum, zip(*sizes.values(), strict=True)))
 
 
 def throughput(call: Callable[[], Any], items: int, repeats: int = 5) -> float:
-    """Items a second: those of one call, over the median time of several.
+    """The number of items per second, from the median time of several calls.
 
     Args:
-      call: what is timed, until its results are there; once more before, to compile.
-      items: how many images, say, one call deals with.
-      repeats: calls that are timed.
+      call: the function that is timed until its results are ready. It is called once
+        before, to compile.
+      items: the number of items, such as images, that one call processes.
+      repeats: the number of calls that are timed.
 
     Raises:
-      ValueError: if there is nothing to time.
+      ValueError: if `items` or `repeats` is not positive.
     """
     if items < 1 or repeats < 1:
         raise ValueError(f"items={items}, repeats={repeats}: expected 1 or more.")
@@ -140,7 +143,7 @@ def throughput(call: Callable[[], Any], items: int, repeats: int = 5) -> float:
 
 
 def _expanded(module: linen.Module, own: dict[str, Any], arguments: Any) -> int:
-    """How many numbers stand in the plain net for a module's own parameters."""
+    """The number of parameters of the plain net for a module's own parameters."""
     if isinstance(module, nn.Conv) and own:
         parent = module.parent
         shared = isinstance(parent, nn.ScaleConv) and parent.shared

@@ -1,12 +1,13 @@
-"""How gradients change along orbits, and as far off them (paper, Theorem 2).
+"""Changes of the gradient along orbits and orthogonal to them (paper, Theorem 2).
 
     near = tangent_changes(logits_fn, images, labels, key, length=0.1)
     near.ratio                                                 # [B]; the theorem: >> 1
     far = orbit_changes(logits_fn, images, labels, key)
 
-Changes are finite, not derivatives: a net of ReLUs and maxima is linear piece by piece,
-its second derivative is 0 almost everywhere, and its gradient changes from piece to
-piece. Where no piece ends within the length, the change is 0 and says nothing.
+The changes are finite differences, not derivatives: a net of ReLUs and maxima is
+piecewise linear, so that its second derivative is 0 almost everywhere, and its gradient
+changes only between pieces. If no piece ends within the given length, the change is 0
+and is no evidence for or against the theorem.
 """
 
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from symjax.attacks.result import LogitsFn
 from symjax.groups import C4, Group
 from symjax.metrics.directions import Noise, orthogonal, unit
 from symjax.metrics.jacobian import (
-    Of,
+    Output,
     aligned_orbit_gradients,
     apply_group,
     cotangents,
@@ -41,8 +42,8 @@ class TangentChanges(NamedTuple):
 
     Attributes:
       gradient: `[B]`, `||grad f(x)||_2`.
-      along: `[B]`, delta along the tangent of the orbit; NaN where it has none.
-      across: `[B, N]`, delta orthogonal to it, drawn at random.
+      along: `[B]`, for delta along the tangent of the orbit; NaN if the tangent is 0.
+      across: `[B, N]`, for random delta orthogonal to the tangent.
     """
 
     gradient: Array
@@ -51,35 +52,36 @@ class TangentChanges(NamedTuple):
 
     @property
     def ratio(self) -> Array:
-        """`[B]`, across (root mean square) over along; NaN or infinite if that is 0."""
+        """Root mean square of `across` over `along`, `[B]`; not finite if that is 0."""
         return _root_mean_square(self.across) / self.along
 
 
 class OrbitChanges(NamedTuple):
-    """Changes of the gradient between points of the orbit, and as far away from it.
+    """Changes of the gradient between points of the orbit, and orthogonal to it.
 
     Attributes:
       gradient: `[B]`, `||grad f(x)||_2`.
-      distance: `[G - 1, B]`, `||g x - x||_2`, pixel units, g not the identity.
+      distance: `[G - 1, B]`, `||g x - x||_2` in pixel units, for all g but the
+        identity.
       along: `[G - 1, B]`, `||grad f(g x) - grad f(x)||_2`.
-      turned_back: `[G - 1, B]`, `||g^-1 grad f(g x) - grad f(x)||_2`.
-      across: `[G - 1, B, N]`, `||grad f(x + delta) - grad f(x)||_2`, delta as long as
-        g x - x and orthogonal to all of them.
+      aligned: `[G - 1, B]`, `||g^-1 grad f(g x) - grad f(x)||_2`.
+      across: `[G - 1, B, N]`, `||grad f(x + delta) - grad f(x)||_2`, for random delta
+        with the norm of g x - x, orthogonal to g x - x for all g.
     """
 
     gradient: Array
     distance: Array
     along: Array
-    turned_back: Array
+    aligned: Array
     across: Array
 
     @property
     def ratio(self) -> Array:
-        """`[G - 1, B]`, across (root mean square) over along; as `TangentChanges`'s."""
+        """The root mean square of `across` over `along`, `[G - 1, B]`."""
         return _root_mean_square(self.across) / self.along
 
 
-@measure("samples", "of", "noise")
+@measure("samples", "output", "noise")
 def tangent_changes(
     logits_fn: LogitsFn,
     images: Array,
@@ -87,93 +89,100 @@ def tangent_changes(
     key: Array,
     length: ArrayLike,
     samples: int = SAMPLES,
-    of: Of = "jacobian",
+    output: Output = "jacobian",
     noise: Noise = "white",
 ) -> TangentChanges:
-    """Theorem 2: the gradient changes much more off the orbit than along it.
+    """Measures Theorem 2: the gradient changes less along the orbit than across it.
 
-    `||grad f(x + d_o) - grad f(x)||_2 >> ||grad f(x + d_G) - grad f(x)||_2`, d_G in the
-    tangent space of the orbit, d_o orthogonal to it. That of a finite group is {0}, and
-    says nothing; here the group is all rotations, to which the nets of the paper are
-    close at best, and the space is the line of `orbit.tangent`. The theorem does not
-    say how long each is: here, both are `length`.
+    The theorem states
+    `||grad f(x + d_o) - grad f(x)||_2 >> ||grad f(x + d_G) - grad f(x)||_2`, with d_G
+    in the tangent space of the orbit and d_o orthogonal to it. The tangent space of a
+    finite group's orbit is {0}. Here the group is all rotations, under which the nets
+    of the paper are at best approximately invariant, and the space is spanned by
+    `orbit.tangent`. The theorem does not define the lengths of the displacements; here,
+    both are `length`.
 
-    With `of="logit"`, this is the right side of Lemma 5 as well.
+    With `output="logit"`, this is also the right side of Lemma 5.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
-      images: `[B, H, W, C]`, in [0, 1]. What is added may leave it: nothing is clipped.
-      labels: `[B]`, integers in [0, K); not used if `of` is "jacobian".
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch.
+      images: `[B, H, W, C]`, in [0, 1]; displaced images are not clipped.
+      labels: `[B]`, integers in [0, K); not used if `output` is "jacobian".
       key: one key, or `[B]`, see `samples.keys_of_images`.
-      length: l2 length of every displacement, pixel units; traced.
-      samples: N, orthogonal directions.
-      of: "jacobian" for the whole net, as the theorem; others as in
+      length: l2 norm of every displacement, in pixel units; can be traced.
+      samples: N, the number of random orthogonal directions.
+      output: "jacobian" for the whole net, as in the theorem; for others, see
         `jacobian.cotangents`.
-      noise: of the orthogonal directions. "white": normal. "alike": with the power
-        spectrum of the tangent and random phases; the tangent is smooth, white noise is
-        not, and a net answers to that too.
+      noise: the distribution of the orthogonal directions, "white" or
+        "spectrum_matched": with the power spectrum of the tangent and random phases.
+        The tangent is smooth and white noise is not, which also affects the change.
 
     Returns:
-      `TangentChanges`, logits a pixel unit in l2 (the spectral norm).
+      `TangentChanges`, in logits per pixel unit in l2 (the spectral norm).
 
     Raises:
-      ValueError: for images, labels, counts, `of` or `noise` that cannot be.
+      ValueError: for invalid images, labels, counts, `output` or `noise`.
     """
-    v = cotangents(logits_fn(images), labels, of)
+    v = cotangents(logits_fn(images), labels, output)
     base = input_gradients(logits_fn, images, v)
     change = _change_fn(logits_fn, images, v, base)
     along, length = tangent(images), jnp.asarray(length)
     draw = orthogonal(along[None])
     keys = keys_of_images(key, len(images))
 
-    def of_number(number):  # the tangent itself is number -1: one net in the program
+    def numbered(number):  # -1 is the tangent, so that the program has one net only
         across = draw(fold_in(keys, number), along, noise)
         return change(length * jnp.where(number < 0, unit(along), across))
 
-    changes = jax.lax.map(of_number, jnp.arange(-1, samples))
-    has_one = jnp.any(along != 0, axis=(1, 2, 3))
+    changes = jax.lax.map(numbered, jnp.arange(-1, samples))
+    has_tangent = jnp.any(along != 0, axis=(1, 2, 3))
     return TangentChanges(
         gradient=spectral_norm(base),
-        along=jnp.where(has_one, changes[0], jnp.nan),
+        along=jnp.where(has_tangent, changes[0], jnp.nan),
         across=changes[1:].T,
     )
 
 
-@measure("samples", "of", "noise", "group")
+@measure("samples", "output", "noise", "group")
 def orbit_changes(
     logits_fn: LogitsFn,
     images: Array,
     labels: Array,
     key: Array,
     samples: int = SAMPLES,
-    of: Of = "jacobian",
+    output: Output = "jacobian",
     noise: Noise = "white",
     group: Group = C4,
 ) -> OrbitChanges:
-    """Theorem 2 between the points of a finite orbit, `g x` in place of `x + d_G`.
+    """Measures Theorem 2 at the points of a finite orbit: `g x` instead of `x + d_G`.
 
-    The proof (Appendix A.2) has `grad f(g x) ~ grad f(x)` from the equality of their
-    norms. Of an invariant net `grad f(g x) = g grad f(x)`, as long as `grad f(x)` and
-    turned: `along` is 0 only if the gradient is symmetric; `turned_back` is always.
+    The proof (Appendix A.2) concludes `grad f(g x) ~ grad f(x)` from the equality of
+    their norms. For an invariant net `grad f(g x) = g grad f(x)`: the norm is the same
+    and the gradient is rotated. Therefore `along` is 0 only if the gradient is
+    symmetric, and `aligned` is always 0.
 
     Args:
-      logits_fn, labels, key, samples, of: as in `tangent_changes`.
-      images: `[B, H, W, C]`, in [0, 1], square if the group has quarter turns.
-      noise: as in `tangent_changes`, the spectrum being that of `g x - x`.
-      group: the group, of more than one element.
+      logits_fn, labels, key, samples, output: as in `tangent_changes`.
+      images: `[B, H, W, C]`, in [0, 1]; square if the group has rotations by 90
+        degrees.
+      noise: as in `tangent_changes`, with the power spectrum of `g x - x`.
+      group: a group of more than one element.
 
     Returns:
-      `OrbitChanges`, logits a pixel unit in l2 (the spectral norm).
+      `OrbitChanges`, in logits per pixel unit in l2 (the spectral norm).
 
     Raises:
-      ValueError: for images, labels, counts, `of` or `noise` that cannot be, or a group
-        that turns nothing.
+      ValueError: for invalid images, labels, counts, `output` or `noise`, or a group of
+        one element.
     """
     if group.order == 1:
-        raise ValueError("orbit_changes: a group of one element has no orbit.")
-    v = cotangents(logits_fn(images), labels, of)
-    back = aligned_orbit_gradients(logits_fn, images, v, group)
-    change = _change_fn(logits_fn, images, v, back[0])
+        raise ValueError(
+            f"orbit_changes: group={group} has one element: expected more, such as C4."
+        )
+    v = cotangents(logits_fn(images), labels, output)
+    aligned = aligned_orbit_gradients(logits_fn, images, v, group)
+    change = _change_fn(logits_fn, images, v, aligned[0])
     steps = orbit(images, group)[1:] - images[None]
     distance, draw = lengths(steps, "l2"), orthogonal(steps)
     keys = keys_of_images(key, len(images))
@@ -187,47 +196,49 @@ def orbit_changes(
     off_orbit = off_orbit.reshape(samples, len(steps), len(images))
     norms = jax.vmap(spectral_norm)
     return OrbitChanges(
-        gradient=spectral_norm(back[0]),
+        gradient=spectral_norm(aligned[0]),
         distance=distance,
-        along=norms(apply_group(back, group)[1:] - back[:1]),
-        turned_back=norms(back[1:] - back[:1]),
+        along=norms(apply_group(aligned, group)[1:] - aligned[:1]),
+        aligned=norms(aligned[1:] - aligned[:1]),
         across=jnp.moveaxis(off_orbit, 0, -1),
     )
 
 
 @measure()
 def tangent_slopes(logits_fn: LogitsFn, images: Array) -> tuple[Array, Array]:
-    """How much the net answers to a rotation: `||J_f t|| / (||J_f||_2 ||t||)`.
+    """Relative slope of the logits along a rotation, `||J_f t|| / (||J_f||_2 ||t||)`.
 
-    Section 4.3 says that equivariant nets "suppress gradient sensitivity in directions
-    aligned with the symmetry structure". An exact invariance under all rotations makes
-    this 0; one under quarter turns does not touch it.
+    Section 4.3 states that equivariant nets "suppress gradient sensitivity in
+    directions aligned with the symmetry structure". For a net that is invariant under
+    all rotations the slope is 0; invariance under rotations by 90 degrees does not
+    affect it.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch.
       images: `[B, H, W, C]`, in [0, 1].
 
     Returns:
-      Two arrays `[B]`, in [0, 1]: along the tangent t of the orbit of all rotations;
-      and of a random direction, `||J_f||_F / (||J_f||_2 sqrt(H W C))`, the root of the
-      expected square. NaN where the Jacobian or the tangent is 0.
+      Two arrays `[B]`, in [0, 1]: the slope along the tangent t of the orbit of all
+      rotations; and the root mean square of the slope in a random direction,
+      `||J_f||_F / (||J_f||_2 sqrt(H W C))`. NaN where the Jacobian or the tangent is 0.
 
     Raises:
-      ValueError: for images that cannot be.
+      ValueError: for invalid images.
     """
     along = tangent(images)
-    has_one = jnp.any(along != 0, axis=(1, 2, 3))
+    has_tangent = jnp.any(along != 0, axis=(1, 2, 3))
     slope = jax.jvp(logits_fn, (images,), (unit(along),))[1]
     v = cotangents(slope, jnp.zeros(len(images), int), "jacobian")
     jacobian = input_gradients(logits_fn, images, v)
     largest = spectral_norm(jacobian)
-    anywhere = jnp.sqrt(jnp.sum(jacobian**2, axis=(0, 2, 3, 4)) / images[0].size)
+    random = jnp.sqrt(jnp.sum(jacobian**2, axis=(0, 2, 3, 4)) / images[0].size)
     on_orbit = jnp.linalg.norm(slope, axis=1) / largest
-    return jnp.where(has_one, on_orbit, jnp.nan), anywhere / largest
+    return jnp.where(has_tangent, on_orbit, jnp.nan), random / largest
 
 
 def _change_fn(logits_fn: LogitsFn, images: Array, v: Array, base: Array):
-    """The gradient's change from `base`, `[B]`, of displacements `[B, H, W, C]`."""
+    """A function from displacements `[B, H, W, C]` to gradient changes, `[B]`."""
 
     def change(displacement: Array) -> Array:
         return spectral_norm(

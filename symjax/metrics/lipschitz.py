@@ -1,11 +1,11 @@
-"""How steep margins get in a ball: by samples, and by ascent (Definition 4, A.1).
+"""Local Lipschitz constants of margins, by sampling and by ascent (Definition 4, A.1).
 
-    found = ball_suprema(logits_fn, images, labels, key, attacks.L2(0.5), samples=256)
-    found.ratio                               # [G, B, K - 1]; Appendix A.1 says 1
+    result = ball_suprema(logits_fn, images, labels, key, attacks.L2(0.5), samples=256)
+    result.ratio                              # [G, B, K - 1]; 1 in Appendix A.1
     steepest(logits_fn, images, labels, key, attacks.L2(0.5)).constant        # [B]
 
-Both find lower bounds of the local Lipschitz constant `L_q`, the largest dual norm of
-the margin's gradient in the ball `B_p(x, r)`, `1/p + 1/q = 1`.
+Both functions compute lower bounds of the local Lipschitz constant `L_q`, the largest
+dual norm of the margin's gradient in the ball `B_p(x, r)`, with `1/p + 1/q = 1`.
 """
 
 from typing import NamedTuple
@@ -36,34 +36,37 @@ class BallSuprema(NamedTuple):
     """Dual norms of margin gradients at the points of an orbit, and around them.
 
     Attributes:
-      centre: `[G, B, K - 1]`, at g x, j as `jacobian.rivals` has them.
-      largest: `[G, B, K - 1]`, of g x and the samples around it; those around x, turned
-        along with it. No more than the supremum.
+      center: `[G, B, K - 1]`, the norm at g x; classes j are in the order of
+        `jacobian.other_classes`.
+      largest: `[G, B, K - 1]`, the largest norm at g x and the samples around it, a
+        lower bound of the supremum. The samples around g x are those around x, rotated
+        by g.
     """
 
-    centre: Array
+    center: Array
     largest: Array
 
     @property
     def ratio(self) -> Array:
-        """`[G, B, K - 1]`, at least 1; NaN where all gradients are 0."""
-        return self.largest / self.centre
+        """The ratio `largest / center`, `[G, B, K - 1]`; NaN if all gradients are 0."""
+        return self.largest / self.center
 
 
 class Steepest(NamedTuple):
-    """The steepest place that an ascent found.
+    """The result of `steepest`.
 
     Attributes:
-      constant: `[B]`, the largest dual norm met, a lower bound of the Lipschitz
-        constant, logits a pixel unit in lp.
-      centre: `[B]`, the dual norm at the image.
-      images: `[B, H, W, C]`, where it is, in the ball and the bounds.
-      flat: `[B]`, the share of steps at which nothing showed the way up; 1 where the
-        ascent was no more than its random starts.
+      constant: `[B]`, the largest dual norm of the gradient at any evaluated point, a
+        lower bound of the Lipschitz constant, in logits per pixel unit in lp.
+      center: `[B]`, the dual norm at the image.
+      images: `[B, H, W, C]`, the points of the largest norm, in the ball and the
+        bounds.
+      flat: `[B]`, the fraction of steps without a direction of ascent. If it is 1, only
+        the random starts were evaluated.
     """
 
     constant: Array
-    centre: Array
+    center: Array
     images: Array
     flat: Array
 
@@ -81,45 +84,49 @@ def ball_suprema(
 ) -> BallSuprema:
     """The largest margin gradients in balls around the orbit (Theorem 1, Appendix A.1).
 
-    Theorem 1: the supremum of `||grad g_cj||_q` over the balls around all of the orbit
-    is that over the ball around x. So it is for an invariant net, as a turned ball is
-    the ball around the turned image: `largest` is the same for all g. The last line of
-    Appendix A.1 says more, that it is the norm at x: `ratio` would be 1. That is so
-    where the gradient is largest at the centre, as a linear net's is.
+    By Theorem 1, the supremum of `||grad g_cj||_q` over the balls around all points of
+    the orbit equals that over the ball around x. This holds for an invariant net,
+    because the rotated ball is the ball around the rotated image: `largest` is the same
+    for all g. The last line of Appendix A.1 states in addition that the supremum is the
+    norm at x, so that `ratio` would be 1. This holds only if the gradient is largest at
+    the center, as for a linear net.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
-      images: `[B, H, W, C]`, in the threat's bounds, square if the group has quarter
-        turns.
-      labels: `[B]`, c, integers in [0, K).
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch.
+      images: `[B, H, W, C]`, in the threat's bounds; square if the group has rotations
+        by 90 degrees.
+      labels: `[B]`, class c of each image, integers in [0, K).
       key: one key, or `[B]`, see `samples.keys_of_images`.
       threat: the ball `B_p(x, r)` and the bounds.
-      samples: points of each ball, uniform in it, then moved to valid pixels.
-      group: the group; C1 looks at x alone.
-      chunk: samples of every image at a time; changes nothing beyond rounding.
+      samples: the number of points in each ball, uniform and then clipped to the
+        bounds.
+      group: the group; with C1, only x is measured.
+      chunk: the number of samples per image at a time; the result does not depend on it
+        beyond rounding.
 
     Returns:
-      `BallSuprema`, logits a pixel unit in lp.
+      `BallSuprema`, in logits per pixel unit in lp.
 
     Raises:
-      ValueError: for images, labels, counts or a radius that cannot be.
+      ValueError: for invalid images, labels, counts or radius.
     """
     v = cotangents(logits_fn(images), labels, "margins")
     keys = keys_of_images(key, len(images))
 
     def norms(points, v):  # [G, B, K - 1]
-        back = aligned_orbit_gradients(logits_fn, points, v, group)
-        return jnp.moveaxis(lengths(back, DUAL[threat.norm]), 1, 2)
+        aligned = aligned_orbit_gradients(logits_fn, points, v, group)
+        return jnp.moveaxis(lengths(aligned, DUAL[threat.norm]), 1, 2)
 
     def step(largest, numbers, counts):
         points = draw(threat, images, keys, numbers).reshape(-1, *images.shape[1:])
-        found = norms(points, jnp.tile(v, (1, len(numbers), 1)))
-        found = found.reshape(group.order, len(numbers), *largest.shape[1:])
-        found = jnp.where(counts[None, :, None, None], found, 0.0)
-        return jnp.maximum(largest, jnp.max(found, axis=1))
+        values = norms(points, jnp.tile(v, (1, len(numbers), 1)))
+        values = values.reshape(group.order, len(numbers), *largest.shape[1:])
+        values = jnp.where(counts[None, :, None, None], values, 0.0)
+        return jnp.maximum(largest, jnp.max(values, axis=1))
 
-    centre = norms(images, v)
-    return BallSuprema(centre, over_samples(step, centre, samples, chunk))
+    center = norms(images, v)
+    return BallSuprema(center, over_samples(step, center, samples, chunk))
 
 
 @measure("steps", "n_restarts", "exact")
@@ -136,31 +143,34 @@ def steepest(
     targets: Array | None = None,
     exact: bool = False,
 ) -> Steepest:
-    """The local Lipschitz constant of a margin, by projected gradient ascent.
+    """A lower bound of a margin's local Lipschitz constant, by projected ascent.
 
-    Ascends `||grad g_cj(x')||_q` in the ball. With u the unit step of lp along which
-    the margin rises fastest, that norm is `<grad g, u>` and its gradient is `H u`, H
-    the second derivative. A net of ReLUs and maxima has H = 0 almost everywhere: this
-    takes `grad g(x' + h u) - grad g(x' - h u)` in its place, which sees other pieces.
+    It ascends `||grad g_cj(x')||_q` in the ball. With u the unit step in lp of steepest
+    ascent, this norm is `<grad g, u>`, and its gradient is `H u`, where H is the second
+    derivative. For a net of ReLUs and maxima, H is 0 almost everywhere. Therefore the
+    finite difference `grad g(x' + h u) - grad g(x' - h u)` is used instead, which
+    depends on other linear pieces of the net.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch.
       images: `[B, H, W, C]`, in the threat's bounds.
-      labels: `[B]`, c, integers in [0, K).
+      labels: `[B]`, class c of each image, integers in [0, K).
       key: one key, or `[B]`, see `samples.keys_of_images`.
       threat: the ball `B_p(x, r)` and the bounds.
-      steps: of each run.
-      n_restarts: runs, each from a random point.
-      step_size: pixel units; `2.5 r / steps` if None.
-      probe: h, a share of the radius.
-      targets: `[B]`, j; the largest other logit at the image if None.
+      steps: the number of steps per restart.
+      n_restarts: the number of restarts, each from a random point.
+      step_size: in pixel units; `2.5 r / steps` if None.
+      probe: h, as a fraction of the radius.
+      targets: `[B]`, class j; None: the other class with the largest logit.
       exact: ascend along `H u` itself, for smooth nets.
 
     Returns:
-      `Steepest`. All points that were looked at count, probes too; all are in the ball.
+      `Steepest`. All evaluated points count, including `x' + h u` and `x' - h u`; all
+      of them are in the ball.
 
     Raises:
-      ValueError: for images, labels, counts or a radius that cannot be.
+      ValueError: for invalid images, labels, counts or radius.
     """
     v = cotangents(logits_fn(images), labels, "margin")
     if targets is not None:
@@ -173,7 +183,7 @@ def steepest(
     def gradient(x):
         return input_gradients(logits_fn, x, v)[0]
 
-    def uphill(best, x, gradients):
+    def direction_of_ascent(best, x, gradients):
         if exact:
             u = threat.ascend(jnp.zeros_like(x), gradients, 1.0, sparsity=0.0)
             return best, jax.jvp(gradient, (x,), (u,))[1]
@@ -189,10 +199,10 @@ def steepest(
         x, best, flat = carry
         gradients = gradient(x)
         best = _steeper(best, x, lengths(gradients, dual))
-        best, direction = uphill(best, x, gradients)
+        best, direction = direction_of_ascent(best, x, gradients)
         flat = flat + jnp.all(direction == 0, axis=(1, 2, 3))
-        moved = threat.project(threat.ascend(x, direction, step), images)
-        return moved, best, flat
+        x = threat.project(threat.ascend(x, direction, step), images)
+        return x, best, flat
 
     def restart(number, carry):
         best, flat = carry
@@ -200,13 +210,13 @@ def steepest(
         x, best, flat = jax.lax.fori_loop(0, steps, ascend, (x, best, flat))
         return _steeper(best, x, lengths(gradient(x), dual)), flat
 
-    centre = lengths(gradient(images), dual)
-    start = (images, centre), jnp.zeros(len(images))
-    (found, constant), flat = jax.lax.fori_loop(0, n_restarts, restart, start)
-    return Steepest(constant, centre, found, flat / (steps * n_restarts))
+    center = lengths(gradient(images), dual)
+    start = (images, center), jnp.zeros(len(images))
+    (points, constant), flat = jax.lax.fori_loop(0, n_restarts, restart, start)
+    return Steepest(constant, center, points, flat / (steps * n_restarts))
 
 
-def _steeper(best: tuple[Array, Array], x: Array, found: Array):
-    """Points and norms, the new where it is larger; NaN is told, not passed over."""
-    wins = (found > best[1]) | jnp.isnan(found)
-    return select(wins, x, best[0]), jnp.where(wins, found, best[1])
+def _steeper(best: tuple[Array, Array], x: Array, norms: Array):
+    """The points and norms, replaced where the new norm is larger or NaN."""
+    wins = (norms > best[1]) | jnp.isnan(norms)
+    return select(wins, x, best[0]), jnp.where(wins, norms, best[1])

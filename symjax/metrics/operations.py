@@ -1,10 +1,10 @@
-"""How much a program computes, counted in its trace: alike on every device.
+"""Counts the operations of a program from its jaxpr, independently of the device.
 
-    found = operations(logits_fn, images)
-    found.products, found.flops          # multiply-adds; floating-point operations
+    result = operations(logits_fn, images)
+    result.products, result.flops        # multiply-adds; floating-point operations
 
-Nothing is compiled or run. A compiled program hides what its library calls do, and the
-count of a lowered one is not to be had on every backend.
+Nothing is compiled or run. A compiled program does not show the operations of its
+library calls, and not every backend can count those of a lowered program.
 """
 
 import math
@@ -21,19 +21,20 @@ MOVES = frozenset(
     "bitcast_convert_type reduce_precision optimization_barrier sharding_constraint "
     "device_put name".split()
 )
-"""Operations that move numbers, choose among them, or change how they are stored."""
+"""Operations that move or select numbers, or change their type; they count as none."""
 
 
 class Operations(NamedTuple):
-    """What a program does, as it is written; a compiler may find ways to do less.
+    """The operations of a program as it is written; a compiler may need fewer.
 
     Attributes:
-      products: multiply-adds of convolutions and matrix products, those with zeros of
-        padding and dilation among them.
-      others: all other floating-point operations: one for each number of a result,
-        n - 1 for a sum of n. What moves or compares numbers is none, and what has an
-        algorithm of its own (a Fourier transform, say) counts by its result.
-      product_bytes: of the results of those convolutions and matrix products.
+      products: multiply-adds of convolutions and matrix products, including those with
+        zeros of padding and dilation.
+      others: all other floating-point operations: one for each number of a result, and
+        n - 1 for a sum of n numbers. Moves and comparisons count as none. An operation
+        with its own algorithm, such as a Fourier transform, counts one per number of
+        its result.
+      product_bytes: bytes of the results of convolutions and matrix products.
     """
 
     products: int
@@ -42,7 +43,7 @@ class Operations(NamedTuple):
 
     @property
     def flops(self) -> int:
-        """Floating-point operations, two for each multiply-add."""
+        """The number of floating-point operations, two for each multiply-add."""
         return 2 * self.products + self.others
 
 
@@ -50,25 +51,27 @@ NOTHING = Operations(0, 0, 0)
 
 
 def operations(function: Callable[..., Any], *arguments: Any) -> Operations:
-    """Counts what a call would do.
+    """Counts the operations of a call.
 
     Args:
-      function: pure, arrays in and arrays out.
-      *arguments: of the call; shapes and dtypes are enough.
+      function: a pure function of arrays that returns arrays.
+      *arguments: the arguments of the call; shapes and dtypes are enough.
 
     Raises:
-      ValueError: if it has a loop whose number of turns is known only when it runs.
+      ValueError: if the function has a loop whose number of iterations is known only
+        when it runs.
     """
     return count(jax.make_jaxpr(function)(*arguments))
 
 
 def count(jaxpr: Any) -> Operations:
-    """Counts in a trace, as `jax.make_jaxpr` and `jax.jit(...).trace` give it.
+    """Counts the operations of a jaxpr, such as `jax.make_jaxpr(function)(*arguments)`.
 
-    A loop's body counts once a turn; of a choice, the branch that does most.
+    The body of a loop counts once per iteration. For a conditional, the branch with the
+    most operations counts.
 
     Raises:
-      ValueError: as `operations`.
+      ValueError: as in `operations`.
     """
     return _total([_of(equation) for equation in jaxpr.eqns])
 
@@ -98,7 +101,7 @@ def _of(equation: Any) -> Operations:
 
 
 def _of_sum(equation: Any) -> int:
-    """Of what adds up, or takes the largest: one less than there are numbers."""
+    """The operations of a sum or a maximum: one less than the numbers it combines."""
     name, result = equation.primitive.name, equation.outvars[0].aval
     if not _floats(result) or name in MOVES:
         return 0
@@ -115,15 +118,15 @@ def _of_call(name: str, params: Any, inside: list[Operations]) -> Operations:
     once = _total(inside)
     if name == "while" and once != NOTHING:
         raise ValueError(
-            "a loop's number of turns is known only when it runs: count a program "
-            "whose loops are lax.scan, or fori_loop with numbers of Python as bounds."
+            "a loop's number of iterations is known only when it runs: expected loops "
+            "by lax.scan, or by fori_loop with Python numbers as bounds."
         )
-    turns = params["length"] if name == "scan" else 1
-    return Operations(*(turns * each for each in once))
+    iterations = params["length"] if name == "scan" else 1
+    return Operations(*(iterations * each for each in once))
 
 
 def _programs_in(equation: Any) -> list[Any]:
-    """The traces that an operation calls."""
+    """The jaxprs that an operation calls."""
     values = equation.params.values()
     each = [v for value in values for v in (value if _many(value) else (value,))]
     return [value for value in each if hasattr(value, "eqns")]
@@ -137,5 +140,5 @@ def _floats(aval: Any) -> bool:
     return jnp.issubdtype(getattr(aval, "dtype", bool), jnp.inexact)
 
 
-def _total(found: list[Operations]) -> Operations:
-    return Operations(*map(sum, zip(NOTHING, *found, strict=True)))
+def _total(parts: list[Operations]) -> Operations:
+    return Operations(*map(sum, zip(NOTHING, *parts, strict=True)))

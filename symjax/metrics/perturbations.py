@@ -1,14 +1,15 @@
-"""Perturbations that grow with a level: removed pixels, noise, turned, zoomed, moved.
+"""Perturbations whose strength is a level: removal, noise, rotation, zoom, translation.
 
-    Rotation()(image, key, draw=0, level=15.0)       # [H, W, C], 15 degrees to the left
+    Rotation()(image, key, draw=0, level=15.0)   # [H, W, C], 15 degrees to the left
 
-Each is a value that a program is compiled for once: draw and level are traced. A draw
-is one path of growing levels: what is removed at one level stays removed at the next,
-noise keeps its pattern. Where there is nothing to draw, a draw is a direction.
+A perturbation is hashable and static in a compiled program; `draw` and `level` are
+traced. `draw` seeds a random perturbation whose strength grows with the level: removed
+pixels stay removed at higher levels, and the pattern of the noise stays the same. For a
+deterministic perturbation, `draw` selects the direction, such as left or right.
 
-Geometric ones read the image between pixels bilinearly, without antialiasing; beyond it
-there is black. Where a pixel lands on another one, as in quarter turns and whole steps,
-it is copied.
+Geometric perturbations use bilinear interpolation without antialiasing; outside of the
+image there is black. A pixel that is mapped onto a pixel, as in rotations by 90 degrees
+and translations by whole pixels, is copied.
 """
 
 import dataclasses
@@ -22,15 +23,15 @@ from jax.typing import ArrayLike
 
 from symjax.seeds import as_key
 
-ON_GRID = 1e-4  # pixels; coordinates of images up to a hundred pixels wide err by less
+ON_GRID = 1e-4  # in pixels; larger than the rounding of coordinates up to 100 pixels
 
 
 class Perturbation(Protocol):
-    """What `tolerance` takes; hashable, equal to another of the same settings.
+    """A perturbation for `tolerance`; hashable, and equal if its settings are equal.
 
     Attributes:
-      directions: how many draws there are; None: as many as one likes.
-      identity_level: the level that changes nothing.
+      directions: the number of directions; None for a random perturbation.
+      identity_level: the level at which the image does not change.
     """
 
     directions: ClassVar[int | None]
@@ -39,13 +40,13 @@ class Perturbation(Protocol):
     def __call__(
         self, image: Array, key: Array, draw: ArrayLike, level: ArrayLike
     ) -> Array:
-        """One image perturbed.
+        """The perturbed image.
 
         Args:
           image: `[H, W, C]` in [0, 1].
-          key: of this image; the draw is folded in.
-          draw: an integer.
-          level: in the perturbation's own unit.
+          key: random key of this image; the draw is folded in.
+          draw: the number of the random draw or of the direction, an integer.
+          level: the strength, in the unit of the perturbation.
 
         Returns:
           `[H, W, C]` in [0, 1].
@@ -55,11 +56,11 @@ class Perturbation(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Removal:
-    """A share of the values set to 0; the level is the share: `round(level n)` of n.
+    """Sets random values to 0; the level is their fraction: `round(level n)` of n.
 
     Attributes:
-      whole_pixels: all channels of a pixel go together; otherwise each value goes on
-        its own, as in the paper's published code.
+      whole_pixels: remove all channels of a pixel together; otherwise each value is
+        removed independently, as in the paper's published code.
     """
 
     whole_pixels: bool = False
@@ -78,7 +79,7 @@ class Removal:
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """Gaussian noise, then clipped to [0, 1]; the level is its standard deviation."""
+    """Adds Gaussian noise and clips to [0, 1]; the level is its standard deviation."""
 
     directions: ClassVar[int | None] = None
     identity_level: ClassVar[float] = 0.0
@@ -91,7 +92,7 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True)
 class Rotation:
-    """About the centre; the level is the angle, in degrees: to the left, the right."""
+    """Rotates about the center; the level is the angle in degrees, left or right."""
 
     directions: ClassVar[int | None] = 2
     identity_level: ClassVar[float] = 0.0
@@ -100,13 +101,13 @@ class Rotation:
         del key
         angle = jnp.deg2rad(level) * jnp.where(jnp.asarray(draw) == 0, 1, -1)
         cos, sin = jnp.cos(angle), jnp.sin(angle)
-        rows, columns = _from_centre(image)
+        rows, columns = _from_center(image)
         return _read(image, rows * cos + columns * sin, columns * cos - rows * sin)
 
 
 @dataclasses.dataclass(frozen=True)
 class Zoom:
-    """About the centre; the level is the factor, 1 or more: enlarged, shrunk by it."""
+    """Enlarges or shrinks about the center; the level is the factor, 1 or more."""
 
     directions: ClassVar[int | None] = 2
     identity_level: ClassVar[float] = 1.0
@@ -115,13 +116,13 @@ class Zoom:
         del key
         level = jnp.asarray(level, jnp.float32)
         step = jnp.where(jnp.asarray(draw) == 0, 1 / level, level)
-        rows, columns = _from_centre(image)
+        rows, columns = _from_center(image)
         return _read(image, rows * step, columns * step)
 
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
-    """The level is how far, in pixels: to the right, down, to the left, up."""
+    """Translates right, down, left or up; the level is the distance in pixels."""
 
     directions: ClassVar[int | None] = 4
     identity_level: ClassVar[float] = 0.0
@@ -130,12 +131,12 @@ class Translation:
         del key
         right = jnp.array([1.0, 0.0, -1.0, 0.0])[draw] * level
         down = jnp.array([0.0, 1.0, 0.0, -1.0])[draw] * level
-        rows, columns = _from_centre(image)
+        rows, columns = _from_center(image)
         return _read(image, rows - down, columns - right)
 
 
-def _from_centre(image: Array) -> tuple[Array, Array]:
-    """Row and column of each pixel, `[H, W]` each, the centre of the image being 0."""
+def _from_center(image: Array) -> tuple[Array, Array]:
+    """Row and column of each pixel relative to the image's center, `[H, W]` each."""
     height, width = image.shape[:2]
     rows = jnp.arange(height) - (height - 1) / 2
     columns = jnp.arange(width) - (width - 1) / 2
@@ -144,7 +145,7 @@ def _from_centre(image: Array) -> tuple[Array, Array]:
 
 
 def _read(image: Array, rows: Array, columns: Array) -> Array:
-    """The image at places `[H, W]` counted from its centre."""
+    """The interpolated image at positions `[H, W]` relative to its center."""
     height, width = image.shape[:2]
     places = [_on_grid(rows + (height - 1) / 2), _on_grid(columns + (width - 1) / 2)]
 

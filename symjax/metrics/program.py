@@ -1,6 +1,6 @@
-"""How a measure on a net is run: its arguments checked, one program, full precision.
+"""A decorator for metrics of a net: checks arguments, compiles, uses full precision.
 
-@measure("group")                     # the arguments that are static
+@measure("group")                     # the static arguments
 def jacobian_norms(logits_fn, images, group=C4): ...
 """
 
@@ -26,18 +26,19 @@ R = TypeVar("R")
 
 
 def measure(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Jits a measure and checks what it is given; other weights compile nothing.
+    """Compiles a metric, and checks its arguments.
 
-    The first argument is a net, `[B, H, W, C] -> [B, K]`, or one that returns its
-    layers; the second, its images. The arrays that the net reads are traced, see
-    `nets.hoist`, and `vmap` over the leaves of a `Partial` is the seed axis.
+    The first argument of the metric is a net, `[B, H, W, C] -> [B, K]`, or a net that
+    returns its layers; the second one is the images. The arrays that the net reads are
+    traced, see `nets.hoist`: other weights need no new compilation, and `vmap` over the
+    leaves of a `Partial` is the seed axis.
 
     Args:
-      *static: names of the arguments that are no arrays.
+      *static: names of the arguments that are not arrays.
 
     Returns:
-      A decorator. What it makes raises ValueError for images, labels, counts or a
-      group that cannot be.
+      A decorator. The decorated metric raises ValueError for invalid images, labels,
+      counts or group.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -48,7 +49,7 @@ def measure(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         def run(*arguments: P.args, **options: P.kwargs) -> R:
             bound = signature.bind(*arguments, **options)
             bound.apply_defaults()
-            with jax.default_matmul_precision("highest"):  # no tf32 in such a number
+            with jax.default_matmul_precision("highest"):  # no tf32 in a metric
                 values = _checked(function.__name__, dict(bound.arguments))
                 return program(**values)
 
@@ -59,17 +60,17 @@ def measure(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 @compilation.jit_fast_compile
 def evaluate(net: Partial, images: Array) -> Any:
-    """`net(images)`, traced once a shape however often a program asks for it."""
+    """`net(images)`, traced once per shape even if a program calls it several times."""
     return net(images)
 
 
-def check_turns(name: str, images: Array, group: Group) -> None:
-    """Raises ValueError, with `name`, if the group cannot turn `[B, H, W, C]`."""
+def check_rotations(name: str, images: Array, group: Group) -> None:
+    """Raises ValueError, with `name`, if the group cannot rotate `[B, H, W, C]`."""
     height, width = images.shape[1:3]
     if group.transposes_axes and height != width:
         raise ValueError(
-            f"{name}: images of {height}x{width} pixels have no quarter turn: give "
-            "square ones, or group=C2."
+            f"{name}: images of {height}x{width} pixels cannot be rotated by 90 "
+            "degrees: expected square images, or group=C2."
         )
 
 
@@ -101,7 +102,7 @@ def _checked(name: str, values: dict[str, Any]) -> dict[str, Any]:
         values[net] = nets.hoist(values[net], images)
     if "group" in values:
         group = values["group"] = as_group(values["group"])
-        check_turns(name, values["images"], group)
+        check_rotations(name, values["images"], group)
     for count in ("samples", "chunk", "steps", "n_restarts"):
         if values.get(count) is not None:
             whole_number(name, count, values[count])

@@ -1,11 +1,11 @@
-"""Does the net rescale with the image? (Paper, Section 4.5, Equation 12)
+"""Scale equivariance errors of the layers of a net (paper, Section 4.5, Equation 12).
 
     errors = scale_errors(layers_fn, images, factors=(0.5, 2.0), method="area")
     errors["first"]                                            # [factors, B]
 
-`F(b x) = rho(b) F(x)` for a factor b of the side lengths. Resizing loses detail, the
-scales of a layer are a few of infinitely many, and neither is a group: no net satisfies
-the equation, and this says by how much.
+The equation is `F(b x) = rho(b) F(x)` for a factor b of the side lengths. No net
+satisfies it exactly: resizing loses detail, a layer has a few of infinitely many
+scales, and neither of them is a group. These functions measure the error.
 """
 
 import dataclasses
@@ -32,25 +32,25 @@ def scale_errors(
     method: Method = "bicubic",
     antialias: bool = True,
 ) -> dict[str, Array]:
-    """How far each layer is from being rescaled with the image (Equation 12).
+    """The scale equivariance error of each layer (Equation 12).
 
-    `||F(b x) - b F(x)||_2^2 / ||b F(x)||_2^2`, for each factor b.
+    The error is `||F(b x) - b F(x)||_2^2 / ||b F(x)||_2^2`, for each factor b. The
+    errors of ordinary convolutions are the baseline for those of scale layers.
 
     Args:
-      layers_fn: `[B, H, W, C]` to a dict of outputs, pure, for images of any size.
-        Feature maps `[B, H, W, C]` and fields `[B, H, W, G, C]` are resized; `[B, K]`,
+      layers_fn: a pure function from `[B, H, W, C]`, of any size, to a dict of outputs.
+        Feature maps `[B, H, W, C]` and `[B, H, W, G, C]` are resized; outputs `[B, K]`,
         such as logits, should not change.
       images: `[B, H, W, C]`, in [0, 1].
-      factors: of the side lengths.
-      method, antialias: of the images and of the outputs, see `nn.resizing.resize`.
+      factors: factors of the side lengths.
+      method, antialias: arguments for resizing images and outputs, see
+        `nn.resizing.resize`.
 
     Returns:
-      By name, `[factors, B]`; NaN where an output is 0 throughout. Outputs of a
-      convolution at a single scale have one too: it is what the scale layers are to
-      improve on.
+      By name of the layer, `[factors, B]`; NaN if all values of an output are 0.
 
     Raises:
-      ValueError: for images, factors or a method that cannot be.
+      ValueError: for invalid images, factors or method.
     """
     reference = evaluate(layers_fn, images)
     errors: dict[str, list[Array]] = {name: [] for name in reference}
@@ -59,7 +59,7 @@ def scale_errors(
         for name, output in outputs.items():
             expected = _resized(reference[name], output.shape, method, antialias)
             errors[name].append(_relative_square(output, expected))
-    return {name: jnp.stack(of_factor) for name, of_factor in errors.items()}
+    return {name: jnp.stack(parts) for name, parts in errors.items()}
 
 
 @measure("scales", "factor", "method", "antialias")
@@ -71,23 +71,24 @@ def scale_field_errors(
     method: Method = "bicubic",
     antialias: bool = True,
 ) -> Array:
-    """The same for a layer that keeps its scales apart, whose rho moves them as well.
+    """The scale equivariance error of a layer with one output per scale.
 
-    What scale a sees in b x, scale a b sees in x: `F_a(b x) = b F_ab(x)`. Scales whose
-    partner a b is not among the layer's are left out.
+    For such a layer rho permutes the scales too: the output of scale a for b x is
+    compared with that of scale a b for x, `F_a(b x) = b F_ab(x)`. Scales a for which a
+    b is not a scale of the layer are left out.
 
     Args:
-      layer_fn: `[B, H, W, C] -> [B, H', W', S, C']`, one entry a scale.
+      layer_fn: `[B, H, W, C] -> [B, H', W', S, C']`, one entry per scale.
       images: `[B, H, W, C]`, in [0, 1].
-      scales: of the layer, S of them.
-      factor: b.
+      scales: the S scales of the layer.
+      factor: factor b of the side lengths.
       method, antialias: as in `scale_errors`.
 
     Returns:
       `[P, B]`, a relative squared l2 error for each pair (a, a b), in the order of a.
 
     Raises:
-      ValueError: for images or a method that cannot be, or if no scale has a partner.
+      ValueError: for invalid images or method, or if there is no such pair.
     """
     pairs = [
         (first, second)
@@ -96,7 +97,9 @@ def scale_field_errors(
         if abs(a * factor / other - 1) < 1e-6
     ]
     if not pairs:
-        raise ValueError(f"factor={factor}: it leads from none of {scales} to another.")
+        raise ValueError(
+            f"factor={factor}: expected a ratio of two of the scales {scales}."
+        )
     (sizes,) = rescaled_sizes(pair(images.shape[1:3]), (factor,))
     rescaled = layer_fn(resize(images, sizes, method, antialias))
     reference = layer_fn(images)
@@ -116,16 +119,17 @@ def averaged_over_scales(
 ) -> Partial:
     """The net averaged over scales of its input, `x -> mean_s f(s x)`.
 
-    Section 4.5 averages the gradients of f at rescaled images, and says that this
-    lowers their variance. Those have other sizes; the gradient of this net is their
-    mean, each brought back by the transpose of the resizing. It is to be measured
-    (`gradient_variance`, `high_frequency_share`) and compared with f's own.
+    Section 4.5 averages the gradients of f at rescaled images, and states that this
+    lowers their variance. Those gradients have different sizes. The gradient of this
+    net is their mean, with each mapped to the original size by the transpose of the
+    resizing. Compare its `gradient_variance` and `high_frequency_fraction` with those
+    of f.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, f, for images of any size; its leaves stay
-        leaves.
-      factors: s, of the side lengths.
-      method, antialias: of the resizing, see `nn.resizing.resize`.
+      logits_fn: the net f, `[B, H, W, C] -> [B, K]`, for images of any size; its leaves
+        remain leaves.
+      factors: factors s of the side lengths.
+      method, antialias: arguments for resizing, see `nn.resizing.resize`.
 
     Returns:
       A callable like `logits_fn`.
@@ -135,7 +139,7 @@ def averaged_over_scales(
 
 @dataclasses.dataclass(frozen=True)
 class _Averaged:
-    """Compared by value, so that an equal average compiles nothing again."""
+    """Compared by value, so that equal objects share compiled programs."""
 
     factors: tuple[float, ...]
     method: Method

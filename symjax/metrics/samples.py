@@ -1,10 +1,10 @@
-"""Samples in balls around images, a block of them at a time; images, some at a time.
+"""Random samples in balls around images, computed in chunks.
 
     keys = keys_of_images(key, len(images))
     points = draw(threat, images, keys, numbers)               # [N, B, H, W, C]
 
-Sample n of an image depends on the image's key and n alone, so that nothing depends on
-how many are drawn, or how many images are measured, at a time.
+Sample n of an image depends only on the image's key and n, so that results do not
+depend on the number of samples or images at a time.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,21 +22,21 @@ from symjax.seeds import keys_of_images as keys_of_images
 
 
 def parts(count: int, chunk: int) -> Iterator[np.ndarray]:
-    """As `io.in_batches`, in which few images make a smaller batch."""
+    """Indices in batches as in `io.in_batches`, of at most `count` images."""
     return in_batches(count, min(chunk, count))
 
 
 def over_samples(
     step: Callable[[Any, Array, Array], Any], start: Any, samples: int, chunk: int
 ) -> Any:
-    """Carries `start` through samples, `chunk` at a time.
+    """The state after a loop over samples, `chunk` samples at a time.
 
     Args:
-      step: of what is carried, sample numbers `[chunk]`, and which of them count
-        `[chunk]`, bool; gives what is carried on.
-      start: an array or a tree of them.
-      samples: how many there are.
-      chunk: how many at a time.
+      step: a function of the state, the numbers of samples `[chunk]`, and whether each
+        sample counts `[chunk]`, bool; it returns the new state.
+      start: the state before the loop, an array or a tree of arrays.
+      samples: the number of samples.
+      chunk: the number of samples at a time.
     """
     chunk = min(chunk, samples)
 
@@ -48,13 +48,13 @@ def over_samples(
 
 
 def draw(threat: ThreatModel, images: Array, keys: Array, numbers: Array) -> Array:
-    """Samples, uniform in the ball around each image, then moved to valid pixels.
+    """Samples that are uniform in the ball around each image, clipped to the bounds.
 
     Args:
       threat: ball and bounds.
       images: `[B, H, W, C]`.
-      keys: `[B]`.
-      numbers: `[N]`, which samples of each image.
+      keys: `[B]`, one key per image.
+      numbers: `[N]`, the numbers of the samples.
 
     Returns:
       `[N, B, H, W, C]`.
@@ -64,5 +64,5 @@ def draw(threat: ThreatModel, images: Array, keys: Array, numbers: Array) -> Arr
         return threat.start(jax.random.fold_in(key, number), image[None])[0]
 
     keys = as_key(keys, "keys")
-    of_images = jax.vmap(one, (None, 0, 0))
-    return jax.vmap(of_images, (0, None, None))(numbers, images, keys)
+    over_images = jax.vmap(one, (None, 0, 0))
+    return jax.vmap(over_images, (0, None, None))(numbers, images, keys)

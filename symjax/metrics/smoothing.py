@@ -1,13 +1,14 @@
-"""Randomised smoothing: a certified radius in l2 (Cohen, Rosenfeld and Kolter 2019).
+"""Randomized smoothing: a certified radius in l2 (Cohen, Rosenfeld and Kolter 2019).
 
-    found = certify(logits_fn, images, key, sigma=0.25)
-    found.classes, found.radii           # [N]; -1 and 0 where it abstains
+    result = certify(logits_fn, images, key, sigma=0.25)
+    result.classes, result.radii         # [N]; -1 and 0 where it abstains
 
-The smoothed classifier gives the class that the net gives most often to `x + sigma z`,
-z standard normal; no image nearer to x than the radius changes it. That is certain of
-the smoothed classifier, where CLEVER estimates for the net itself. Noisy images are not
-clipped: the net sees pixels beyond [0, 1]. Classes are counted on the device, and what
-follows from the counts is computed on the host.
+The smoothed classifier predicts the class that the net predicts most often for
+`x + sigma z`, where z is standard normal. This class does not change within the
+certified radius around x. The certificate is for the smoothed classifier; CLEVER is an
+estimate for the net itself. Noisy images are not clipped, so that the net gets pixels
+outside of [0, 1]. Classes are counted on the device; the bounds are computed on the
+host.
 """
 
 import functools
@@ -31,18 +32,19 @@ from symjax.metrics._gradient_maxima import Report
 from symjax.metrics.program import evaluate
 
 ABSTAIN = -1
-ON_CPU, ELSEWHERE = 100, 4000  # noisy images at a time
+ON_CPU, ELSEWHERE = 100, 4000  # the number of noisy images at a time
 
 
 class Certificate(NamedTuple):
-    """What is certain of N images.
+    """The certificates of N images.
 
     Attributes:
-      classes: `[N]`, of the smoothed classifier; -1 where it abstains.
-      radii: `[N]`, in l2, pixel units; 0 where it abstains.
-      lower: `[N]`, a lower bound of the probability of the class that was chosen.
-      counts: `[N, K]`, how often each class was given. Noisy images that have no class,
-        as their largest logits are equal or not all are finite, are missing.
+      classes: `[N]`, the classes of the smoothed classifier; -1 where it abstains.
+      radii: `[N]`, certified radii in l2, in pixel units; 0 where it abstains.
+      lower: `[N]`, lower bounds of the probability of the chosen class.
+      counts: `[N, K]`, how often the net predicted each class. Noisy images without a
+        class, whose largest logits are equal or whose logits are not finite, are not
+        counted.
     """
 
     classes: np.ndarray
@@ -63,30 +65,33 @@ def certify(
     folder: Path | None = None,
     report: Report | None = None,
 ) -> Certificate:
-    """The smoothed classifier's class and certified radius; driven from the host.
+    """Computes the smoothed classifier's classes and certified radii; a host driver.
 
-    The most frequent class of n0 samples is chosen; n others bound its probability
-    from below by p (`certificate`). If p > 1/2 the class is that of all images nearer
-    than `sigma Phi^-1(p)`.
+    The most frequent class of n0 samples is chosen. From n other samples follows a
+    lower bound p of its probability (`certificate`). If p > 1/2, the smoothed
+    classifier predicts this class for all images closer than `sigma Phi^-1(p)`.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own. Other weights of
-        the same net compile nothing.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch. Other weights of the same net need no new
+        compilation.
       images: `[N, H, W, C]`, float, in [0, 1].
-      key: one key. Sample s of image i depends on the key, i and s alone.
+      key: one key. Sample s of image i depends only on the key, i and s.
       sigma: standard deviation of the noise, in pixel units.
-      n0, n: numbers of samples of each image.
-      alpha: probability with which a certificate may be wrong, for each image.
-      chunk: samples at a time; changes nothing beyond rounding in the net. None: as
-        many as suit the backend.
-      folder: counts of finished images are kept here; the same call goes on from them.
-      report: called after each image with the number of images done, and of all.
+      n0, n: the numbers of samples per image.
+      alpha: the probability that a certificate is wrong, for each image.
+      chunk: the number of samples at a time; the result does not depend on it beyond
+        rounding in the net. None: the fastest number on the backend.
+      folder: where the counts of finished images are saved; the same call resumes from
+        them.
+      report: called after each image with the number of images done, and of all images.
 
     Returns:
       A `Certificate`.
 
     Raises:
-      ValueError: if arguments cannot be, or the folder holds another call's counts.
+      ValueError: if an argument is invalid, or the folder contains the counts of
+        another call.
 
     References:
       Cohen, Rosenfeld and Kolter, Certified Adversarial Robustness via Randomized
@@ -106,15 +111,15 @@ def predict(
     alpha: float = 0.001,
     chunk: int | None = None,
 ) -> np.ndarray:
-    """The smoothed classifier's class, `[N]`, or -1; see `prediction`.
+    """Computes the smoothed classifier's classes, `[N]`; -1 where it abstains.
 
     Args:
       logits_fn, images, key, sigma, chunk: as in `certify`.
-      n: number of samples of each image.
-      alpha: probability with which a class may be wrong, for each image.
+      n: the number of samples per image.
+      alpha: the probability that a class is wrong, for each image; see `prediction`.
 
     Raises:
-      ValueError: if arguments cannot be.
+      ValueError: if an argument is invalid.
 
     References:
       Cohen et al. 2019, Section 3.2.1.
@@ -127,13 +132,15 @@ def predict(
 def certificate(
     chosen: np.ndarray, counted: np.ndarray, n: int, sigma: float, alpha: float
 ) -> Certificate:
-    """What follows from counts; `lower` is the bound of Clopper and Pearson.
+    """The certificates for given counts, with the bound of Clopper and Pearson.
 
-    With h hits among n samples it is the p at which h or more hits have probability
-    alpha: the quantile alpha of Beta(h, n - h + 1), `alpha^(1/n)` if h = n.
+    For h hits among n samples, `lower` is the p at which h or more hits have
+    probability alpha: the alpha quantile of Beta(h, n - h + 1), or `alpha^(1/n)` if
+    h = n.
 
     Args:
-      chosen, counted: `[N, K]`, of the samples that choose the class, of the n others.
+      chosen: `[N, K]`, counts of the samples that choose the class.
+      counted: `[N, K]`, counts of the n other samples.
       n, sigma, alpha: as in `certify`.
     """
     best = chosen.argmax(axis=1)
@@ -146,13 +153,14 @@ def certificate(
 
 
 def prediction(counted: np.ndarray, alpha: float) -> np.ndarray:
-    """The most frequent class, `[N]`, or -1.
+    """The most frequent class, `[N]`, or -1 if it is not significant.
 
-    -1 where such counts of it and of the second, or counts further apart, would have a
-    probability above alpha if both classes were equally likely.
+    A two-sided binomial test compares the counts of the most frequent class and the
+    second one. The result is -1 if its p-value, under the hypothesis that both classes
+    are equally likely, is above alpha.
 
     Args:
-      counted: `[N, K]`.
+      counted: `[N, K]`, counts of the classes.
       alpha: as in `predict`.
     """
     second, first = np.sort(counted, axis=1)[:, -2:].T
@@ -164,7 +172,10 @@ def prediction(counted: np.ndarray, alpha: float) -> np.ndarray:
 def _counts(
     logits_fn, images, key, sigma, samples, chunk, folder=None, report=None
 ) -> np.ndarray:
-    """How often each class was given, by samples[0] and the others: `[N, 2, K]`."""
+    """The counts of the classes in the first samples[0] samples and in the others.
+
+    The shape is `[N, 2, K]`.
+    """
     with jax.default_matmul_precision("highest"):  # as in `_counts_of_image`
         refuse_traced("certify", logits_fn, images, key)
         optional = "labels", "threat"
@@ -178,24 +189,24 @@ def _counts(
         np.zeros(0) if folder is None else np.asarray(evaluate(net, images[:1]))
     )
     checkpoint = BatchCheckpoint(folder and Path(folder), identity, fingerprint)
-    found = []
+    counts = []
     for index, image in enumerate(images):
         kept = checkpoint.load(f"{index:06d}")
         if kept is None:
             work = net, image, jax.random.fold_in(key, index), sigma, samples
             kept = {"counts": _counts_of_image(*work, chunk, given.classes)}
             checkpoint.save(f"{index:06d}", kept)
-        found.append(kept["counts"])
+        counts.append(kept["counts"])
         if report:
             report(index + 1, len(images))
-    return np.stack(found)
+    return np.stack(counts)
 
 
 def _counts_of_image(net, image, key, sigma, samples, chunk, classes) -> np.ndarray:
     draw, tally = _programs()
     total = sum(samples)
     most = chunk or (ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE)
-    size = -(-total // -(-total // most))  # even chunks: little to pad
+    size = -(-total // -(-total // most))  # chunks of equal size need little padding
     ends, counts = np.array([samples[0], total]), np.zeros((2, classes), np.int32)
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
         for first in range(0, total, size):
@@ -206,14 +217,17 @@ def _counts_of_image(net, image, key, sigma, samples, chunk, classes) -> np.ndar
 
 @functools.cache
 def _programs():
-    """Two, since a first convolution would draw its samples nine times over."""
+    """The programs for draws and counts.
+
+    In one program, the first convolution would draw its samples nine times.
+    """
     return compilation.jit_fast_compile(
         _draw, static_argnums=4
     ), compilation.jit_fast_compile(_tally)
 
 
 def _draw(image: Array, key: Array, sigma: Array, first: Array, count: int) -> Array:
-    """Noisy images `[count, H, W, C]`, from the first-th sample on."""
+    """Noisy images with the sample numbers from `first` on, `[count, H, W, C]`."""
 
     def one(index):
         own = jax.random.fold_in(key, index)
@@ -224,20 +238,22 @@ def _draw(image: Array, key: Array, sigma: Array, first: Array, count: int) -> A
 
 
 def _tally(net, noisy: Array, first: Array, ends: Array, counts: Array) -> Array:
-    """Adds the classes of samples below ends[0], and of those from there to ends[1]."""
+    """Adds the counts of sample numbers in [0, ends[0]) and in [ends[0], ends[1])."""
     logits = net(noisy)
-    given = logits == jnp.max(logits, axis=1, keepdims=True)
+    predicted = logits == jnp.max(logits, axis=1, keepdims=True)
     finite = jnp.all(jnp.isfinite(logits), axis=1)
-    given &= (finite & (jnp.sum(given, axis=1) == 1))[:, None]
+    predicted &= (finite & (jnp.sum(predicted, axis=1) == 1))[:, None]
     index = first + jnp.arange(len(noisy))
     early = index < ends[0]
     parts = jnp.stack([early, ~early & (index < ends[1])])
-    return counts + jnp.sum(parts[:, :, None] & given[None], axis=1)
+    return counts + jnp.sum(parts[:, :, None] & predicted[None], axis=1)
 
 
 def _check(sigma: float, alpha: float, **counts: int) -> None:
     if not (is_number(sigma) and 0 < sigma < np.inf):
-        raise ValueError(f"sigma={sigma!r}: expected pixel units, positive and finite.")
+        raise ValueError(
+            f"sigma={sigma!r}: expected a positive and finite number, in pixel units."
+        )
     if not (is_number(alpha) and 0 < alpha < 1):
         raise ValueError(f"alpha={alpha!r}: expected a probability between 0 and 1.")
     for name, count in counts.items():

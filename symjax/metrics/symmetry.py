@@ -1,13 +1,13 @@
-"""Does the net turn with the image? (Paper, Lemmas 1 to 4, Theorem 1)
+"""Invariance and equivariance of a net over orbits (paper, Lemmas 1 to 4, Theorem 1).
 
     norms = jacobian_norms(logits_fn, images)          # [G, B], Lemma 1
-    deviation(norms)                                   # [B], 0 if the lemma holds
+    relative_spread(norms)                             # [B], 0 if the lemma holds
 
-Each function measures one statement at every point of the images' orbits, and returns
-what it found, not a verdict. A net with `f(g x) = f(x)` must give the same at every g,
-up to rounding, wherever it is differentiable. It is not where positive values tie
-under a maximum, as they do on a constant background: there the gradient goes to the
-first of them, which is another when the image is turned. A little noise parts them.
+Each function measures the two sides of one statement at every point of the images'
+orbits. A net with `f(g x) = f(x)` has the same values for every g, up to rounding,
+where it is differentiable. It is not differentiable where positive values in a maximum
+are equal, as on a constant background: the gradient goes to the first of them, which is
+another one after a rotation. A little noise on the image makes them differ.
 """
 
 import functools
@@ -23,7 +23,7 @@ from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import DUAL, Norm
 from symjax.groups import C4, Group
 from symjax.metrics.jacobian import (
-    Of,
+    Output,
     aligned_orbit_gradients,
     cotangents,
     lengths,
@@ -50,13 +50,13 @@ LayersFn = Callable[..., Mapping[str, Array]]
 
 
 class GradientEquivariance(NamedTuple):
-    """How a gradient turns with the image, at each point of the orbit.
+    """The equivariance of a gradient, at each point of the orbit.
 
     Attributes:
       difference: `[G, B]`, `||grad f(g x) - g grad f(x)|| / ||grad f(x)||`.
-      cosine: `[G, B]`, of the angle between the two.
-      length: `[G, B]`, `||grad f(g x)||`. Where it is 0 the gradient is masked, and the
-        others are NaN or infinite.
+      cosine: `[G, B]`, the cosine of the angle between `grad f(g x)` and `g grad f(x)`.
+      length: `[G, B]`, `||grad f(g x)||`. If it is 0, the gradient is masked, and
+        `difference` and `cosine` are NaN or infinite.
     """
 
     difference: Array
@@ -68,25 +68,28 @@ class GradientEquivariance(NamedTuple):
 def element_errors(
     layers_fn: LayersFn, images: Array, group: Group = C4
 ) -> dict[str, Array]:
-    """How far each layer is from turning with the image (Definition 1, Equation 1).
+    """The equivariance errors of each layer, by element (Definition 1, Equation 1).
 
-    `max |F(g x) - rho(g) F(x)| / max |F(x)|`, the image itself being turned, so that
-    all that comes before the layer counts as well.
+    The error is `max |F(g x) - rho(g) F(x)| / max |F(x)|`, where x is the image and F
+    all layers up to the given one.
 
     Args:
-      layers_fn: `[B, H, W, C]` to a dict of outputs, pure. A field `[B, H, W, G, C]`
-        turns its pixels and its group axis, feature maps `[B, H, W, C]` their pixels,
-        and `[B, K]`, such as logits, should not change.
-      images: `[B, H, W, C]`, in [0, 1], square if the group has quarter turns.
-      group: that the fields are on.
+      layers_fn: a pure function from `[B, H, W, C]` to a dict of outputs. `rho` rotates
+        the pixels of feature maps `[B, H, W, C]`, and the pixels and the group axis of
+        feature maps on a group `[B, H, W, G, C]`. Outputs `[B, K]`, such as logits,
+        should not change.
+      images: `[B, H, W, C]`, in [0, 1]; square if the group has rotations by 90
+        degrees.
+      group: the group of the group axes.
 
     Returns:
-      By name, `[E, B]`, a row for each element on the grid, `group.grid.elements`: a
-      few roundings if the layer is exact. Infinite where the shape changes under a
-      turn; NaN where an output is NaN, or 0 throughout.
+      By name of the layer, `[E, B]`, one row for each element on the grid,
+      `group.grid.elements`. The error of an exact layer is at the level of rounding. It
+      is infinite if the shape changes with a rotation, and NaN if an output has a NaN
+      or is 0 everywhere.
 
     Raises:
-      ValueError: for images that cannot be, or outputs of another rank.
+      ValueError: for invalid images, or outputs of another rank.
     """
     layers = Partial(evaluate, layers_fn)
     acts = {5: group.act_on_field, 4: group.act, 2: lambda g, vectors: vectors}
@@ -100,40 +103,42 @@ def element_errors(
             layer, image[None], group.act, acts[rank], elements
         )
 
-    found = {}
+    errors_of_layers = {}
     for name, output in jax.eval_shape(layers, images).items():
         if output.ndim not in acts:
             raise ValueError(
-                f"layer {name!r} gives {output.shape}: expected [B, H, W, G, C], "
-                "[B, H, W, C] or [B, K]."
+                f"layer {name!r} returns an array {output.shape}: expected [B, H, W, "
+                "G, C], [B, H, W, C] or [B, K]."
             )
-        of_image = functools.partial(errors, name, output.ndim)
-        found[name] = jax.vmap(of_image, out_axes=1)(images)
-    return found
+        of_layer = functools.partial(errors, name, output.ndim)
+        errors_of_layers[name] = jax.vmap(of_layer, out_axes=1)(images)
+    return errors_of_layers
 
 
 def equivariance_errors(
     layers_fn: LayersFn, images: Array, group: Group = C4
 ) -> dict[str, Array]:
-    """The largest of `element_errors` over the elements: by name, `[B]`."""
-    found = element_errors(layers_fn, images, group)
-    return {name: jnp.max(errors, axis=0) for name, errors in found.items()}
+    """The largest of `element_errors` over the elements, by name of layer, `[B]`."""
+    errors = element_errors(layers_fn, images, group)
+    return {name: jnp.max(values, axis=0) for name, values in errors.items()}
 
 
 @measure("group")
 def orbit_logits(logits_fn: LogitsFn, images: Array, group: Group = C4) -> Array:
-    """Logits at every point of the orbits; an invariant net gives G times the same.
+    """The logits at every point of the orbits; equal for all g if the net is invariant.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
-      images: `[B, H, W, C]`, in [0, 1], square if the group has quarter turns.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch.
+      images: `[B, H, W, C]`, in [0, 1]; square if the group has rotations by 90
+        degrees.
       group: the group.
 
     Returns:
-      `[G, B, K]`; `deviation` of it is the error of invariance.
+      `[G, B, K]`; its `relative_spread` is the error of invariance.
 
     Raises:
-      ValueError: for images that cannot be.
+      ValueError: for invalid images.
     """
     return _over_orbit(logits_fn, images, group)
 
@@ -142,20 +147,21 @@ def orbit_logits(logits_fn: LogitsFn, images: Array, group: Group = C4) -> Array
 def orbit_margins(
     logits_fn: LogitsFn, images: Array, labels: Array, group: Group = C4
 ) -> Array:
-    """Lemma 2: `g_cj(g x) = rho_cc(g) f_c(x) - rho_jj(g) f_j(x)`.
+    """Lemma 2: the margins at g x, `g_cj(g x) = rho_cc(g) f_c(x) - rho_jj(g) f_j(x)`.
 
-    With a representation on K classes that leaves every class in its place and a
-    prediction that does not turn over, rho is 1: the margins must not change.
+    If the representation rho permutes no classes and the prediction does not change,
+    rho is 1, and the margins must be the same for all g.
 
     Args:
       logits_fn, images, group: as in `orbit_logits`.
-      labels: `[B]`, c, integers in [0, K).
+      labels: `[B]`, class c of each image, integers in [0, K).
 
     Returns:
-      `[G, B, K - 1]`, `f_c - f_j` at g x, j as `jacobian.rivals` has them.
+      `[G, B, K - 1]`, `f_c - f_j` at g x, with j in the order of
+      `jacobian.other_classes`.
 
     Raises:
-      ValueError: for images or labels that cannot be.
+      ValueError: for invalid images or labels.
     """
     logits = _over_orbit(logits_fn, images, group)
     order = jnp.broadcast_to(labels[None, :, None], (*logits.shape[:2], 1))
@@ -167,50 +173,52 @@ def orbit_margins(
 
 @measure("group")
 def jacobian_norms(logits_fn: LogitsFn, images: Array, group: Group = C4) -> Array:
-    """Lemma 1: `||J_f(g x)||_2 = ||J_f(x)||_2`, the spectral norm of all K logits.
+    """Lemma 1: the spectral norms of the Jacobian, `||J_f(g x)||_2 = ||J_f(x)||_2`.
 
     Args:
       logits_fn, images, group: as in `orbit_logits`.
 
     Returns:
-      `[G, B]`, logits a pixel unit in l2: the local Lipschitz constants of Definition
-      8. Equal over G if `f(g x) = rho(g) f(x)` with an orthogonal rho.
+      `[G, B]`, in logits per pixel unit in l2, the local Lipschitz constants of
+      Definition 8. They are equal for all g if `f(g x) = rho(g) f(x)` with an
+      orthogonal rho.
 
     Raises:
-      ValueError: for images that cannot be.
+      ValueError: for invalid images.
     """
     v = cotangents(logits_fn(images), jnp.zeros(len(images), int), "jacobian")
     return jax.vmap(spectral_norm)(aligned_orbit_gradients(logits_fn, images, v, group))
 
 
-@measure("group", "of")
+@measure("group", "output")
 def gradient_equivariance(
     logits_fn: LogitsFn,
     images: Array,
     labels: Array,
-    of: Of = "margin",
+    output: Output = "margin",
     group: Group = C4,
 ) -> GradientEquivariance:
-    """Lemmas 3 and 4: `grad f(g x) = rho(g) grad f(x) Dg^-1`, as vectors.
+    """Lemmas 3 and 4: gradients at g x and x, `grad f(g x) = rho(g) grad f(x) Dg^-1`.
 
-    Of an invariant net, `grad f(g x) = g grad f(x)`: equal, and not only as long.
+    For an invariant net `grad f(g x) = g grad f(x)`: the vectors are equal, not only
+    their norms.
 
     Args:
       logits_fn, images, group: as in `orbit_logits`.
-      labels: `[B]`, c, integers in [0, K).
-      of: "margin" for Lemma 3: `f_c - f_j`, j the largest other logit at x, the same
-        over the orbit. "jacobian" for Lemma 4: all logits as one vector. "logit" for
-        `f_c` alone.
+      labels: `[B]`, class c of each image, integers in [0, K).
+      output: "margin" for Lemma 3: `f_c - f_j`, where j is the other class with the
+        largest logit at x, the same for the whole orbit. "jacobian" for Lemma 4: all
+        logits as one vector. "logit": `f_c` only.
 
     Returns:
-      A `Turning`: differences of 0 and cosines of 1, if the lemma holds.
+      A `GradientEquivariance`; differences are 0 and cosines are 1 if the lemma holds.
 
     Raises:
-      ValueError: for images or labels that cannot be, or another `of`.
+      ValueError: for invalid images or labels, or an unknown `output`.
     """
-    v = cotangents(logits_fn(images), labels, of)
-    back = aligned_orbit_gradients(logits_fn, images, v, group)
-    flat = jnp.moveaxis(back, 2, 1).reshape(group.order, len(images), -1)
+    v = cotangents(logits_fn(images), labels, output)
+    aligned = aligned_orbit_gradients(logits_fn, images, v, group)
+    flat = jnp.moveaxis(aligned, 2, 1).reshape(group.order, len(images), -1)
     length = jnp.linalg.norm(flat, axis=-1)
     difference = jnp.linalg.norm(flat - flat[:1], axis=-1) / length[:1]
     product = jnp.sum(flat * flat[:1], axis=-1)
@@ -225,23 +233,27 @@ def margin_gradient_norms(
     norm: Norm = "l2",
     group: Group = C4,
 ) -> Array:
-    """Theorem 1: `||grad g_cj(g x)||_q = ||grad g_cj(x)||_q`.
+    """Theorem 1: the norms of margin gradients at every point of the orbits.
+
+    The theorem states `||grad g_cj(g x)||_q = ||grad g_cj(x)||_q`.
 
     Args:
       logits_fn, images, group: as in `orbit_logits`.
-      labels: `[B]`, c, integers in [0, K).
-      norm: p of the ball, "linf", "l2" or "l1"; q is its dual, `1/p + 1/q = 1`.
+      labels: `[B]`, class c of each image, integers in [0, K).
+      norm: the norm p of the ball, "linf", "l2" or "l1"; q is its dual,
+        `1/p + 1/q = 1`.
 
     Returns:
-      `[G, B, K - 1]`, logits a pixel unit in lp, j as `jacobian.rivals` has them. Equal
-      over G for an invariant net in all three norms, since turns permute pixels.
+      `[G, B, K - 1]`, in logits per pixel unit in lp, with j in the order of
+      `jacobian.other_classes`. For an invariant net the norms are equal for all g, in
+      all three norms, because rotations permute pixels.
 
     Raises:
-      ValueError: for images or labels that cannot be.
+      ValueError: for invalid images or labels.
     """
     v = cotangents(logits_fn(images), labels, "margins")
-    back = aligned_orbit_gradients(logits_fn, images, v, group)
-    return jnp.moveaxis(lengths(back, DUAL[norm]), 1, 2)
+    aligned = aligned_orbit_gradients(logits_fn, images, v, group)
+    return jnp.moveaxis(lengths(aligned, DUAL[norm]), 1, 2)
 
 
 def _over_orbit(logits_fn: LogitsFn, images: Array, group: Group) -> Array:

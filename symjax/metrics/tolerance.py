@@ -1,16 +1,16 @@
-"""How much a prediction tolerates: the largest level at which it holds (Figure 5).
+"""Tolerance: the largest level of a perturbation with a correct prediction (Figure 5).
 
-    found = tolerance(logits_fn, images, labels, key, Noise(), levels=[0.1, 0.2, 0.3])
-    found.largest                         # [B, draws]
+    result = tolerance(logits_fn, images, labels, key, Noise(), levels=[0.1, 0.2, 0.3])
+    result.largest                        # [B, draws]
 
-The largest level is the last one such that the prediction holds at it and at all milder
-ones; what it does beyond its first failure does not count.
+The prediction must be correct at this level and at all smaller levels; predictions
+after the first error do not count.
 
-The paper's Figure 5 shows the share of values that can be removed at random.
-`published_removal` is the loop of its code, quirks included; `tolerance` does it with
-several draws, each of which goes on removing from what it has removed, and likewise for
+The paper's Figure 5 shows the fraction of values that can be removed at random.
+`published_removal` reproduces the loop of the published code. `tolerance` measures the
+same with several draws, in which removed values stay removed at larger levels, and for
 the other perturbations of `symjax.metrics.perturbations`. The metric that the paper
-cites (Hara et al. 2018) is another one: `symjax.metrics.invariant`.
+cites (Hara et al. 2018) is a different one, `symjax.metrics._invariant_box`.
 """
 
 import functools
@@ -37,33 +37,35 @@ from symjax.nets import as_partial
 from symjax.seeds import as_key
 
 DRAWS = 4
-ON_CPU, ELSEWHERE = 50, 512  # images at a time
+ON_CPU, ELSEWHERE = 50, 512  # the number of images at a time
 PUBLISHED_STEP = 0.05
-PUBLISHED_LEVELS = np.arange(2, 20) / 20  # at 1.00 the published loop ends in any case
+PUBLISHED_LEVELS = np.arange(2, 20) / 20  # the published loop always ends at 1.00
 
 
 class Tolerance(NamedTuple):
-    """Of B images, D draws and L levels.
+    """Outcomes for B images, D draws and L levels.
 
     Attributes:
-      held: `[B, D, L]`, bool: at that level, the prediction is the label.
-      still: `[B, D, L]`, bool: so it is at that level, at all milder ones and, but for
-        `published_removal`, of the image itself.
-      clean: `[B]`, bool: so it is of the image itself.
-      levels: `[L]`, the identity_level first.
-      identity_level: the level that counts where it holds at none of these.
+      correct: `[B, D, L]`, bool: whether the prediction at this level is the label.
+      correct_so_far: `[B, D, L]`, bool: whether it is also the label at all smaller
+        levels and, except for `published_removal`, for the image itself.
+      clean: `[B]`, bool: whether the prediction for the image itself is the label.
+      levels: `[L]`, in ascending order.
+      identity_level: the value of `largest` if the prediction is not correct at any of
+        the levels.
     """
 
-    held: np.ndarray
-    still: np.ndarray
+    correct: np.ndarray
+    correct_so_far: np.ndarray
     clean: np.ndarray
     levels: np.ndarray
     identity_level: float
 
     @property
     def largest(self) -> np.ndarray:
-        """The last level at which it holds, `[B, D]`; `identity_level` if at none."""
-        return np.append(self.identity_level, self.levels)[self.still.sum(axis=-1)]
+        """The largest level up to which predictions are correct, `[B, D]`."""
+        count = self.correct_so_far.sum(axis=-1)
+        return np.append(self.identity_level, self.levels)[count]
 
 
 def tolerance(
@@ -77,46 +79,48 @@ def tolerance(
     chunk: int | None = None,
     report: Report | None = None,
 ) -> Tolerance:
-    """At which levels the prediction holds; driven from the host, not for use in jit.
+    """Measures at which levels the prediction is correct; a host driver.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own. Other weights of
-        the same net compile nothing, nor do other levels.
+      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
+        on the other images of the batch. Other weights of the same net, and other
+        levels, need no new compilation.
       images: `[B, H, W, C]`, float, in [0, 1].
-      labels: `[B]`, what the prediction should be.
-      key: one key, or `[B]`, see `keys_of_images`. Nets that are asked with the same
-        key meet the same perturbations.
-      perturbation: one of `symjax.metrics.perturbations`, or another such value.
-      levels: `[L]`, growing, all beyond the perturbation's identity_level.
-      draws: of a random perturbation; one that has directions is asked in all of them.
-      chunk: images at a time; changes nothing beyond rounding in the net. None: as many
-        as suit the backend.
-      report: called with the number of images done, and of all.
+      labels: `[B]`, integers in [0, K).
+      key: one key, or `[B]`, see `keys_of_images`. With the same key, all nets get the
+        same perturbed images.
+      perturbation: one of `symjax.metrics.perturbations`, or another `Perturbation`.
+      levels: `[L]`, ascending, all above the perturbation's `identity_level`.
+      draws: the number of draws of a random perturbation; of a perturbation with
+        directions, all directions are measured instead.
+      chunk: the number of images at a time; the result does not depend on it beyond
+        rounding in the net. None: the fastest number on the backend.
+      report: called with the number of images done, and of all images.
 
     Returns:
-      A `Tolerance`. A tie of logits, or a logit that is not finite, does not hold.
+      A `Tolerance`. Equal largest logits, or logits that are not finite, are errors.
 
     Raises:
-      ValueError: if arguments cannot be.
+      ValueError: if an argument is invalid.
     """
     levels = np.asarray(levels, float)
-    growing = np.diff(np.append(perturbation.identity_level, levels)) > 0
-    if levels.ndim != 1 or not levels.size or not growing.all():
+    ascending = np.diff(np.append(perturbation.identity_level, levels)) > 0
+    if levels.ndim != 1 or not levels.size or not ascending.all():
         raise ValueError(
-            f"levels={levels.tolist()}: expected [L], growing from the level that "
-            f"changes nothing, {perturbation.identity_level}, which is not among them."
+            f"levels={levels.tolist()}: expected [L], in ascending order and all above "
+            f"{perturbation.identity_level}, at which the image does not change."
         )
     if draws < 1:
         raise ValueError(f"draws={draws}: expected 1 or more.")
     draws = perturbation.directions or draws
-    pairs = [(draw, level) for draw in range(draws) for level in levels]
-    asked = [(0, perturbation.identity_level), *pairs]
-    answers = _answers(
-        logits_fn, images, labels, key, perturbation, asked, chunk, report
+    pairs = [(0, perturbation.identity_level)]
+    pairs += [(draw, level) for draw in range(draws) for level in levels]
+    outcomes = _outcomes(
+        logits_fn, images, labels, key, perturbation, pairs, chunk, report
     )
-    clean, held = answers[:, 0], answers[:, 1:].reshape(-1, draws, len(levels))
-    still = np.logical_and.accumulate(held, axis=-1) & clean[:, None, None]
-    return Tolerance(held, still, clean, levels, perturbation.identity_level)
+    clean, correct = outcomes[:, 0], outcomes[:, 1:].reshape(-1, draws, len(levels))
+    so_far = np.logical_and.accumulate(correct, axis=-1) & clean[:, None, None]
+    return Tolerance(correct, so_far, clean, levels, perturbation.identity_level)
 
 
 def published_removal(
@@ -129,47 +133,48 @@ def published_removal(
     chunk: int | None = None,
     report: Report | None = None,
 ) -> Tolerance:
-    """The tolerance as the paper's code measures it, for Figure 5.
+    """Measures the tolerance as the paper's code does, for Figure 5.
 
-    A share of all values, drawn at random, is set to zero: 0.10, then 0.05 more, with a
-    fresh draw each time, until the prediction is not the label. The tolerance is the
-    last share before that: 0.05, which is never tried, if it was wrong at the first.
-    At 1.00 the loop ends whatever the prediction, so that the largest tolerance is
-    0.95. There is one draw a share, and
-    the image itself is not asked about: one that is misclassified can have a tolerance.
-    The code feeds nets trained on normalised images with [0, 1] pixels: the net is
-    asked about `mean + std x` in place of x, so that what is removed becomes the mean.
+    A random fraction of all values is set to zero, at first 0.10 and then 0.05 more,
+    with a new draw each time, until the prediction is not the label. The tolerance is
+    the last fraction before the error; if there is an error at 0.10 it is 0.05, which
+    is not tested. The loop always ends at 1.00, so that the largest tolerance is 0.95.
+    There is one draw per fraction. The image itself is not tested, so that a
+    misclassified image can have a tolerance. The published code gives pixels in [0, 1]
+    to nets that were trained on normalized images; this function therefore evaluates
+    the net at `mean + std x` instead of x, so that removed values become the mean.
 
     Args:
-      logits_fn, images, labels, key, chunk, report: as in `tolerance`. The code takes
-        the first 117 test images.
-      mean, std: of the net's normalisation, one value or one a channel.
+      logits_fn, images, labels, key, chunk, report: as in `tolerance`. The published
+        code uses the first 117 test images.
+      mean, std: the net's normalization, one value or one per channel.
 
     Returns:
       A `Tolerance` of one draw; `largest[:, 0]` is the published tolerance. `clean` is
-      of images that are fed likewise.
+      the outcome at `mean + std x` for the unperturbed image.
 
     Raises:
-      ValueError: if arguments cannot be.
+      ValueError: if an argument is invalid.
     """
-    fed = Partial(_unnormalised, as_partial(logits_fn), *map(_per_channel, (mean, std)))
-    asked = [(0, 0.0), *enumerate(PUBLISHED_LEVELS, 1)]
-    answers = _answers(fed, images, labels, key, Removal(), asked, chunk, report)
-    held = answers[:, None, 1:]
-    still = np.logical_and.accumulate(held, axis=-1)
-    return Tolerance(held, still, answers[:, 0], PUBLISHED_LEVELS, PUBLISHED_STEP)
+    raw = Partial(_unnormalized, as_partial(logits_fn), *map(_per_channel, (mean, std)))
+    pairs = [(0, 0.0), *enumerate(PUBLISHED_LEVELS, 1)]
+    outcomes = _outcomes(raw, images, labels, key, Removal(), pairs, chunk, report)
+    correct = outcomes[:, None, 1:]
+    so_far = np.logical_and.accumulate(correct, axis=-1)
+    clean = outcomes[:, 0]
+    return Tolerance(correct, so_far, clean, PUBLISHED_LEVELS, PUBLISHED_STEP)
 
 
 def perturbed(
     images: Any, key: Array, perturbation: Perturbation, draws: Any, levels: Any
 ) -> np.ndarray:
-    """The images that `tolerance` asks about with the same key.
+    """The perturbed images that `tolerance` evaluates with the same key.
 
     Args:
-      images: `[B, H, W, C]`; the first B there.
-      key, perturbation: as there.
-      draws, levels: of each image `[B]`, or of all. `published_removal` takes draw
-        `i + 1` at the level of index i.
+      images: `[B, H, W, C]`, the first B images of the call of `tolerance`.
+      key, perturbation: as in `tolerance`.
+      draws, levels: one per image, `[B]`, or one for all images. `published_removal`
+        has the draw `i + 1` at the level with index i.
 
     Returns:
       `[B, H, W, C]`.
@@ -182,24 +187,24 @@ def perturbed(
 
 
 def default_chunk(chunk: int | None) -> int:
-    """How many images at a time: as asked, or as many as suit the backend."""
+    """The number of images at a time; for None, the fastest one on the backend."""
     if chunk is not None:
         return whole_number("images at a time", "chunk", chunk)
     return ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
 
 
-def _answers(
+def _outcomes(
     logits_fn: LogitsFn,
     images: Any,
     labels: Any,
     key: Array,
     perturbation: Perturbation,
-    asked: Sequence[tuple[int, float]],
+    pairs: Sequence[tuple[int, float]],
     chunk: int | None,
     report: Report | None,
 ) -> np.ndarray:
-    """Whether the prediction is the label, by draw and level: `[B, len(asked)]`."""
-    answers, count = [], len(images)
+    """Whether the prediction is the label, for each draw and level `[B, pairs]`."""
+    outcomes, count = [], len(images)
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
         refuse_traced("tolerance", logits_fn, images, labels, key)
         given = prepare("tolerance", logits_fn, images, labels, optional=OPTIONAL)
@@ -208,24 +213,27 @@ def _answers(
         keys = keys_of_images(key, count)
         for part in in_batches(count, min(default_chunk(chunk), count)):
             x, truth, own = jnp.asarray(images[part]), labels[part], keys[part]
-            held = [
-                _judge()(net, _perturb(perturbation)(x, own, *pair), truth)
-                for pair in _for_all(asked, len(part))
+            correct = [
+                _classified()(net, _perturb(perturbation)(x, own, *pair), truth)
+                for pair in _for_all(pairs, len(part))
             ]
-            answers.append(np.stack(jax.device_get(held), axis=1))
+            outcomes.append(np.stack(jax.device_get(correct), axis=1))
             if report:
                 report(int(part[-1]) + 1, count)
-    return np.concatenate(answers)[:count]
+    return np.concatenate(outcomes)[:count]
 
 
-def _for_all(asked, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for draw, level in asked:
+def _for_all(pairs, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for draw, level in pairs:
         yield np.full(count, draw, np.int32), np.full(count, level, np.float32)
 
 
 @functools.cache
 def _perturb(perturbation: Perturbation):
-    """A program of its own: a first convolution would draw its images nine times."""
+    """The program of the perturbation.
+
+    In one program with the net, the first convolution would compute it nine times.
+    """
 
     def one(image, key, draw, level):
         return perturbation(image, key, draw, level)
@@ -234,7 +242,9 @@ def _perturb(perturbation: Perturbation):
 
 
 @functools.cache
-def _judge():
+def _classified():
+    """A program that returns whether images are classified correctly."""
+
     def run(net, images, labels):
         logits = net(images)
         return is_correct(logits, labels) & jnp.isfinite(logits).all(axis=1)
@@ -242,7 +252,7 @@ def _judge():
     return compilation.jit_fast_compile(run)
 
 
-def _unnormalised(net: Partial, mean: Array, std: Array, images: Array) -> Array:
+def _unnormalized(net: Partial, mean: Array, std: Array, images: Array) -> Array:
     return net(mean + std * images)
 
 

@@ -1,11 +1,12 @@
-"""The reverse Weibull law of maxima that have a finite end point (Weng et al. 2018).
+"""Fits the reverse Weibull distribution to maxima with an end point (Weng et al. 2018).
 
     law = weibull.fit(maxima)      # [..., N] -> end point, shape, scale, each [...]
 
-Maxima x below an end point L follow `F(x) = exp(-((L - x) / scale)^shape)`. Below shape
-1 the likelihood grows without bound as L comes down to the largest maximum, and beyond
-shape 100 the law is a Gumbel law, without an end point, for all that a sample can tell:
-it is maximised over the shapes between. NumPy in float64, on the host.
+Maxima x below an end point L have the distribution
+`F(x) = exp(-((L - x) / scale)^shape)`. The likelihood is maximized over shapes from 1
+to 100: below shape 1 it is unbounded as L approaches the largest maximum, and above
+shape 100 a sample cannot distinguish the distribution from a Gumbel distribution, which
+has no end point. Computed with NumPy in float64 on the host.
 """
 
 from typing import Any, NamedTuple
@@ -17,29 +18,31 @@ from scipy.optimize import elementwise
 SHAPES = (1.0, 100.0)
 REGULAR = 2.0  # at shapes above it the likelihood is regular (Smith 1985)
 GAPS = np.geomspace(1e-6, 1e3, 37)  # from the largest maximum to L, in sample ranges
-ROWS = 64  # samples at a time
-NEWTON_STEPS = 60  # a handful; bisections, at worst
-PRECISION = 1e-8  # of the last step but one, whose error Newton's method squares
-ROUNDING = 1e-6  # maxima that differ by less, in float32, are one: 16 roundings
+ROWS = 64  # the number of samples at a time
+NEWTON_STEPS = 60  # upper limit, for bisections; Newton steps need only a few
+PRECISION = 1e-8  # relative size of a step after which Newton's method has converged
+ROUNDING = 1e-6  # maxima that differ by less than 16 float32 roundings count as equal
 
 
 class ReverseWeibull(NamedTuple):
-    """Fitted laws, an array `[...]` each, float64.
+    """Fitted distributions; each attribute is a float64 array `[...]`.
 
     Attributes:
-      end_point: L, the least value that no maximum exceeds, in the maxima's unit.
-      shape: 1 or 100 where the likelihood has its maximum at the limit; NaN where all
-        maxima are one value, which is then the end point.
+      end_point: L, the smallest value that no maximum exceeds, in the maxima's unit.
+      shape: 1 or 100 if the likelihood has its maximum at the limit; NaN if all maxima
+        are equal, and L is then this value.
       scale: in the maxima's unit.
-      p_value: of the Kolmogorov-Smirnov distance between the law and the maxima. The
-        law was fitted to them, so that it is too large: a small one speaks against the
-        fit, a large one does not speak for it. NaN where all maxima are one value.
-      std_error: of `end_point`, from the observed information of all three parameters.
-        That is regular for shapes above 2 alone: NaN for others; infinite where the
-        shape is at its upper limit, since the sample does not say that there is an end
-        point; 0 where all maxima are one value. The end point's own law is skewed: of
-        500 maxima, 1.96 errors to both sides hold it nine times in ten.
-      distinct: how many different values there are among the maxima.
+      p_value: p-value of the Kolmogorov-Smirnov distance between the distribution and
+        the maxima. It is too large, because the distribution was fitted to the maxima:
+        a small p-value is evidence against the fit, but a large one is no evidence for
+        it. NaN if all maxima are equal.
+      std_error: standard error of `end_point`, from the observed information of all
+        three parameters. It is defined for shapes above 2 only and NaN for others. It
+        is infinite if the shape is at its upper limit, because the sample does not
+        imply an end point; 0 if all maxima are equal. The distribution of the end point
+        is skewed: for 500 maxima, an interval of 1.96 standard errors to both sides
+        covers it in about 90 % of cases.
+      distinct: the number of different values among the maxima.
     """
 
     end_point: np.ndarray
@@ -51,19 +54,19 @@ class ReverseWeibull(NamedTuple):
 
 
 def fit(maxima: np.ndarray, start: float | None = None) -> ReverseWeibull:
-    """Maximum likelihood for `L`, shape and scale of samples of maxima.
+    """Fits `L`, shape and scale to samples of maxima, by maximum likelihood.
 
-    For each L, scale and shape are solved for; the likelihood is then a function of L
-    alone, looked at from 1e-6 to 1e3 sample ranges above the largest maximum and
-    refined around the best of these starts. With shape 1 the best L is the largest
-    maximum itself. Of all that, the most likely is taken.
+    For a given L, scale and shape are solved for, which gives the likelihood as a
+    function of L. It is evaluated from 1e-6 to 1e3 sample ranges above the largest
+    maximum, and refined around the best of these points. With shape 1, the best L is
+    the largest maximum itself. The most likely of all these solutions is returned.
 
     Args:
       maxima: `[..., N]`, finite, not negative.
-      start: for comparisons alone: instead, one local search by SciPy's
-        `weibull_min.fit` and `fmin` from this shape, in the dtype of `maxima`, as
-        ART's `clever_t` does from 1. It may end at a shape below 1 with L at the
-        largest maximum, or anywhere on the way.
+      start: for comparisons only: use one local search by SciPy's `weibull_min.fit` and
+        `fmin` from this shape instead, in the dtype of `maxima`, as ART's `clever_t`
+        does from 1. It may stop at a shape below 1 with L at the largest maximum, or
+        before it has converged.
 
     Returns:
       A `ReverseWeibull`.
@@ -81,17 +84,20 @@ def fit(maxima: np.ndarray, start: float | None = None) -> ReverseWeibull:
     if maxima.ndim < 1 or 0 in maxima.shape:
         raise ValueError(f"maxima of shape {maxima.shape}: expected [..., N], N > 0.")
     if not (np.isfinite(maxima).all() and (maxima >= 0).all()):
-        raise ValueError("a maximum is negative or not finite: expected norms.")
+        raise ValueError(
+            f"maxima from {maxima.min()} to {maxima.max()}: expected norms, which are "
+            "finite and not negative."
+        )
     rows = maxima.reshape(-1, maxima.shape[-1])
     exact = rows.astype(np.float64)
     largest = exact.max(axis=1)
     law = np.stack([largest, np.full(len(exact), np.nan), np.zeros(len(exact))])
-    left = np.flatnonzero(np.ptp(exact, axis=1) > ROUNDING * largest)
+    varied = np.flatnonzero(np.ptp(exact, axis=1) > ROUNDING * largest)
     if start is None:
-        for part in np.array_split(left, len(left) // ROWS + 1):
+        for part in np.array_split(varied, len(varied) // ROWS + 1):
             law[:, part] = _most_likely(exact[part])
     else:
-        for row in left:
+        for row in varied:
             law[:, row] = _local_search(rows[row], start)
     end_point, shape, scale = law
     p_value = _goodness(exact, end_point, shape, scale)
@@ -103,24 +109,24 @@ def fit(maxima: np.ndarray, start: float | None = None) -> ReverseWeibull:
 
 def _local_search(row: np.ndarray, start: float) -> tuple[Any, Any, Any]:
     with np.errstate(all="ignore"):
-        found: Any = stats.weibull_min.fit(-row, start, optimizer=optimize.fmin)
-    shape, location, scale = found
+        fitted: Any = stats.weibull_min.fit(-row, start, optimizer=optimize.fmin)
+    shape, location, scale = fitted
     return -location, shape, scale
 
 
 def _most_likely(rows: np.ndarray) -> np.ndarray:
-    """End point, shape and scale, `[3, M]`, of `[M, N]` maxima that are not all one."""
+    """End point, shape and scale, `[3, M]`, of maxima `[M, N]` that are not equal."""
     largest, spread = rows.max(axis=1), np.ptp(rows, axis=1)
     depth = (largest[:, None] - rows) / spread[:, None]
     best = _profile(depth[:, None], GAPS)[0].argmax(axis=1)
     place = np.clip(best, 1, len(GAPS) - 2)
-    found = elementwise.find_minimum(
+    minimum = elementwise.find_minimum(
         lambda x, row: -_profile(depth[row], np.exp(x))[0],
         tuple(np.log(GAPS[place + step]) for step in (-1, 0, 1)),
         args=(np.arange(len(rows)),),
     )
-    # There is no success where the best is at an end of GAPS.
-    gap = np.where(found.success, np.exp(found.x), GAPS[best])
+    # The search fails if the best point is the first or the last one of GAPS.
+    gap = np.where(minimum.success, np.exp(minimum.x), GAPS[best])
     likelihood, shape, scale = _profile(depth, gap)
     mean = depth.mean(axis=1)  # the scale of shape 1, an exponential law
     exponential = -np.log(mean) - 1 >= likelihood
@@ -131,11 +137,11 @@ def _most_likely(rows: np.ndarray) -> np.ndarray:
 
 
 def _profile(depth: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Log-likelihood per maximum, and the shape and scale that maximise it.
+    """The largest log-likelihood per maximum for an end point, with shape and scale.
 
     Args:
-      depth: `[..., N]`, how far each maximum lies below the largest.
-      gap: `[...]`, how far the end point lies above it, positive.
+      depth: `[..., N]`, the largest maximum minus each maximum.
+      gap: `[...]`, the end point minus the largest maximum, positive.
     """
     logs = np.log(depth + gap[..., None])
     top = logs.max(axis=-1)
@@ -150,11 +156,12 @@ def _profile(depth: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _shape(below: np.ndarray) -> np.ndarray:
-    """The most likely shape within `SHAPES` of logarithms z `[..., N]`, the largest 0.
+    """The most likely shape within `SHAPES`, for logarithms z `[..., N]` of maximum 0.
 
-    With weights `w = exp(shape z)` it solves `E_w[z] - E[z] = 1 / shape`. The excess
-    of the left side falls in `1 / shape` and is nearly linear: Newton's method, with
-    bisection where it leaves the bracket, at first `0 < 1 / shape <= -E[z]`.
+    With weights `w = exp(shape z)`, the shape solves `E_w[z] - E[z] = 1 / shape`. The
+    difference of the two sides decreases in `1 / shape` and is nearly linear. It is
+    solved by Newton's method, with bisection where a step leaves the bracket, which is
+    `0 < 1 / shape <= -E[z]` at first.
     """
     mean = below.mean(axis=-1)
     low, high = np.zeros_like(mean), -mean
@@ -162,9 +169,9 @@ def _shape(below: np.ndarray) -> np.ndarray:
     for _ in range(NEWTON_STEPS):
         weight = np.exp(below / inverse[..., None])
         weight /= weight.sum(axis=-1, keepdims=True)
-        centre = (weight * below).sum(axis=-1)
-        variance = (weight * np.square(below - centre[..., None])).sum(axis=-1)
-        excess = centre - mean - inverse
+        center = (weight * below).sum(axis=-1)
+        variance = (weight * np.square(below - center[..., None])).sum(axis=-1)
+        excess = center - mean - inverse
         low = np.where(excess > 0, inverse, low)
         high = np.where(excess > 0, high, inverse)
         newton = inverse + excess / (variance / inverse**2 + 1)
@@ -180,16 +187,17 @@ def _goodness(rows, end_point, shape, scale) -> np.ndarray:
     count = rows.shape[1]
     with np.errstate(all="ignore"):
         depth = (end_point[:, None] - np.sort(rows, axis=1)) / scale[:, None]
-        share = np.exp(-(np.maximum(depth, 0) ** shape[:, None]))
-    above = (np.arange(1, count + 1) / count - share).max(axis=1)
-    below = (share - np.arange(count) / count).max(axis=1)
+        cumulative = np.exp(-(np.maximum(depth, 0) ** shape[:, None]))
+    above = (np.arange(1, count + 1) / count - cumulative).max(axis=1)
+    below = (cumulative - np.arange(count) / count).max(axis=1)
     return stats.kstwo.sf(np.maximum(above, below), count)
 
 
 def _standard_error(rows, end_point, shape, scale) -> np.ndarray:
-    """Of the end point, `[M]`, by the observed information on L, shape c and scale s.
+    """The standard error of the end point, `[M]`, from the observed information.
 
-    Those are minus the second derivatives of the log-likelihood, the sum over a row of
+    The information on L, shape c and scale s is minus the second derivatives of the
+    log-likelihood, which is the sum over a row of
     `log c - c log s + (c - 1) log y - (y / s)^c`, with `y = L - x`.
     """
     c, s = shape[:, None], scale[:, None]

@@ -1,4 +1,4 @@
-"""The paper's nets, as Flax modules and as plain callables.
+"""The nets of the paper, as Flax modules and as plain callables.
 
 model = models.build("parallel_rs", depth=10, classes=10)
 variables = model.init(key, images, train=False)
@@ -63,7 +63,7 @@ MATCHED: dict[str, Recipe] = {
 
 
 def _published(trunk: str, depth_4: str = MATCHED_TRUNK[4]) -> dict[int, str]:
-    """The 4-layer nets are not published: the matched trunk follows the first layer."""
+    """The trunks by depth; 4-layer nets, not published, have the matched trunk."""
     return {4: depth_4, 10: trunk}
 
 
@@ -93,9 +93,10 @@ PUBLISHED: dict[str, Recipe] = {
 
 TRUNKS = {"matched": MATCHED, "published": PUBLISHED}
 TRUNK_VERSIONS = {"matched": 1, "published": 2}
-"""One more whenever parameters of before would be another net; runs record it. 2: the
-kernels have e2cnn's scale, and `weighted` has a batch norm in its standard branch."""
-PUBLISHED_GROUP = {"parallel_rs": "C8", "equivariant": "C8"}  # C4 of the others
+"""Versions of the trunks, which runs record. A version is increased when existing
+parameters would give another net. 2: the kernels have e2cnn's scale, and `weighted` has
+a batch norm in its standard branch."""
+PUBLISHED_GROUP = {"parallel_rs": "C8", "equivariant": "C8"}  # C4 for the others
 PUBLISHED_BASIS = "steerable"
 MODELS = tuple(MATCHED)
 DEPTHS = (4, 10)
@@ -120,32 +121,31 @@ def build(
 
     Args:
       name: one of `MODELS`.
-      depth: 4 or 10 convolutional layers, the fusion's 1x1 not counted.
-      classes: number of classes, K.
-      trunk: "matched": the six nets that are not fully equivariant differ in their
-        first layer alone. "published": each net as published, with the initialization
-        and the scale of steerable kernels of PyTorch and e2cnn; its 4-layer nets are
-        not published and take the matched trunk.
+      depth: 4 or 10 convolutional layers, without the 1x1 convolution of the fusion.
+      classes: the number of classes, K.
+      trunk: "matched": all nets except `equivariant` differ only in their first layer.
+        "published": the net as published, with the initialization of PyTorch and the
+        scale of steerable kernels of e2cnn; the 4-layer nets are not published and have
+        the matched trunk.
       width: factor on every number of channels.
-      group: of the rotation layers, as in groups.C8, "C8" or "D4"; empty takes C4, or
-        on the published trunk that of the published net, which is C8 for `parallel_rs`
-        and `equivariant`.
-      basis: of their kernels, one of `symjax.nn.kernels.BASES`; empty takes the group's
-        default, or on the published trunk the published one, "steerable".
-      readout: of `equivariant` alone: "invariant" or "flatten"; empty takes that of the
-        trunk, invariant on the matched one and flattened as published on the other.
-      order: of `cascaded` on the matched trunk alone; empty takes standard, rotation,
-        scale.
-      mean, std: normalisation of [0, 1] images, one value or one a channel.
-      dtype: of the computation, "float32" or "bfloat16".
-      lowering: of the convolutions, as in `symjax.nn.convolution`; empty takes the
-        fastest on the backend in use.
+      group: group of the rotation layers, such as groups.C8, "C8" or "D4". If empty, it
+        is C4; for the published `parallel_rs` and `equivariant`, it is C8.
+      basis: basis of the rotation layers' kernels, one of `symjax.nn.kernels.BASES`. If
+        empty, it is the default of the group; for the published trunk, "steerable".
+      readout: "invariant" or "flatten", for `equivariant` only. If empty, it is
+        "invariant" for the matched trunk, and "flatten" for the published one.
+      order: the order of the layers, for the matched `cascaded` only. If empty, it is
+        standard, rotation, scale.
+      mean, std: normalization of [0, 1] images, one value or one per channel.
+      dtype: dtype of the computation, "float32" or "bfloat16".
+      lowering: lowering of the convolutions, see `symjax.nn.convolution`. If empty, it
+        is the fastest one on the current backend.
 
     Returns:
-      A Flax module; `init(key, images, train=False)` and `apply(...)` as ever.
+      A Flax module, with `init(key, images, train=False)` and `apply(...)`.
 
     Raises:
-      ValueError: for a name, depth, trunk, group or option that is not there.
+      ValueError: for an unknown name, depth, trunk, group or option.
     """
     _expect("net", name, MODELS)
     _expect("trunk", trunk, TRUNKS)
@@ -164,8 +164,8 @@ def build(
     for values in (mean, std):
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise ValueError(
-                f"mean={mean!r}, std={std!r}: expected one value, or one a channel, in "
-                "a tuple such as (0.5,)."
+                f"mean={mean!r}, std={std!r}: expected one value, or one per channel, "
+                "in a tuple such as (0.5,)."
             )
     make, layout = TRUNKS[trunk][name]
     options: dict[str, Any] = {}
@@ -173,15 +173,21 @@ def build(
         options["readout"] = readout or ("flatten" if published else "invariant")
         _expect("readout", options["readout"], READOUTS)
     elif readout:
-        raise ValueError(f"readout={readout!r} is for the equivariant net, not {name}.")
+        raise ValueError(
+            f"readout={readout!r} is for the equivariant net, not {name}: leave it out."
+        )
     if order:
         order = (order,) if isinstance(order, str) else tuple(order)
         if (name, trunk) != ("cascaded", "matched"):
             raise ValueError(
-                f"order={order} is for the matched cascaded net, not {trunk} {name}."
+                f"order={order} is for the matched cascaded net, not {trunk} {name}: "
+                "leave it out."
             )
         if len(set(order)) < len(order):
-            raise ValueError(f"order={tuple(order)}: a layer stands in it twice.")
+            raise ValueError(
+                f"order={tuple(order)}: expected every layer at most once, of "
+                f"{list(BRANCHES)}."
+            )
         for layer in order:
             _expect("layer", layer, BRANCHES)
         options["order"] = order
@@ -210,7 +216,7 @@ def _expect(what: str, value: Any, known: Any) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Apply:
-    """Compared by the module's value, so that an equal net compiles nothing again."""
+    """The net in evaluation mode; equal nets compare equal and share programs."""
 
     model: linen.Module
 
@@ -244,34 +250,35 @@ class _ApplyLayers(_Apply):
 
 
 def logits_fn(model: linen.Module, variables: Any) -> Partial:
-    """The net as a callable `[B, H, W, C] -> [B, K]`, running averages in batch norm.
+    """The net as a callable `[B, H, W, C] -> [B, K]`, with running averages.
 
-    Its variables are leaves of a pytree: they are traced, not baked in, so that another
-    checkpoint of the same net compiles nothing, and `vmap` over it is the seed axis.
+    Batch norm uses the running averages. The variables are leaves of a pytree, so that
+    they are traced: another checkpoint of the same net needs no new compilation, and
+    `vmap` over the leaves is the seed axis.
     """
     return Partial(_Apply(model), variables)
 
 
 def training_fn(model: linen.Module, variables: Any) -> Partial:
-    """As `logits_fn`, with the batch's statistics in batch norm, as in training.
+    """The net as a callable in training mode: batch norm uses the batch's statistics.
 
-    Its value is the logits `[B, K]` and the moved running averages: an image's logits
-    depend on the batch.
+    The callable returns the logits `[B, K]` and the updated running averages. The
+    logits of an image depend on the batch.
     """
     return Partial(_ApplyTraining(model), variables)
 
 
 def layers_fn(model: linen.Module, variables: Any) -> Partial:
-    """As `logits_fn`, but a dict of the outputs of all layers, by name.
+    """The net as a callable that returns a dict of the outputs of all layers, by name.
 
-    A layer is a module that the net itself has, such as "block_1"; its output is
-    `[B, H, W, G, C]`, `[B, H, W, C]` or, of "head", the logits `[B, K]`.
+    A layer is a direct submodule of the net, such as "block_1". Its output is
+    `[B, H, W, G, C]` or `[B, H, W, C]`; the output of "head" is the logits `[B, K]`.
     """
     return Partial(_ApplyLayers(model), variables)
 
 
 def parameter_count(model: linen.Module, image_shape: tuple[int, int, int]) -> int:
-    """Number of trained parameters, for images `(H, W, C)`; computes nothing."""
+    """The number of trained parameters, for images of shape `(H, W, C)`."""
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     init = functools.partial(model.init, train=False)
     variables = jax.eval_shape(init, jax.random.key(0), images)

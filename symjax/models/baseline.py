@@ -1,4 +1,4 @@
-"""The benchmark of the paper: standard convolutions only (Section 6.1)."""
+"""The baseline of the paper: standard convolutions only (Section 6.1)."""
 
 from jax import Array
 
@@ -6,11 +6,11 @@ from symjax.models.net import Net
 
 
 class Baseline(Net):
-    """A standard CNN.
+    """A standard convolutional net.
 
     Attributes: those of `Net`, and
 
-      features: channels of the first layer.
+      features: the number of channels of the first layer.
     """
 
     features: int = 32

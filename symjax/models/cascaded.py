@@ -1,4 +1,4 @@
-"""The cascaded design: one kind of layer after the other (paper, C.4, equation 15)."""
+"""The cascaded net: layers of three kinds in sequence (paper, C.4, equation 15)."""
 
 from jax import Array
 
@@ -10,15 +10,15 @@ from symjax.models.parallel import BRANCHES, branch_layer
 class Cascaded(Net):
     """Standard, rotation and scale layers in sequence, fused to `fused` channels.
 
-    Each layer takes images and gives images: the field of the rotation layer is pooled
-    over the group (max), and so turns as an image does for the layer after it.
+    Each layer maps images to images: the output of the rotation layer is max-pooled
+    over the group, so that it is rotated like an image.
 
     Attributes: those of `Net`, and
 
-      order: of the layers; Appendix C.4 says standard, rotation, scale; Section 6.1
-        says rotation first.
-      features: channels of a layer (fields of the rotation layer; of each scale).
-      fused: channels after the fusion.
+      order: the order of the layers: standard, rotation, scale in Appendix C.4;
+        rotation is the first layer in Section 6.1.
+      features: the number of channels of a layer (per group element, and per scale).
+      fused: the number of channels after the fusion.
     """
 
     order: tuple[str, ...] = BRANCHES

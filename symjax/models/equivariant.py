@@ -1,4 +1,4 @@
-"""The fully equivariant net: every convolution on the group (paper, Appendix D)."""
+"""The fully equivariant net: group convolutions only (paper, Appendix D)."""
 
 import math
 from typing import Literal
@@ -8,7 +8,7 @@ from flax import linen
 from jax import Array
 
 from symjax import nn
-from symjax.models.net import Net, max_pool_2x2, normalise
+from symjax.models.net import Net, max_pool_2x2, normalize
 
 READOUTS = ("invariant", "flatten")
 
@@ -16,27 +16,28 @@ READOUTS = ("invariant", "flatten")
 class Equivariant(Net):
     """Blocks of group convolution, shared batch norm and ReLU; then the readout.
 
-    Attributes: those of `Net`, the trunk naming fields in place of channels and its
-    first block lifting the image, and
+    Attributes: those of `Net`, where the numbers in the trunk are channels per group
+    element and the first block lifts the image, and
 
-      readout: "invariant": max over pixels and group, so that the logits do not change
-        when the image turns. "flatten": mean over pixels, group elements kept apart for
-        the dense layer, as the published net does; its logits are not invariant.
+      readout: "invariant": the maximum over pixels and group, so that the logits do not
+        change when the image is rotated. "flatten": the mean over pixels, after which
+        the dense layer has all group elements as inputs, as in the published net; its
+        logits are not invariant.
     """
 
     readout: Literal["invariant", "flatten"] = "invariant"
 
     @linen.compact
     def __call__(self, images: Array, train: bool = False) -> Array:
-        """Images `[B, H, W, C]` in [0, 1] to logits `[B, K]`, float32."""
-        x = normalise(images, self.mean, self.std).astype(self.dtype)
-        layer = self.rotating(nn.LiftingConv)
+        """The logits `[B, K]`, float32, of images `[B, H, W, C]` in [0, 1]."""
+        x = normalize(images, self.mean, self.std).astype(self.dtype)
+        layer = self.bind_group(nn.LiftingConv)
         for index, item in enumerate(self.trunk.split()):
             if item == "P":
                 x = max_pool_2x2(x, self.group)
             else:
                 x = self.block(f"block_{index}", int(item), layer)(x, train)
-                layer = self.rotating(nn.GroupConv)
+                layer = self.bind_group(nn.GroupConv)
         return self.dense(self._read_out(x))
 
     def _read_out(self, field: Array) -> Array:

@@ -1,7 +1,8 @@
-"""What the nets share: normalisation, blocks, the trunk, and the readout.
+"""The common base of the nets: normalization, blocks, the trunk, and the readout.
 
-A net is its first layer, which is what the paper compares, and a trunk written as the
-paper's tables are: "32 P 64 64" is a block of 32 channels, a pool, two blocks of 64.
+A net consists of its first layer, which the paper compares, and a trunk. The trunk is
+written as in the paper's tables: "32 P 64 64" is a block of 32 channels, a pooling
+layer, and two blocks of 64 channels.
 """
 
 import functools
@@ -25,10 +26,12 @@ BATCH_NORM_MOMENTUM = 0.9  # Flax's default, 0.99, is too slow for runs of a few
 
 
 def uniform(fan_in: int) -> Callable[..., Array]:
-    """PyTorch's default for kernels and biases: uniform in +-1 / sqrt(fan_in).
+    """PyTorch's default initializer of kernels and biases.
+
+    The values are uniform in +-1 / sqrt(fan_in).
 
     Args:
-      fan_in: number of inputs of one output of the layer.
+      fan_in: the number of inputs of one output of the layer.
     """
 
     def init(key, shape, dtype=jnp.float32):
@@ -38,15 +41,15 @@ def uniform(fan_in: int) -> Callable[..., Array]:
     return init
 
 
-def normalise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
-    """`(images - mean) / std` per channel; one value serves all channels.
+def normalize(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
+    """The normalized images, `(images - mean) / std`.
 
     Args:
       images: `[B, H, W, C]` in [0, 1].
-      mean, std: one or C values, in units of the pixel range.
+      mean, std: one value for all channels or C values, in pixel units.
 
     Raises:
-      ValueError: if the images are not of rank 4, or the values do not fit them.
+      ValueError: if the images are not of rank 4, or for another number of values.
     """
     if images.ndim != 4:
         raise ValueError(f"expected images [B, H, W, C], got {images.shape}.")
@@ -54,7 +57,7 @@ def normalise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Arr
         if len(values) not in (1, images.shape[-1]):
             raise ValueError(
                 f"{name}={tuple(values)} has {len(values)} values for images of "
-                f"{images.shape[-1]} channels: give one, or one a channel."
+                f"{images.shape[-1]} channels: expected one, or one per channel."
             )
     mean_array, std_array = (
         jnp.reshape(jnp.asarray(x), (1, 1, 1, -1)) for x in (mean, std)
@@ -63,16 +66,16 @@ def normalise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Arr
 
 
 def max_pool_2x2(images: Array, group: Group | None = None) -> Array:
-    """Max-pools with stride 2: window 2 on even sizes, 3 on odd, as exactness asks.
+    """Max-pools with stride 2 exactly: the window is 2 for even sizes, 3 for odd ones.
 
     Raises:
-      ValueError: if the image is too small to be pooled once more.
+      ValueError: if the image is too small.
     """
     height, width = images.shape[1:3]
     if min(height, width) < 2:
         raise ValueError(
-            f"a pool meets an image of {height}x{width} pixels: it is too small for "
-            "the pools of this net. Use larger images or the matched trunk."
+            f"a pooling layer gets an image of {height}x{width} pixels: expected 2x2 "
+            "or more. Use larger images, or the matched trunk."
         )
     window = tuple(2 if size % 2 == 0 else 3 for size in (height, width))
     return nn.max_pool(images, window, 2, group=group)
@@ -82,14 +85,15 @@ class Block(linen.Module):
     """Convolution, batch norm (statistics shared over a group), ReLU.
 
     Attributes:
-      layer: what makes the convolution: `nn.Conv` or a layer with its options bound.
-      features: its features.
+      layer: `nn.Conv`, or another convolution with its options bound.
+      features: the number of features of the convolution.
       kernel_size: `(height, width)`.
-      norm, relu: whether they follow. Without the norm, the convolution has a bias.
-      dtype: of the computation; the statistics are float32.
-      lowering: of the convolution.
-      published: initialize standard convolutions as PyTorch does, and move the running
-        variance by the unbiased one.
+      norm, relu: whether there is a batch norm and a ReLU. Without the norm, the
+        convolution has a bias.
+      dtype: dtype of the computation; the statistics are float32.
+      lowering: lowering of the convolution.
+      published: initialize standard convolutions as PyTorch does, and update the
+        running variance with the unbiased variance.
     """
 
     layer: Callable[..., linen.Module]
@@ -128,21 +132,21 @@ class Block(linen.Module):
 
 
 class Net(linen.Module):
-    """Normalisation, first layer, trunk, global max pooling, one dense layer.
+    """Normalization, first layer, trunk, global max pooling, one dense layer.
 
-    A subclass gives `first_layer`.
+    A subclass defines `first_layer`.
 
     Attributes:
-      trunk: blocks and pools after the first layer, as in "P 32 32 P 64".
-      classes: number of classes, K.
+      trunk: blocks and pooling layers after the first layer, such as "P 32 32 P 64".
+      classes: the number of classes, K.
       width: factor on every number of channels.
-      mean, std: per-channel normalisation of [0, 1] images.
-      group: of the rotation layers, or its name.
-      basis: of their kernels.
-      dtype: of the computation; parameters, statistics and logits are float32.
-      lowering: of every convolution.
+      mean, std: normalization of [0, 1] images, one value or one per channel.
+      group: group of the rotation layers, or its name.
+      basis: basis of the rotation layers' kernels.
+      dtype: dtype of the computation; parameters, statistics and logits are float32.
+      lowering: lowering of every convolution.
       published: initialize the net, scale its steerable kernels and average variances
-        as PyTorch and e2cnn do, with which the published nets were trained.
+        as PyTorch and e2cnn do; the published nets were trained with these libraries.
     """
 
     trunk: str
@@ -167,11 +171,12 @@ class Net(linen.Module):
 
     @linen.compact
     def __call__(self, images: Array, train: bool = False) -> Array:
-        """Images `[B, H, W, C]` in [0, 1] to logits `[B, K]`, float32.
+        """The logits `[B, K]`, float32, of images `[B, H, W, C]` in [0, 1].
 
-        `train` uses the statistics of the batch and updates the running averages.
+        With `train`, batch norm uses the statistics of the batch and updates the
+        running averages.
         """
-        x = normalise(images, self.mean, self.std).astype(self.dtype)
+        x = normalize(images, self.mean, self.std).astype(self.dtype)
         x = self.first_layer(x, train)
         for index, item in enumerate(self.trunk.split()):
             if item == "P":
@@ -182,15 +187,15 @@ class Net(linen.Module):
         return self.dense(nn.max_first(pixels, axis=1))
 
     def first_layer(self, x: Array, train: bool) -> Array:
-        """Normalised images `[B, H, W, C]` to the trunk's input, `[B, H, W, C']`."""
-        raise TypeError(f"{type(self).__name__} does not say its first layer.")
+        """Maps normalized images `[B, H, W, C]` to the trunk's inputs."""
+        raise TypeError(f"{type(self).__name__} does not define its first layer.")
 
     def channels(self, count: int) -> int:
-        """A number of channels times the width, at least one."""
+        """The number of channels times the width, at least one."""
         return max(1, round(count * self.width))
 
-    def rotating(self, layer: type[linen.Module]) -> Callable[..., linen.Module]:
-        """A rotation layer with this net's group and basis bound."""
+    def bind_group(self, layer: type[linen.Module]) -> Callable[..., linen.Module]:
+        """The rotation layer with this net's group and basis bound as arguments."""
         options: dict[str, Any] = {"group": self.group, "basis": self.basis}
         if self.published and self.basis == "steerable":
             options["as_e2cnn"] = True
@@ -205,7 +210,7 @@ class Net(linen.Module):
         norm: bool = True,
         relu: bool = True,
     ) -> Block:
-        """A `Block` of `features` times the width in this net's numerics."""
+        """A `Block` with this net's width, dtype and lowering."""
         return Block(
             layer,
             self.channels(features),
@@ -219,7 +224,7 @@ class Net(linen.Module):
         )
 
     def dense(self, x: Array) -> Array:
-        """The last layer, in float32 or wider: `[B, C]` to `[B, K]`."""
+        """Applies the last layer, `[B, C]` to `[B, K]`, in float32 or wider."""
         wide = jnp.promote_types(x.dtype, jnp.float32)
         options: dict[str, Any] = {}
         if self.published:

@@ -1,7 +1,8 @@
-"""The parallel design: branches side by side, then fusion (paper, C.3, equation 14).
+"""The parallel nets: parallel branches, then fusion (paper, C.3, equation 14).
 
-`parallel_rot`, `parallel_scale`, `parallel_rs` concatenate; `weighted` sums the same
-branches as `parallel_rs` with learned softmax weights (Section 6.1).
+`parallel_rot`, `parallel_scale` and `parallel_rs` concatenate their branches;
+`weighted` has the branches of `parallel_rs` and sums them with learned softmax weights
+(Section 6.1).
 """
 
 from typing import Literal
@@ -15,10 +16,10 @@ BRANCHES = ("standard", "rotation", "scale")
 
 
 def branch_layer(net: Net, branch: str):
-    """The convolution of a branch: standard, lifting to `net.group`, or scale."""
+    """The convolution layer of a branch: standard, lifting to `net.group`, or scale."""
     layers = {
         "standard": nn.Conv,
-        "rotation": net.rotating(nn.LiftingConv),
+        "rotation": net.bind_group(nn.LiftingConv),
         "scale": nn.ScaleConv,
     }
     if branch not in layers:
@@ -27,22 +28,23 @@ def branch_layer(net: Net, branch: str):
 
 
 def as_channels(x: Array) -> Array:
-    """A field `[B, H, W, G, C]` as `[B, H, W, G * C]`; images stay as they are."""
+    """A feature map `[B, H, W, G, C]` as `[B, H, W, G * C]`; images are unchanged."""
     return nn.concatenate([x])
 
 
 class Parallel(Net):
-    """Branches of `features` each on the same image, fused to `fused` channels.
+    """Branches of `features` channels on the same image, fused to `fused` channels.
 
-    The fusion's 1x1 convolution gives every such net the same trunk as the baseline.
+    The fusion has a 1x1 convolution, so that every such net has the trunk of the
+    baseline.
 
     Attributes: those of `Net`, and
 
-      branches: which, of "standard", "rotation", "scale".
-      fusion: "concat", or "weighted": each branch brought to `features` channels, then
-        summed with softmax weights.
-      features: channels of a branch (fields of the rotation branch; of each scale).
-      fused: channels after the fusion.
+      branches: names of the branches, from "standard", "rotation" and "scale".
+      fusion: "concat"; or "weighted": each branch is projected to `features` channels,
+        and they are summed with softmax weights.
+      features: the number of channels of a branch (per group element, and per scale).
+      fused: the number of channels after the fusion.
     """
 
     branches: tuple[str, ...] = BRANCHES

@@ -1,7 +1,7 @@
 """The first layers of the published nets, which differ from the paper's text.
 
-They are reached by `trunk="published"`. What each does is said where it differs from
-the matched net of the same name; `docs/models.md` holds the whole table.
+They are built by `trunk="published"`. The docstrings describe the differences from the
+matched net of the same name; `docs/models.md` has a table of all nets.
 """
 
 import jax.numpy as jnp
@@ -14,25 +14,27 @@ from symjax.models.parallel import as_channels
 
 
 class PublishedParallelRot(Net):
-    """Standard 16 next to 16 lifted fields without norm or ReLU; no fusion layer."""
+    """16 standard channels and 16 lifted ones without norm or ReLU; no fusion layer."""
 
     def first_layer(self, x: Array, train: bool) -> Array:
         standard = self.block("standard", 16)(x, train)
-        lifting = self.rotating(nn.LiftingConv)
+        lifting = self.bind_group(nn.LiftingConv)
         rotation = self.block("rotation", 16, lifting, norm=False, relu=False)(x, train)
         return nn.concatenate([standard, rotation])
 
 
 class PublishedParallelScales(Net):
-    """Standard 16, scales with filters of their own, and with rotation or without it.
+    """Standard and scale branches, each with its own filters, and rotation if wanted.
 
-    Each scale has its own 16-channel block; images are resized bilinearly, without
-    antialiasing, both ways. The lifted fields have a ReLU and no norm.
+    Every branch has 16 channels. Each scale has a block with its own weights; images
+    and outputs are resized bilinearly without antialiasing. The rotation branch has a
+    ReLU and no norm.
 
     Attributes: those of `Net`, and
 
-      rotation: whether the rotation branch is there (the scale-only net of the paper's
-        Figure 6 is not published; this is the nearest to it).
+      rotation: whether there is a rotation branch. The scale-only net of the paper's
+        Figure 6 is not published; without the rotation branch, this net is the nearest
+        to it.
       scales: factors of the side lengths.
     """
 
@@ -42,7 +44,7 @@ class PublishedParallelScales(Net):
     def first_layer(self, x: Array, train: bool) -> Array:
         branches = [self.block("standard", 16)(x, train)]
         if self.rotation:
-            lifting = self.rotating(nn.LiftingConv)
+            lifting = self.bind_group(nn.LiftingConv)
             branches.append(self.block("rotation", 16, lifting, norm=False)(x, train))
         blocks = [self.block(f"scale_{i}", 16) for i in range(len(self.scales))]
         branches += nn.at_scales(
@@ -58,37 +60,39 @@ class PublishedParallelScales(Net):
 
 
 class PublishedWeighted(Net):
-    """Two branches, not three: standard 16, and 16 fields through a 1x1 convolution.
+    """Two branches, not three: 16 standard channels, and 16 lifted and projected ones.
 
-    The standard branch has batch norm and a ReLU, the rotation branch has neither; the
-    softmax-weighted sum of the two has a ReLU.
+    The rotation branch is projected by a 1x1 convolution. The standard branch has a
+    batch norm and a ReLU, the rotation branch has neither; the softmax-weighted sum of
+    the two has a ReLU.
     """
 
     def first_layer(self, x: Array, train: bool) -> Array:
         standard = self.block("standard", 16)(x, train)
-        lifting = self.rotating(nn.LiftingConv)
-        fields = self.block("rotation", 16, lifting, norm=False, relu=False)(x, train)
+        lifting = self.bind_group(nn.LiftingConv)
+        lifted = self.block("rotation", 16, lifting, norm=False, relu=False)(x, train)
         project = self.block(
             "rotation_projection", 16, kernel_size=(1, 1), norm=False, relu=False
         )
-        rotation = project(as_channels(fields), train)
+        rotation = project(as_channels(lifted), train)
         return linen.relu(nn.WeightedSum(name="weights")([standard, rotation]))
 
 
 class PublishedCascaded(Net):
-    """Standard 64, its channels read as 16 regular fields of C4; no scale layer."""
+    """64 standard channels, taken as a feature map on C4 of 16; no scale layer."""
 
     def first_layer(self, x: Array, train: bool) -> Array:
         order = self.group.order
         standard = self.block("standard", 16 * order)(x, train)
-        fields = standard.shape[-1] // order
-        if fields * order != standard.shape[-1]:
+        channels = standard.shape[-1] // order
+        if channels * order != standard.shape[-1]:
             raise ValueError(
-                f"width={self.width} gives {standard.shape[-1]} channels, which are no "
-                f"whole number of fields on {self.group}; use a multiple of {1 / 16:g}."
+                f"width={self.width} gives {standard.shape[-1]} channels: expected a "
+                f"multiple of {order}, the order of {self.group}; use a width that is "
+                f"a multiple of {1 / 16:g}."
             )
-        field = jnp.reshape(standard, (*standard.shape[:3], order, fields))
-        grouped = self.rotating(nn.GroupConv)
+        on_group = jnp.reshape(standard, (*standard.shape[:3], order, channels))
+        layer = self.bind_group(nn.GroupConv)
         return as_channels(
-            self.block("rotation", 16, grouped, norm=False)(field, train)
+            self.block("rotation", 16, layer, norm=False)(on_group, train)
         )

@@ -18,7 +18,7 @@ IMAGE_SHAPE, CLASSES = (32, 32, 3), 10
 
 
 def markdown() -> str:
-    """All nets, trunks and depths for CIFAR-10, as a Markdown table."""
+    """A Markdown table of all nets, trunks and depths, for CIFAR-10."""
     nets = itertools.product(models.TRUNKS, models.MODELS, models.DEPTHS)
     return formatting.markdown(
         ["net", "trunk", "depth", "first layer: kernels", "then", "parameters"],
@@ -59,7 +59,11 @@ def _kernel_shapes(tree: Mapping[str, Any]) -> Iterator[tuple[int, ...]]:
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the table."""
+    """Prints the table of all nets.
+
+    Args:
+      arguments: the arguments of the command line.
+    """
     Parser("python -m symjax.models.table", __doc__).parse_args(arguments)
     print(markdown(), end="")
 

@@ -1,4 +1,4 @@
-"""Symmetry-aware Flax layers, usable without the rest of symjax."""
+"""Flax layers with rotation, reflection and scale symmetry, usable on their own."""
 
 from symjax.nn.batch_norm import BatchNorm
 from symjax.nn.blurring import antialiased_max_pool, blur_pool

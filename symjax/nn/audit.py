@@ -1,12 +1,12 @@
-"""Measures how far each layer is from exact equivariance, over a grid of settings.
+"""Measures the equivariance error of each layer, over a grid of settings.
 
     python -m symjax.nn.audit
     python -m symjax.nn.audit --sizes 15,16     # sides of the square images
 
 `python -m symjax.evaluation.equivariance` measures the layers of a whole net.
 
-The error of a layer f is `max |f(g x) - g f(x)| / max |f(x)|` over all group elements:
-a few roundings where the layer is exact, of the order of 1 where it is not.
+The error of a layer f is `max |f(g x) - g f(x)| / max |f(x)|` over all group elements.
+It is at the level of rounding where the layer is exact, and of order 1 elsewhere.
 """
 
 import argparse
@@ -40,9 +40,9 @@ STRIDES = (1, 2)
 PADDINGS = ("SAME", "VALID", 1)
 DTYPES = ("float32", "bfloat16")
 TOLERANCES = {"float32": 2e-6, "bfloat16": 2e-2}
-"""Of one layer. Turning an image changes the order in which a sum of up to
-`25 * 4 * C` products is rounded: some units in the last place (6e-8 and 4e-3) of the
-largest value."""
+"""The largest error of an exact layer. Rotating an image changes the order in which a
+sum of up to `25 * 4 * C` products is rounded, which makes a difference of some units in
+the last place (6e-8 and 4e-3) of the largest value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Case:
       layer: "LiftingConv", "GroupConv", "max_pool" or "avg_pool".
       group: the group.
       size: side of the image in pixels.
-      kernel, stride: of the layer.
-      padding: as the layer takes it.
+      kernel, stride: the layer's kernel size and stride, the same on both axes.
+      padding: the layer's `padding` argument.
     """
 
     layer: str
@@ -66,14 +66,14 @@ class Case:
 
     @property
     def geometry(self):
-        """Sizes, kernel, strides and padding, as `symjax.nn.exactness` takes them."""
+        """Sizes, kernel, strides and padding, the arguments of `exactness.is_exact`."""
         sizes, kernel, strides = pair(self.size), pair(self.kernel), pair(self.stride)
         padding = resolve_padding(self.padding, sizes, kernel, strides)
         return sizes, kernel, strides, padding
 
     @property
     def fits(self) -> bool:
-        """Whether there is such a layer: its windows fit, and none is all padding."""
+        """Whether the windows fit into the image and none contains only padding."""
         sizes, kernel, _, padding = self.geometry
         axes = zip(sizes, kernel, padding, strict=True)
         fit = all(size + sum(pads) >= k for size, k, pads in axes)
@@ -81,12 +81,12 @@ class Case:
 
     @property
     def exact(self) -> bool:
-        """Whether the rule says that the layer is exact."""
+        """Whether the layer is exact by the rule of `symjax.nn.exactness`."""
         return is_exact(self.group, *self.geometry)
 
 
 def grid(group: Group = C4, sizes: Sequence[int] = SIZES) -> Iterator[Case]:
-    """All layers over sizes (even and odd), kernels, strides and paddings that fit."""
+    """All cases of layers, sizes, kernels, strides and paddings that fit."""
     layers = ("LiftingConv", "GroupConv", "max_pool", "avg_pool")
     geometries = itertools.product(sizes, KERNELS, STRIDES, PADDINGS)
     for layer, (size, kernel, stride, padding) in itertools.product(layers, geometries):
@@ -133,9 +133,9 @@ def _apply(case: Case, params, dtype: str, inputs: Array) -> Array:
 
 @dataclasses.dataclass
 class Summary:
-    """The cases of one layer: those the guard lets pass, and those it refuses.
+    """Numbers and errors of one layer's cases, accepted or refused by the rule.
 
-    The smallest error of the refused settings shows that none of them is exact.
+    The smallest error of the refused cases shows that none of them is exact.
     """
 
     exact: int = 0
@@ -152,8 +152,8 @@ class Summary:
             self.smallest_refused_error = min(self.smallest_refused_error, error)
 
 
-def summarise(cases: Iterable[Case], dtype: str) -> dict[str, Summary]:
-    """Measures the cases and sums them up by layer."""
+def summarize(cases: Iterable[Case], dtype: str) -> dict[str, Summary]:
+    """Measures the cases and returns a summary for each layer."""
     summaries: dict[str, Summary] = {}
     for case in cases:
         summary = summaries.setdefault(case.layer, Summary())
@@ -166,7 +166,8 @@ def _sizes(text: str) -> list[int]:
         return [settings.whole("", "", int(part)) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: expected numbers of pixels of 1 or more, as in 15,16"
+            f"{text!r}: expected comma-separated numbers of pixels of 1 or more, such "
+            "as 15,16"
         ) from None
 
 
@@ -174,15 +175,14 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         "python -m symjax.nn.audit",
         __doc__,
-        hint="The audit of layers takes --sizes alone; the layers of a whole net are "
-        "measured by `python -m symjax.evaluation.equivariance --config "
-        "configs/NAME.py`.",
+        hint="The audit of layers only takes --sizes; measure the layers of a whole "
+        "net by `python -m symjax.evaluation.equivariance --config configs/NAME.py`.",
     )
     parser.add_argument(
         "--sizes",
         type=_sizes,
         default=SIZES,
-        help="sides of the square images in pixels, as in 15,16; the default is "
+        help="sides of the square images in pixels, such as 15,16; the default is "
         f"{SIZES[0]},{SIZES[1]}",
     )
     return parser.parse_args(arguments)
@@ -190,10 +190,12 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 @command()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a row a dtype and layer: the largest error, and the least refused one.
+    """Prints the largest error of exact cases and the smallest of refused ones.
+
+    There is one row per dtype and layer.
 
     Args:
-      arguments: of the command line.
+      arguments: the arguments of the command line.
     """
     sizes = _parsed(arguments).sizes
     table = Table(title="Equivariance error over C4, relative to the largest output")
@@ -201,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table.add_column(column, justify="right")
     for dtype in DTYPES:
         cases = track(list(grid(sizes=sizes)), f"measuring {dtype}", transient=True)
-        for layer, summary in summarise(cases, dtype).items():
+        for layer, summary in summarize(cases, dtype).items():
             table.add_row(
                 dtype,
                 layer,
@@ -214,8 +216,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(table)
     limits = ", ".join(f"{TOLERANCES[dtype]:.0e} in {dtype}" for dtype in DTYPES)
     console.print(
-        f"settings: those that are exact, {exactness.RULE}; their error stays below "
-        f"{limits}. refused: all others, and the smallest of their errors.",
+        f"settings: the number of exact settings, {exactness.RULE}; largest: their "
+        f"largest error, expected to be below {limits}. refused: the number of other "
+        "settings; smallest: their smallest error.",
         highlight=False,
     )
 

@@ -1,11 +1,12 @@
-"""Batch norm over all axes but the channels, with sums that a CPU is fast at.
+"""Batch norm over all axes except the channels, with sums that are fast on a CPU.
 
     y = nn.BatchNorm(momentum=0.9)(x, train=True)     # [B, H, W, C] or [B, H, W, G, C]
 
-On a field the statistics are shared over the group, so the layer commutes with it. It
-is Flax's `BatchNorm` in values, parameters and running averages. What differs is how
-it adds up: with `lowering="mixed"` by halves, which is as exact as a tree is and which
-XLA's CPU backend runs at the speed of memory, in both directions of differentiation.
+On a feature map on a group, the statistics are shared over the group axis, so that the
+layer is equivariant. Values, parameters and running averages are those of Flax's
+`BatchNorm`. Only the order of summation differs: with `lowering="mixed"` the sums are
+pairwise sums of halves, which are as accurate as a tree and limited only by memory
+bandwidth on XLA's CPU backend, both forward and backward.
 """
 
 import functools
@@ -25,12 +26,13 @@ class BatchNorm(linen.Module):
     """`(x - mean) / sqrt(variance + epsilon) * scale + bias` (Ioffe and Szegedy, 2015).
 
     Attributes:
-      momentum: share of the running averages that one batch leaves in place.
-      epsilon: added to the variance.
-      dtype: of the outputs; statistics and parameters are float32.
-      lowering: "mixed" adds up by halves, see the top of this module.
-      unbiased: move the running variance by the unbiased variance of the batch,
-        n / (n - 1) times larger for n values a channel, as PyTorch does; False is Flax.
+      momentum: the weight of the old running averages in an update.
+      epsilon: a constant added to the variance.
+      dtype: dtype of the outputs; statistics and parameters are float32.
+      lowering: with "mixed", sums are computed by halves, see the top of this module.
+      unbiased: update the running variance with the unbiased variance of the batch,
+        which is n / (n - 1) times larger for n values per channel, as PyTorch does;
+        False does as Flax.
 
     Variables: `scale` and `bias` in "params", `mean` and `var` in "batch_stats", `[C]`.
     """
@@ -43,14 +45,15 @@ class BatchNorm(linen.Module):
 
     @linen.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """`[B, ..., C]` to the same shape.
+        """Normalizes `x`, `[B, ..., C]`; the output has the same shape.
 
-        `train` uses the statistics of the batch and updates the running averages. B may
-        be 0 otherwise.
+        Args:
+          x: floating point; B may be 0 if not `train`.
+          train: use the statistics of the batch and update the running averages;
+            otherwise, use the running averages.
 
         Raises:
-          ValueError: for a setting or an input that cannot be, and in training if there
-            is nothing to take statistics of.
+          ValueError: for an invalid setting or input, or an empty batch in training.
         """
         x = self._checked(x, train)
         shape = x.shape[-1:]
@@ -88,13 +91,13 @@ class BatchNorm(linen.Module):
         x = settings.floating("BatchNorm", x)
         if x.ndim < 2 or 0 in (x.shape if train else x.shape[1:]):
             raise ValueError(
-                f"BatchNorm: the input is {x.shape}: expected [B, ..., C], with at "
-                "least one image where train=True, and no other axis of length 0."
+                f"BatchNorm: the input has shape {x.shape}: expected [B, ..., C], with "
+                "at least one image where train=True, and no other axis of length 0."
             )
         return x
 
     def _moments(self, rows: Array) -> tuple[Array, Array]:
-        """Mean and variance over the batch and the places, `[C]` each."""
+        """Mean and variance over the batch and all positions, `[C]` each."""
         total = _sum_by_halves if self.lowering == "mixed" else _sum
         count = rows.shape[0] * rows.shape[1]
         mean, square = total(rows) / count, total(rows * rows) / count
@@ -112,7 +115,7 @@ def _sum(rows: Array) -> Array:
 
 @jax.custom_jvp
 def _sum_by_halves(rows: Array) -> Array:
-    """One half is added to the other while it can be; few rows are left to sum."""
+    """The sum over the first two axes; halves are added while the length is even."""
     while rows.shape[1] % 2 == 0:
         half = rows.shape[1] // 2
         rows = rows[:, :half] + rows[:, half:]
@@ -121,12 +124,12 @@ def _sum_by_halves(rows: Array) -> Array:
 
 @_sum_by_halves.defjvp
 def _sum_by_halves_jvp(primals, tangents):
-    return _sum_by_halves(*primals), _sum(*tangents)  # whose transpose broadcasts
+    return _sum_by_halves(*primals), _sum(*tangents)  # its transpose is a broadcast
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _spread_by_halves(values: Array, shape: tuple[int, ...]) -> Array:
-    """`[C]` to `[B, M, C]`; its gradient is a sum by halves."""
+    """Broadcasts `[C]` to `[B, M, C]`; the gradient is a sum by halves."""
     return jnp.broadcast_to(values, shape)
 
 
@@ -134,7 +137,7 @@ def _spread_by_halves(values: Array, shape: tuple[int, ...]) -> Array:
 def _spread_by_halves_jvp(shape, primals, tangents):
     (tangent,) = tangents
     batch, size, channels = shape
-    halvings = (size & -size).bit_length() - 1  # how often two divides it
+    halvings = (size & -size).bit_length() - 1  # the exponent of 2 in size
     rows = jnp.broadcast_to(tangent, (batch, size >> halvings, channels))
     for _ in range(halvings):
         rows = jnp.concatenate([rows, rows], axis=1)

@@ -1,6 +1,6 @@
-"""Pools that blur before they leave pixels out, so that nothing is aliased.
+"""Pooling with a blur before subsampling, to reduce aliasing.
 
-    field = nn.antialiased_max_pool(field, group=groups.C4)     # [B, H/2, W/2, G, C]
+    x = nn.antialiased_max_pool(x, group=groups.C4)     # [B, H/2, W/2, G, C]
 
 References:
   Zhang, Making Convolutional Networks Shift-Invariant Again, ICML 2019.
@@ -27,27 +27,31 @@ def blur_pool(
     group: Group | str | None = None,
     exact: bool = True,
 ) -> Array:
-    """Every other pixel of the blurred images; what they would alias is taken out.
+    """Blurs images and subsamples them, which reduces aliasing.
 
-    The weights are binomial, `(1, 1) * (1, 1) * ...` on each axis; beyond the edge goes
-    on the last pixel, `(window - 1) // 2` times on each side.
+    The weights of the blur are binomial, `(1, 1) * (1, 1) * ...` on each axis. The
+    images are padded by repeating the edge pixels `(window - 1) // 2` times on each
+    side.
 
     Args:
-      images: `[B, H, W, C]`, or a field `[B, H, W, G, C]`, floating point; B may be 0.
-      window: pixels on each axis that are blurred into one: with strides 2, an even
-        number for images of even sizes, an odd one for odd sizes.
+      images: `[B, H, W, C]`, or a feature map on a group `[B, H, W, G, C]`, floating
+        point; B may be 0.
+      window: size of the blur in pixels on each axis. With strides 2, an even window is
+        exact for images of even size, an odd window for odd sizes.
       strides: one integer or `(height, width)`.
-      group: the group to commute with, or its name; a field cannot do without.
-      exact: raise where it would not commute with `group`, as far as that is on the
-        grid.
+      group: the group that the layer must commute with, or its name; required for a
+        feature map on a group.
+      exact: raise an error where the layer would not commute with the elements of
+        `group` on the grid.
 
     Returns:
-      The array without the pixels in between, of the same rank.
+      The blurred and subsampled array, of the same rank.
 
     Raises:
-      ExactnessError: with the sizes, the rule and a way out.
-      ValueError: if a field comes without its group, the window does not fit, or an
-        argument cannot be.
+      ExactnessError: if the layer is not exact; the message has the sizes, the rule and
+        the remedy.
+      ValueError: if a feature map on a group is given without its group, if the window
+        does not fit, or if an argument is invalid.
 
     References:
       Zhang, Making Convolutional Networks Shift-Invariant Again, ICML 2019.
@@ -63,10 +67,10 @@ def blur_pool(
     for axis, stride in enumerate(pair(strides)):
         size, step = [1, 1], [1, 1]
         size[axis], step[axis] = window, stride
-        places = windows(padded, pair(size), pair(step), NO_PADDING)
+        shifted = windows(padded, pair(size), pair(step), NO_PADDING)
         weights = [math.comb(window - 1, i) / 2 ** (window - 1) for i in range(window)]
         padded = functools.reduce(
-            jnp.add, (w * x for w, x in zip(weights, places, strict=True))
+            jnp.add, (w * x for w, x in zip(weights, shifted, strict=True))
         )
     return padded
 
@@ -79,15 +83,16 @@ def antialiased_max_pool(
     group: Group | str | None = None,
     exact: bool = True,
 ) -> Array:
-    """The largest value under each window, one pixel apart, then a `blur_pool`.
+    """Max-pools with stride 1 and then applies `blur_pool`.
 
-    A window of 2 makes the images one pixel smaller, so that a blur of 3 suits even
-    sizes; a window of 3 keeps their sizes, for odd ones.
+    A window of 2 makes the images one pixel smaller, so that a blur of 3 is exact for
+    even sizes. A window of 3 keeps the size; a blur of 3 is then exact for odd sizes.
 
     Args:
       images, strides, group, exact: as in `blur_pool`.
-      window: of the maximum; an odd one is padded, by pixels that never win.
-      blur: window of the blur.
+      window: size of the maximum's window; for an odd size the images are padded with
+        pixels that are never the maximum.
+      blur: size of the blur's window.
 
     Returns, Raises, References: as in `blur_pool`.
     """
@@ -96,28 +101,28 @@ def antialiased_max_pool(
     blur = settings.whole(name, "blur", blur)
     padding = (window - 1) // 2 if window % 2 else 0
     images, _ = checked(name, images, window, strides, padding, group, False)
-    largest_near = max_pool(images, window, 1, padding, group, exact=False)
+    maxima = max_pool(images, window, 1, padding, group, exact=False)
     if group is not None and exact:
-        sizes, near = pair(images.shape[1:3]), pair(largest_near.shape[1:3])
-        _check_blur(name, "blur", sizes, near, blur, strides, group)
-    return blur_pool(largest_near, blur, strides, group, exact=False)
+        sizes, blurred = pair(images.shape[1:3]), pair(maxima.shape[1:3])
+        _check_blur(name, "blur", sizes, blurred, blur, strides, group)
+    return blur_pool(maxima, blur, strides, group, exact=False)
 
 
 def _edges(window: int) -> list[int]:
-    """The padding of a blur."""
+    """The padding of a blur of this window."""
     return [(window - 1) // 2]
 
 
 def _check_blur(
     name: str, argument: str, sizes: Pair, blurred: Pair, window: int, strides, group
 ) -> None:
-    """Raises ExactnessError, with a way out, where a blur would not be exact.
+    """Raises ExactnessError with a remedy if a blur would not be exact.
 
     Args:
-      name, argument: of the function and of its window of the blur.
-      sizes: of the images that the function is given.
-      blurred: of the images that it blurs.
-      window, strides, group: of the blur.
+      name, argument: names of the function and of its argument for the blur's window.
+      sizes: size of the images that the function is given.
+      blurred: size of the images that it blurs.
+      window, strides, group: the blur's arguments.
     """
     group, strides, edge = as_group(group), pair(strides), pair((window - 1) // 2)
     pads = edge, edge
@@ -125,18 +130,19 @@ def _check_blur(
         return
     square = (max(blurred), max(blurred)) if group.transposes_axes else blurred
     takes = exactness.any_kernel
-    found = exactness.nearest(group, square, window, strides[0], takes, _edges)
-    if found is None:
+    exact = exactness.nearest(group, square, window, strides[0], takes, _edges)
+    if exact is None:
         advice = "strides=1"
     else:
-        size, other, _ = found
+        size, other, _ = exact
         lost = sizes[0] - blurred[0]
         where = f" on {size[0] + lost}x{size[1] + lost} pixels"
         advice = f"{argument}={other} and strides={strides[0]}"
         advice += where if size != blurred else ""
     raise exactness.ExactnessError(
         f"{name} on {sizes[0]}x{sizes[1]} pixels with a blur of {window} and strides "
-        f"{strides} does not commute with {group}: with strides 2 an even blur suits "
-        "even sizes and an odd one odd sizes, on square images for quarter turns. For "
-        f"example {advice} is exact. Or pass exact=False to accept the error."
+        f"{strides} does not commute with {group}: with strides 2, an even blur is "
+        "exact for even sizes and an odd blur for odd sizes, and rotations by 90 "
+        f"degrees need square images. For example {advice} is exact. Or pass "
+        "exact=False to accept the error."
     )

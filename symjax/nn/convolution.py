@@ -1,21 +1,21 @@
-"""The one convolution every layer calls, and the windows that pooling shares with it.
+"""The convolution that all layers use, and the sliding windows that pooling uses too.
 
     y = convolution.convolve(x, kernel, strides=(1, 1), padding=((1, 1), (1, 1)))
 
-Its lowering is chosen by the caller's static `lowering` field:
+The static argument `lowering` selects how a convolution is computed:
 
-- "patches": shifted slices of the image side by side, times one matrix, so that `vmap`
-  over the kernels (the seed axis) is a batched matmul: the fastest for several seeds on
-  a GPU.
-- "conv": `jax.lax.conv_general_dilated`, with derivatives that XLA's CPU backend has
-  fast code for. Less memory; under `vmap` over kernels it turns into a grouped
+- "patches": shifted slices of the image are concatenated and multiplied by one matrix.
+  Under `vmap` over the kernels (the seed axis) this is a batched matmul, the fastest
+  lowering for several seeds on a GPU.
+- "conv": `jax.lax.conv_general_dilated`, with derivatives for which XLA's CPU backend
+  has fast code. It needs less memory; under `vmap` over kernels it becomes a grouped
   convolution.
-- "winograd": 3x3 kernels with fewer products, `symjax.nn.winograd`; "conv" where its
-  tiles do not fit.
-- "mixed": the one of them that is fastest on a CPU for the sizes it meets.
+- "winograd": 3x3 kernels with fewer products, see `symjax.nn.winograd`; "conv" where
+  the sizes do not allow it.
+- "mixed": the one of these that is fastest on a CPU for the sizes of the arguments.
 
-All can be differentiated in every way that JAX knows. `default_lowering()` is the
-measured choice for the backend in use (docs/performance.md).
+All lowerings support every differentiation mode of JAX. `default_lowering()` is the
+measured choice for the current backend (docs/performance.md).
 """
 
 import functools
@@ -41,7 +41,7 @@ FEW_CHANNELS, MANY_CHANNELS = 8, 128
 
 
 def default_lowering() -> Lowering:
-    """The lowering that is faster on the backend in use."""
+    """The faster lowering on the current backend."""
     return "mixed" if jax.default_backend() == "cpu" else "patches"
 
 
@@ -52,7 +52,7 @@ def windows(
     padding: tuple[Pair, Pair],
     fill: float = 0.0,
 ) -> list[Array]:
-    """The pixels under each place of a sliding window, one array a place.
+    """The pixels at each position within a sliding window, one array per position.
 
     Args:
       images: `[B, H, W, ...]`.
@@ -84,26 +84,26 @@ def convolve(
     padding: tuple[Pair, Pair] = ((0, 0), (0, 0)),
     lowering: Lowering = "patches",
 ) -> Array:
-    """Cross-correlation, as deep learning's convolution is.
+    """Cross-correlates images with a kernel; deep learning calls this a convolution.
 
     Args:
       images: `[B, H, W, C_in]`, floating point; B may be 0.
       kernel: `[kh, kw, C_in, C_out]`, of the same dtype.
       strides, padding: as in `windows`.
-      lowering: one of `LOWERINGS`; the same result up to rounding.
+      lowering: one of `LOWERINGS`; the results agree up to rounding.
 
     Returns:
       `[B, H', W', C_out]`.
 
     Raises:
-      ValueError: if the window does not fit, channels disagree, the lowering is
-        unknown, or an argument is of another rank or dtype.
+      ValueError: if the window does not fit, the numbers of channels differ, the
+        lowering is unknown, or an argument has another rank or dtype.
     """
     images = settings.maps("convolve", images, 4)
     if jnp.ndim(kernel) != 4:
         raise ValueError(
-            f"convolve: the kernel is {jnp.shape(kernel)}: expected [height, width, "
-            "C_in, C_out]."
+            f"convolve: the kernel has shape {jnp.shape(kernel)}: expected [height, "
+            "width, C_in, C_out]."
         )
     strides = settings.two("convolve", "strides", strides)
     settings.one_of("convolve", "lowering", lowering, LOWERINGS)
@@ -117,14 +117,18 @@ def convolve(
         lowering = "conv"
     if lowering == "conv":
         return _lax_conv(images, kernel, strides, padding)
-    places = windows(images, pair(kernel.shape[:2]), strides, padding)
-    return product(jnp.concatenate(places, axis=-1), kernel)
+    shifted = windows(images, pair(kernel.shape[:2]), strides, padding)
+    return product(jnp.concatenate(shifted, axis=-1), kernel)
 
 
 def product(patches: Array, kernel: Array) -> Array:
-    """Patches `[B, H, W, kh * kw * C_in]` times a kernel `[kh, kw, C_in, C_out]`.
+    """The product of patches and a kernel as matrices, `[B, H, W, C_out]`.
 
-    As one matrix: with more axes XLA's CPU backend transposes by copies.
+    With more axes than two, XLA's CPU backend would copy the arrays to transpose them.
+
+    Args:
+      patches: `[B, H, W, kh * kw * C_in]`.
+      kernel: `[kh, kw, C_in, C_out]`.
     """
     matrix = kernel.reshape(-1, kernel.shape[-1])
     rows = patches.reshape(-1, len(matrix)) @ matrix
@@ -132,14 +136,17 @@ def product(patches: Array, kernel: Array) -> Array:
 
 
 def _fastest_on_a_cpu(images: Array, kernel: Array) -> Lowering:
-    """Short patches cost little, and `lax.conv` crawls on the smallest images."""
+    """The fastest lowering on a CPU: "patches" is fast for few channels or 1x1 kernels.
+
+    On the smallest images `lax.conv` is very slow, so that "patches" is faster too.
+    """
     *window, channels, features = kernel.shape
     small = min(images.shape[1:3]) <= max(window)
     if small or channels < FEW_CHANNELS or max(window) == 1:
         return "patches"
-    rounds_finely = images.dtype == jnp.float32  # as sums over Winograd's points must
     many = min(channels, features) >= MANY_CHANNELS
-    return "winograd" if many and rounds_finely else "conv"
+    precise = images.dtype == jnp.float32  # Winograd's sums amplify rounding
+    return "winograd" if many and precise else "conv"
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -153,25 +160,25 @@ def _lax_conv(images, kernel, strides, padding):
 def _lax_conv_jvp(strides, padding, primals, tangents):
     """The usual tangents, written so that their transposes are plain convolutions.
 
-    Left to itself, JAX transposes into convolutions whose dimensions are in another
-    order than images and kernels have, for which XLA's CPU backend has no fast code.
+    JAX's own transposes are convolutions with another order of dimensions than images
+    and kernels have, for which XLA's CPU backend has no fast code.
     """
     images, kernel = primals
     outputs = _lax_conv(images, kernel, strides, padding)
-    moved_images, moved_kernel = tangents
+    images_tangent, kernel_tangent = tangents
     tangent = jnp.zeros_like(outputs)
-    if not isinstance(moved_images, SymbolicZero):
+    if not isinstance(images_tangent, SymbolicZero):
         tangent += jax.lax.conv_general_dilated(
-            moved_images,
+            images_tangent,
             kernel.swapaxes(2, 3),
             strides,
             padding,
             dimension_numbers=("NHWC", "HWOI", "NHWC"),
         )
-    if not isinstance(moved_kernel, SymbolicZero):
+    if not isinstance(kernel_tangent, SymbolicZero):
         tangent += jax.lax.conv_general_dilated(
             images.transpose(3, 1, 2, 0),
-            moved_kernel.transpose(2, 0, 1, 3),
+            kernel_tangent.transpose(2, 0, 1, 3),
             strides,
             padding,
             dimension_numbers=("CHWN", "IHWO", "HWNC"),
@@ -182,11 +189,11 @@ def _lax_conv_jvp(strides, padding, primals, tangents):
 def check(
     images: tuple[int, ...], kernel: tuple[int, ...], padding: tuple[Pair, Pair]
 ) -> None:
-    """Raises a ValueError unless a kernel of this shape fits images of that shape."""
+    """Raises a ValueError if the kernel's shape does not fit that of the images."""
     if images[-1] != kernel[2]:
         raise ValueError(
-            f"the images {images} have {images[-1]} channels, the kernel {kernel} "
-            f"takes {kernel[2]}."
+            f"images of shape {images} have {images[-1]} channels, but a kernel of "
+            f"shape {kernel} expects {kernel[2]}: the two numbers must be equal."
         )
     for size, k, (low, high) in zip(images[1:3], kernel[:2], padding, strict=True):
         if size + low + high < k:
@@ -201,18 +208,19 @@ class Conv(nn.Module):
     """A standard convolution, and the base of the symmetric ones.
 
     Attributes:
-      features: output channels (a field's channels, for each group element).
+      features: the number of output channels (per group element, for a feature map on a
+        group).
       kernel_size, strides: one integer or `(height, width)`.
       padding: "SAME", "VALID", one integer, or ((top, bottom), (left, right)).
-      use_bias: leave it out before a batch norm, which cancels it.
-      kernel_init, bias_init: stock Flax initialisers; no axes need to be passed.
-      dtype: of the computation; None takes that of inputs and parameters.
-      param_dtype: of the parameters.
+      use_bias: whether there is a bias; a batch norm after the layer cancels it.
+      kernel_init, bias_init: initializers of Flax; they need no arguments for axes.
+      dtype: dtype of the computation; None: that of inputs and parameters.
+      param_dtype: dtype of the parameters.
       lowering: one of `LOWERINGS`, see the top of this module.
 
     Raises:
-      ValueError: when it is made, for a setting that cannot be; when it is called, for
-        inputs of another rank or dtype, or images that the kernel does not fit into.
+      ValueError: when the layer is constructed, for an invalid setting; when it is
+        called, for inputs of another rank or dtype, or images smaller than the kernel.
     """
 
     features: int
@@ -239,7 +247,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
-        """`[B, H, W, C_in]` to `[B, H', W', features]`; B may be 0."""
+        """Convolves `[B, H, W, C_in]` to `[B, H', W', features]`; B may be 0."""
         images = settings.maps(type(self).__name__, images, 4)
         shape = (*pair(self.kernel_size), images.shape[-1], self.features)
         return self._convolve(images, self._parameters(shape))
@@ -249,10 +257,10 @@ class Conv(nn.Module):
         """The parameters of the plain convolution that this layer applies.
 
         Args:
-          params: the layer's own, `{"kernel": ..., "bias": ...}`.
+          params: the layer's own parameters, `{"kernel": ..., "bias": ...}`.
 
         Returns:
-          The same names as `flax.linen.Conv` has them.
+          The parameters with the names and shapes of `flax.linen.Conv`.
         """
         return params
 

@@ -1,11 +1,11 @@
-"""How nearly a kernel turns with the image, between the pixels of the grid.
+"""Equivariance error of a kernel under rotations that are not on the pixel grid.
 
-    smooth = turning.waves(seed=0, axes=(8, 3))           # a smooth field on C8
-    turning.errors(kernel, smooth, groups.C8.regular, groups.C8.regular)    # [G]
+    smooth = random_plane_waves(seed=0, axes=(8, 3))      # a feature map on C8
+    kernel_equivariance_errors(kernel, smooth, groups.C8.regular, groups.C8.regular)
 
-Turning a picture between its pixels takes interpolation, whose error is not the
-layer's. Here the picture is a function, which is turned without loss and seen at any
-point, so what is measured is the layer alone.
+Rotating an array of pixels by such an angle needs interpolation, which adds an error of
+its own. Here the input is a function on the plane, which can be rotated exactly and
+evaluated at any point, so that only the error of the kernel is measured.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,17 +21,18 @@ Smooth = Callable[[np.ndarray], np.ndarray]
 def random_plane_waves(
     seed: int, axes: Sequence[int] = (), pixels_a_wave: float = 8.0, count: int = 16
 ) -> Smooth:
-    """Random functions on the plane, sums of plane waves in all directions.
+    """Random smooth functions on the plane: sums of plane waves in random directions.
 
     Args:
-      seed: of the draw.
-      axes: of the functions, such as (C,) or (G, C).
-      pixels_a_wave: length of the shortest waves. The longest are four times as long.
-      count: of the waves of each function.
+      seed: seed of the random numbers.
+      axes: shape of the functions' values, such as (C,) or (G, C).
+      pixels_a_wave: the shortest wavelength in pixels; the longest is four times as
+        long.
+      count: the number of waves in each function.
 
     Returns:
-      A function from points `[2, P]`, in pixels, to values `[P, *axes]` of mean square
-      1 over the plane.
+      A function from points `[2, P]`, in pixels, to values `[P, *axes]`, whose mean
+      square over the plane is 1.
     """
     rng = np.random.default_rng(seed)
     size = count, int(np.prod(axes))
@@ -49,18 +50,18 @@ def random_plane_waves(
 def smooth_images(
     seed: int, count: int, size: int, channels: int = 3, turn: np.ndarray | None = None
 ) -> np.ndarray:
-    """Smooth images, grey towards the corners, turned without interpolation.
+    """Smooth images, gray towards the corners, rotated without interpolation.
 
     Args:
-      seed: of the draw.
-      count: of the images.
-      size: side, in pixels.
-      channels: C.
-      turn: `[2, 2]`, as in `Group.matrices`; None leaves them as they are.
+      seed: seed of the random numbers.
+      count: the number of images.
+      size: side of the images in pixels.
+      channels: C, the number of channels.
+      turn: rotation matrix `[2, 2]`, as in `Group.matrices`; None: no rotation.
 
     Returns:
-      `[count, size, size, C]` in [0, 1], float32; turns on the grid move their pixels
-      to the last bit.
+      `[count, size, size, C]` in [0, 1], float32. For rotations on the grid, the result
+      is bit for bit the rotated array of pixels.
     """
     points = pixels((size, size))
     if turn is not None:
@@ -82,37 +83,37 @@ def kernel_equivariance_errors(
     places: int = 32,
     seed: int = 0,
 ) -> np.ndarray:
-    """`rms(K(g f) - g(K f)) / rms(K f)` of a convolution, for each element g.
+    """The equivariance error `rms(K(g f) - g(K f)) / rms(K f)` for each element g.
 
     Args:
-      kernel: of the plain convolution, `[k, k, A_in, C_in, A_out, C_out]`, as
-        `symjax.nn.kernels.expand` makes it.
-      smooth: a field f, as of `waves(seed, (A_in, C_in))`.
-      inputs, outputs: over which the group axes run.
-      places: random points at which the two sides are compared.
-      seed: of these points.
+      kernel: kernel of the plain convolution K, `[k, k, A_in, C_in, A_out, C_out]`, as
+        returned by `symjax.nn.kernels.expand`.
+      smooth: the input f, such as `random_plane_waves(seed, (A_in, C_in))`.
+      inputs, outputs: cosets that index the group axes of the input and the output.
+      places: the number of random points at which the two sides are compared.
+      seed: seed of these points.
 
     Returns:
-      `[G]`: rounding for the elements on the grid.
+      `[G]`; zero up to rounding for the elements on the grid.
     """
     group, size = inputs.group, kernel.shape[:2]
     points = np.random.default_rng(seed).uniform(-32, 32, (2, places))
     window = pixels((size[0], size[1]))
     flat = np.asarray(kernel, np.float64).reshape(-1, *kernel.shape[2:])
 
-    def convolved(field: Smooth, at: np.ndarray) -> np.ndarray:
-        seen = field((at[:, :, None] + window[:, None]).reshape(2, -1))
-        seen = seen.reshape(at.shape[1], window.shape[1], *kernel.shape[2:4])
-        return np.einsum("puac,uacbd->pbd", seen, flat, optimize=True)
+    def convolved(function: Smooth, at: np.ndarray) -> np.ndarray:
+        values = function((at[:, :, None] + window[:, None]).reshape(2, -1))
+        values = values.reshape(at.shape[1], window.shape[1], *kernel.shape[2:4])
+        return np.einsum("puac,uacbd->pbd", values, flat, optimize=True)
 
-    found = []
+    errors = []
     for g, matrix in enumerate(group.matrices):
-        back = group.inverses[g]
+        inverse = group.inverses[g]
 
-        def turned(at: np.ndarray, matrix=matrix, back=back) -> np.ndarray:
-            return smooth(matrix.T @ at)[:, inputs.table[back]]
+        def rotated(at: np.ndarray, matrix=matrix, inverse=inverse) -> np.ndarray:
+            return smooth(matrix.T @ at)[:, inputs.table[inverse]]
 
-        before = convolved(turned, points)
-        after = convolved(smooth, matrix.T @ points)[:, outputs.table[back]]
-        found.append(np.sqrt(np.mean((before - after) ** 2) / np.mean(after**2)))
-    return np.array(found)
+        before = convolved(rotated, points)
+        after = convolved(smooth, matrix.T @ points)[:, outputs.table[inverse]]
+        errors.append(np.sqrt(np.mean((before - after) ** 2) / np.mean(after**2)))
+    return np.array(errors)

@@ -1,17 +1,18 @@
-"""When a layer commutes with rotations of the pixel grid, and when it does not.
+"""The rule by which a layer commutes exactly with rotations of the pixel grid.
 
-A convolution or pooling with window k, stride s and padding p on S pixels visits
-positions that a half or quarter turn maps onto each other if and only if the padding is
-the same on both sides and `(S + 2 p - k) mod s = 0`: otherwise the last window leaves
-pixels over at one edge only. (Unequal padding is exact where no window reaches the
-surplus.) A quarter turn also needs the same rule on both axes; a mirror needs it on
-the one that it flips. Of a group that turns pixels between pixels, such as C8, this
-concerns the elements that do not (C4); the others are never exact.
+Consider a convolution or pooling with window k, stride s and padding p on S pixels. A
+rotation by 90 or 180 degrees maps the positions of its windows onto each other if and
+only if the padding is the same on both sides and `(S + 2 p - k) mod s = 0`; otherwise,
+pixels at one edge are not covered by a window. (Unequal padding is exact where no
+window reaches the additional pixels.) A rotation by 90 degrees needs the rule on both
+axes, a reflection only on the axis that it flips. In a group with elements that are not
+on the grid, such as C8, the rule applies to those on the grid (C4); the other elements
+are never exact.
 
     exactness.check("GroupConv", group, (32, 32), (3, 3), (2, 2), ((0, 1), (0, 1)))
     exactness.equivariance_errors(layer, images, act_before, act_after, elements)
 
-The first applies this rule; the second measures the error of any function.
+`check` applies this rule; `equivariance_errors` measures the error of any function.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -31,14 +32,14 @@ Takes = Callable[[Pair], bool]
 
 
 class ExactnessError(ValueError):
-    """A layer would break the symmetry of its group on this image size."""
+    """A layer is not exactly equivariant on images of this size."""
 
 
 def pair(value: int | Sequence[int]) -> Pair:
-    """`3` or `(3, 3)` as `(3, 3)`.
+    """The pair `(3, 3)` for `3` or `(3, 3)`.
 
     Raises:
-      ValueError: for anything but an integer or two of them.
+      ValueError: for anything else than one or two integers.
     """
     return settings.two("pair", "value", value, least=0)
 
@@ -46,15 +47,15 @@ def pair(value: int | Sequence[int]) -> Pair:
 def resolve_padding(
     padding: Padding, sizes: Pair, kernel: Pair, strides: Pair
 ) -> tuple[Pair, Pair]:
-    """Padding as ((top, bottom), (left, right)) pixels.
+    """The padding as ((top, bottom), (left, right)), in pixels.
 
     Args:
-      padding: "SAME" (as XLA: ceil(S / s) positions, the odd pixel at the end),
+      padding: "SAME" (as in XLA: ceil(S / s) positions, with an odd pixel at the end),
         "VALID", one integer for all four sides, or two pairs.
       sizes, kernel, strides: `(height, width)` each.
 
     Raises:
-      ValueError: for another string, or numbers that are no padding.
+      ValueError: for another string, or invalid numbers.
     """
     padding = settings.padding("resolve_padding", padding)
     if isinstance(padding, int):
@@ -80,13 +81,13 @@ def is_exact(
     strides: Pair,
     padding: tuple[Pair, Pair],
 ) -> bool:
-    """Whether such a layer commutes with `group`, as far as that is on the grid."""
+    """Whether such a layer commutes with the elements of `group` on the grid."""
     fits = all(
-        low == high - (size + low + high - k) % s  # what the windows reach of `high`
-        for reverses, size, k, s, (low, high) in zip(
+        low == high - (size + low + high - k) % s  # the part of `high` that is reached
+        for flips, size, k, s, (low, high) in zip(
             group.flips_axes, sizes, kernel, strides, padding, strict=True
         )
-        if reverses
+        if flips
     )
     if not group.transposes_axes:
         return fits
@@ -95,7 +96,7 @@ def is_exact(
 
 
 def any_kernel(kernel: Pair) -> bool:
-    """Of layers that have kernels of every size."""
+    """True, for layers that have kernels of every size."""
     del kernel
     return True
 
@@ -109,50 +110,50 @@ def check(
     padding: tuple[Pair, Pair],
     takes: Takes = any_kernel,
 ) -> None:
-    """Raises ExactnessError, with a way out, where the layer would not be exact.
+    """Raises ExactnessError with a remedy if the layer would not be exact.
 
     Args:
-      layer: its name, for the message.
-      group: the group it should commute with.
+      layer: name of the layer, for the message.
+      group: the group that the layer should commute with.
       sizes, kernel, strides: `(height, width)` each, in pixels.
-      padding: ((top, bottom), (left, right)) pixels.
-      takes: whether the layer has kernels of a size at all.
+      padding: ((top, bottom), (left, right)) in pixels.
+      takes: a function that returns whether the layer has kernels of a size.
     """
     if is_exact(group, sizes, kernel, strides, padding):
         return
     resize = ""
     if group.transposes_axes and sizes[0] != sizes[1]:
         resize = f"Pad or resize the images to {max(sizes)}x{max(sizes)} first. "
-    found = setting(group, sizes, kernel, strides, takes)
+    other = setting(group, sizes, kernel, strides, takes)
     raise ExactnessError(
         f"{layer} on {sizes[0]}x{sizes[1]} pixels with kernel {kernel}, strides "
-        f"{strides} and padding {padding} does not commute with {group}: it needs "
-        f"{RULE}, and for quarter turns square images, kernels and strides. {resize}"
-        f"{f'For example kernel {found} is exact.' if found else ALWAYS} Or pass "
-        "exact=False to accept the error."
+        f"{strides} and padding {padding} does not commute with {group}: expected "
+        f"{RULE}, and for rotations by 90 degrees square images, kernels and strides. "
+        f"{resize}{f'For example kernel {other} is exact.' if other else ALWAYS} Or "
+        "pass exact=False to accept the error."
     )
 
 
 def setting(
     group: Group, sizes: Pair, kernel: Pair, strides: Pair, takes: Takes = any_kernel
 ) -> str:
-    """The nearest setting that `check` accepts, as "(3, 3), strides (1, 1) and ...".
+    """The nearest exact setting as text, such as "(3, 3), strides (1, 1) and ...".
 
-    Args: as of `check`.
+    Args: as in `check`.
 
     Returns:
-      Kernel, strides, padding and, if none is exact on images of these sizes, other
-      sizes. Empty if there is none with these strides.
+      Kernel, strides and padding; and other sizes of the images, if no setting is exact
+      on these. Empty if no setting with these strides is exact.
     """
     square = (max(sizes), max(sizes)) if group.transposes_axes else sizes
 
     def paddings(k: int) -> Iterable[int]:
         return sorted(range(k), key=lambda p: abs(p - (k - 1) // 2))
 
-    found = nearest(group, square, kernel[0], strides[0], takes, paddings)
-    if found is None:
+    exact = nearest(group, square, kernel[0], strides[0], takes, paddings)
+    if exact is None:
         return ""
-    size, k, p = found
+    size, k, p = exact
     where = f" on {size[0]}x{size[1]} pixels" if size != sizes else ""
     return f"{(k, k)}, strides {(strides[0],) * 2} and padding={p}{where}"
 
@@ -165,13 +166,12 @@ def nearest(
     takes: Takes,
     paddings: Callable[[int], Iterable[int]],
 ) -> tuple[Pair, int, int] | None:
-    """The sizes, square kernel and padding next to these that are exact, if any.
+    """The nearest sizes, square kernel and padding that are exact, or None.
 
     Args:
-      group, sizes: as of `check`.
-      kernel, stride: of both axes.
-      takes: as of `check`.
-      paddings: those that go with a kernel, the best first.
+      group, sizes, takes: as in `check`.
+      kernel, stride: in pixels, the same on both axes.
+      paddings: a function from a kernel to possible paddings, the best first.
     """
     for change in (0, 1, -1, 2, -2):
         size = sizes[0] + change, sizes[1] + change
@@ -189,23 +189,24 @@ def equivariance_errors(
     act_after: Callable[[int, Array], Array],
     elements: Sequence[int] | np.ndarray,
 ) -> Array:
-    """The measured error of equivariance under each element g; traceable.
+    """The measured equivariance error under each element g; can be traced.
 
     Args:
-      function: the layer or net; it treats each image of the batch on its own.
+      function: the layer or net; the output of an image must not depend on the other
+        images of the batch.
       inputs: `[B, ...]`, the input of `function`.
-      act_before, act_after: the group's action on inputs and on outputs.
+      act_before, act_after: the group's actions on inputs and on outputs.
       elements: the E elements that are measured; the first is the identity.
 
     Returns:
-      `[E]`, `max |f(g x) - g f(x)| / max |f(x)|` over the batch and all axes. All are
-      infinite where the shapes of the two sides differ.
+      `[E]`, `max |f(g x) - g f(x)| / max |f(x)|` over the batch and all axes. All
+      values are infinite if the shapes of the two sides differ.
     """
     batch = jnp.concatenate([act_before(g, inputs) for g in elements])
-    moved = jnp.split(function(batch).astype(jnp.float32), len(elements))
-    expected = [act_after(g, moved[0]) for g in elements]
-    if {x.shape for x in expected} != {moved[0].shape}:
+    outputs = jnp.split(function(batch).astype(jnp.float32), len(elements))
+    expected = [act_after(g, outputs[0]) for g in elements]
+    if {x.shape for x in expected} != {outputs[0].shape}:
         return jnp.full(len(elements), jnp.inf)
-    difference = jnp.abs(jnp.stack(moved) - jnp.stack(expected))
+    difference = jnp.abs(jnp.stack(outputs) - jnp.stack(expected))
     largest = jnp.max(difference, axis=tuple(range(1, difference.ndim)))
-    return largest / jnp.max(jnp.abs(moved[0]))
+    return largest / jnp.max(jnp.abs(outputs[0]))

@@ -1,6 +1,6 @@
-"""Fusing branches that saw the same image (paper, equation 14 and Section 6.1).
+"""Fusion of parallel branches of a net (paper, equation 14 and Section 6.1).
 
-y = nn.concatenate([standard, rotation, scale])         # channels side by side
+y = nn.concatenate([standard, rotation, scale])         # along the channels
 y = nn.WeightedSum()([standard, rotation, scale])       # learned softmax weights
 """
 
@@ -16,7 +16,9 @@ from symjax.nn import settings
 
 
 def concatenate(branches: Sequence[Array]) -> Array:
-    """Channels side by side; fields `[B, H, W, G, C]` bring `G * C` of them.
+    """Concatenates branches along the channels.
+
+    A feature map on a group `[B, H, W, G, C]` has `G * C` channels.
 
     Args:
       branches: arrays `[B, H, W, C_i]` or `[B, H, W, G_i, C_i]`; B may be 0.
@@ -25,7 +27,7 @@ def concatenate(branches: Sequence[Array]) -> Array:
       `[B, H, W, sum of channels]`.
 
     Raises:
-      ValueError: if batch or pixels differ between the branches, or one is of another
+      ValueError: if B, H or W differ between the branches, or if a branch has another
         rank or dtype.
     """
     branches = [settings.maps("concatenate", branch, 4, 5) for branch in branches]
@@ -38,9 +40,9 @@ def concatenate(branches: Sequence[Array]) -> Array:
 
 
 class WeightedSum(nn.Module):
-    """Sum of the branches with softmax weights, equal at first.
+    """The sum of the branches with learned softmax weights, which are equal at first.
 
-    Parameters: `logits` `[branches]`.
+    Parameters: `logits`, `[branches]`.
 
     Raises:
       ValueError: if the shapes of the branches differ, or one is not floating point.
@@ -50,7 +52,7 @@ class WeightedSum(nn.Module):
 
     @nn.compact
     def __call__(self, branches: Sequence[Array]) -> Array:
-        """Arrays of one shape to one of that shape."""
+        """Sums arrays of the same shape; the output has this shape too."""
         branches = [settings.floating("WeightedSum", branch) for branch in branches]
         _check([branch.shape for branch in branches])
         shape = (len(branches),)
@@ -63,7 +65,7 @@ class WeightedSum(nn.Module):
 def _check(shapes: Sequence[tuple[int, ...]]) -> None:
     if len(set(shapes)) != 1:
         raise ValueError(
-            f"the branches to fuse have shapes {list(shapes)}: expected one or more of "
-            "the same; bring them to the same pixels (and, to sum them, to the same "
-            "channels by a 1x1 convolution) first."
+            f"the branches to fuse have shapes {list(shapes)}: expected at least one "
+            "branch, and the same shape for all; resize them to the same height and "
+            "width (and, to sum them, to the same channels by a 1x1 convolution) first."
         )

@@ -1,10 +1,11 @@
-"""Layer and instance norm whose statistics are shared over the group.
+"""Layer norm and instance norm with statistics that are shared over the group.
 
-    field = nn.LayerNorm()(field)          # [B, H, W, G, C]; of images [B, H, W, C] too
-    field = nn.InstanceNorm()(field)
+    y = nn.LayerNorm()(x)          # [B, H, W, G, C] or [B, H, W, C]
+    y = nn.InstanceNorm()(x)
 
-They are Flax's, told which axes of a field are which: one mean and variance, scale and
-bias for all group elements. A scale of each element's own would not turn with it.
+These are the norms of Flax, with the axes set for a feature map on a group: mean,
+variance, scale and bias are the same for all group elements. With a different scale for
+each element the layer would not be equivariant.
 """
 
 from flax import linen
@@ -15,11 +16,11 @@ from symjax.nn import settings
 
 
 class LayerNorm(linen.Module):
-    """Norm over the channels, and the group, of each pixel (Ba et al. 2016).
+    """Normalizes each pixel over its channels and the group (Ba et al. 2016).
 
     Attributes:
-      epsilon: added to the variance.
-      dtype: of the outputs; None takes that of inputs and parameters.
+      epsilon: a constant added to the variance.
+      dtype: dtype of the outputs; None: that of inputs and parameters.
 
     Variables: `scale` and `bias`, `[C]` each, in "params" under "norm".
     """
@@ -38,9 +39,9 @@ class LayerNorm(linen.Module):
 
 
 class InstanceNorm(linen.Module):
-    """Norm of each channel over the pixels, and the group, of its image.
+    """Normalizes each channel of an image over its pixels and the group.
 
-    Attributes, variables: as of `LayerNorm`.
+    The attributes and variables are those of `LayerNorm`.
 
     References:
       Ulyanov et al., Instance Normalization, 2016.

@@ -1,11 +1,12 @@
 """Pooling over pixels and over the group.
 
-    field = nn.max_pool(field, window=2, group=groups.C4)   # [B, H/2, W/2, G, C]
-    field = nn.antialiased_max_pool(field, group=groups.C4) # [B, H/4, W/4, G, C]
-    images = nn.GroupPool("max")(field)                     # [B, H/4, W/4, C]
+    x = nn.max_pool(x, window=2, group=groups.C4)           # [B, H/2, W/2, G, C]
+    x = nn.antialiased_max_pool(x, group=groups.C4)         # [B, H/4, W/4, G, C]
+    images = nn.GroupPool("max")(x)                         # [B, H/4, W/4, C]
 
-A maximum passes its gradient to one place, the first of equal ones. Where positive
-values tie, as on a constant background, it does not turn with the image.
+The gradient of a maximum goes to one position, the first of equal values. Where
+positive values are equal, as on a constant background, this gradient is not equivariant
+under rotations.
 """
 
 import functools
@@ -35,29 +36,32 @@ def max_pool(
     group: Group | str | None = None,
     exact: bool = True,
 ) -> Array:
-    """Largest value under each window; padded pixels never win.
+    """The largest value in each window; padded pixels are never the maximum.
 
     Args:
-      images: `[B, H, W, C]`, or a field `[B, H, W, G, C]`, floating point; B may be 0.
+      images: `[B, H, W, C]`, or a feature map on a group `[B, H, W, G, C]`, floating
+        point; B may be 0.
       window, strides: one integer or `(height, width)`.
       padding: "SAME", "VALID", one integer, or ((top, bottom), (left, right)), less
-        than the window, so that no window holds padding alone.
-      group: the group to commute with, or its name; a field cannot do without.
-      exact: raise where pooling would not commute with `group`.
+        than the window, so that no window contains only padding.
+      group: the group that the layer must commute with, or its name; required for a
+        feature map on a group.
+      exact: raise an error where pooling would not commute with `group`.
 
     Returns:
       The pooled array, of the same rank.
 
     Raises:
-      ExactnessError: with the sizes, the rule and a way out.
-      ValueError: if a field comes without its group, the window does not fit, or an
-        argument cannot be.
+      ExactnessError: if pooling is not exact; the message has the sizes, the rule and
+        the remedy.
+      ValueError: if a feature map on a group is given without its group, if the window
+        does not fit, or if an argument is invalid.
     """
     images, pads = checked("max_pool", images, window, strides, padding, group, exact)
     if _is_tiled(images, pair(window), pair(strides), pads):
         return _max_of_tiles(images, pair(window))
-    places = windows(images, pair(window), pair(strides), pads, fill=-jnp.inf)
-    return functools.reduce(_larger, places)
+    shifted = windows(images, pair(window), pair(strides), pads, fill=-jnp.inf)
+    return functools.reduce(_larger, shifted)
 
 
 def avg_pool(
@@ -68,17 +72,18 @@ def avg_pool(
     group: Group | str | None = None,
     exact: bool = True,
 ) -> Array:
-    """Mean under each window, padded zeros counted. All else as in `max_pool`."""
+    """The mean in each window, including padded zeros; otherwise as `max_pool`."""
     images, pads = checked("avg_pool", images, window, strides, padding, group, exact)
-    places = windows(images, pair(window), pair(strides), pads)
-    return functools.reduce(jnp.add, places) / len(places)
+    shifted = windows(images, pair(window), pair(strides), pads)
+    return functools.reduce(jnp.add, shifted) / len(shifted)
 
 
 def max_first(x: Array, axis: int) -> Array:
-    """The maximum over an axis, whose gradient goes to one place of each maximum.
+    """The maximum over an axis, with a gradient that goes to the first maximum only.
 
-    The gradient of `jnp.max` looks for elements equal to the maximum. Where a compiler
-    computes them twice, rounded in two ways, it finds none and divides by zero.
+    The gradient of `jnp.max` searches for elements equal to the maximum. If a compiler
+    computes the elements twice with different rounding, none is equal, and the gradient
+    divides by zero.
     """
     places = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis % x.ndim)
     chosen = places == jnp.argmax(x, axis=axis, keepdims=True)
@@ -92,28 +97,31 @@ def _is_tiled(images, window: Pair, strides: Pair, pads: tuple[Pair, Pair]) -> b
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _max_of_tiles(images: Array, window: Pair) -> Array:
-    """Max-pooling by tiles, whose gradient reads where adding up slices would write."""
+    """Max-pooling of windows that do not overlap, with a gradient that needs no sums.
+
+    The gradient of `_larger` over slices would add up one padded array per slice.
+    """
     return functools.reduce(_larger, windows(images, window, window, NO_PADDING))
 
 
 @_max_of_tiles.defjvp
-def _largest_of_tiles_jvp(window, primals, tangents):
-    (images,), (moved,) = primals, tangents
+def _max_of_tiles_jvp(window, primals, tangents):
+    (images,), (tangent,) = primals, tangents
     best, *others = windows(images, window, window, NO_PADDING)
     chosen = jnp.zeros(best.shape, jnp.int32)
     for place, pixels in enumerate(others, start=1):
         chosen = jnp.where(_wins(best, pixels), place, chosen)
         best = _larger(best, pixels)
     batch, height, width, *rest = best.shape
-    tiles = moved.reshape(batch, height, window[0], width, window[1], *rest)
+    tiles = tangent.reshape(batch, height, window[0], width, window[1], *rest)
     places = np.arange(math.prod(window)).reshape(1, 1, window[0], 1, window[1])
     places = places.reshape(*places.shape, *(1 for _ in rest))
-    passed = jnp.where(chosen[:, :, None, :, None] == places, tiles, 0)
-    return best, jnp.sum(passed, axis=(2, 4))
+    selected = jnp.where(chosen[:, :, None, :, None] == places, tiles, 0)
+    return best, jnp.sum(selected, axis=(2, 4))
 
 
 def _larger(a: Array, b: Array) -> Array:
-    return jnp.where(_wins(a, b), b, a)  # one of them, and NaN if there is
+    return jnp.where(_wins(a, b), b, a)  # NaN if one of them is
 
 
 def _wins(a: Array, b: Array) -> Array:
@@ -129,14 +137,14 @@ def checked(
     group: Group | str | None,
     exact: bool,
 ) -> tuple[Array, tuple[Pair, Pair]]:
-    """The images of a pool and its padding in pixels.
+    """The checked images of a pooling layer, and its padding in pixels.
 
     Args:
-      name: of the pool, for errors.
-      images, window, strides, padding, group, exact: as of `max_pool`.
+      name: name of the layer, for errors.
+      images, window, strides, padding, group, exact: as in `max_pool`.
 
     Raises:
-      ExactnessError, ValueError: as of `max_pool`.
+      ExactnessError, ValueError: as in `max_pool`.
     """
     images = settings.maps(name, images, 4, 5)
     window = settings.two(name, "window", window)
@@ -145,8 +153,9 @@ def checked(
     pads = resolve_padding(settings.padding(name, padding), sizes, window, strides)
     if images.ndim == 5 and group is None:
         raise ValueError(
-            f"{name}: the field {images.shape} needs its group, as in "
-            f"{name}(field, group=groups.C4), so that exactness can be checked."
+            f"{name}: a feature map on a group, of shape {images.shape}, needs its "
+            f"group, as in {name}(x, group=groups.C4), so that exactness can be "
+            "checked."
         )
     for size, pad, k in zip(sizes, pads, window, strict=True):
         if size + sum(pad) < k:
@@ -156,8 +165,8 @@ def checked(
             )
         if max(pad) >= k:
             raise ValueError(
-                f"{name}: padding {pads} of a window of {window} pixels: expected less "
-                "than the window, or some windows would hold padding alone."
+                f"{name}: padding {pads} with a window of {window} pixels: expected "
+                "less than the window, so that no window contains only padding."
             )
     if group is not None:
         group = as_group(group)
@@ -167,24 +176,30 @@ def checked(
 
 
 class GroupPool(nn.Module):
-    """Pools a field over its group axis, over all of it or over parts.
+    """Pools a feature map on a group over its group axis, or over parts of the axis.
 
     Attributes:
       kind: "max" (orientation pooling) or "mean".
-      to: what is left. None: one value, whose channels turn as images do. Cosets gK,
-        such as `groups.D4.mod_reflection`: a field over them. A subgroup H, such as
-        `groups.C8.subgroup(4)`: a field on H, pooled over the least elements of the
-        cosets Ht that it has, turned along; of C8 in C4, the angles a and a + 45°.
+      to: what the group axis of the output runs over. None: there is no group axis, and
+        the output is rotated like an image. Cosets gK, such as
+        `groups.D4.mod_reflection`: the output has a group axis over these cosets. A
+        subgroup H, such as `groups.C8.subgroup(4)`: the output is a feature map on H;
+        element h is pooled over h t, where t runs over representatives of the cosets
+        Ht. For C4 in C8, these are the angles a and a + 45°.
     """
 
     kind: Literal["max", "mean"] = "max"
     to: Cosets | Subgroup | None = None
 
     def __call__(self, field: Array) -> Array:
-        """`[B, H, W, G, C]` to `[B, H, W, C]`, `[B, H, W, G / K, C]` or `[..., H, C]`.
+        """Pools `[B, H, W, G, C]`.
+
+        Returns:
+          `[B, H, W, C]`, `[B, H, W, G / K, C]` or `[B, H, W, H, C]`, depending on `to`.
 
         Raises:
-          ValueError: for another kind, or an array that is no such field.
+          ValueError: for an unknown kind, or an array that is no feature map on the
+            group of `to`.
         """
         reductions = {"max": max_first, "mean": jnp.mean}
         if self.kind not in reductions:
@@ -196,7 +211,7 @@ class GroupPool(nn.Module):
             raise ValueError(
                 f"GroupPool: to={self.to!r}: expected cosets such as "
                 "groups.D4.mod_reflection, a subgroup such as groups.C8.subgroup(4), "
-                "or None for all of the group."
+                "or None for the whole group."
             )
         reduce = reductions[self.kind]
         if self.to is None:
@@ -206,17 +221,21 @@ class GroupPool(nn.Module):
         return pooled[..., 0, :] if trivial else pooled
 
     def _parts(self, to: Cosets | Subgroup, field: Array) -> Array:
-        """`[B, H, W, A, G / A, C]`."""
+        """The feature map with its group axis split into A parts to be pooled.
+
+        The shape is `[B, H, W, A, G / A, C]`.
+        """
         within = to.group if isinstance(to, Cosets) else to.parent
         if field.shape[-2] != within.order:
             raise ValueError(
-                f"GroupPool: a field of shape {field.shape} is no regular field on "
-                f"{within}, which has {within.order} elements."
+                f"GroupPool: expected a feature map on {within}, [B, H, W, "
+                f"{within.order}, C], got {field.shape}; lift images with "
+                "LiftingConv first."
             )
-        members = (
+        elements = (
             to.elements_of_cosets
             if isinstance(to, Cosets)
             else to.coset_representatives
         )
-        parts = jnp.take(field, members.reshape(-1), axis=-2)
-        return parts.reshape(*field.shape[:-2], *members.shape, field.shape[-1])
+        parts = jnp.take(field, elements.reshape(-1), axis=-2)
+        return parts.reshape(*field.shape[:-2], *elements.shape, field.shape[-1])

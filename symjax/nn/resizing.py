@@ -1,9 +1,8 @@
-"""Resizing, and the patches that a convolution reads from a rescaled image.
+"""Resizing of images, and the patches that a convolution reads from resized images.
 
     y = resizing.resize(images, (16, 16), "bicubic")
 
-Every method is linear and works on one axis at a time, so it is a matrix `[new size,
-size]` for each axis.
+Every method is linear and separable: it is a matrix `[new size, size]` for each axis.
 """
 
 import functools
@@ -24,20 +23,20 @@ METHODS = ("bicubic", "bilinear", "area")
 def resize(
     images: Array, sizes: Pair, method: Method = "bicubic", antialias: bool = True
 ) -> Array:
-    """Resizes images to `sizes`; symmetric, so it commutes with quarter turns.
+    """Resizes images; commutes with rotations by 90 degrees and reflections.
 
     Args:
       images: `[B, H, W, C]`, floating point; B may be 0.
-      sizes: `(height, width)` in pixels, never a factor.
+      sizes: the new `(height, width)` in pixels.
       method: "bicubic" (Keys, a = -0.5), "bilinear", or "area" (the mean over the area
         that an output pixel covers).
-      antialias: widen the filter when shrinking ("area" always does).
+      antialias: widen the filter when the images become smaller; "area" always does.
 
     Returns:
       `[B, *sizes, C]`.
 
     Raises:
-      ValueError: for another method, rank or dtype, or sizes that cannot be.
+      ValueError: for an unknown method, another rank or dtype, or invalid sizes.
     """
     _check(method)
     images = settings.maps("resize", images, 4)
@@ -61,20 +60,21 @@ def rescaled_patches(
     method: Method,
     antialias: bool,
 ) -> Array:
-    """Patches of rescaled images, resized to `sizes` before any kernel meets them.
+    """The patches of rescaled images, resized to `sizes`.
 
-    Resizing acts on pixels and a kernel on channels, so they commute: these patches
-    times the kernel are `resize(convolve(resize(images)))`, and the rescaled images, at
-    scale 2 four times as large, are never there. Each axis is one matrix for every row
-    (column) of the window: resize, shift, resize back.
+    The product of these patches and a kernel is `resize(convolve(resize(images)))`:
+    resizing acts on pixels and the product on channels, so the two commute. In this
+    way the rescaled images, which are four times as large at scale 2, need not be
+    stored. For each row (column) of the window, there is one matrix that resizes,
+    shifts and resizes back.
 
     Args:
       images: `[B, H, W, C]`.
       readings: for each of S scales, the `(height, width)` that the images are resized
-        to, and the padding of the convolution there.
-      window, strides: of all convolutions.
+        to, and the padding of the convolution at this scale.
+      window, strides: window and strides of all convolutions.
       sizes: `(height, width)` that all outputs are resized to.
-      method, antialias: of both resizes, see `resize`.
+      method, antialias: arguments of both resizes, see `resize`.
 
     Returns:
       `[B, *sizes, S, window[0] * window[1] * C]`, the last axis in the order of a
@@ -86,15 +86,15 @@ def rescaled_patches(
         there_and_back = []
         for rescaled, padding in readings:
             there = weights(size, rescaled[axis], method, antialias)
-            moved = _shifted(there, window[axis], strides[axis], padding[axis])
-            back = weights(moved.shape[1], sizes[axis], method, antialias)
-            there_and_back.append(back @ moved)
+            shifted = _shifted(there, window[axis], strides[axis], padding[axis])
+            back = weights(shifted.shape[1], sizes[axis], method, antialias)
+            there_and_back.append(back @ shifted)
         matrices.append(jnp.asarray(np.stack(there_and_back), images.dtype))
     rows, columns = matrices  # [S, window, new size, size]
     tall = jnp.einsum("siyh,bhwc->bsiywc", rows, images, precision="highest")
-    seen = jnp.einsum("sjxw,bsiywc->byxsijc", columns, tall, precision="highest")
-    patch = window[0] * window[1] * images.shape[-1]
-    return seen.reshape(len(images), *sizes, len(readings), patch)
+    patches = jnp.einsum("sjxw,bsiywc->byxsijc", columns, tall, precision="highest")
+    length = window[0] * window[1] * images.shape[-1]
+    return patches.reshape(len(images), *sizes, len(readings), length)
 
 
 @functools.cache
@@ -102,7 +102,7 @@ def weights(size: int, new_size: int, method: Method, antialias: bool) -> np.nda
     """The matrix `[new_size, size]` that resizes one axis.
 
     Raises:
-      ValueError: for another method.
+      ValueError: for an unknown method.
     """
     _check(method)
     if size == new_size:
@@ -110,8 +110,8 @@ def weights(size: int, new_size: int, method: Method, antialias: bool) -> np.nda
     if method == "area":
         return _area_weights(size, new_size)
     shrinks = max(size / new_size, 1) if antialias else 1
-    centres = (np.arange(new_size)[:, None] + 0.5) * size / new_size - 0.5
-    distances = np.abs(centres - np.arange(size)) / shrinks
+    centers = (np.arange(new_size)[:, None] + 0.5) * size / new_size - 0.5
+    distances = np.abs(centers - np.arange(size)) / shrinks
     kernel = {"bicubic": cubic, "bilinear": _triangle}[method](distances)
     return (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
 
@@ -121,9 +121,9 @@ def _triangle(x: np.ndarray) -> np.ndarray:
 
 
 def cubic(distances: Any) -> Any:
-    """The weights of pixels at these distances, of 0 or more, in cubic interpolation.
+    """The weights of pixels at these distances (0 or more) in cubic interpolation.
 
-    NumPy arrays give NumPy arrays, and JAX arrays JAX arrays.
+    The result is a NumPy array for a NumPy array, and a JAX array for a JAX array.
 
     References:
       Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981,
@@ -137,7 +137,7 @@ def cubic(distances: Any) -> Any:
 
 
 def _area_weights(size: int, new_size: int) -> np.ndarray:
-    """The share of each new pixel that lies in each old one."""
+    """The fraction of each new pixel that overlaps each old pixel."""
     edges = np.linspace(0, size, new_size + 1)
     old = np.arange(size)
     overlap = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
@@ -145,7 +145,7 @@ def _area_weights(size: int, new_size: int) -> np.ndarray:
 
 
 def _shifted(matrix: np.ndarray, window: int, stride: int, padding: Pair) -> np.ndarray:
-    """`[rows, size]` to `[window, outputs, size]`: what a window's places meet."""
+    """The rows that each position of a window reads, `[window, outputs, size]`."""
     padded = np.pad(matrix, (padding, (0, 0)))
     outputs = (len(padded) - window) // stride + 1
     end = (outputs - 1) * stride + 1

@@ -1,7 +1,7 @@
 """Scale convolution: rescale, convolve with shared weights, resize back, aggregate.
 
-Equations 9 to 11 of the paper (Appendix C.1.2); `shared=False` with
-`aggregate="weighted"` is the filter bank per scale of Section 4.5.
+It implements equations 9 to 11 of the paper (Appendix C.1.2). With `shared=False` and
+`aggregate="weighted"` it is the filter bank per scale of Section 4.5.
 
     y = nn.ScaleConv(16, scales=(0.5, 1.0, 2.0))(images)    # [B, H, W, 3 * 16]
 """
@@ -42,10 +42,10 @@ def at_scales(
       images: `[B, H, W, C]`.
       scales: positive factors of the side lengths.
       sizes: `(height, width)` that every output is resized to.
-      method, antialias: of both resizes.
+      method, antialias: arguments of both resizes, see `resize`.
 
     Returns:
-      One `[B, *sizes, K]` a scale.
+      One array `[B, *sizes, K]` per scale.
 
     Raises:
       ValueError: if there is no scale, or one is not positive.
@@ -83,19 +83,19 @@ def _is_factor(scale: float) -> bool:
 class ScaleConv(Conv):
     """A convolution at several scales of the input, aggregated at its resolution.
 
-    Attributes: those of `Conv`, `features` being those of one scale, and
+    Attributes: those of `Conv`, where `features` is the number for one scale, and
 
       scales: factors of the side lengths, a tuple.
-      aggregate: "concat" of the channels; "mean"; "max"; or "weighted", the sum with
-        one learned weight a scale (Section 4.5), each 1 / number of scales at first.
-      method, antialias: of both resizes, see `resize`.
-      shared: one set of weights for all scales (equation 10), or one for each.
+      aggregate: "concat" (of the channels), "mean", "max", or "weighted": the sum with
+        one learned weight per scale (Section 4.5), at first 1 / number of scales.
+      method, antialias: arguments of both resizes, see `resize`.
+      shared: whether all scales have the same weights (equation 10).
 
-    Parameters: `conv` (shared) or `conv_0`, `conv_1`, ..., each a `Conv`'s; `weights`
-    `[scales]` where the aggregate is "weighted".
+    Parameters: `conv` (shared) or `conv_0`, `conv_1`, ..., each with the parameters of
+    a `Conv`; and `weights`, `[scales]`, if the aggregate is "weighted".
 
     Raises:
-      ValueError: for another aggregate or method, or a scale that is not positive.
+      ValueError: for an unknown aggregate or method, or a scale that is not positive.
     """
 
     scales: Sequence[float] = (0.5, 1.0, 2.0)
@@ -106,7 +106,10 @@ class ScaleConv(Conv):
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
-        """`[B, H, W, C_in]` to `[B, H', W', features]`; "concat": times the scales."""
+        """Convolves `[B, H, W, C_in]` to `[B, H', W', features]`.
+
+        With "concat" there are `features * len(scales)` channels.
+        """
         images = settings.maps("ScaleConv", images, 4)
         rescaled_sizes(pair(images.shape[1:3]), self.scales)  # checks the scales
         settings.one_of("ScaleConv", "aggregate", self.aggregate, AGGREGATES)
@@ -126,7 +129,7 @@ class ScaleConv(Conv):
         return _Weights(**fields, name=name)
 
     def _by_resizing(self, images: Array, params: Sequence[Params]) -> Array:
-        """The outputs of each scale, `[B, H', W', S, features]`."""
+        """The outputs of all scales by resizing images, `[B, H', W', S, features]`."""
         outputs = at_scales(
             lambda index, scaled: self._convolve(scaled, params[index]),
             images,
@@ -138,7 +141,7 @@ class ScaleConv(Conv):
         return jnp.stack(outputs, axis=3)
 
     def _from_patches(self, images: Array, params: Sequence[Params]) -> Array:
-        """The same for few channels, where patches are small: one matrix product."""
+        """The outputs of all scales by one matrix product, for few channels."""
         kernels = [param["kernel"] for param in params]
         images, *kernels = promote_dtype(images, *kernels, dtype=self.dtype)
         patches = self._patches(images)
@@ -154,7 +157,7 @@ class ScaleConv(Conv):
 
     @nn.nowrap
     def _patches(self, images: Array) -> Array:
-        """What the kernels meet at each scale, `[B, H', W', S, kh * kw * C_in]`."""
+        """The patches at each scale, `[B, H', W', S, kh * kw * C_in]`."""
         size, window = pair(images.shape[1:3]), pair(self.kernel_size)
         readings = []
         for scaled in rescaled_sizes(size, self.scales):
@@ -189,7 +192,7 @@ class ScaleConv(Conv):
 
 
 class _Weights(Conv):
-    """The parameters of a convolution, under a name of their own."""
+    """A module that only has the parameters of a convolution."""
 
     @nn.compact
     def __call__(self, channels: int) -> Params:  # pyright: ignore

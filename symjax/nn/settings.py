@@ -1,6 +1,6 @@
-"""What the settings and inputs of a layer must be; one sentence where they are not.
+"""Checks of the settings and inputs of the layers, pools and norms of `symjax.nn`.
 
-Every layer, pool and norm of `symjax.nn` checks here what it is given.
+Each check raises a ValueError that names the value and what was expected.
 """
 
 import math
@@ -19,12 +19,12 @@ PADDINGS = ("SAME", "VALID")
 
 
 def whole(layer: str, name: str, value: Any, least: int = 1) -> int:
-    """An integer of `least` or more.
+    """The value as an integer of `least` or more.
 
     Args:
-      layer, name: of the layer and of its setting, for the error.
-      value: what was given.
-      least: the smallest integer that the setting takes.
+      layer, name: names of the layer and of its setting, for the error.
+      value: the value of the setting.
+      least: the smallest valid integer.
 
     Raises:
       ValueError: for any other value.
@@ -37,7 +37,7 @@ def whole(layer: str, name: str, value: Any, least: int = 1) -> int:
 
 
 def two(layer: str, name: str, value: Any, least: int = 1) -> Pair:
-    """One integer for both axes, or two, as `(height, width)`. Else as in `whole`."""
+    """The value as `(height, width)`, from one integer or two; otherwise as `whole`."""
     parts: list[Any] = _parts(value) or [value, value]
     if len(parts) == 2 and all(_is_whole(part, least) for part in parts):
         return operator.index(parts[0]), operator.index(parts[1])
@@ -48,7 +48,7 @@ def two(layer: str, name: str, value: Any, least: int = 1) -> Pair:
 
 
 def padding(layer: str, value: Any) -> Padding:
-    """One of `PADDINGS`, an integer, or ((top, bottom), (left, right)).
+    """The padding: one of `PADDINGS`, an integer, or ((top, bottom), (left, right)).
 
     Raises:
       ValueError: for any other value, as in `whole`.
@@ -69,13 +69,13 @@ def padding(layer: str, value: Any) -> Padding:
 
 
 def one_of(layer: str, name: str, value: Any, known: Collection[str]) -> None:
-    """Raises a ValueError unless a setting is one of the known names."""
+    """Raises a ValueError if a setting is not one of the known names."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{layer}: {name}={value!r}: expected one of {tuple(known)}.")
 
 
 def number(layer: str, name: str, value: Any, most: float = math.inf) -> None:
-    """Raises a ValueError unless a setting is a finite number from 0 to `most`."""
+    """Raises a ValueError if a setting is not a finite number from 0 to `most`."""
     if not (_is_real(value) and 0 <= value <= most and value < math.inf):
         upper = "more" if most == math.inf else f"up to {most:g}"
         raise ValueError(
@@ -84,7 +84,7 @@ def number(layer: str, name: str, value: Any, most: float = math.inf) -> None:
 
 
 def factor(layer: str, name: str, value: Any) -> None:
-    """Raises a ValueError unless a setting is a finite factor above 0."""
+    """Raises a ValueError if a setting is not a finite factor above 0."""
     if not (_is_real(value) and 0 < value < math.inf):
         raise ValueError(
             f"{layer}: {name}={value!r}: expected a factor above 0, a finite number."
@@ -92,7 +92,7 @@ def factor(layer: str, name: str, value: Any) -> None:
 
 
 def dtype(layer: str, name: str, value: DTypeLike | None) -> None:
-    """Raises a ValueError unless a setting is a floating type or None."""
+    """Raises a ValueError if a setting is not a floating type or None."""
     try:
         known = value is None or jnp.issubdtype(jnp.dtype(value), jnp.floating)
     except TypeError:
@@ -105,40 +105,40 @@ def dtype(layer: str, name: str, value: DTypeLike | None) -> None:
 
 
 def floating(layer: str, x: Any) -> Array:
-    """An array of floating point numbers.
+    """The array, if it is floating point.
 
     Raises:
-      ValueError: for any other dtype. Integers would overflow or be cut in sums.
+      ValueError: for any other dtype; sums of integers would overflow.
     """
     x = _as_array(x)
     if jnp.issubdtype(x.dtype, jnp.floating):
         return x
     raise ValueError(
         f"{layer}: the input is {x.dtype} {x.shape}: expected floating point numbers; "
-        "symjax.data.to_unit(images) makes them of uint8 images."
+        "convert uint8 images by symjax.data.to_unit(images)."
     )
 
 
 def maps(layer: str, x: Any, *ranks: int) -> Array:
-    """Images `[B, H, W, C]` (rank 4) or a field `[B, H, W, G, C]` (rank 5).
+    """The images `[B, H, W, C]`, or the feature map on a group `[B, H, W, G, C]`.
 
     Args:
-      layer: its name, for the error.
-      x: the array; B may be 0, and then so are the outputs.
-      *ranks: those that the layer takes.
+      layer: name of the layer, for the error.
+      x: the array; B may be 0, and the outputs are then empty.
+      *ranks: the valid ranks, 4 or 5 or both.
 
     Raises:
       ValueError: for another rank or dtype, or an axis of length 0 other than B.
     """
     x = _as_array(x)
-    kinds = {4: "images [B, H, W, C]", 5: "a field [B, H, W, G, C]"}
+    kinds = {4: "images [B, H, W, C]", 5: "a feature map on a group [B, H, W, G, C]"}
     if x.ndim not in ranks:
         wanted = " or ".join(kinds[rank] for rank in ranks)
         raise ValueError(f"{layer}: expected {wanted}, got {x.shape}.")
     if 0 in x.shape[1:]:
         raise ValueError(
-            f"{layer}: the input {x.shape} has an axis of length 0: only the first, "
-            "the number of images, may be."
+            f"{layer}: the input {x.shape} has an axis of length 0: only the first "
+            "axis, the number of images, may have length 0."
         )
     return floating(layer, x)
 

@@ -1,10 +1,11 @@
-"""A 3x3 convolution with 4 products where there were 9: Winograd's F(2x2, 3x3).
+"""3x3 convolution with 4 instead of 9 products per output: Winograd's F(2x2, 3x3).
 
     y = winograd.convolve(x, kernel, padding=((1, 1), (1, 1)))
 
-Every tile of 2x2 outputs is seen as a polynomial product at four points a side, so that
-sixteen matrix products over the channels do for the tile. It pays where they are large;
-in float32 it is as exact as the plain sum, to a factor of about two.
+A tile of 2x2 outputs is computed as a polynomial product, evaluated at four points per
+axis, so that a tile needs sixteen matrix products over the channels. This is faster if
+there are many channels. In float32 the rounding error is about twice that of the plain
+sum.
 
 References:
   Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016.
@@ -32,7 +33,7 @@ Grid = list[list[Array]]
 def fits(
     sizes: Pair, kernel_size: Pair, strides: Pair, padding: tuple[Pair, Pair]
 ) -> bool:
-    """Whether outputs, and the gradient's images, are whole tiles of a 3x3 kernel."""
+    """Whether the kernel is 3x3, and outputs and gradients consist of whole tiles."""
     plain = kernel_size == KERNEL_SIZE and strides == (1, 1)
     whole = all(size % 2 == 0 and size > 2 for size in sizes)
     return plain and whole and all(sum(pixels) in (0, 2) for pixels in padding)
@@ -40,12 +41,12 @@ def fits(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def convolve(images: Array, kernel: Array, padding: tuple[Pair, Pair]) -> Array:
-    """Cross-correlation with stride 1.
+    """Cross-correlates images with a 3x3 kernel, with stride 1.
 
     Args:
       images: `[B, H, W, C_in]`, H and W even.
       kernel: `[3, 3, C_in, C_out]`.
-      padding: ((top, bottom), (left, right)), 0 or 2 in all on an axis: see `fits`.
+      padding: ((top, bottom), (left, right)); the sum on an axis is 0 or 2, see `fits`.
 
     Returns:
       `[B, H', W', C_out]`.
@@ -59,28 +60,28 @@ def _convolve(images: Array, kernel: Array, padding: tuple[Pair, Pair]) -> Array
 
 @functools.partial(convolve.defjvp, symbolic_zeros=True)
 def _jvp(padding, primals, tangents):
-    """The tangents are written so that their transposes are such products as well."""
+    """The tangents, written so that their transposes use Winograd's products too."""
     images, kernel = primals
-    moved_images, moved_kernel = tangents
+    images_tangent, kernel_tangent = tangents
     tiles = _tiles(images, padding)
     outputs = _products(tiles, kernel)
     tangent = jnp.zeros_like(outputs)
-    if not isinstance(moved_images, SymbolicZero):
-        turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    if not isinstance(images_tangent, SymbolicZero):
+        rotated = kernel[::-1, ::-1].swapaxes(2, 3)
         (top, bottom), (left, right) = padding
         back = ((2 - top, 2 - bottom), (2 - left, 2 - right))
-        transpose = jax.linear_transpose(lambda y: _convolve(y, turned, back), outputs)
-        tangent += transpose(moved_images)[0]
-    if not isinstance(moved_kernel, SymbolicZero):
-        tangent += _products(tiles, moved_kernel)
+        transpose = jax.linear_transpose(lambda y: _convolve(y, rotated, back), outputs)
+        tangent += transpose(images_tangent)[0]
+    if not isinstance(kernel_tangent, SymbolicZero):
+        tangent += _products(tiles, kernel_tangent)
     return outputs, tangent
 
 
 def _products(tiles: Grid, kernel: Array) -> Array:
-    """Sixteen products over the channels, and the outputs that they add up to."""
+    """The outputs, as sums of sixteen products over the channels."""
     points = _both_axes(OF_KERNEL, [list(row) for row in kernel])
     batch, height, width, channels = tiles[0][0].shape
-    products = [  # of matrices: with more axes XLA's CPU backend transposes by copies
+    products = [  # of matrices: for more axes, XLA's CPU backend would copy the arrays
         [tile.reshape(-1, channels) @ point for tile, point in zip(*rows, strict=True)]
         for rows in zip(tiles, points, strict=True)
     ]
@@ -93,8 +94,8 @@ def _products(tiles: Grid, kernel: Array) -> Array:
 
 
 def _tiles(images: Array, padding: tuple[Pair, Pair]) -> Grid:
-    """The 4x4 pixels that each tile reads, at Winograd's points: `[B, H/2, W/2, C]`."""
-    images = jax.lax.optimization_barrier(images)  # lest all sixteen compute them
+    """The 4x4 pixels of each tile, transformed: 4x4 arrays `[B, H/2, W/2, C]`."""
+    images = jax.lax.optimization_barrier(images)  # otherwise computed sixteen times
     images = jnp.pad(images, ((0, 0), *padding, (0, 0)))
     height, width = (size - 2 for size in images.shape[1:3])  # of the outputs
     rows = [images[:, i : i + height : 2] for i in range(4)]
@@ -118,7 +119,7 @@ def _both_axes(matrix: np.ndarray, grid: Sequence[Sequence[Array]]) -> Grid:
 
 
 def _sum_of(weights: np.ndarray, arrays: Sequence[Array]) -> Array:
-    """Of the arrays times their weights; most weights are 0, 1 or -1."""
+    """The weighted sum of the arrays; most weights are 0, 1 or -1."""
     terms = [
         array if weight == 1 else -array if weight == -1 else float(weight) * array
         for weight, array in zip(weights, arrays, strict=True)

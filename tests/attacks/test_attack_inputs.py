@@ -156,7 +156,7 @@ BAD_NETS: dict[str, tuple] = {
 }
 BAD_IMAGES = {
     "images a list": (images(lambda x: x.tolist()), "expected an array"),
-    "uint8": (images(lambda x: (255 * x).astype(np.uint8)), "divided by 255"),
+    "uint8": (images(lambda x: (255 * x).astype(np.uint8)), "uint8 images by 255"),
     "one image": (images(lambda x: x[0]), r"expected \[B, H, W, C\]"),
     "empty": (images(lambda x: x[:0]), "not empty"),
     "NaN pixel": (pixel(np.nan), "image 2 has pixels that are not finite"),
@@ -232,8 +232,8 @@ def test_what_cannot_be_right_is_refused(name):
     [
         ("pgd", {"steps": 0}, "pgd: steps=0: expected 1 or more"),
         ("pgd", {"steps": 2.0}, "pgd: steps=2.0: expected a whole number"),
-        ("pgd", {"n_restarts": 0}, "pgd: restarts=0"),
-        ("pgd", {"step_size": 0.0}, "step_size=0.0: expected pixel units, positive"),
+        ("pgd", {"n_restarts": 0}, "pgd: n_restarts=0"),
+        ("pgd", {"step_size": 0.0}, "step_size=0.0: expected a positive and finite"),
         ("pgd", {"step_size": -0.1}, "step_size=-0.1"),
         ("pgd", {"step_size": np.nan}, "step_size=nan"),
         ("pgd", {"step_size": np.inf}, "step_size=inf"),
@@ -248,7 +248,7 @@ def test_what_cannot_be_right_is_refused(name):
         ("pgd", {"loss": "hinge"}, "loss='hinge'"),
         ("apgd", {"steps": 0}, "apgd: steps=0"),
         ("apgd", {"rho": np.nan}, "apgd: rho=nan"),
-        ("apgd", {"eot_iter": -1}, "apgd: eot=-1"),
+        ("apgd", {"eot_iter": -1}, "apgd: eot_iter=-1"),
         ("apgd", {"targeted": True, "rank": 5}, "rank=5: expected 2 to 4"),
         ("apgd", {"start": np.zeros((B, H, W, 1))}, "start of shape"),
         ("fab", {"steps": True}, "fab: steps=True: expected a whole number"),
@@ -260,7 +260,7 @@ def test_what_cannot_be_right_is_refused(name):
         ("pgd", {"step_size": True}, "step_size=True: expected a number"),
         ("apgd", {"start": np.zeros((B, H, W, C))}, "start leaves the ball"),
         ("autoattack", {"version": None}, "version=None: expected one of"),
-        ("autoattack", {"key": jax.random.split(KEY, 3)}, "3 keys, and a leaf"),
+        ("autoattack", {"key": jax.random.split(KEY, 3)}, "3 keys, but a leaf"),
         ("square", {"n_queries": 0}, "square: n_queries=0"),
         ("square", {"initial_share": np.nan}, "initial_share=nan"),
         ("deepfool", {"overshoot": np.nan}, "deepfool: overshoot=nan"),
@@ -300,10 +300,10 @@ def test_a_surrounding_program_fails_instead_of_returning_a_result(name):
 
 
 def test_settings_of_a_surrounding_program_have_to_be_known():
-    message = "steps is an argument of a surrounding jax.jit"
+    message = "steps is traced by a surrounding jax.jit"
     with pytest.raises(ValueError, match=message):
         jax.jit(attacks.pgd)(**problem(), steps=3)
-    with pytest.raises(ValueError, match="known only inside of a surrounding"):
+    with pytest.raises(ValueError, match="is traced by a surrounding"):
         jax.jit(autoattack)(**problem())
 
 
@@ -418,5 +418,5 @@ def outcome(name, result):
     field = {"clever": "scores", "certify": "counts", "tolerance": "held"}
     field |= {name: "distance" for name in DISTANCES}
     if name == "audit":
-        return [check.figure for check in result]
+        return [check.value for check in result]
     return getattr(result, field.get(name, "images"))

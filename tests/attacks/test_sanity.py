@@ -147,7 +147,7 @@ def test_a_sound_net_passes_every_check(audit):
     assert begun == list(checks) == list(sanity.CHECKS)
     assert not failed(checks) and not inapplicable(checks)
     for check in checks.values():
-        assert np.isfinite(check.figure) and check.threshold and check.detail
+        assert np.isfinite(check.value) and check.threshold and check.detail
         assert check.source
     random = checks["random_draws"]
     assert "100 random points" in random.detail
@@ -193,8 +193,8 @@ def test_quantised_images_are_found_by_what_needs_gradients_and_what_does_not(au
     threat = Linf(3 * EPS)
     checks = audit(quantised, peer=invariant, threat=threat, only={*only, HOLD, BATCH})
     assert failed(checks) == only
-    assert checks[OPERATIONS].figure == 1 and "round" in checks[OPERATIONS].detail
-    assert checks[MARGIN].figure == 1
+    assert checks[OPERATIONS].value == 1 and "round" in checks[OPERATIONS].detail
+    assert checks[MARGIN].value == 1
 
 
 def test_a_net_without_gradients_fails_and_is_not_attacked(audit):
@@ -213,7 +213,7 @@ def test_the_last_iterate_loses_what_was_found_on_the_path():
     logits_fn, images, labels = problem(4, waves)
     call = logits_fn, images, labels, KEY, Linf(0.2)
     (check,) = sanity.audit(*call, steps=5, keep="last", only={PATH})
-    assert check.passed is False and check.figure > 0.1
+    assert check.passed is False and check.value > 0.1
 
 
 def out_of_the_ball(threat, key, images):
@@ -287,7 +287,7 @@ def test_an_attack_that_knows_up_from_down_is_found(audit):
 
     checks = audit(steps=2, only={TURNED}, attack=falling)
     assert failed(checks) == {TURNED}
-    assert 1e-4 < checks[TURNED].figure < 2e-3
+    assert 1e-4 < checks[TURNED].value < 2e-3
 
 
 @pytest.mark.parametrize(
@@ -408,7 +408,7 @@ def test_l2_and_one_eps_a_channel(audit):
     ("change", "match"),
     [
         ({"net": lambda w, x, key: x}, "autoattack"),
-        ({"threat": Linf(0.0)}, "expected a ball that is not empty"),
+        ({"threat": Linf(0.0)}, "expected a positive radius"),
         ({"steps": 0}, "steps=0"),
         ({"only": ["sorcery"]}, "sorcery"),
         ({"net": lambda w, x: jnp.zeros((len(x), 10))}, "no image is classified"),

@@ -87,7 +87,7 @@ def test_a_small_net_of_pytorch_and_e2cnn_is_transferred():
     transfer.rotation("rotation", group)
     layers = {
         "standard": Block(nn.Conv, 8),
-        "rotation": Block(ours.rotating(nn.GroupConv), 2, norm=False),
+        "rotation": Block(ours.bind_group(nn.GroupConv), 2, norm=False),
     }
 
     @jax.jit

@@ -212,7 +212,7 @@ def test_frost_says_how_to_get_its_photographs(monkeypatch):
         ({"images": IMAGES / 255}, TypeError, r"float64, expected uint8.*np\.round"),
         ({"images": IMAGES[0]}, ValueError, r"\[32, 32, 3\], expected \[B, H, W, 3\]"),
         ({"images": IMAGES[..., :1]}, ValueError, r"np\.repeat"),
-        ({"key": jax.random.split(KEY, 3)}, ValueError, r"expected one, or \[8\]"),
+        ({"key": jax.random.split(KEY, 3)}, ValueError, r"expected one key, or \[8\]"),
     ],
 )
 def test_errors_name_the_value_and_the_way_out(changes, error, message):

@@ -57,7 +57,7 @@ def test_the_published_attack_on_the_baseline_is_not_what_it_says(run):
     found = published(run, [RETURNED])
     assert list(found) == [UNIT, RETURNED]
     unit = found[UNIT]
-    assert unit.passed is False and unit.figure == pytest.approx(0.5)  # std 0.5
+    assert unit.passed is False and unit.value == pytest.approx(0.5)  # std 0.5
     returned = found[RETURNED]
     assert returned.passed is False and "leave the ball" in returned.detail
     assert sound(run, [RETURNED])[RETURNED].passed is True
@@ -67,14 +67,14 @@ def test_pixel_units_are_told_from_others():
     assert _unit(0.03, 0.03).passed is True
     cifar = tuple(0.1 * std for std in (0.2023, 0.1994, 0.2010))
     found = _unit(0.1, cifar)
-    assert found.passed is False and found.figure == pytest.approx(0.1994)
+    assert found.passed is False and found.value == pytest.approx(0.1994)
 
 
 @pytest.mark.slow
 def test_a_radius_is_of_each_channel_where_they_differ(run):
     """The ball's radius is the published number times the standard deviation."""
     found = published(named(run, "weighted", **{"model.std": (0.25,)}), [CLASSES])
-    assert found[UNIT].figure == pytest.approx(0.25)
+    assert found[UNIT].value == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("name", ["parallel_rs", "equivariant"])
@@ -82,7 +82,7 @@ def test_a_radius_is_of_each_channel_where_they_differ(run):
 def test_a_net_that_looks_at_the_batch_is_found(run, name):
     other = named(run, name)
     found = published(other, [BATCH])[BATCH]
-    assert found.passed is False and found.figure > 0.01
+    assert found.passed is False and found.value > 0.01
     assert sound(other, [BATCH])[BATCH].passed is True
     assert published(run, [BATCH])[BATCH].passed is True  # running averages
 

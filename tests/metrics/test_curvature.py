@@ -49,7 +49,7 @@ def test_changes_are_the_second_derivative_times_the_displacement():
     back = np.einsum("gji,kjl,glm->gkim", TURNS, matrices, TURNS) - matrices
     shift = np.einsum("gji,kj->gki", TURNS, kernel) - kernel
     rows = np.einsum("gkij,bj->gbki", back, X) + shift[:, None]
-    np.testing.assert_allclose(there.turned_back, spectral(rows[1:]), rtol=1e-3)
+    np.testing.assert_allclose(there.aligned, spectral(rows[1:]), rtol=1e-3)
     assert there.across.shape == (3, len(IMAGES), 3)
 
 
@@ -63,7 +63,7 @@ def test_an_invariant_function_may_change_alike_in_all_directions():
     there = orbit_changes(net)
     np.testing.assert_allclose(there.along, size * there.distance, rtol=1e-4)
     np.testing.assert_allclose(there.across / there.along[..., None], 1, rtol=1e-4)
-    np.testing.assert_allclose(there.turned_back, 0, atol=1e-5)
+    np.testing.assert_allclose(there.aligned, 0, atol=1e-5)
     np.testing.assert_allclose(there.ratio, 1, rtol=1e-4)
 
 
@@ -79,10 +79,10 @@ def test_the_ratio_is_large_or_small_where_it_should_be():
 
 def test_along_the_orbit_of_an_invariant_net_the_gradient_turns():
     exact = orbit_changes(small.net(*small.averaged_weights()))
-    assert np.max(exact.turned_back / exact.gradient[None]) < 1e-5
+    assert np.max(exact.aligned / exact.gradient[None]) < 1e-5
     assert np.min(exact.along / exact.gradient[None]) > 0.1
     other = orbit_changes(small.net(*small.random_weights()))
-    assert np.min(other.turned_back / other.gradient[None]) > 0.5
+    assert np.min(other.aligned / other.gradient[None]) > 0.5
 
 
 def test_within_a_piece_of_a_piecewise_linear_net_nothing_changes():
@@ -128,7 +128,7 @@ def test_directions_are_orthogonal_and_as_smooth_as_they_are_to_be():
         np.testing.assert_allclose(np.linalg.norm(small.flat(found), axis=1), 1, 1e-5)
         assert np.max(np.abs(np.sum(found * other, axis=(1, 2, 3)))) < 1e-5
         assert np.min(np.abs(found / directions.unit(like) - 1).mean((1, 2, 3))) > 0.1
-    waves = [np.abs(np.fft.fft2(x[..., 0])) for x in (drawn["alike"], like)]
+    waves = [np.abs(np.fft.fft2(x[..., 0])) for x in (drawn["spectrum_matched"], like)]
     alike, given = (x / np.linalg.norm(x, axis=(1, 2), keepdims=True) for x in waves)
     np.testing.assert_allclose(alike, given, atol=0.05)  # the 0 costs a dimension
     power = np.abs(np.fft.fft2(drawn["white"][..., 0])) ** 2
@@ -143,19 +143,19 @@ def test_what_an_image_draws_does_not_depend_on_its_batch():
 
     def across(order):
         call = net, IMAGES[order], LABELS[order], keys[order], LENGTH
-        found = curvature.tangent_changes(*call, samples=2, noise="alike")
+        found = curvature.tangent_changes(*call, samples=2, noise="spectrum_matched")
         return np.asarray(found.across)
 
     first, order = across(np.arange(4)), np.array([2, 0, 3, 1])
     np.testing.assert_allclose(across(order), first[order], rtol=1e-5)
     assert np.min(np.abs(first / np.roll(first, 1, axis=1) - 1)) > 1e-4
-    with pytest.raises(ValueError, match="expected one, or .4."):
+    with pytest.raises(ValueError, match="expected one key, or .4."):
         curvature.tangent_changes(net, IMAGES, LABELS, keys[:3], LENGTH)
 
 
 def test_impossible_arguments_are_refused():
     net = small.net()
-    with pytest.raises(ValueError, match="one element has no orbit"):
+    with pytest.raises(ValueError, match="has one element: expected more"):
         orbit_changes(net, group=C1)
     with pytest.raises(ValueError, match="samples=0"):
         curvature.orbit_changes(net, IMAGES, LABELS, KEY, samples=0)

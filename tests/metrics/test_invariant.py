@@ -177,8 +177,8 @@ def test_what_cannot_be_is_refused():
     images = images_near(0.5)
     net, *_ = two_classes(images)
     labels = np.zeros(5, int)
-    with pytest.raises(ValueError, match="largest=0: expected a number above 0"):
-        invariant_box(net, images, labels, largest=0)
+    with pytest.raises(ValueError, match="max_radius=0: expected a finite number"):
+        invariant_box(net, images, labels, max_radius=0)
     box = Box(np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32))
     with pytest.raises(ValueError, match="steps=0: expected 1 or more"):
         verified_fraction(net, images, labels, KEY, box, steps=0)
@@ -186,7 +186,7 @@ def test_what_cannot_be_is_refused():
     def undefined(images):
         return linear(*net.args, images) * jnp.nan
 
-    with pytest.raises(FloatingPointError, match="not finite: no box"):
+    with pytest.raises(FloatingPointError, match="not finite, so that there is no box"):
         invariant_box(undefined, images, labels)
     box = Box(np.full(SHAPE, 0.1, np.float32), np.full(SHAPE, 0.1, np.float32))
     np.testing.assert_array_equal(

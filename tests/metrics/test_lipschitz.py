@@ -26,12 +26,12 @@ def steepest_of_the_bowl(norm):
     """At the image, and in the ball around it, whose pixels stay positive."""
     x = small.flat(IMAGES).astype(np.float64)
     factors = np.abs(FACTORS[LABELS] - FACTORS[TARGETS])
-    centre, more = {
+    center, more = {
         "linf": (x.sum(axis=1), x.shape[1] * RADIUS),
         "l2": (np.linalg.norm(x, axis=1), RADIUS),
         "l1": (x.max(axis=1), RADIUS),
     }[norm]
-    return factors * centre, factors * (centre + more)
+    return factors * center, factors * (center + more)
 
 
 def test_a_linear_net_is_as_steep_everywhere():
@@ -44,7 +44,7 @@ def test_a_linear_net_is_as_steep_everywhere():
 
 
 def test_the_last_line_of_the_proof_fails_for_an_invariant_net():
-    """Suprema are alike over the orbit, and more than the norm at the centre."""
+    """Suprema are alike over the orbit, and more than the norm at the center."""
     call = IMAGES, LABELS, KEY, BALL
     exact = suprema(small.net(*small.averaged_weights()), *call)
     change = np.abs(exact.largest / exact.largest[:1] - 1)
@@ -58,11 +58,11 @@ def test_the_last_line_of_the_proof_fails_for_an_invariant_net():
 
 
 def test_samples_stay_below_the_supremum():
-    centre, largest = steepest_of_the_bowl("linf")
+    center, largest = steepest_of_the_bowl("linf")
     found = suprema(small.bowl(FACTORS), IMAGES, LABELS, KEY, BALL)
-    np.testing.assert_allclose(found.centre[0, :, 0], centre, rtol=1e-4)
+    np.testing.assert_allclose(found.center[0, :, 0], center, rtol=1e-4)
     assert np.all(found.largest[0, :, 0] <= largest * (1 + 1e-5))
-    assert np.all(found.largest > found.centre)
+    assert np.all(found.largest > found.center)
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ def test_samples_stay_below_the_supremum():
 @pytest.mark.slow
 def test_ascent_reaches_the_supremum(norm, exact):
     threat, net = ThreatModel(norm, RADIUS), small.bowl(FACTORS)
-    centre, largest = steepest_of_the_bowl(norm)
+    center, largest = steepest_of_the_bowl(norm)
     call = net, IMAGES, LABELS, KEY, threat
     found = lipschitz.steepest(*call, steps=40, targets=TARGETS, exact=exact)
-    np.testing.assert_allclose(found.centre, centre, rtol=1e-4)
+    np.testing.assert_allclose(found.center, center, rtol=1e-4)
     assert np.all(found.constant <= largest * (1 + 1e-5))
-    assert np.min((found.constant - centre) / (largest - centre)) > 0.98
+    assert np.min((found.constant - center) / (largest - center)) > 0.98
     assert threat.contains(found.images, IMAGES).all() and (found.flat == 0).all()
     flat = lipschitz.steepest(small.net(), *call[1:], steps=40, targets=TARGETS)
     assert (flat.constant == 0).all() and (flat.flat == 1).all()
@@ -99,7 +99,7 @@ def test_the_second_derivative_is_blind_to_the_pieces_of_a_net():
     blind = steepest(*call, exact=True)
     np.testing.assert_allclose(blind.flat, 1)
     sees = steepest(*call, probe=0.5)
-    np.testing.assert_allclose(sees.centre, 1, rtol=1e-5)
+    np.testing.assert_allclose(sees.center, 1, rtol=1e-5)
     np.testing.assert_allclose(sees.constant, 4, rtol=1e-5)
     assert np.all(sees.flat < 1)
 

@@ -48,7 +48,7 @@ def test_turns_that_cannot_be_are_refused():
     net = small.net(*small.random_weights())
     with pytest.raises(ValueError, match="g=4: expected 0 to 3"):
         orbit.compose_with_rotation(net, 4)
-    with pytest.raises(ValueError, match="no quarter turn"):
+    with pytest.raises(ValueError, match="cannot be rotated by 90"):
         orbit.compose_with_rotation(net, 2)(IMAGES[:, 1:])
 
 

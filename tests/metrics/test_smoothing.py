@@ -199,7 +199,7 @@ def test_other_weights_compile_nothing():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sigma": 0.0}, "sigma=0.0: expected pixel units"),
+        ({"sigma": 0.0}, "sigma=0.0: expected a positive and finite"),
         ({"sigma": np.inf}, "sigma=inf"),
         ({"alpha": 1.0}, "alpha=1.0: expected a probability"),
         ({"n": 0}, "n=0: expected 1 or more"),

@@ -32,7 +32,7 @@ def test_both_readings_of_the_orbit_average(weights):
     found = smoothness.orbit_average(small.net(*weights()), IMAGES, LABELS)
     as_written, turned_back, gradient = by_hand(*weights())
     np.testing.assert_allclose(found.as_written, as_written, rtol=1e-3)
-    np.testing.assert_allclose(found.turned_back, turned_back, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found.aligned, turned_back, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(found.gradient, gradient, rtol=1e-4)
 
 
@@ -41,8 +41,8 @@ def test_turned_back_the_average_is_the_gradient_of_an_invariant_net_alone():
         smoothness.orbit_average(small.net(*weights()), IMAGES, LABELS)
         for weights in (small.averaged_weights, small.random_weights)
     )
-    assert np.max(exact.turned_back / exact.gradient) < 1e-5
-    assert np.min(other.turned_back / other.gradient) > 0.5
+    assert np.max(exact.aligned / exact.gradient) < 1e-5
+    assert np.min(other.aligned / other.gradient) > 0.5
 
 
 def test_as_written_lemma_5_fails_for_an_invariant_net_and_small_steps():
@@ -50,7 +50,7 @@ def test_as_written_lemma_5_fails_for_an_invariant_net_and_small_steps():
     net = small.net(*small.averaged_weights())
     left = smoothness.orbit_average(net, IMAGES, LABELS).as_written
     call = net, IMAGES, LABELS, KEY
-    right = curvature.tangent_changes(*call, 1e-2, samples=3, of="logit").across
+    right = curvature.tangent_changes(*call, 1e-2, samples=3, output="logit").across
     assert np.all(left[:, None] > 5 * right)
 
 
@@ -123,7 +123,7 @@ def waves(*amplitudes):
 )
 def test_the_share_of_fine_waves(net, cutoff, share):
     images, labels = np.full((1, 8, 8, 1), 0.5, np.float32), np.array([1])
-    found = smoothness.high_frequency_share(net, images, labels, cutoff)
+    found = smoothness.high_frequency_fraction(net, images, labels, cutoff)
     np.testing.assert_allclose(found, share, atol=1e-5)
 
 
@@ -131,5 +131,5 @@ def test_the_share_of_white_noise_is_that_of_the_area():
     kernel = np.random.default_rng(6).normal(size=(64 * 64, 2)).astype(np.float32)
     images = np.full((2, 64, 64, 1), 0.5, np.float32)
     net = Partial(linear, kernel)
-    found = smoothness.high_frequency_share(net, images, np.array([0, 1]), 0.5)
+    found = smoothness.high_frequency_fraction(net, images, np.array([0, 1]), 0.5)
     np.testing.assert_allclose(found, 1 - np.pi / 16, atol=0.03)

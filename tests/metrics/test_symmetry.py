@@ -214,7 +214,7 @@ def test_smaller_groups_need_less_and_see_less():
     found = symmetry.orbit_logits(lambda x: small.flat(x)[:, :3], wide, C2)
     chex.assert_shape(found, (2, len(IMAGES), 3))
     chex.assert_shape(symmetry.orbit_logits(half_turns, IMAGES, C1), (1, 4, 3))
-    with pytest.raises(ValueError, match="4x6 pixels have no quarter turn"):
+    with pytest.raises(ValueError, match="4x6 pixels cannot be rotated by 90"):
         symmetry.orbit_logits(lambda x: small.flat(x)[:, :3], wide, C4)
 
 
@@ -224,7 +224,7 @@ def test_impossible_arguments_are_refused():
         symmetry.orbit_margins(net, IMAGES, LABELS + 7)
     with pytest.raises(ValueError, match="leave the bounds"):
         symmetry.jacobian_norms(net, IMAGES + 1)
-    with pytest.raises(ValueError, match="of='logits'"):
+    with pytest.raises(ValueError, match="output='logits'"):
         symmetry.gradient_equivariance(net, IMAGES, LABELS, "logits")
     with pytest.raises(ValueError, match="expected .B, H, W, G, C."):
         symmetry.equivariance_errors(lambda x: {"a": x[:, 0]}, IMAGES)

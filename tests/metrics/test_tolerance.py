@@ -75,8 +75,8 @@ def test_levels_beyond_the_first_failure_do_not_count():
     levels = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     found = tolerance(one_pixel, images, np.array([0]), KEY, Translation(), levels)
     held = [True, False, True, True, True, False]
-    np.testing.assert_array_equal(found.held[0, 0], held)
-    np.testing.assert_array_equal(found.still[0, 0], [True] + [False] * 5)
+    np.testing.assert_array_equal(found.correct[0, 0], held)
+    np.testing.assert_array_equal(found.correct_so_far[0, 0], [True] + [False] * 5)
     np.testing.assert_array_equal(found.largest, [[1, 0, 0, 0]])
 
 
@@ -88,7 +88,7 @@ def test_ties_and_logits_that_are_not_finite_do_not_hold(value):
         return jnp.stack([jnp.full(len(images), x) for x in (value, 0.5)], axis=1)
 
     found = tolerance(broken, images, np.zeros(2, int), KEY, Zoom(), [1.5])
-    assert not found.clean.any() and not found.held.any()
+    assert not found.clean.any() and not found.correct.any()
     np.testing.assert_array_equal(found.largest, 1.0)  # the factor that changes nothing
     found = published_removal(broken, images, np.zeros(2, int), KEY)
     np.testing.assert_allclose(found.largest, 0.05)
@@ -108,7 +108,7 @@ def test_nothing_depends_on_how_many_are_asked_about_at_a_time():
         tolerance(net, images[part], labels[part], keys[part], *call)
         for part in (slice(0, 4), slice(4, 7))
     ]
-    np.testing.assert_array_equal(by_threes.held, whole.held)
+    np.testing.assert_array_equal(by_threes.correct, whole.correct)
     np.testing.assert_array_equal(
         np.concatenate([half.largest for half in halves]), whole.largest
     )
@@ -198,9 +198,9 @@ def test_perturbed_images_are_those_that_were_asked_about():
 @pytest.mark.parametrize(
     "change,message",
     [
-        ({"levels": []}, "expected .L., growing"),
-        ({"levels": [0.2, 0.1]}, "expected .L., growing"),
-        ({"levels": [0.0, 0.1]}, "which is not among them"),
+        ({"levels": []}, "expected .L., in ascending order"),
+        ({"levels": [0.2, 0.1]}, "expected .L., in ascending order"),
+        ({"levels": [0.0, 0.1]}, "all above 0.0"),
         ({"draws": 0}, "draws=0"),
         ({"chunk": 0}, "chunk=0"),
         ({"labels": np.zeros(3, int)}, "expected 7 integers"),

@@ -454,7 +454,7 @@ def test_group_of_the_rotation_layers(group):
         ({"trunk": "publihsed"}, "trunk.*Did you mean 'published'"),
         ({"depth": 5}, r"depth 5: expected one of \[4, 10\]"),
         ({"group": "S4"}, "group 'S4': expected C or D.*C8"),
-        ({"group": "C8", "basis": "full"}, "C8 turns pixels between.*subgroup C4"),
+        ({"group": "C8", "basis": "full"}, "C8 does not map pixels.*subgroup C4"),
         ({"basis": "steerabel"}, "basis 'steerabel'.*Did you mean 'steerable'"),
         ({"dtype": "float16"}, "dtype 'float16'.*'bfloat16'"),
         ({"readout": "flatten"}, "readout='flatten' is for the equivariant.*baseline"),
@@ -478,7 +478,7 @@ def test_build_errors(options, match):
         ("baseline", {"mean": (0.5, 0.5)}, "mean=.* 2 values .* 3 channels"),
         ("baseline", {"lowering": "fft"}, "lowering 'fft'"),
         ("cascaded", {"trunk": "published", "width": 0.3}, "width=0.3.*multiple of"),
-        ("cascaded", {"order": ("scale", "scale")}, "stands in it twice"),
+        ("cascaded", {"order": ("scale", "scale")}, "every layer at most once"),
         ("baseline", {"width": 0.0}, "width=0.0: expected a factor above 0"),
     ],
 )
@@ -551,9 +551,9 @@ def test_published_rotation_layers_have_the_scale_of_e2cnn():
     }
     for (_, trunk), model in layers.items():
         for make in (nn.LiftingConv, nn.GroupConv):
-            assert model.rotating(make)(1).as_e2cnn == (trunk == "published")
+            assert model.bind_group(make)(1).as_e2cnn == (trunk == "published")
     full = models.build("parallel_rot", 10, 10, "published", basis="full")
-    assert not full.rotating(nn.LiftingConv)(1).as_e2cnn
+    assert not full.bind_group(nn.LiftingConv)(1).as_e2cnn
 
 
 def test_published_batch_norm_moves_the_unbiased_variance():

@@ -207,7 +207,7 @@ def test_bfloat16_computes_in_bfloat16_and_stores_float32(lowering):
 @pytest.mark.parametrize(
     ("images", "kernel", "lowering", "match"),
     [
-        ((1, 5, 5, 2), (3, 3, 3, 4), "patches", "2 channels.*takes 3"),
+        ((1, 5, 5, 2), (3, 3, 3, 4), "patches", "2 channels.*expects 3"),
         ((1, 2, 5, 3), (3, 3, 3, 4), "conv", "does not fit.*larger images"),
         ((1, 5, 5, 3), (3, 3, 3, 4), "fft", "lowering='fft'.*'patches'"),
     ],

@@ -259,10 +259,10 @@ def test_expansion_is_one_product_with_a_constant():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"group": groups.C8, "basis": "full"}, "C8 turns pixels between.*subgroup C4"),
+        ({"group": groups.C8, "basis": "full"}, "C8 does not map pixels.*subgroup C4"),
         ({"group": groups.C8, "kernel_size": 4}, r"odd size, not \(4, 4\); use \(5, 5"),
         ({"group": groups.C8, "basis": "fourier"}, "'fourier'.*'steerable'"),
-        ({"outputs": groups.C8.regular}, "C8/C1 do not fit group=C4"),
+        ({"outputs": groups.C8.regular}, "C8/C1: expected cosets of group=C4"),
     ],
 )
 def test_kernels_that_cannot_be_are_refused(options, match):

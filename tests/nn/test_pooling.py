@@ -90,7 +90,7 @@ def test_pools_of_fields(ours, theirs, size, window):
     "pool", [nn.max_pool, nn.avg_pool, nn.blur_pool, nn.antialiased_max_pool]
 )
 def test_fields_need_their_group(pool):
-    with pytest.raises(ValueError, match=r"\(1, 8, 8, 4, 3\) needs its group"):
+    with pytest.raises(ValueError, match=r"\(1, 8, 8, 4, 3\), needs its group"):
         pool(jnp.zeros((1, 8, 8, 4, 3)))
 
 
@@ -160,7 +160,7 @@ def test_group_pool(kind, reduce):
 def test_group_pool_errors():
     with pytest.raises(ValueError, match="kind='median'.*'max' or 'mean'"):
         nn.GroupPool("median")(jnp.zeros((1, 2, 2, 4, 3)))
-    with pytest.raises(ValueError, match=r"expected a field.*\(1, 2, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"expected a feature map.*\(1, 2, 2, 3\)"):
         nn.GroupPool()(jnp.zeros((1, 2, 2, 3)))
 
 
@@ -326,6 +326,6 @@ def test_group_pool_to_one_coset_is_that_over_the_group(kind):
 
 @pytest.mark.parametrize(("to", "name"), [(C8.subgroup(4), "C8"), (D4.regular, "D4")])
 def test_group_pool_to_parts_of_another_group(to, name):
-    message = rf"\(1, 2, 2, 4, 3\) is no regular field on {name}, which has 8 elements"
+    message = rf"on {name}, \[B, H, W, 8, C\], got \(1, 2, 2, 4, 3\)"
     with pytest.raises(ValueError, match=message):
         nn.GroupPool(to=to)(jnp.zeros((1, 2, 2, 4, 3)))

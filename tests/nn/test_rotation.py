@@ -137,7 +137,7 @@ def test_initialisation_keeps_the_variance(layer, shape, fan_in):
 
 @pytest.mark.parametrize("shape", [(1, 6, 6, 3), (1, 6, 6, 2, 3)])
 def test_group_conv_wants_a_field_on_its_group(shape):
-    with pytest.raises(ValueError, match=r"\[B, H, W, 4, C\] on C4.*LiftingConv first"):
+    with pytest.raises(ValueError, match=r"C4, \[B, H, W, 4, C\].*LiftingConv first"):
         jax.eval_shape(nn.GroupConv(4).init, KEY, jnp.zeros(shape))
 
 

@@ -1,13 +1,13 @@
-"""The sanity audit: can the number of a robustness evaluation be believed?
+"""The sanity audit: checks of whether a measured robustness can be trusted.
 
     checks = sanity.audit(logits_fn, images, labels, key, attacks.Linf(8 / 255))
     console.print(sanity.table(checks))
 
-A net that hides its gradients, and an attack that is set badly, look like robustness.
-Each check is a question whose answer is known for a sound net and a sound attack.
-Passing all of them is necessary, not sufficient. The lists of such questions are from
-Carlini et al. 2019, Athalye et al. 2018 (Section 3.1), Croce and Hein 2020 with their
-public implementation, Pintor et al. 2022 and Zimmermann et al. 2022.
+A net with masked gradients or an attack with bad settings can look like a robust net.
+Each check is a test whose result is known for a sound net and a sound attack. Passing
+all checks is necessary, not sufficient. The checks are from Carlini et al. 2019,
+Athalye et al. 2018 (Section 3.1), Croce and Hein 2020 with their public implementation,
+Pintor et al. 2022 and Zimmermann et al. 2022.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,11 +39,11 @@ OURS = "symjax"
 
 
 class Question(NamedTuple):
-    """What a check is made of.
+    """The definition of a check.
 
     Attributes:
-      title: what should be so, for tables.
-      answer: computes it.
+      title: the property that a sound evaluation has, for tables.
+      answer: the function that computes the check.
       source: the publication that the check is from.
     """
 
@@ -77,7 +77,7 @@ CHECKS: dict[str, Question] = {
     "success_grows_with_eps": Question(
         "success grows with eps", strength.growing, f"{ATHALYE}, {CARLINI}"
     ),
-    "grey_image": Question("grey image at eps 0.5", strength.grey, CARLINI),
+    "grey_image": Question("gray image at eps 0.5", strength.gray, CARLINI),
     "unbounded_attack": Question(
         "unbounded attack succeeds", strength.unbounded, f"{ATHALYE}, {PINTOR}"
     ),
@@ -98,7 +98,7 @@ CHECKS: dict[str, Question] = {
         "planted weakness found", planted.weakness, ZIMMERMANN
     ),
     "rotated_image": Question(
-        "rotated image, rotated adversarial example", symmetry.turned, OURS
+        "rotated image, rotated adversarial example", symmetry.rotated, OURS
     ),
 }
 """The checks by name, in the order in which they run."""
@@ -125,39 +125,42 @@ def audit(
     only: Sequence[str] = tuple(CHECKS),
     report: Callable[[str], None] = lambda name: None,
 ) -> list[Check]:
-    """Puts a net and the PGD that measures it to every check; a host driver.
+    """Checks a net and the PGD that measures its robustness; a host driver.
 
-    Shares are of the images that are classified correctly. Where a share should be
-    zero, 1 % is allowed, and one image in any case: an image on the fence falls to
-    whichever attack happens to step on the right side. A few hundred images are plenty.
+    Fractions refer to the images that are classified correctly. Where a fraction should
+    be zero, 1 % of the images is tolerated, and one image in any case: an image close
+    to the decision boundary may be broken by one attack and not by another by chance.
+    A few hundred images are enough.
 
     Args:
       logits_fn: `[B, H, W, C] -> [B, K]`. Weights in a `jax.tree_util.Partial` are
-        traced: for another net with other weights, little is compiled again.
-      images: `[B, H, W, C]`, float, within the threat's bounds; they are one batch.
+        traced, so that the same net with other weights needs little new compilation.
+      images: `[B, H, W, C]`, float, within the threat's bounds; they form one batch.
       labels: `[B]`, integers in [0, K).
-      key: for all that is random.
+      key: random key of all checks.
       threat: ball and bounds of the evaluation.
-      steps, n_restarts, step_size, keep, loss: of `attacks.pgd`, as in the evaluation.
-      peers: nets of other seeds, whose adversarial images are tried on this one.
-      random_draws: points of the ball, tried for each image that PGD did not break.
-      square_queries: of the Square attack on the same images.
-      logits_fn_float64: the net that computes in float64, called with x64 on; None:
-        `logits_fn`. The leaves of a `Partial` become float64 in either case.
-      group: of the symmetry that the net may have.
-      attack: what is audited in place of PGD; takes PGD's arguments, and may use them.
-        One that also takes `path` is called with path=True, and returns its result
-        and the margins `[Q, B]` of all points that it evaluated, in their order; the
-        checks of its path do not apply to another.
-      only: names of the checks to run, of those in `CHECKS`.
-      report: called with a check's name before it runs.
+      steps, n_restarts, step_size, keep, loss: the arguments of `attacks.pgd` in the
+        evaluation.
+      peers: nets of other seeds, whose adversarial examples are tried on this net.
+      random_draws: the number of random points in the ball that are tried for each
+        image that PGD did not break.
+      square_queries: the number of queries of the Square attack on these images.
+      logits_fn_float64: the net in float64, called with x64 enabled; None: `logits_fn`.
+        The leaves of a `Partial` are converted to float64 in either case.
+      group: the group under which the net may be invariant.
+      attack: the attack that is audited instead of PGD, with the arguments of PGD. If
+        it has the argument `path`, it is called with path=True, and must return its
+        result and the margins `[Q, B]` of all points that it evaluated, in order;
+        otherwise, the checks of the path do not apply.
+      only: the names of the checks to run, from `CHECKS`.
+      report: called with the name of each check before it runs.
 
     Returns:
       One `Check` for each name, in the order of `CHECKS`.
 
     Raises:
-      ValueError: for a net that takes a key, eps 0, a check that is not there,
-        settings, images or labels that cannot be, or no image classified correctly.
+      ValueError: for a net that takes a key, eps 0, an unknown check, invalid settings,
+        images or labels, or if no image is classified correctly.
 
     References:
       Carlini et al., On Evaluating Adversarial Robustness, 2019.
@@ -200,36 +203,36 @@ def audit(
 def _run(name: str, subject: AuditTarget) -> Check:
     title, answer, source = CHECKS[name]
     try:
-        found = answer(subject)
+        finding = answer(subject)
     except DoesNotApply as reason:
-        found = Finding(None, None, "", str(reason))
+        finding = Finding(None, None, "", str(reason))
     more = {"steps": 2 * subject.steps, "n_restarts": 4 * subject.n_restarts}
-    advice = ADVICE[name].format(**more) if found.passed is False else ""
+    advice = ADVICE[name].format(**more) if finding.passed is False else ""
     return Check(
         name=name,
         title=title,
-        passed=found.passed,
-        figure=found.figure,
-        threshold=found.threshold,
+        passed=finding.passed,
+        value=finding.value,
+        threshold=finding.threshold,
         source=source,
-        detail=found.detail,
+        detail=finding.detail,
         advice=advice,
     )
 
 
 def table(checks: Sequence[Check]) -> Table:
-    """The checks for people, a row each; what to do about those that fail."""
+    """A table of the checks, one per row, with the advice for those that fail."""
     words = {True: "[green]pass", False: "[bold red]FAIL", None: "[dim]n/a"}
     printed = Table(caption=NOTE)
-    for column in ("check", "", "figure", "threshold", "source", "detail"):
-        printed.add_column(column, justify="right" if column == "figure" else "left")
+    for column in ("check", "", "value", "threshold", "source", "detail"):
+        printed.add_column(column, justify="right" if column == "value" else "left")
     for check in checks:
         advice = check.advice
-        figure = "-" if check.figure is None else f"{check.figure:.3g}"
+        value = "-" if check.value is None else f"{check.value:.3g}"
         printed.add_row(
             check.title,
             words[check.passed],
-            figure,
+            value,
             check.threshold or "-",
             check.source,
             _escaped(check.detail) + (advice and f"\n[bold]{_escaped(advice)}"),

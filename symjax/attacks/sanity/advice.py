@@ -1,4 +1,4 @@
-"""What to do about a check of the audit that fails, one sentence each.
+"""The advice for each check of the audit that fails, in one sentence.
 
 ADVICE["doubling_restarts"].format(steps=80, n_restarts=4)
 """
@@ -18,15 +18,16 @@ ADVICE: dict[str, str] = {
     ),
     "no_batch_dependence": (
         "Call the net in evaluation mode (train=False), so that batch norm uses its "
-        "running averages and the logits of an image are its own."
+        "running averages and the logits of an image do not depend on other images."
     ),
     "differentiable_operations": (
-        "Replace the operations that are named by differentiable ones, or attack a "
+        "Replace the named operations by differentiable ones, or attack a "
         "differentiable copy of the net, and report Square beside the gradient attacks."
     ),
     "margin_gradients": (
         "Look for saturated activations, rounding or stop_gradient in the net, which "
-        "mask its gradients, and do not report a gradient attack until this passes."
+        "mask its gradients, and do not report a gradient attack until this check "
+        "passes."
     ),
     "loss_gradients": (
         "Attack a loss that does not saturate, with --loss margin or --loss dlr, or "
@@ -38,18 +39,19 @@ ADVICE: dict[str, str] = {
     ),
     "pgd_at_least_fgsm": (
         "Leave out --step_size and rerun with --steps {steps}; if one step still "
-        "finds more than many, the step or the gradients of the attack are wrong."
+        "breaks more images than many steps, the step or the gradients of the attack "
+        "are wrong."
     ),
     "success_grows_with_eps": (
         "Leave out --step_size, so that the step grows with eps, and rerun with "
-        "--n_restarts {n_restarts}, or use AutoAttack, since gradients may be masked."
+        "--n_restarts {n_restarts}, or use AutoAttack, because gradients may be masked."
     ),
     "grey_image": (
-        "Leave out --step_size and rerun with --steps {steps}; if images still stand "
-        "that could be grey, gradients are masked or the projection is wrong."
+        "Leave out --step_size and rerun with --steps {steps}; if images remain robust "
+        "that could be gray, gradients are masked or the projection is wrong."
     ),
     "unbounded_attack": (
-        "Leave out --step_size and rerun with --steps {steps}; if images still stand "
+        "Leave out --step_size and rerun with --steps {steps}; if images remain robust "
         "where every image is allowed, gradients are masked or the attack is wrong."
     ),
     "doubling_steps": (
@@ -64,26 +66,26 @@ ADVICE: dict[str, str] = {
         "Return the best iterate and not the last one, with --keep best."
     ),
     "square": (
-        "Report AutoAttack in place of PGD: an attack without gradients finds more, "
-        "which points to masked gradients."
+        "Report AutoAttack instead of PGD: an attack without gradients breaks more "
+        "images, which points to masked gradients."
     ),
     "transfer": (
-        "Report AutoAttack in place of PGD: images of other nets break more, which "
-        "points to masked gradients."
+        "Report AutoAttack instead of PGD: adversarial examples of other nets break "
+        "more images, which points to masked gradients."
     ),
     "random_draws": (
         "Leave out --step_size and rerun with --n_restarts {n_restarts}; if random "
-        "points still break more, gradients are masked or the attack steps the "
-        "wrong way."
+        "points still break more images, gradients are masked or the attack steps in "
+        "the wrong direction."
     ),
     "planted_weakness": (
-        "Rerun with --steps {steps} --n_restarts {n_restarts}, or use AutoAttack: the "
-        "attack as it is set misses errors that are known to be there."
+        "Rerun with --steps {steps} --n_restarts {n_restarts}, or use AutoAttack: with "
+        "these settings the attack misses errors that are known to exist."
     ),
     "rotated_image": (
-        "Look in the attack for what treats height and width or the corners of an "
-        "image differently, such as a flattened index or a fixed start."
+        "Look for a part of the attack that treats height and width or the corners of "
+        "an image differently, such as a flattened index or a fixed start."
     ),
 }
-"""By the name of the check. `{steps}` and `{n_restarts}` are twice and four times those
-of the audited attack."""
+"""The advice by the name of the check. `{steps}` is twice the number of steps of the
+audited attack, `{n_restarts}` is four times the number of its restarts."""

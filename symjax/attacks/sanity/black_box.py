@@ -1,9 +1,9 @@
-"""Checks that nothing which knows less finds more: attacks without gradients.
+"""Gradient-free attacks must not succeed on images where PGD fails.
 
     finding = square_attack(subject)
 
-Images are compared one by one, not success rates: an image that a black box breaks and
-the white box does not was there to be found.
+Outcomes are compared image by image, not as success rates: PGD has missed every error
+that a weaker attack finds.
 """
 
 import jax
@@ -24,39 +24,45 @@ from symjax.attacks.sanity.subject import (
 )
 from symjax.attacks.threat import ThreatModel
 
-DRAWN_TOGETHER = 1024  # images in a batch of random draws
+DRAWN_TOGETHER = 1024  # the number of images in a batch of random draws
 
 
 def square_attack(subject: AuditTarget) -> Finding:
-    """Random search with the logits alone breaks no image that PGD leaves."""
+    """The Square attack, which uses logits only, breaks no image that PGD does not."""
     if np.ndim(subject.threat.eps):
-        raise DoesNotApply("Square needs one eps, not one a channel")
+        raise DoesNotApply("Square needs one eps, not one eps per channel")
     rows = _left(subject)
-    found = subject.images
+    adversarial = subject.images
     if len(rows):
         images, labels = subject.images[rows], subject.labels[rows]
         call = subject.net, images, labels, subject.key, subject.threat
         result = compiled(unchecked(square), "n_queries")(
             *call, n_queries=subject.square_queries
         )
-        found = found.at[rows].set(result.images)
-    detail = f"share that Square breaks with {subject.square_queries} queries, PGD not"
-    return _more(subject, subject.broken(found), detail)
+        adversarial = adversarial.at[rows].set(result.images)
+    detail = (
+        f"fraction of images that Square breaks with {subject.square_queries} queries "
+        "and PGD does not"
+    )
+    return _more(subject, subject.broken(adversarial), detail)
 
 
 def transfer(subject: AuditTarget) -> Finding:
-    """The adversarial images of other seeds' nets break no image that PGD leaves."""
+    """Adversarial examples of other seeds' nets break no image that PGD does not."""
     if not subject.peers:
-        raise DoesNotApply("no other seed's net was given")
+        raise DoesNotApply("no net of another seed was given")
     broken = np.zeros_like(subject.white)
     for peer in subject.peers:
         broken |= subject.broken(subject.attack(net=peer).images)
-    detail = f"share that images from {len(subject.peers)} other nets break, PGD not"
+    detail = (
+        f"fraction of images that adversarial examples of {len(subject.peers)} other "
+        "nets break and PGD does not"
+    )
     return _more(subject, broken, detail)
 
 
 def draws(subject: AuditTarget) -> Finding:
-    """Random points of the ball break no image that PGD leaves."""
+    """Random points of the ball break no image that PGD does not."""
     rows = _left(subject)
     broken = np.zeros_like(subject.white)
     if len(rows):
@@ -66,17 +72,23 @@ def draws(subject: AuditTarget) -> Finding:
             key = jax.random.fold_in(subject.key, index)
             call = subject.net, images, labels, key, subject.threat
             broken[rows] |= np.asarray(compiled(_draw, "count")(*call, count=count))
-    detail = f"share that {subject.random_draws:,} random points break, PGD not"
+    detail = (
+        f"fraction of images that {subject.random_draws:,} random points break and PGD "
+        "does not"
+    )
     return _more(subject, broken, detail)
 
 
 def _more(subject: AuditTarget, broken: np.ndarray, detail: str) -> Finding:
-    share = subject.share(broken & ~subject.white)
-    return at_most(subject.allowed, share, detail)
+    more = subject.fraction(broken & ~subject.white)
+    return at_most(subject.allowed, more, detail)
 
 
 def _left(subject: AuditTarget) -> np.ndarray:
-    """Images that PGD did not break, repeated up to a power of two: few programs."""
+    """Indices of images that PGD did not break, repeated to a power of two in number.
+
+    The power of two keeps the number of compiled programs small.
+    """
     rows = np.flatnonzero(subject.correct & ~subject.white)
     return np.resize(rows, 1 << (len(rows) - 1).bit_length()) if len(rows) else rows
 
@@ -89,7 +101,7 @@ def _draw(
     threat: ThreatModel,
     count: int,
 ) -> Array:
-    """Whether one of `count` points drawn in the ball is an error, `[B]`."""
+    """Whether at least one of `count` random points in the ball is an error, `[B]`."""
     keys = jax.random.split(key, count)
     points = jax.vmap(threat.start, (0, None))(keys, images)
     logits = net(points.reshape(-1, *images.shape[1:]))

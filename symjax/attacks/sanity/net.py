@@ -1,4 +1,4 @@
-"""Checks of the net: what an attack, and a number, take for granted.
+"""Checks of the properties of a net that attacks rely on.
 
 finding = batch(subject)
 """
@@ -20,18 +20,21 @@ from symjax.attacks.sanity.subject import (
     evaluate,
 )
 
-ONE = 1e-3  # how near the sum of probabilities is to 1, in any dtype
-REPEATS, REPEATED = 1e-5, 3
-"""Of the largest logit, between calls on one batch: ours. A deterministic net gives 0,
-up to sums in another order on an accelerator (1e-7 in float32)."""
-SMALL = 8  # images that are also given to the net outside a program, and one by one
+ONE = 1e-3  # the largest difference of a sum of probabilities from 1, in any dtype
+REPEATED = 3  # the number of calls on the same batch
+REPEATS = 1e-5
+"""The largest difference between these calls, relative to the largest logit: ours. For
+a deterministic net it is 0, up to the order of sums on an accelerator (1e-7 in
+float32)."""
+SMALL = 8  # images that are also given to the net uncompiled, and one by one
 BATCH = {4: 1e-3, 2: 5e-2}
-"""Of the largest logit, by the bytes of a logit: ours. Other batch sizes take other
-programs, whose roundings differ by 1e-6 in float32 and 1e-2 in bfloat16."""
+"""The largest difference between batches, relative to the largest logit, by the bytes
+of a logit: ours. Programs for other batch sizes round differently, by 1e-6 in float32
+and 1e-2 in bfloat16."""
 
 
 def classes(subject: AuditTarget) -> Finding:
-    """DLR needs three logits, its targeted form four."""
+    """The net has three classes for the DLR loss, or four for its targeted form."""
     count = subject.logits.shape[1]
     if subject.loss == "dlr":
         return at_least(DLR_CLASSES, count, "classes, for the loss that is attacked")
@@ -44,29 +47,32 @@ def classes(subject: AuditTarget) -> Finding:
 
 
 def probabilities(subject: AuditTarget) -> Finding:
-    """A loss on logits is wrong for probabilities, and its gradients vanish."""
+    """The outputs are logits: for probabilities, the gradients of a loss vanish."""
     logits = np.asarray(subject.logits, np.float64)
     positive = (logits >= 0).all(axis=1)
-    share = np.mean(positive & (np.abs(logits.sum(axis=1) - 1) < ONE))
-    return at_most(0.0, share, "share of outputs that are positive and sum to 1")
+    fraction = np.mean(positive & (np.abs(logits.sum(axis=1) - 1) < ONE))
+    return at_most(0.0, fraction, "fraction of outputs that are positive and sum to 1")
 
 
 def randomness(subject: AuditTarget) -> Finding:
-    """The same batch gives the same logits, in a program and outside of one."""
+    """The logits of the same batch are the same, compiled or not."""
     few = subject.images[:SMALL]
-    figure = 0.0
-    for name, images in (("compiled", subject.images), ("as it is", few)):
-        call = subject.logits_fn if name == "as it is" else _call(subject.net)
+    largest = 0.0
+    for call, images in (
+        (_call(subject.net), subject.images),
+        (subject.logits_fn, few),
+    ):
         logits = [np.asarray(call(images)) for _ in range(REPEATED)]
-        figure = max(figure, *(_difference(logits[0], other) for other in logits[1:]))
-    return at_most(REPEATS, figure, "difference between calls, of the largest logit")
+        largest = max(largest, *(_difference(logits[0], other) for other in logits[1:]))
+    detail = "difference between calls, relative to the largest logit"
+    return at_most(REPEATS, largest, detail)
 
 
 def batch(subject: AuditTarget) -> Finding:
-    """An image's logits do not depend on its place in the batch, nor on its company.
+    """The logits of an image do not depend on the rest of the batch or its order.
 
-    The batch in reverse order finds noise of a fixed key; images one by one find batch
-    norm in train mode.
+    Reversing the batch reveals noise with a fixed key; a batch size of 1 reveals batch
+    norm in training mode.
     """
     logits, call = np.asarray(subject.logits), _call(subject.net)
     reverse = _difference(logits, np.asarray(call(subject.images[::-1]))[::-1])
@@ -74,19 +80,20 @@ def batch(subject: AuditTarget) -> Finding:
     single = [np.asarray(call(subject.images[i : i + 1]))[0] for i in range(few)]
     alone = _difference(logits[:few], np.stack(single))
     detail = (
-        f"of the largest logit: reversed {reverse:.1e}, at batch size 1 {alone:.1e}"
+        f"relative to the largest logit: {reverse:.1e} in reverse order, {alone:.1e} "
+        "at batch size 1"
     )
     limit = BATCH[min(4, logits.dtype.itemsize)]
     return at_most(limit, max(reverse, alone), detail)
 
 
 def margin_gradients(subject: AuditTarget) -> Finding:
-    """Every image has a direction to go in."""
+    """The gradient of the margin is finite and not zero, for every image."""
     return _flat(subject, "margin")
 
 
 def loss_gradients(subject: AuditTarget) -> Finding:
-    """The loss that is ascended is not saturated."""
+    """The loss that the attack ascends is not saturated, for any image."""
     if subject.loss == "margin":
         raise DoesNotApply("PGD ascends the margin itself")
     return _flat(subject, subject.loss)
@@ -99,8 +106,8 @@ def _flat(subject: AuditTarget, loss: str) -> Finding:
     call = subject.net, subject.images, subject.labels
     largest = np.asarray(compiled(_largest_gradient, "loss")(*call, loss=loss))
     flat = (largest == 0) | ~np.isfinite(largest)
-    detail = f"share where the gradient of the {loss} is exactly zero, or not finite"
-    return at_most(0.0, subject.share(flat), detail)
+    detail = f"fraction where the gradient of the {loss} is exactly zero, or not finite"
+    return at_most(0.0, subject.fraction(flat), detail)
 
 
 def _largest_gradient(net: Partial, images: Array, labels: Array, loss: str) -> Array:
@@ -114,7 +121,7 @@ def _call(net: Partial):
 
 
 def _difference(logits: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference, of the largest logit."""
+    """The largest difference, relative to the largest logit."""
     first, second = logits.astype(np.float64), other.astype(np.float64)
     scale = np.abs(first).max()
     return float(np.abs(first - second).max() / (scale if scale > 0 else 1.0))

@@ -1,4 +1,4 @@
-"""A weakness that is planted, so that it is known to be there (Zimmermann et al. 2022).
+"""A check with planted errors, which are known to exist (Zimmermann et al. 2022).
 
 finding = weakness(subject)
 """
@@ -20,27 +20,29 @@ from symjax.attacks.sanity.subject import (
 )
 from symjax.attacks.threat import ThreatModel
 
-FOUND = 0.95  # of the planted errors: ours, for attacks that are random
-POINTS = 20  # drawn on the boundary, and as many inside that must not be errors
-INNER = 0.5  # of the radius, up to where points are inside
-PLANTED = 0.5  # of the images, where it must be possible
+FOUND = 0.95  # the fraction of planted errors that an attack must find: ours
+POINTS = 20  # random points on the boundary, and as many inside that are no errors
+INNER = 0.5  # the radius of the ball of inner points, in eps
+PLANTED = 0.5  # the fraction of images in which an error must be possible
 
 
 def weakness(subject: AuditTarget) -> Finding:
-    """The attack finds an error that was put into the ball of each image.
+    """The attack finds an error that was planted in the ball of each image.
 
-    A light form of the binarisation test. For each image x, `POINTS` points are drawn
-    on the boundary of the ball (in linf, at its corners); x* is the one that moves the
-    net's logits z farthest. With `w = z(x*) - z(x)`, the score of a point y is
-    `<w, z(y)>`. As many points are drawn in the ball of half the radius. An error is a
-    score above the middle between that of x* and the largest of x and the inner points:
-    x* is an error, and these are none. The audited PGD then attacks the two logits
-    `(0, score - middle)` with the margin as its loss. The figure is the share of images
-    whose error it finds.
+    This is a simple form of the binarization test. For each image x, `POINTS` random
+    points are drawn on the boundary of the ball (in linf, at its corners); x* is the
+    point that changes the net's logits z most. With `w = z(x*) - z(x)`, the score of a
+    point y is `<w, z(y)>`. As many inner points are drawn in the ball of half the
+    radius. The threshold is the middle between the score of x* and the largest score of
+    x and the inner points; a point is an error if its score exceeds the threshold. So
+    x* is an error, and x and the inner points are not. The audited PGD then attacks the
+    two logits `(0, score - threshold)` with the margin as its loss. The value of the
+    check is the fraction of images whose error PGD finds.
 
-    Images where an inner point scores as high as x* are left out. The original takes
-    the net apart, trains a linear classifier on its last features with many more inner
-    points, and moves it close to x*: it is harder, and finds weaker attacks.
+    Images where the score of an inner point is as high as that of x* are left out. The
+    original test trains a linear classifier on the net's last features with many more
+    inner points, and moves its boundary close to x*; it is harder, and detects weaker
+    attacks.
     """
     key = jax.random.fold_in(subject.key, 2)
     call = subject.net, subject.images, key, subject.threat
@@ -49,20 +51,20 @@ def weakness(subject: AuditTarget) -> Finding:
     possible = np.asarray((planted > middle) & (middle > highest))
     if possible.mean() < PLANTED:
         raise DoesNotApply(
-            f"an error could be planted for {possible.mean():.0%} of the images alone"
+            f"an error could be planted for only {possible.mean():.0%} of the images"
         )
     net = Partial(_two_classes, subject.net, w, middle)
     labels = jnp.zeros_like(subject.labels)
-    found = subject.attack(net=net, labels=labels, loss="margin").images
-    broken = ~np.asarray(is_correct(compiled(evaluate)(net, found), labels))
-    detail = f"share found of {possible.sum()} planted errors"
+    images = subject.attack(net=net, labels=labels, loss="margin").images
+    broken = ~np.asarray(is_correct(compiled(evaluate)(net, images), labels))
+    detail = f"fraction of {possible.sum()} planted errors that the attack finds"
     return at_least(FOUND, float(broken[possible].mean()), detail)
 
 
 def _plant(
     net: Partial, images: Array, key: Array, threat: ThreatModel
 ) -> tuple[Array, Array, Array]:
-    """`w`, `[B, K]`, the largest score of the inner points and that of x*, `[B]`."""
+    """`w`, `[B, K]`; the largest score of x and the inner points, and x*'s, `[B]`."""
 
     def edge(key):
         noise = jax.random.normal(key, images.shape)

@@ -1,10 +1,10 @@
-"""The net's operations: those without a useful gradient, and random ones.
+"""Finds operations of the net without a useful gradient, and random operations.
 
     finding = operations(subject)
 
-The net is traced to a jaxpr, which is read through all of its inner programs. An
-operation counts if its result reaches the logits and, but for random ones and calls of
-the host, if it works on something that depends on the images.
+The net is traced to a jaxpr, which is read with all of its inner jaxprs. An operation
+counts if the logits depend on its result. Operations that are neither random nor calls
+of the host must also have an operand that depends on the images.
 """
 
 import enum
@@ -17,9 +17,9 @@ from jax.extend import core
 from symjax.attacks.sanity.subject import AuditTarget, Finding, at_most
 
 FLAT = ("sign", "round", "floor", "ceil", "bitcast_convert_type")
-"""Their gradient is zero wherever there is one. Comparisons, argmax and the like are
-zero as well, but every maximum is made of them."""
-RANDOM = ("random_", "threefry", "rng_")  # how their names begin
+"""Operations whose gradient is zero wherever it exists. That of comparisons and argmax
+is zero as well, but every maximum contains them."""
+RANDOM = ("random_", "threefry", "rng_")  # prefixes of the names of random operations
 HOST = ("pure_callback", "io_callback")
 KEEPS_MAXIMUM = (
     "broadcast_in_dim convert_element_type max pmax reshape select_n squeeze"
@@ -27,7 +27,7 @@ KEEPS_MAXIMUM = (
 
 
 class Depends(enum.IntEnum):
-    """On the images: not at all; as a maximum over an axis does; in another way."""
+    """How a value depends on the images; MAXIMUM: only as a maximum over an axis."""
 
     NOT = 0
     MAXIMUM = 1
@@ -35,47 +35,48 @@ class Depends(enum.IntEnum):
 
 
 def operations(subject: AuditTarget) -> Finding:
-    """Nothing in the net hides its gradient, or is random.
+    """The net has no operation that masks its gradient or is random.
 
-    `stop_gradient` of a maximum is let through: softmax subtracts one, which changes
-    neither its value nor its gradient. A straight-through gradient is not: what goes
-    forward is read, whatever the gradient is declared to be.
+    `stop_gradient` of a maximum is allowed: softmax subtracts a maximum, which changes
+    neither the value nor the gradient of the softmax. A straight-through gradient is
+    not allowed, because the forward operations are read, not the declared gradient.
     """
-    found = sorted(suspicious(subject.net, subject.images))
+    names = sorted(suspicious(subject.net, subject.images))
     detail = (
-        f"kinds of operation, flat, random or the host's: {', '.join(found) or 'none'}"
+        "kinds of operations that are flat, random or on the host: "
+        f"{', '.join(names) or 'none'}"
     )
-    return at_most(0, len(found), detail)
+    return at_most(0, len(names), detail)
 
 
 def suspicious(logits_fn, images) -> set[str]:
-    """The names of the operations that count, see above."""
+    """The names of the operations that count, as defined at the top of this module."""
     program = jax.make_jaxpr(logits_fn)(images)
-    found: set[str] = set()
+    names: set[str] = set()
     inputs = [Depends.YES] * len(program.jaxpr.invars)
-    _read(program.jaxpr, inputs, found)
-    return found
+    _read(program.jaxpr, inputs, names)
+    return names
 
 
-def _read(jaxpr, inputs: list[Depends], found: set[str]) -> list[Depends]:
-    """Adds to `found`, and gives what the outputs depend on."""
+def _read(jaxpr, inputs: list[Depends], names: set[str]) -> list[Depends]:
+    """Adds to `names`; returns how the outputs depend on the images."""
     depends = dict(zip(jaxpr.invars, inputs, strict=True))
     for equation in _live(jaxpr):
         operands = [_of(depends, x) for x in equation.invars]
         inner = [_jaxpr(x) for x in core.jaxprs_in_params(equation.params)]
         if inner:
-            outputs = _read_inner(equation, inner, operands, found)
+            outputs = _read_inner(equation, inner, operands, names)
         else:
-            _judge(equation, operands, found)
+            _check(equation, operands, names)
             outputs = [_result(equation, operands)] * len(equation.outvars)
         depends.update(zip(equation.outvars, outputs, strict=True))
     return [_of(depends, x) for x in jaxpr.outvars]
 
 
-def _read_inner(equation, inner, operands, found) -> list[Depends]:
-    """Programs in a program, whose inputs are the last operands of the outer one.
+def _read_inner(equation, inner, operands, names) -> list[Depends]:
+    """Reads inner jaxprs, whose inputs are the last operands of the equation.
 
-    In a loop, everything is taken to depend on the images if anything does.
+    In a loop, all values are taken to depend on the images if one of them does.
     """
     if equation.primitive.name in ("scan", "while"):
         operands = [max(operands, default=Depends.NOT)] * len(operands)
@@ -83,31 +84,32 @@ def _read_inner(equation, inner, operands, found) -> list[Depends]:
     for jaxpr in inner:
         count = len(jaxpr.invars)
         missing = [max(operands, default=Depends.NOT)] * (count - len(operands))
-        said = _read(jaxpr, missing + operands[len(operands) - count :], found)
-        if len(said) == len(outputs):
-            outputs = [max(pair) for pair in zip(outputs, said, strict=True)]
+        depends = _read(jaxpr, missing + operands[len(operands) - count :], names)
+        if len(depends) == len(outputs):
+            outputs = [max(pair) for pair in zip(outputs, depends, strict=True)]
     return outputs
 
 
-def _judge(equation, operands: list[Depends], found: set[str]) -> None:
+def _check(equation, operands: list[Depends], names: set[str]) -> None:
+    """Adds the name of the equation's operation to `names` if it counts."""
     name = equation.primitive.name
     if name.startswith(RANDOM) or name in HOST:
-        found.add(name)
+        names.add(name)
     on_images = max(operands, default=Depends.NOT)
     if name in FLAT and on_images:
-        found.add(name)
+        names.add(name)
     if name == "stop_gradient" and on_images is Depends.YES:
-        found.add(name)
+        names.add(name)
     if name == "convert_element_type" and on_images:
         before, after = equation.invars[0].aval.dtype, equation.params["new_dtype"]
         if jnp.issubdtype(before, jnp.floating) and jnp.issubdtype(after, jnp.integer):
-            found.add("float to integer")
+            names.add("float to integer")
 
 
 def _result(equation, operands: list[Depends]) -> Depends:
     name = equation.primitive.name
     depends = max(operands, default=Depends.NOT)
-    if not depends or name == "is_finite":  # guards a maximum in logsumexp
+    if not depends or name == "is_finite":  # logsumexp applies it to its maximum
         return Depends.NOT
     if name == "reduce_max":
         return Depends.MAXIMUM
@@ -115,7 +117,7 @@ def _result(equation, operands: list[Depends]) -> Depends:
 
 
 def _live(jaxpr) -> list:
-    """Its equations whose results are used, in order."""
+    """The equations of a jaxpr whose results its outputs depend on, in order."""
     needed = {x for x in jaxpr.outvars if isinstance(x, core.Var)}
     live = []
     for equation in reversed(jaxpr.eqns):

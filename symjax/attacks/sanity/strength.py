@@ -1,4 +1,4 @@
-"""Checks of the attack: stronger settings must not find more, weaker ones not either.
+"""Checks of the attack's strength: other settings must not break clearly more images.
 
 finding = moving(subject)
 """
@@ -20,121 +20,133 @@ from symjax.attacks.sanity.subject import (
     evaluate,
 )
 
-RADII = (0.25, 0.5, 1.0, 2.0)  # in eps, between which success must not fall
-GREY, UNBOUNDED = 0.5, 1.0  # of the range of valid pixels (Carlini et al. 2019)
+RADII = (0.25, 0.5, 1.0, 2.0)  # in eps; success must not decrease from one to the next
+GRAY, UNBOUNDED = 0.5, 1.0  # fractions of the range of pixels (Carlini et al. 2019)
 UNBOUNDED_SUCCESS = 1.0  # Athalye et al. 2018: less means that the attack is at fault
-LAST_STEPS = 0.1  # the part of the steps at whose end the loss should not move: ours
+LAST_STEPS = 0.1  # the fraction of the steps in which the loss must not rise: ours
 STILL_MOVING = 0.05
-"""Of all that the loss gained. Pintor et al. 2022 ask that it hardly changes over the
-last iterations; steps of constant length end in a circle around the maximum, whose best
-point improves by a percent or two, while a loss that rises steadily gains a tenth."""
+"""The largest rise of the loss in the last steps, as a fraction of its whole rise.
+Pintor et al. 2022 ask that the loss hardly changes over the last iterations. Steps of
+constant length end in a circle around the maximum, whose best point improves by a
+percent or two, while a loss that rises steadily gains a tenth."""
 
 
 def returned(subject: AuditTarget) -> Finding:
-    """Images lie in the ball and the bounds, and are what the attack says they are."""
+    """Images are in the ball and the bounds, and `robust` is right about them."""
     result = subject.result
     outside = ~subject.threat.contains(result.images, subject.images)
-    said = subject.correct & ~np.asarray(result.robust)
-    differ = said != subject.white
+    reported = subject.correct & ~np.asarray(result.robust)
+    differ = reported != subject.white
     if outside.any():
         detail = f"{outside.sum()} returned images leave the ball or the bounds"
         return at_most(0.0, float(outside.mean()), detail)
-    detail = "share whose outcome is another when it is evaluated again"
-    return at_most(subject.allowed, subject.share(differ), detail)
+    detail = "fraction of images whose outcome differs when evaluated again"
+    return at_most(subject.allowed, subject.fraction(differ), detail)
 
 
 def fgsm_weaker(subject: AuditTarget) -> Finding:
-    """Many steps break as many images as one does."""
-    many = subject.share(subject.white)
+    """Many steps break at least as many images as one step."""
+    many = subject.fraction(subject.white)
     call = subject.net, subject.images, subject.labels, None, subject.threat
     result = compiled(unchecked(fgsm), "loss")(*call, loss=subject.loss)
-    one = subject.share(subject.broken(result.images))
-    detail = f"success of FGSM, {one:.1%}, less that of PGD, {many:.1%}"
+    one = subject.fraction(subject.broken(result.images))
+    detail = f"success of FGSM, {one:.1%}, minus that of PGD, {many:.1%}"
     return at_most(0.0, one - many, detail)
 
 
 def growing(subject: AuditTarget) -> Finding:
-    """A larger ball contains the smaller one."""
+    """The success does not decrease with eps, since a larger ball has more points."""
     eps = np.asarray(subject.threat.eps)
     success = []
     for radius in RADII:
         threat = subject.threat.replace(eps=(radius * eps).astype(eps.dtype))
-        found = subject.attack(threat=threat).images
-        success.append(subject.share(subject.broken(found)))
+        images = subject.attack(threat=threat).images
+        success.append(subject.fraction(subject.broken(images)))
     listed = ", ".join(f"{value:.1%}" for value in success)
-    detail = f"largest fall of success, of {listed} at {RADII} eps"
+    detail = f"largest decrease of success, of {listed} at {RADII} eps"
     return at_most(subject.allowed, max(0.0, -np.diff(success).min()), detail)
 
 
-def grey(subject: AuditTarget) -> Finding:
-    """At eps 0.5 every image can become the same grey one, which has one class.
+def gray(subject: AuditTarget) -> Finding:
+    """At eps 0.5 every image can become the same gray image, which has one class.
 
-    In l2 and l1 the ball is the one that reaches grey from every valid image. The
-    figure is the larger accuracy of the grey image and of the attack.
+    In l2 and l1 the radius is large enough to reach gray from every valid image. The
+    value of the check is the larger of two accuracies, on the gray image and under the
+    attack.
     """
     low, high = (jnp.asarray(bound).reshape(-1) for bound in subject.threat.bounds)
     middle = ((low + high) / 2).reshape(1, 1, 1, -1)
     image = jnp.broadcast_to(middle, subject.images.shape).astype(subject.images.dtype)
     logits = compiled(evaluate)(subject.net, image)
-    of_grey = float(np.mean(is_correct(logits, subject.labels)))
-    broken = subject.broken(subject.attack(threat=subject.ball(GREY)).images)
+    of_gray = float(np.mean(is_correct(logits, subject.labels)))
+    broken = subject.broken(subject.attack(threat=subject.ball(GRAY)).images)
     attacked = float((subject.correct & ~broken).mean())
     labels = np.asarray(subject.labels)
     chance = np.bincount(labels).max() / len(labels)
-    detail = f"accuracy: grey image {of_grey:.1%}, attacked {attacked:.1%}"
-    return at_most(chance, max(of_grey, attacked), f"{detail}; largest class at most")
+    detail = (
+        f"accuracy: gray image {of_gray:.1%}, attacked {attacked:.1%}; the threshold "
+        "is the fraction of the largest class"
+    )
+    return at_most(chance, max(of_gray, attacked), detail)
 
 
 def unbounded(subject: AuditTarget) -> Finding:
-    """Where every valid image may be returned, every image is broken."""
-    found = subject.attack(threat=subject.ball(UNBOUNDED)).images
-    success = subject.share(subject.broken(found))
+    """Every image is broken if the ball contains every valid image."""
+    images = subject.attack(threat=subject.ball(UNBOUNDED)).images
+    success = subject.fraction(subject.broken(images))
     return at_least(UNBOUNDED_SUCCESS, success, "success in a ball of all valid images")
 
 
 def steps(subject: AuditTarget) -> Finding:
-    """Twice as many steps find the same."""
-    found = subject.attack(steps=2 * subject.steps).images
-    more, now = (subject.share(x) for x in (subject.broken(found), subject.white))
+    """Twice as many steps break the same fraction of images."""
+    images = subject.attack(steps=2 * subject.steps).images
+    more, now = (subject.fraction(x) for x in (subject.broken(images), subject.white))
     detail = f"change of success from {now:.1%} by {2 * subject.steps} steps"
     return at_most(subject.allowed, abs(more - now), detail)
 
 
 def restarts(subject: AuditTarget) -> Finding:
-    """Twice as many restarts find the same: a second run from other starts."""
-    found = subject.attack(key=jax.random.fold_in(subject.key, 1)).images
-    more = subject.broken(found) & ~subject.white
-    detail = f"share that {2 * subject.n_restarts} restarts break on top"
-    return at_most(subject.allowed, subject.share(more), detail)
+    """Twice as many restarts break no more images; the second half has another key."""
+    images = subject.attack(key=jax.random.fold_in(subject.key, 1)).images
+    more = subject.broken(images) & ~subject.white
+    detail = f"fraction of images that only {2 * subject.n_restarts} restarts break"
+    return at_most(subject.allowed, subject.fraction(more), detail)
 
 
 def moving(subject: AuditTarget) -> Finding:
     """The margin has stopped rising when the attack ends.
 
-    For each image and restart the best margin so far counts, up to 0, where the image
-    is broken. The figure is what it gained in the last tenth of the steps, of what it
-    gained in all, over the images together.
+    The largest margin so far counts for each image and restart, but not above 0, where
+    the image is broken. The value of the check is its rise in the last tenth of the
+    steps as a fraction of its rise in all steps, both summed over the images.
     """
     queries = subject.queries
-    walk = subject.steps + 1
-    if len(queries) < subject.n_restarts * walk:
-        raise DoesNotApply(f"the attack looked at {len(queries)} points alone")
-    walks = queries[-subject.n_restarts * walk :].reshape(subject.n_restarts, walk, -1)
+    points = subject.steps + 1  # evaluated in a restart
+    restarts = subject.n_restarts
+    if len(queries) < restarts * points:
+        raise DoesNotApply(f"the attack evaluated only {len(queries)} points")
+    margins = queries[-restarts * points :].reshape(restarts, points, -1)
     clean = subject.clean_margin
-    best = np.maximum.accumulate(np.maximum(walks, clean), axis=1)
+    best = np.maximum.accumulate(np.maximum(margins, clean), axis=1)
     best = np.minimum(best, 0)[..., subject.correct]
     last = max(1, round(LAST_STEPS * subject.steps))
     total = np.sum(best[:, -1] - clean[subject.correct])
     if total == 0:
-        return at_most(STILL_MOVING, np.nan, "the margin never rose at all")
+        return at_most(STILL_MOVING, np.nan, "the margin never rose")
     gained = np.sum(best[:, -1] - best[:, -1 - last])
-    detail = f"gain of the margin in the last {last} of {subject.steps} steps, of all"
+    detail = (
+        f"rise of the margin in the last {last} of {subject.steps} steps, as a "
+        "fraction of its whole rise"
+    )
     return at_most(STILL_MOVING, gained / total, detail)
 
 
 def path(subject: AuditTarget) -> Finding:
-    """An image that was broken on the way is returned broken (silent success)."""
-    found = (subject.queries >= 0).any(axis=0)
-    lost = subject.correct & found & ~subject.white
-    detail = "share with an adversarial image that the attack saw and did not return"
-    return at_most(subject.allowed, subject.share(lost), detail)
+    """An adversarial example on the attack's path is returned (silent success)."""
+    on_path = (subject.queries >= 0).any(axis=0)
+    lost = subject.correct & on_path & ~subject.white
+    detail = (
+        "fraction of images with an adversarial example that the attack evaluated and "
+        "did not return"
+    )
+    return at_most(subject.allowed, subject.fraction(lost), detail)

@@ -1,7 +1,7 @@
-"""What is audited: a net, images, and the PGD that measures its robustness.
+"""The target of an audit: a net, images, and the PGD that measures its robustness.
 
-subject = Subject.of(logits_fn, images, labels, key, threat, steps=40, ...)
-white = subject.white                  # [B], which images the audited attack breaks
+subject = AuditTarget.of(logits_fn, images, labels, key, threat, steps=40, ...)
+white = subject.white                  # [B], whether the audited attack breaks an image
 """
 
 import dataclasses
@@ -26,13 +26,14 @@ from symjax.attacks.result import AttackResult, LogitsFn
 from symjax.attacks.threat import ThreatModel
 from symjax.groups import Group, as_group
 
-SHARE = 0.01
-"""Of the images, where a sound evaluation should give none: ours. Carlini et al. 2019
-and Athalye et al. 2018 call any image that a weaker attack alone breaks a warning; but
-attacks are random, and an image on the fence falls to one and not to the other."""
+TOLERATED = 0.01
+"""The tolerated fraction of images where a sound evaluation should give none: ours. For
+Carlini et al. 2019 and Athalye et al. 2018 every image that only a weaker attack breaks
+is a warning. But attacks are random, and an image close to the decision boundary may be
+broken by one attack and not by another by chance."""
 
 
-ROUNDING = 1e-12  # of differences of shares, in float64
+ROUNDING = 1e-12  # of differences of fractions, in float64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,20 +41,20 @@ class Check:
     """One row of the audit.
 
     Attributes:
-      name: of the check, one of `sanity.CHECKS`.
-      title: what should be so.
-      passed: None where the check does not apply; `detail` says why.
-      figure: what was measured.
-      threshold: what it has to be, like "<= 0.01".
-      source: whose check it is.
-      detail: what the figure is, in words.
-      advice: what to do about it, one sentence; empty unless the check failed.
+      name: name of the check, from `sanity.CHECKS`.
+      title: the property that a sound evaluation has.
+      passed: None if the check does not apply; `detail` then has the reason.
+      value: the measured value.
+      threshold: the condition on the value, such as "<= 0.01".
+      source: the publication that the check is from.
+      detail: a description of the value.
+      advice: what to do, in one sentence; empty unless the check failed.
     """
 
     name: str
     title: str
     passed: bool | None
-    figure: float | None
+    value: float | None
     threshold: str
     source: str
     detail: str
@@ -62,42 +63,42 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What a check's function gives; fields as in `Check`."""
+    """The result of a check's function; its attributes are those of `Check`."""
 
     passed: bool | None
-    figure: float | None
+    value: float | None
     threshold: str
     detail: str
 
 
-class DoesNotApply(Exception):  # noqa: N818 - no error: a check says it of itself
-    """The check has no answer here; the message says why."""
+class DoesNotApply(Exception):  # noqa: N818 - it is raised by a check, and no error
+    """The check does not apply to this net or attack; the message has the reason."""
 
 
-def at_most(limit: float, figure: float, detail: str) -> Finding:
-    """Passes if the figure is the limit or less; NaN is not."""
-    passed = bool(figure <= limit + ROUNDING)
-    return Finding(passed, float(figure), f"<= {limit:.3g}", detail)
+def at_most(limit: float, value: float, detail: str) -> Finding:
+    """A finding that passes if the value is at most the limit; NaN fails."""
+    passed = bool(value <= limit + ROUNDING)
+    return Finding(passed, float(value), f"<= {limit:.3g}", detail)
 
 
-def at_least(limit: float, figure: float, detail: str) -> Finding:
-    """Passes if the figure is the limit or more; NaN is not."""
-    passed = bool(figure >= limit - ROUNDING)
-    return Finding(passed, float(figure), f">= {limit:.3g}", detail)
+def at_least(limit: float, value: float, detail: str) -> Finding:
+    """A finding that passes if the value is at least the limit; NaN fails."""
+    passed = bool(value >= limit - ROUNDING)
+    return Finding(passed, float(value), f">= {limit:.3g}", detail)
 
 
 @functools.cache
 def compiled(function: Callable, *static: str) -> Callable:
-    """The function in one program for each shape and each value of `static`."""
+    """The function, compiled once for each shape and each value of `static`."""
     return compilation.jit(function, static_argnames=static)
 
 
 @functools.cache
 def attack_program(attack_fn: Callable) -> Callable:
-    """An attack in one program for each shape and each value of its settings.
+    """The attack, compiled once for each shape and each value of its settings.
 
-    Its result stands beside the margins of its path, `[Q, B]`; None if it has no
-    argument `path`.
+    The function returns the attack's result and the margins of its path, `[Q, B]`, or
+    None in their place if the attack has no argument `path`.
     """
     has_path = "path" in inspect.signature(attack_fn).parameters
 
@@ -111,16 +112,16 @@ def attack_program(attack_fn: Callable) -> Callable:
 
 
 def evaluate(logits_fn: Partial, images: Array) -> Array:
-    """The logits, `[B, K]`."""
+    """The logits of the images, `[B, K]`."""
     return logits_fn(images)
 
 
 @dataclasses.dataclass(frozen=True)
 class AuditTarget:
-    """A net, its images and the attack; fields as the arguments of `sanity.audit`.
+    """A net, its images and the attack; most attributes are arguments of `audit`.
 
     Attributes:
-      net: `logits_fn` as something that a program can take.
+      net: `logits_fn` as a pytree, which compiled programs take as an argument.
     """
 
     logits_fn: LogitsFn
@@ -143,7 +144,7 @@ class AuditTarget:
 
     @classmethod
     def of(cls, logits_fn, images, labels, key, threat, *, peers, **settings):
-        """Checks what it is given; see `sanity.audit`."""
+        """The target for the arguments of `sanity.audit`, which are checked."""
         _refuse_a_key(logits_fn)
         for name in ("steps", "n_restarts", "random_draws", "square_queries"):
             settings[name] = whole_number("audit", name, settings[name])
@@ -158,27 +159,30 @@ class AuditTarget:
         if step is not None:
             check_values(given.classes, given.labels, step_size=step)
         if not np.max(given.threat.eps) > 0:
-            raise ValueError(f"eps={threat.eps}: expected a ball that is not empty.")
+            raise ValueError(f"eps={threat.eps}: expected a positive radius.")
         call = logits_fn, *given[:5]
         subject = cls(*call, peers=tuple(other.net for other in others), **settings)
         check_finite(np.isfinite(subject.logits).all(axis=1))
         if not subject.correct.any():
-            raise ValueError("no image is classified correctly: nothing to attack.")
+            raise ValueError(
+                f"no image is classified correctly, of {len(subject.images)}: expected "
+                "at least one; give more images, or another net."
+            )
         return subject
 
     @functools.cached_property
     def logits(self) -> Array:
-        """Of the images themselves, `[B, K]`."""
+        """The logits of the clean images, `[B, K]`."""
         return compiled(evaluate)(self.net, self.images)
 
     @functools.cached_property
     def correct(self) -> np.ndarray:
-        """Which images count: `[B]`, bool."""
+        """Whether each clean image is classified correctly, `[B]`; only these count."""
         return np.asarray(is_correct(self.logits, self.labels))
 
     @functools.cached_property
     def clean_margin(self) -> np.ndarray:
-        """Of the images themselves, `[B]`."""
+        """The margins of the clean images, `[B]`."""
         return np.asarray(largest_margin(self.logits, self.labels))
 
     @functools.cached_property
@@ -187,7 +191,7 @@ class AuditTarget:
 
     @property
     def result(self) -> AttackResult:
-        """Of the audited attack."""
+        """The result of the audited attack."""
         return self._run[0]
 
     @property
@@ -199,17 +203,17 @@ class AuditTarget:
         """
         margins = self._run[1]
         if margins is None:
-            raise DoesNotApply("the attack takes no `path`, and so does not return it")
+            raise DoesNotApply("the attack takes no `path`, so its path is not known")
         return np.asarray(margins)
 
     @functools.cached_property
     def white(self) -> np.ndarray:
-        """Which images the audited attack breaks, `[B]`."""
+        """Whether the audited attack breaks each image, `[B]`."""
         return self.broken(self.result.images)
 
     @functools.cached_property
     def no_gradient(self) -> str:
-        """Why the net cannot be differentiated; empty if it can."""
+        """The reason why the net cannot be differentiated; empty if it can."""
         gradient = jax.grad(lambda images: jnp.sum(self.net(images)))
         try:
             jax.eval_shape(gradient, self.images)
@@ -218,7 +222,7 @@ class AuditTarget:
         return ""
 
     def needs_gradient(self, loss: str) -> None:
-        """Raises DoesNotApply if nothing can ascend that loss of this net."""
+        """Raises DoesNotApply if the gradient of this loss does not exist."""
         classes = self.logits.shape[1]
         if self.no_gradient:
             raise DoesNotApply(f"the net has no gradient: {self.no_gradient}")
@@ -227,16 +231,15 @@ class AuditTarget:
 
     @property
     def allowed(self) -> float:
-        """The share that stands for none: `SHARE`, and one image in any case."""
+        """The fraction that counts as zero: `TOLERATED`, and one image in any case."""
         count = self.correct.sum()
-        return max(SHARE * count, 1) / count
+        return max(TOLERATED * count, 1) / count
 
     def attack(self, **changes: Any) -> AttackResult:
-        """The audited attack, or one with another net, labels, key, threat, steps or
-        loss.
+        """The result of the audited attack with some arguments changed.
 
-        The step stays the same share of eps, and, if it is the default one, of
-        `1 / steps`.
+        The net, labels, key, threat, steps and loss can be changed. The step size is
+        scaled with eps, and, if it is the default one, with `1 / steps`.
         """
         return self._attack(**changes)[0]
 
@@ -249,15 +252,15 @@ class AuditTarget:
         steps: int | None = None,
         loss: str | None = None,
     ) -> tuple[AttackResult, Array | None]:
-        """As `attack`; and the margins of its path, `[Q, B]`, or None."""
+        """The result as in `attack`, and the margins of its path, `[Q, B]`, or None."""
         loss = loss or self.loss
         self.needs_gradient(loss)
         threat, steps = threat or self.threat, steps or self.steps
         if self.step_size is None:
             step = 2.5 / steps * np.asarray(threat.eps)
         else:
-            wider = np.max(threat.eps) / np.max(self.threat.eps)
-            step = np.asarray(self.step_size) * wider
+            scale = np.max(threat.eps) / np.max(self.threat.eps)
+            step = np.asarray(self.step_size) * scale
         return attack_program(self.attack_fn)(
             net or self.net,
             self.images,
@@ -271,21 +274,21 @@ class AuditTarget:
             keep=self.keep,
         )
 
-    def broken(self, found: Array) -> np.ndarray:
-        """Images that are classified correctly, and `found` instead of them is not."""
-        logits = compiled(evaluate)(self.net, found)
+    def broken(self, perturbed: Array) -> np.ndarray:
+        """Whether a clean image is correct and the perturbed one is not, `[B]`."""
+        logits = compiled(evaluate)(self.net, perturbed)
         return self.correct & ~np.asarray(is_correct(logits, self.labels))
 
-    def share(self, which: np.ndarray) -> float:
-        """Of the correctly classified images, those in `which`, `[B]`."""
+    def fraction(self, which: np.ndarray) -> float:
+        """The fraction of correctly classified images that are in `which`, `[B]`."""
         return float(which[self.correct].mean())
 
-    def ball(self, part: float) -> ThreatModel:
-        """One in which every pixel can move by `part` of its range."""
+    def ball(self, fraction: float) -> ThreatModel:
+        """A ball in which all pixels can change by this fraction of their range."""
         low, high = (np.asarray(bound) for bound in self.threat.bounds)
         pixels = np.prod(self.images.shape[1:])
         length = {"linf": 1.0, "l2": pixels**0.5, "l1": pixels}[self.threat.norm]
-        eps = np.asarray(part * length * (high - low), self.images.dtype)
+        eps = np.asarray(fraction * length * (high - low), self.images.dtype)
         return self.threat.replace(eps=eps)
 
 
@@ -303,6 +306,7 @@ def _refuse_a_key(logits_fn: LogitsFn) -> None:
     ]
     if len(asked) > 1:
         raise ValueError(
-            f"logits_fn takes {asked}: expected images alone. Measure a randomised "
-            "defence by attacks.autoattack(version='rand'), which averages over it."
+            f"logits_fn takes {asked}: expected images alone. Measure a randomized "
+            "defense by attacks.autoattack(version='rand'), which averages gradients "
+            "over its draws."
         )

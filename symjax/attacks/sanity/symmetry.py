@@ -1,9 +1,9 @@
-"""The check that only symmetry gives: a turned image has the turned adversarial.
+"""For an invariant net, attacking a rotated image must give the rotated result.
 
-    finding = turned(subject)
+    finding = rotated(subject)
 
-If the net answers alike for an image and the turned image, then so must the attack: PGD
-is made of gradients, signs, lengths and clips, none of which knows up from down.
+If the logits of a net do not change when the image is rotated, PGD commutes with the
+rotation: gradients, signs, norms and clips treat all positions in the same way.
 """
 
 import functools
@@ -31,45 +31,49 @@ from symjax.attacks.threat import ThreatModel
 from symjax.groups import C4, Group
 
 INVARIANT_FLOAT32, INVARIANT_FLOAT64 = 1e-3, 1e-9
-"""Of the largest logit, below which a net is invariant: ours. Roundings of a deep net
-add up to 1e-5 and 1e-14; a net only trained to be invariant is at 1e-2 or more."""
-TURNED = 1e-6
-"""Of the span of the pixels: ours. Roundings add up to 1e-12, and one different sign
-in one step moves a pixel by 2.5 eps / steps."""
-FEW = 8  # images
-NOISE, UNBOUNDED = 0.05, (-1e6, 1e6)  # of the span; in pixel units
-ELEMENT = 1  # of the group; a quarter turn
+"""The largest change of the logits of an invariant net, relative to the largest logit:
+ours. The rounding of a deep net adds up to 1e-5 in float32 and 1e-14 in float64; a net
+that is only trained to be invariant has 1e-2 or more."""
+LIMIT = 1e-6
+"""The largest difference of a pixel, relative to the span of the pixels: ours. Rounding
+adds up to 1e-12; one different sign in one step changes a pixel by 2.5 eps / steps."""
+FEW = 8  # the number of images
+NOISE = 0.05  # of the span
+UNBOUNDED = (-1e6, 1e6)  # in pixel units
+ELEMENT = 1  # of the group: for C4, the rotation by 90 degrees
 
 
 @struct.dataclass
-class _TurnedStart(ThreatModel):
-    """The start in the ball of a turned image is the turned start of the image."""
+class _RotatedStart(ThreatModel):
+    """A threat model whose random start commutes with an element of a group."""
 
     group: Group = struct.field(pytree_node=False, default=C4)
     element: ArrayLike = 0  # traced, so that one program serves both attacks
 
     def start(self, key: Array, center: Array) -> Array:
-        turns = [functools.partial(self.group.act, g) for g in range(self.group.order)]
-        back = jnp.asarray(self.group.inverses)[self.element]
-        drawn = super().start(key, jax.lax.switch(back, turns, center))
-        return jax.lax.switch(self.element, turns, drawn)
+        actions = [
+            functools.partial(self.group.act, g) for g in range(self.group.order)
+        ]
+        inverse = jnp.asarray(self.group.inverses)[self.element]
+        start = super().start(key, jax.lax.switch(inverse, actions, center))
+        return jax.lax.switch(self.element, actions, start)
 
 
-def turned(subject: AuditTarget) -> Finding:
-    """Attacking the turned image from the turned start gives the turned adversarial.
+def rotated(subject: AuditTarget) -> Finding:
+    """Attacking the rotated image from the rotated start gives the rotated result.
 
-    In float64: the sign of a gradient's rounding noise is enough to send two runs in
-    float32 apart. So is a tie in max pooling, where the gradient goes to the first of
-    equal pixels, and another is first when they are turned. Equal pixels are those of a
-    black background, and those that the bounds clip: the images get a little noise, and
-    the ball is not cut by bounds.
+    Both attacks run in float64, because in float32 the sign of a gradient's rounding
+    error is enough to make them diverge. So is a tie in max pooling: the gradient goes
+    to the first of equal pixels, and after a rotation another pixel is the first. Equal
+    pixels occur in a black background and where pixels are clipped to the bounds.
+    Therefore a little noise is added to the images, and the bounds are widened.
     """
     group = subject.group
     images, labels = subject.images[:FEW], subject.labels[:FEW]
     if group.order == 1:
-        raise DoesNotApply("a group of one element turns nothing")
+        raise DoesNotApply("a group of one element has no rotation")
     if group.transposes_axes and images.shape[1] != images.shape[2]:
-        raise DoesNotApply("a quarter turn needs square images")
+        raise DoesNotApply("a rotation by 90 degrees needs square images")
     subject.needs_gradient(subject.loss)
     _needs_invariance(subject.net, images, group, INVARIANT_FLOAT32)
     with jax.enable_x64(True):
@@ -79,18 +83,18 @@ def turned(subject: AuditTarget) -> Finding:
         images = jnp.asarray(np.asarray(images), jnp.float64) + NOISE * span * noise
         net = nets.hoist(_in_float64(logits_fn), images)
         if (dtype := jax.eval_shape(net, images).dtype) != jnp.float64:
-            raise DoesNotApply(f"the net computes in {dtype}, and float64 is needed")
+            raise DoesNotApply(f"the net computes in {dtype}, but float64 is needed")
         _needs_invariance(net, images, group, INVARIANT_FLOAT64)
         first = _attack(subject, net, images, labels, 0)
         second = _attack(subject, net, group.act(ELEMENT, images), labels, ELEMENT)
-        apart = jnp.abs(group.act(ELEMENT, first) - second) / span
-        figure = float(jnp.max(apart))
-    return at_most(TURNED, figure, "largest difference of a pixel, in float64")
+        difference = jnp.abs(group.act(ELEMENT, first) - second) / span
+        largest = float(jnp.max(difference))
+    return at_most(LIMIT, largest, "largest difference of a pixel, in float64")
 
 
 def _attack(subject: AuditTarget, net, images, labels, element: int) -> Array:
     norm, eps = subject.threat.norm, subject.threat.eps
-    threat = _TurnedStart(norm, eps, UNBOUNDED, subject.group, element)
+    threat = _RotatedStart(norm, eps, UNBOUNDED, subject.group, element)
     result, _ = attack_program(subject.attack_fn)(
         net,
         images,
@@ -107,7 +111,7 @@ def _attack(subject: AuditTarget, net, images, labels, element: int) -> Array:
 
 
 def _in_float64(logits_fn: LogitsFn) -> Partial:
-    """With its leaves in float64; what it computes in is another matter."""
+    """The net with its leaves in float64; it may still compute in another dtype."""
 
     def cast(leaf):
         floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)

@@ -104,7 +104,7 @@ def _steepness(radius: float, steps: int, context: SeedContext) -> MetricResult:
             steps,
             RESTARTS,
         )
-        parts.append((steepest.constant, steepest.centre, steepest.flat))
+        parts.append((steepest.constant, steepest.center, steepest.flat))
         context.report(int(some[-1]) + 1, count)
     constant, centre, flat = np.concatenate(parts, axis=1).astype(np.float64)
     known = np.isfinite(constant)

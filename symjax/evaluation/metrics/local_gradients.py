@@ -83,7 +83,7 @@ def _lemma_5(length: float, samples: int) -> Statement:
         across = np.sqrt(np.square(off.across).mean(axis=1))
         return {
             "left_over_right": left.as_written / across,
-            "turned_back_over_right": left.turned_back / across,
+            "turned_back_over_right": left.aligned / across,
             "left_over_along": left.as_written / off.along,
             "gradient": left.gradient,
         }
@@ -94,17 +94,21 @@ def _lemma_5(length: float, samples: int) -> Statement:
 def _theorem_2(length: float, samples: int) -> Statement:
     def statement(context, images, labels, keys) -> Values:
         options = images, labels, keys, length, samples
-        alike = curvature.tangent_changes(context.logits_fn, *options, noise="alike")
+        matched = curvature.tangent_changes(
+            context.logits_fn, *options, noise="spectrum_matched"
+        )
         white = curvature.tangent_changes(context.logits_fn, *options)
         mean = curvature.tangent_changes(
-            orbit_average(context.logits_fn, context.orbit), *options, noise="alike"
+            orbit_average(context.logits_fn, context.orbit),
+            *options,
+            noise="spectrum_matched",
         )
         return {
-            "ratio_alike": alike.ratio,
+            "ratio_alike": matched.ratio,
             "ratio_white": white.ratio,
             "ratio_alike_of_average": mean.ratio,
             "along_of_average": mean.along / mean.gradient,
-            "along": alike.along / alike.gradient,
+            "along": matched.along / matched.gradient,
         }
 
     return statement
@@ -117,7 +121,7 @@ def _orbit(samples: int) -> Statement:
         )
         return {
             "ratio": changes.ratio.mean(axis=0),
-            "turned_back": (changes.turned_back / changes.gradient[None]).mean(axis=0),
+            "turned_back": (changes.aligned / changes.gradient[None]).mean(axis=0),
         }
 
     return statement
@@ -159,4 +163,5 @@ def _near(logits_fn, images, labels, keys, samples: int) -> smoothness.GradientV
 
 def _frequency(context, images, labels, keys) -> Values:
     del keys
-    return {"share": smoothness.high_frequency_share(context.logits_fn, images, labels)}
+    call = context.logits_fn, images, labels
+    return {"share": smoothness.high_frequency_fraction(*call)}

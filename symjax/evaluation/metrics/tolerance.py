@@ -17,7 +17,7 @@ import numpy as np
 from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext, interval
 from symjax.metrics import _invariant_box
 from symjax.metrics import tolerance as library
-from symjax.metrics._gradient_maxima import share
+from symjax.metrics._gradient_maxima import partial_report
 from symjax.metrics.perturbations import (
     Noise,
     Perturbation,
@@ -68,7 +68,8 @@ def _published() -> Metric:
             model.std,
             report=context.report,
         )
-        draws = result.still[:FIRST, 0].sum(axis=-1)  # one draw per level, from 1 on
+        # One draw per level, from 1 on.
+        draws = result.correct_so_far[:FIRST, 0].sum(axis=-1)
         return _result(result, context, Removal(), draws)
 
     levels = library.PUBLISHED_LEVELS.tolist()
@@ -105,12 +106,12 @@ def _result(
 ) -> MetricResult:
     """The metric, with pictures of the last levels at which predictions are correct."""
     first = context.images[:FIRST]
-    still = result.still[:FIRST, 0].any(axis=-1)
-    levels = np.where(still, result.largest[:FIRST, 0], perturbation.identity_level)
+    correct = result.correct_so_far[:FIRST, 0].any(axis=-1)
+    levels = np.where(correct, result.largest[:FIRST, 0], perturbation.identity_level)
     last = library.perturbed(first, context.key, perturbation, draws, levels)
     outcomes = {
         "largest": result.largest,
-        "held": result.held.mean(axis=1),
+        "held": result.correct.mean(axis=1),
         "clean": result.clean,
         "original": _pixels(first),
         "last_held": _pixels(last),
@@ -123,7 +124,9 @@ def _result(
 def _box() -> Metric:
     def compute(context: SeedContext) -> MetricResult:
         call = context.logits_fn, context.images, context.labels
-        of_two: list[Callable | None] = [share(context.report, i, 2) for i in range(2)]
+        of_two: list[Callable | None] = [
+            partial_report(context.report, i, 2) for i in range(2)
+        ]
         box = _invariant_box.invariant_box(*call, report=of_two[0])
         factor = _invariant_box.verified_fraction(
             *call, context.key, box, STEPS, HALVINGS, report=of_two[1]
@@ -142,7 +145,11 @@ def _box() -> Metric:
         }
         return _with_interval(outcomes["largest"], outcomes, facts)
 
-    settings = {"radius": _invariant_box.LARGEST, "steps": STEPS, "halvings": HALVINGS}
+    settings = {
+        "radius": _invariant_box.MAX_RADIUS,
+        "steps": STEPS,
+        "halvings": HALVINGS,
+    }
     return Metric({"metric": "tolerance_invariant_box", **settings}, compute)
 
 
