@@ -11,7 +11,7 @@ measurement runs, and no table, figure or verdict is made from them.
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,23 @@ class Curve:
     Attributes:
       measurement: what was measured.
       eps: `[E]`, in the protocol's unit.
-      values: `[S, E]`, percent, of the seeds that did not diverge; NaN where there is
-        no row.
-      seeds: how many seeds of the run the study has.
+      seeds: `[S]`, those that did not diverge.
+      values: `[S, E]`, percent; NaN where there is no row.
+      planned: how many seeds of the run the study has.
     """
 
     measurement: Accuracy
-    eps: tuple[float, ...]
+    eps: Sequence[float]
+    seeds: Sequence[int]
     values: np.ndarray
-    seeds: int
+    planned: int
+
+    @property
+    def tidy(self) -> pd.DataFrame:
+        """One line per measured seed and epsilon: "seed", "eps", "accuracy"."""
+        table = pd.DataFrame(self.values, list(self.seeds), list(self.eps))
+        table = table.rename_axis(index="seed", columns="eps")
+        return table.stack().dropna().rename("accuracy").reset_index()
 
     @property
     def complete(self) -> bool:
@@ -82,7 +90,7 @@ class Curve:
         if values is None or not len(values):
             return None
         text, count = mean_and_sd_text(values), len(values)
-        return text if count == self.seeds else f"{text} ({count} seeds)"
+        return text if count == self.planned else f"{text} ({count} seeds)"
 
 
 class StudyResults:
@@ -129,6 +137,7 @@ class StudyResults:
                 table = table[_equals(table, column, value)]
         return table
 
+    @functools.cache  # noqa: B019
     def seeds(self, name: str, measurement: Measurement) -> list[int]:
         """The planned seeds of a measurement that did not diverge."""
         table, planned = self.rows(name, measurement), self.planned(name)
@@ -164,7 +173,8 @@ class StudyResults:
             return None
         eps = self.size.some(found.eps)
         values = self._values(name, found, {"eps_given": map(format_eps, eps)})
-        return Curve(found, eps, values, len(self.planned(name).seeds))
+        seeds, planned = self.seeds(name, found), len(self.planned(name).seeds)
+        return Curve(found, eps, seeds, values, planned)
 
     def mean(
         self,
@@ -226,6 +236,8 @@ class StudyResults:
           None if a seed has no row, or no outcomes.
         """
         table = self.rows(name, measurement)
+        if table.empty:
+            return None
         if eps is not None:
             table = table[table["eps_given"] == format_eps(eps)]
         cells = table.set_index("seed")["cell_id"]

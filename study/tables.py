@@ -244,11 +244,19 @@ def ablation_curves(
     results: StudyResults, training: Training, attack: str
 ) -> tuple[list[str], list[Curve | None]]:
     """The differences of the protocols of a net, and the accuracies from the sound
-    protocol to the published one: with no difference, with the first, and so on."""
+    protocol to the published one: with no difference, with the first, and so on.
+
+    Where the study has the two protocols on the images and seeds of the differences,
+    as the reduced size has, these are the ends.
+    """
     names = protocols.differing(SOUND, protocols.published(training.net), attack)
-    asked = [("sound", ()), *(("switched", tuple(names[:x])) for x in range(1, len(names)))]
-    asked.append(("published", ()))
-    curves = [results.curve(training.name, x, attack, switches) for x, switches in asked]
+    curves = [
+        results.curve(training.name, "switched", attack, tuple(names[:count]))
+        for count in range(len(names) + 1)
+    ]
+    for place, protocol in ((0, "sound"), (-1, "published")):
+        if curves[place] is None:
+            curves[place] = results.curve(training.name, protocol, attack)
     return names, curves
 
 
@@ -285,10 +293,10 @@ def single_switch_ablation(results: StudyResults) -> Table:
     """Each difference by itself."""
     rows: list[list[Cell]] = []
     for training, attack, eps in _ablated():
-        sound = results.mean(training.name, "sound", attack, eps)
+        names, (start, *_) = ablation_curves(results, training, attack)
+        sound = start and start.mean(eps)
         change: dict[str, Cell] = dict.fromkeys(protocols.SWITCHES)
-        end = protocols.published(training.net)
-        for name in protocols.differing(SOUND, end, attack):
+        for name in names:
             value = results.mean(training.name, "switched", attack, eps, (name,))
             if value is not None and sound is not None:
                 change[name] = value - sound
