@@ -3,41 +3,40 @@
     build(Path("results/study"), Path("docs"))
 
 It writes `paper.md` (verdicts and tables), `report.html` (the same with figures, the
-audit and every command, in one file) and `figures/study/`. No net is run, and nothing
-is missing that a laptop does not have.
+audit and every measurement, in one file) and `figures/study/`. No net is run.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from study import figures, provenance, tables
+from study.claims import CLAIMS
+from study.results import StudyResults
+from study.status import progress
+from symjax.formatting import markdown as markdown_table
+from symjax.io import atomic_write
 from symjax.report.page import render
 from symjax.report.parts import Cell, Page, Table, Verdict
-from symjax.study import attribution, earlier, figures, parity, tables
-from symjax.study.claims import CLAIMS
-from symjax.study.evidence import Evidence
-from symjax.study.listing import progress
-from symjax.study.provenance import audits, provenance
 
 TITLE = "Bridging Symmetry and Robustness, measured again"
-COMMAND = "python -m symjax.study build"
+COMMAND = "python -m study build"
 HEAD = """\
 # The paper, claim by claim
 
 Made by `{command}` from the rows in `results/`; do not edit. The same with figures, the
-audit and the command of every cell: [report.html](report.html).
+audit and every measurement: [report.html](report.html).
 
 {summary}
 """
 
 
-def build(results: Path, out: Path, console: Console | None = None) -> list[Path]:
+def build(folder: Path, out: Path, console: Console | None = None) -> list[Path]:
     """Writes everything, each file whole or not at all.
 
     Args:
-      results: the folder of the study's rows, of all sizes.
+      folder: of the study's rows, of all sizes.
       out: where to.
       console: told what was written.
 
@@ -45,56 +44,58 @@ def build(results: Path, out: Path, console: Console | None = None) -> list[Path
       The files.
     """
     console = console or Console()
-    evidence, out = Evidence(results), Path(out)
-    page = of_study(evidence, results)
-    written = [
-        _write(out / "paper.md", markdown(page)),
-        _write(out / "report.html", render(page)),
-        *figures.save(evidence, out / "figures" / "study"),
-    ]
+    results, out = StudyResults(folder), Path(out)
+    page = of_study(results, folder)
+    texts = {"paper.md": markdown(page), "report.html": render(page)}
+    for name, text in texts.items():
+        with atomic_write(out / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    written = [out / name for name in texts]
+    written += figures.save(results, out / "figures" / "study")
     for path in written:
         console.print(str(path), highlight=False, soft_wrap=True)
     return written
 
 
-def of_study(evidence: Evidence, results: Path) -> Page:
-    """The page of the study."""
-    before = earlier.read(results)
-    found = [*tables.tables(evidence), *attribution.tables(evidence)]
-    if before:
-        found.append(earlier.differences(before))
+def of_study(results: StudyResults, folder: Path) -> Page:
+    """The page of the study.
+
+    Args:
+      results: the rows.
+      folder: of all sizes; pilot runs and parity lie beside it.
+    """
+    pilot, parity = provenance.read_pilot(folder), provenance.read_parity(folder)
     return Page(
         TITLE,
-        summary(evidence, results),
-        [claim.judge(evidence, before) for claim in CLAIMS],
-        found,
-        figures.pictures(evidence),
-        audits(evidence),
-        provenance(evidence),
-        [parity.table(rows)] if (rows := parity.read(results)) else [],
+        summary(results),
+        [claim.verdict(results, pilot) for claim in CLAIMS],
+        [*tables.tables(results), *([provenance.pilot(pilot)] if len(pilot) else [])],
+        figures.pictures(results),
+        [provenance.audits(results)],
+        [provenance.runs(results), provenance.measurements(results)],
+        [provenance.parity(parity)] if parity else [],
     )
 
 
-def summary(evidence: Evidence, results: Path) -> str:
-    """How far the study is, and how verdicts are come by."""
-    states = [
-        progress(x, evidence.size, results) for x in evidence.size.trainings.values()
-    ]
+def summary(results: StudyResults) -> str:
+    """How far the study is, and how verdicts are derived."""
+    states = [progress(x, results) for x in results.size.trainings.values()]
     done = sum(state.complete for state in states)
     rows, needed = (sum(getattr(x, k) for x in states) for k in ("rows", "needed"))
     return (
-        f"Of {len(states)} runs {done} are measured whole, and {rows:,} of {needed:,} "
-        "cells have a row. A verdict rests on the full size alone: five seeds, the "
-        "published number of epochs, 10,000 test images (1,000 of AutoAttack). What is "
-        "missing makes a claim inconclusive, whatever smaller runs say.\n\n"
+        f"Of {len(states)} runs {done} are completely measured, and {rows:,} of "
+        f"{needed:,} cells have a row. A verdict rests on the full size alone: five "
+        "seeds, the published number of epochs, 10,000 test images (1,000 of "
+        "AutoAttack). What is missing makes a claim inconclusive, whatever smaller runs "
+        "show.\n\n"
         "Published protocol: each net attacked as the published code attacks it, "
         "epsilons in units of its input. Sound protocol: one epsilon in pixel units "
         "for all, valid pixels, running averages, random starts, best iterates. A "
-        "comparison holds under a protocol where every paired 95 % interval (images "
-        "and seeds redrawn) is on its side, fails where one is on the other, and is "
-        "open else; what is judged otherwise says so. Some claims are settled by the "
-        "published code, or by the paper's own numbers. Nets of twelve epochs, the "
-        "last table, are context: no verdict rests on them."
+        "comparison holds under a protocol if every paired 95 % interval (images "
+        "and seeds redrawn) is on its side, fails if one is on the other, and is "
+        "open otherwise; what is judged in another way is marked. Some claims are "
+        "settled by the published code, or by the paper's own numbers. Nets of twelve "
+        "epochs, the last table, are context: no verdict rests on them."
     )
 
 
@@ -124,13 +125,12 @@ def _verdicts(verdicts: Sequence[Verdict]) -> str:
         for x in verdicts
     ]
     columns = ["claim", "where", "published protocol", "sound", "verdict", "evidence"]
-    return _table(Table("", columns, rows))
+    return markdown_table(columns, rows)
 
 
 def _table(table: Table) -> str:
-    lines = [list(table.columns), ["---"] * len(table.columns)]
-    lines += [[_text(cell, table.digits) for cell in row] for row in table.rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    rows = [[_text(cell, table.digits) for cell in row] for row in table.rows]
+    return markdown_table(table.columns, rows)
 
 
 def _text(cell: Cell, digits: int) -> str:
@@ -138,12 +138,4 @@ def _text(cell: Cell, digits: int) -> str:
         return "–"
     if isinstance(cell, float):
         return f"{cell:.{digits}f}"
-    return f"{cell:,}" if isinstance(cell, int) else cell.replace("|", "\\|")
-
-
-def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    return f"{cell:,}" if isinstance(cell, int) else cell

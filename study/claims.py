@@ -19,14 +19,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from symjax.report.parts import Verdict
-from symjax.statistics import Estimate, paired_difference
-
 from study import paper, provenance
 from study.plan import ATTACKS, Tolerance
 from study.results import StudyResults
 from study.runs import DATASETS, DEPTHS, run_name
 from study.tables import deviations, printed_statistic, runs_of_curves, table_1_means
+from symjax.report.parts import Verdict
+from symjax.statistics import Estimate, paired_difference
 
 FLOOR = 1.0
 """Percent below which two accuracies are not compared: both are nothing."""
@@ -185,7 +184,9 @@ def spread(results: StudyResults, protocol: str) -> Finding:
         text = f"{values.max():.2f} points at most, of {len(values)} cells"
         return Finding(False, text)
     names = runs_of_curves()
-    curves = {x: [results.curve(x, protocol, attack) for attack in ATTACKS] for x in names}
+    curves = {
+        x: [results.curve(x, protocol, attack) for attack in ATTACKS] for x in names
+    }
     lost = [x for x in names if not all(y and y.complete for y in curves[x])]
     if lost:
         return _not_measured(lost)
@@ -288,7 +289,9 @@ def printed(artefact: str, ours: str, theirs: str) -> str:
             f"({gaps.min():+.2f} to {gaps.max():+.2f} points)"
         )
         if (gaps < 0).any():
-            text += f", below at {', '.join(f'{eps:g}' for eps in gaps[gaps < 0].index)}"
+            text += (
+                f", below at {', '.join(f'{eps:g}' for eps in gaps[gaps < 0].index)}"
+            )
         parts.append(text)
     return f"printed in {artefact}, {ours} less {theirs}: {'; '.join(parts)}"
 
@@ -432,9 +435,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "Abstract",
         "Efficient and principled alternatives to data augmentation-based defenses",
-        _matched(
-            ["parallel_rot"], ["baseline turned", "baseline fgsm"], at_least=True
-        ),
+        _matched(["parallel_rot"], ["baseline turned", "baseline fgsm"], at_least=True),
         note="controlled, and judged as: the rotation net in no cell below the "
         "standard CNN with quarter turns, or with the FGSM augmentation",
     ),

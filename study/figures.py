@@ -24,18 +24,24 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from study import paper
+from study.plan import ABLATION_EPS, ATTACKS, PIXEL_EPS
+from study.results import StudyResults
+from study.runs import (
+    CONTROLLED,
+    DATASETS,
+    NETS,
+    REPRODUCTION_TARGETS,
+    TRAININGS,
+    Training,
+    run_name,
+)
+from study.tables import SOUND_NOTE, ablation_curves, command
 from symjax.evaluation import protocol as protocols
 from symjax.formatting import format_eps
 from symjax.io import atomic_write, read_arrays
 from symjax.report.parts import Cell, Picture, Table
 from symjax.statistics import mean_and_sd
-
-from study import paper
-from study.plan import ABLATION_EPS, ATTACKS, PIXEL_EPS
-from study.results import StudyResults
-from study.runs import CONTROLLED, DATASETS, NETS, REPRODUCTION_TARGETS, TRAININGS
-from study.runs import Training, run_name
-from study.tables import SOUND_NOTE, ablation_curves, command
 
 WIDTH = 6.75  # inches, of a printed page
 DPI = 150
@@ -213,7 +219,9 @@ def accuracy(
     datasets = dict.fromkeys(training.dataset for training in trainings)
     panels = list(itertools.product(datasets, ATTACKS))
     with _style():
-        figure = Figure(figsize=(WIDTH, 1.2 + 2.3 * len(datasets)), layout="constrained")
+        figure = Figure(
+            figsize=(WIDTH, 1.2 + 2.3 * len(datasets)), layout="constrained"
+        )
         grid: Any = {"sharex": True, "sharey": "row", "squeeze": False}
         axes = figure.subplots(len(datasets), 2, **grid)
         for axis, (dataset, attack) in zip(axes.flat, panels, strict=True):
@@ -232,7 +240,9 @@ def accuracy(
         if not is_sound:
             handles.append(_handle("published", color=GRAY, marker="o", **PRINTED))
         if not ours.empty:
-            handles.append(Patch(color=GRAY, alpha=0.3, label="ours, ± 1 sd over seeds"))
+            handles.append(
+                Patch(color=GRAY, alpha=0.3, label="ours, ± 1 sd over seeds")
+            )
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     title = f"{artefact.capitalize()}: {what}, {protocol} protocol"
     rows, counts = _accuracy_data(printed, ours, is_sound)
@@ -487,11 +497,18 @@ class Waterfall:
     @property
     def steps(self) -> list[tuple[str, float, float]]:
         """Each difference, and the accuracy before and after."""
-        return list(zip(self.differences, self.points[:-1], self.points[1:], strict=True))
+        return list(
+            zip(self.differences, self.points[:-1], self.points[1:], strict=True)
+        )
 
 
 ENDS = ("sound protocol", "published protocol")
-COLORS = {"sound": "#bbbbbb", "published": "#555555", "up": "#56B4E9", "down": "#D55E00"}
+COLORS = {
+    "sound": "#bbbbbb",
+    "published": "#555555",
+    "up": "#56B4E9",
+    "down": "#D55E00",
+}
 
 
 def attribution(results: StudyResults) -> CaptionedFigure | None:
@@ -535,7 +552,15 @@ def attribution(results: StudyResults) -> CaptionedFigure | None:
         "no difference for that net and attack. Diamonds: the paper's numbers, where "
         f"they can be read. {_seeds(results, [fall.seeds for fall in falls])}"
     )
-    columns = ["net", "attack", "epsilon", "difference", "points", "accuracy, %", "seeds"]
+    columns = [
+        "net",
+        "attack",
+        "epsilon",
+        "difference",
+        "points",
+        "accuracy, %",
+        "seeds",
+    ]
     rows = [row for fall in falls for row in _waterfall_data(fall)]
     data = Table(f"Data of: {title}", columns, rows, command=command(results))
     return CaptionedFigure("attribution", title, figure, caption, data, True)

@@ -14,6 +14,15 @@ import dataclasses
 from collections.abc import Container, Iterator
 from typing import Any
 
+from study import paper
+from study.runs import (
+    CONTROLLED,
+    PUBLISHED,
+    REPRODUCTION_TARGETS,
+    SWITCHED,
+    Size,
+    Training,
+)
 from symjax import evaluation
 from symjax.attacks import sanity
 from symjax.evaluation import corruption, measurement
@@ -32,10 +41,6 @@ from symjax.evaluation.run import Run
 from symjax.evaluation.run import identity as run_identity
 from symjax.models import Net
 from symjax.training import experiment as experiments
-
-from study import paper
-from study.runs import CONTROLLED, PUBLISHED, REPRODUCTION_TARGETS, SWITCHED
-from study.runs import Size, Training
 
 ATTACKS = ("fgsm", "pgd")
 PIXEL_EPS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
@@ -132,7 +137,9 @@ class Accuracy:
             cells.append(cell)
         return [cell | image for image in images for cell in cells]
 
-    def measure(self, run: Run, store: Results, planned: "PlannedRun", console) -> Parts:
+    def measure(
+        self, run: Run, store: Results, planned: "PlannedRun", console
+    ) -> Parts:
         """Measures all seeds of the run; after each part the caller may stop."""
         attack, radii, size = self.attack_on(planned), self.radii(planned), planned.size
         n = self.images(size)
@@ -177,7 +184,9 @@ class Tolerance:
         call = self._metrics()[0], planned.size.n_tolerance, seed
         return [base.identity_of(planned.identity, *call)]
 
-    def measure(self, run: Run, store: Results, planned: "PlannedRun", console) -> Parts:
+    def measure(
+        self, run: Run, store: Results, planned: "PlannedRun", console
+    ) -> Parts:
         """Measures all seeds of the run."""
         n = planned.size.n_tolerance
         yield base.measure(run, store, self._metrics(), n, console)
@@ -205,19 +214,17 @@ class Audit:
         names = list(planned.size.audit.get("only", sanity.CHECKS))
         audited = Accuracy(self.protocol, "pgd", (AUDIT_EPS,))
         call = audited.attack_on(planned), "linf", audited.radii(planned)[0]
-        cell = measurement.identity(
-            planned.identity, *call, planned.size.n_audit, seed
-        )
+        cell = measurement.identity(planned.identity, *call, planned.size.n_audit, seed)
         return audit_identities(cell, self.protocol, names)
 
-    def measure(self, run: Run, store: Results, planned: "PlannedRun", console) -> Parts:
+    def measure(
+        self, run: Run, store: Results, planned: "PlannedRun", console
+    ) -> Parts:
         """Audits the first seed, if it is seed 0."""
         size = planned.size
         cells = self.identities(planned, run.seeds[0])
         call = run, store, cells, self.protocol, AUDIT_EPS, size.n_audit
-        yield record(
-            *call, n_restarts=size.n_restarts, steps=size.steps, **size.audit
-        )
+        yield record(*call, n_restarts=size.n_restarts, steps=size.steps, **size.audit)
 
     def gradients(self, size: Size) -> float:
         """About how many gradients by an image the first seed takes."""
@@ -353,5 +360,3 @@ def protocol_ablation(net: str, ends: bool = False) -> Iterator[Accuracy]:
         cumulative = [tuple(names[:x]) for x in range(2, len(names) + ends)]
         for switches in (*([()] if ends else []), *single, *cumulative):
             yield Accuracy("switched", attack, ABLATION_EPS, switches)
-
-

@@ -16,6 +16,9 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
+from study.plan import Accuracy, Audit, Measurement, Tolerance
+from study.results import StudyResults
+from study.tables import command, interval_text
 from symjax.evaluation import results as files
 from symjax.evaluation import rows, titles
 from symjax.formatting import attack_name, format_eps
@@ -23,10 +26,6 @@ from symjax.io import read_rows
 from symjax.models import MODELS
 from symjax.report.parts import Cell, Table
 from symjax.statistics import Estimate
-
-from study.plan import Accuracy, Audit, Measurement, Tolerance
-from study.results import StudyResults
-from study.tables import command, interval_text
 
 PILOT = "cifar10_10_layers.jsonl"
 PARITY = "benchmarks/parity.jsonl"
@@ -146,7 +145,9 @@ def pilot(table: pd.DataFrame) -> Table:
     keys = ["name", "eps", "n"]
     lines: list[list[Cell]] = []
     for (attack, eps, n), group in table.groupby(keys, sort=False):
-        values = {net: 100 * x["value"] for net, x in group.groupby("model", sort=False)}
+        values = {
+            net: 100 * x["value"] for net, x in group.groupby("model", sort=False)
+        }
         base = values.pop("baseline", ())
         label = "clean" if attack == "none" else f"{attack} {format_eps(eps)}"
         for net, ours in values.items():

@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from study.plan import Accuracy, Audit, Measurement, PlannedRun, Tolerance
+from study.runs import FULL, TRAININGS, Size
 from symjax.evaluation import results, rows
 from symjax.formatting import format_eps, mean_and_sd_text
 from symjax.io import read_arrays
 from symjax.statistics import Estimate, paired_difference
-
-from study.plan import TOLERANCES, Accuracy, Audit, Measurement, PlannedRun, Tolerance
-from study.runs import FULL, TRAININGS, Size
 
 COLUMNS = ("run", "seed", "cell_id", "value", "diverged", "data", "utc")
 COLUMNS += ("eps_given", "corruption", "severity")

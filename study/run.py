@@ -1,10 +1,10 @@
-"""Does the missing pieces: trains, measures, and stops when the time is up.
+"""Trains and measures what is missing, and stops when the time is up.
 
-    work(trainings, FULL, minutes=50, folders=Folders(results, runs))
+    run_missing(trainings, FULL, Folders(results, runs), minutes=50)
 
-A piece is a run and some of its seeds, trained and measured together. What is measured
-is written row by row, so that a slice of time on a machine that is then gone counts; a
-training that was cut off goes on from its checkpoint, where that is still there.
+Some seeds of a run are trained together and then measured. Rows are written as they are
+measured, so that a machine that is lost costs one measurement at most; an interrupted
+training goes on from its checkpoint.
 """
 
 import contextlib
@@ -17,19 +17,17 @@ from typing import Any
 import jax
 from rich.console import Console
 
+from study import nets
+from study.plan import PlannedRun
+from study.runs import Size, Training
 from symjax import evaluation
 from symjax.evaluation.results import Results
-from symjax.evaluation.rows import cell_id
 from symjax.folders import FolderInUseError, hold
-from symjax.study import nets
-from symjax.study.measurements import Measurement, PlannedRun, of_training
-from symjax.study.size import Size
-from symjax.study.trainings import Training
 from symjax.terminal import counted
 from symjax.training import train
 
 KEPT = ("robust", "largest", "clean", "original", "last_held")
-"""Of what each image came to: what paired comparisons and Figure 5 need."""
+"""The outcomes of each image that paired comparisons and Figure 5 need."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +35,8 @@ class Folders:
     """Where rows and runs lie.
 
     Attributes:
-      results: a folder a run with rows and cells; small enough to be kept for good.
-      runs: run folders with their checkpoints, which may go.
+      results: a folder per run with rows and outcomes, small enough to be kept.
+      runs: run folders with their checkpoints, which may be removed.
       nets: final weights, a file per run and seed; None: they are not kept.
     """
 
@@ -54,24 +52,24 @@ class Folders:
         """Where some seeds of a run are trained."""
         return self.runs / f"seeds-{seeds[0]}-{seeds[-1]}" / training.name
 
-    def begun(self, training: Training) -> list[list[int]]:
-        """Seeds that were trained together, or in part; the larger groups first."""
-        found = []
+    def started(self, training: Training) -> list[list[int]]:
+        """Groups of seeds whose training was started; the larger groups first."""
+        groups = []
         for path in self.runs.glob(f"seeds-*-*/{training.name}/config.json"):
             first, last = map(int, path.parents[1].name.split("-")[1:])
-            found.append(list(range(first, last + 1)))
-        return sorted(found, key=lambda seeds: (-len(seeds), seeds))
+            groups.append(list(range(first, last + 1)))
+        return sorted(groups, key=lambda seeds: (-len(seeds), seeds))
 
     @contextlib.contextmanager
-    def alone(self, training: Training) -> Iterator[bool]:
-        """Whether this process alone works on a run; it does until the end."""
-        with contextlib.ExitStack() as held:
+    def lock(self, training: Training) -> Iterator[bool]:
+        """Whether no other process works on a run; none does until the end."""
+        with contextlib.ExitStack() as stack:
             try:
-                held.enter_context(hold(self.results / training.name))
-                mine = True
+                stack.enter_context(hold(self.results / training.name))
+                is_free = True
             except FolderInUseError:
-                mine = False
-            yield mine
+                is_free = False
+            yield is_free
 
 
 class Clock:
@@ -79,7 +77,7 @@ class Clock:
 
     Args:
       minutes: from now; None: no end.
-      stop: whether it is up all the same; None: never.
+      stop: whether to stop all the same; None: never.
     """
 
     def __init__(self, minutes: float | None, stop: Callable[[], bool] | None = None):
@@ -87,43 +85,29 @@ class Clock:
         self._stop = stop or (lambda: False)
 
     def is_up(self) -> bool:
-        """Whether nothing more should be begun."""
+        """Whether nothing more should be started."""
         late = self._end is not None and time.monotonic() >= self._end
         return late or self._stop()
 
 
-def missing(subject: PlannedRun, store: Results, seed: int) -> list[Measurement]:
-    """The measurements of one seed that have a cell without a row, in order."""
-    return [
-        measurement
-        for measurement in of_training(subject.training, subject.size)
-        if _lacks(measurement, subject, store, seed)
-    ]
-
-
-def _lacks(measurement: Measurement, subject: PlannedRun, store: Results, seed) -> bool:
-    cells = measurement.identities(subject, seed)
-    return any(cell_id(cell) not in store.rows for cell in cells)
-
-
-def share(size: Size, only: str) -> list[Training]:
-    """The trainings that are one of n workers' part, as "2/8"; empty: all.
+def part_of(size: Size, only: str) -> list[Training]:
+    """The trainings that are one of n parts of the work, as "2/8"; empty: all.
 
     Raises:
       ValueError: for another form, or numbers that cannot be.
     """
-    found = list(size.trainings.values())
+    trainings = list(size.trainings.values())
     if not only:
-        return found
+        return trainings
     index, _, count = only.partition("/")
     if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
         raise ValueError(
             f"--only={only!r}: expected i/n, i from 1 to n, the n parts of the work."
         )
-    return found[int(index) - 1 :: int(count)]
+    return trainings[int(index) - 1 :: int(count)]
 
 
-def work(
+def run_missing(
     trainings: Sequence[Training],
     size: Size,
     folders: Folders,
@@ -133,12 +117,12 @@ def work(
     console: Console | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> bool:
-    """Does what is missing, in order, until it is done or the time is up.
+    """Trains and measures what is missing, in order, until the time is up.
 
-    What has begun when the time is up is finished: about a second of training, which is
-    saved; one epsilon of one attack, or all where an attack moves the averages of batch
-    norm; one corruption; an audit. A run that another process works on is left to it.
-    A measurement that fails does not stop the others.
+    What has started when the time is up is finished: about a second of training, which
+    is saved; one epsilon of one attack, or all where an attack moves the averages of
+    batch norm; one corruption; an audit. A run that another process works on is left
+    out. A measurement that fails does not stop the others.
 
     Args:
       trainings: the runs.
@@ -147,9 +131,9 @@ def work(
       minutes: for all of it; None: no end.
       together: seeds that are trained and measured at once; 0: all on an accelerator,
         one on a CPU.
-      more: changes of every configuration, as where the data are.
+      more: changes of every configuration, such as the folder of the data.
       console: where progress goes.
-      stop: where it says True, the time is up.
+      stop: where it returns True, the time is up.
 
     Returns:
       Whether nothing is missing.
@@ -157,30 +141,29 @@ def work(
     Raises:
       ValueError: at the end, if a measurement failed.
     """
-    console, clock = console or Console(), Clock(minutes, stop)
+    console, failed = console or Console(), []
+    clock, finished = Clock(minutes, stop), True
     at_once = together or (1 if jax.default_backend() == "cpu" else size.seeds)
-    whole, failed = True, []
     for training in trainings:
-        with folders.alone(training) as mine:
-            subject, store = PlannedRun.of(training, size), folders.store(training)
-            seeds = range(size.seeds_of(training))
-            left = [x for x in seeds if missing(subject, store, x)]
-            if left and not mine:
-                console.print(f"{training.name}: another process is at it.")
-                whole = False
+        with folders.lock(training) as is_free:
+            planned, store = PlannedRun.of(training, size), folders.store(training)
+            left = [x for x in planned.seeds if planned.missing(x, store.rows)]
+            if left and not is_free:
+                console.print(f"{training.name}: another process works on it.")
+                finished = False
                 continue
-            for group in _plan(left, at_once, folders.begun(training)):
-                call = subject, group, folders, more, clock, console, failed
+            for group in groups_of(left, at_once, folders.started(training)):
                 jax.clear_caches()  # programs of all nets are more than memory maps
-                if clock.is_up() or not _piece(*call):
+                job = _Job(planned, group, folders, clock, console, failed)
+                if clock.is_up() or not job.run(more):
                     console.print("the time is up; the same command goes on from here.")
-                    _refuse_failures(failed)
+                    _raise_failures(failed)
                     return False
-    _refuse_failures(failed)
-    return whole
+    _raise_failures(failed)
+    return finished
 
 
-def _refuse_failures(failed: Sequence[str]) -> None:
+def _raise_failures(failed: Sequence[str]) -> None:
     if failed:
         raise ValueError(
             f"{counted(len(failed), 'measurement')} failed; the same command tries "
@@ -188,84 +171,104 @@ def _refuse_failures(failed: Sequence[str]) -> None:
         )
 
 
-def _plan(
-    seeds: Sequence[int], at_once: int, begun: Sequence[Sequence[int]]
+def groups_of(
+    seeds: Sequence[int], at_once: int, started: Sequence[Sequence[int]] = ()
 ) -> list[list[int]]:
-    """Groups of seeds that are missing: those that were begun together stay so."""
+    """Groups of consecutive seeds, so many at most; those that were started together
+    stay together."""
     left, groups = list(seeds), []
-    for group in begun:
+    for group in started:
         if set(group) & set(left):
             groups.append(list(group))
             left = [seed for seed in left if seed not in group]
-    return groups + _groups(left, at_once)
-
-
-def _groups(seeds: Sequence[int], at_once: int) -> list[list[int]]:
-    """Seeds that follow one another, so many at most."""
-    groups: list[list[int]] = []
-    for seed in seeds:
-        if groups and groups[-1][-1] == seed - 1 and len(groups[-1]) < at_once:
-            groups[-1].append(seed)
+    first = len(groups)
+    for seed in left:
+        last = groups[-1] if len(groups) > first else []
+        if last and last[-1] == seed - 1 and len(last) < at_once:
+            last.append(seed)
         else:
             groups.append([seed])
     return groups
 
 
-def _piece(
-    subject: PlannedRun,
-    seeds,
-    folders: Folders,
-    more,
-    clock,
-    console,
-    failed: list[str],
-) -> bool:
-    """Trains and measures some seeds of a run; False if the time was up before."""
-    training = subject.training
-    folder = folders.run(training, seeds)
-    changes = subject.size.changes(training) | dict(more)
-    changes |= {"first_seed": seeds[0], "seeds": len(seeds)}
-    console.rule(f"{training.name}, seeds {seeds[0]} to {seeds[-1]}")
-    train(training.config(changes), folder, console=console, stop=clock.is_up)
-    try:
-        run = evaluation.Run.open(folder)
-    except evaluation.RunNotFoundError:  # the time was up within the first epoch
-        return False
-    if run.diverged.all():  # it ended early; rows say what they say of a frozen seed
-        run = dataclasses.replace(run, epoch=subject.config.epochs)
-    if run.epoch < subject.config.epochs:
-        return False
-    store = folders.store(training)
-    _refuse_mixing(store, run)
-    if folders.nets is not None:
-        for index, seed in enumerate(run.seeds):
-            nets.save(run, index, folders.nets, subject.size.is_half(training, seed))
-    stopped = False
-    for measurement in of_training(training, subject.size):
-        if not any(_lacks(measurement, subject, store, seed) for seed in seeds):
-            continue
-        if clock.is_up():
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """Some seeds of a run, trained and measured together; `failed` is added to."""
+
+    planned: PlannedRun
+    seeds: Sequence[int]
+    folders: Folders
+    clock: Clock
+    console: Console
+    failed: list[str]
+
+    def run(self, more: Mapping[str, Any]) -> bool:
+        """Trains and measures; False if the time was up before the end."""
+        run = self._train(more)
+        if run is None:
             return False
-        began = time.perf_counter()
+        training, planned = self.planned.training, self.planned
+        store = self.folders.store(training)
+        _refuse_mixing(store, run)
+        if self.folders.nets is not None:
+            for index, seed in enumerate(run.seeds):
+                half = is_half(training, seed)
+                nets.save(run, index, self.folders.nets, half)
+        for measurement in planned.measurements():
+            if any(measurement in planned.missing(x, store.rows) for x in self.seeds):
+                if self.clock.is_up():
+                    return False
+                self._measure(measurement, run, store)
+        stopped = self.clock.is_up()
+        return not stopped or not any(
+            planned.missing(x, store.rows) for x in self.seeds
+        )
+
+    def _train(self, more: Mapping[str, Any]) -> evaluation.Run | None:
+        """The trained run; None if the time was up before."""
+        training, seeds = self.planned.training, self.seeds
+        folder, console = self.folders.run(training, seeds), self.console
+        changes = self.planned.size.override_of(training) | dict(more)
+        changes |= {"first_seed": seeds[0], "seeds": len(seeds)}
+        console.rule(f"{training.name}, seeds {seeds[0]} to {seeds[-1]}")
+        stop = self.clock.is_up
+        train(training.config(changes), folder, console=console, stop=stop)
+        try:
+            run = evaluation.Run.open(folder)
+        except evaluation.RunNotFoundError:  # the time was up within the first epoch
+            return None
+        epochs = self.planned.config.epochs
+        if run.diverged.all():  # it ended early, and its rows are those of all epochs
+            run = dataclasses.replace(run, epoch=epochs)
+        return run if run.epoch >= epochs else None
+
+    def _measure(self, measurement, run: evaluation.Run, store: Results) -> None:
+        """All parts of a measurement, or until the time is up; failures are noted."""
+        start = time.perf_counter()
         name = f"{type(measurement).__name__.lower()}, {measurement.protocol}"
         try:
-            for _ in measurement.take(run, store, subject, console):
-                if stopped := clock.is_up():
+            call = run, store, self.planned, self.console
+            for _ in measurement.measure(*call):
+                if self.clock.is_up():
                     break
         except Exception as error:  # hours of other measurements are not lost for it
-            what = f"{training.name}, {name}, {measurement.attack}: {error!r}"
-            failed.append(what)
-            console.print(f"failed: {what}", highlight=False, markup=False)
-            continue
+            text = f"{run.folder.name}, {name}, {measurement.attack}: {error!r}"
+            self.failed.append(text)
+            self.console.print(f"failed: {text}", highlight=False, markup=False)
+            return
         if store.failure is not None:  # nothing else would be kept either
             raise store.failure
-        seconds = time.perf_counter() - began
-        console.print(f"{name}, {measurement.attack}: {seconds:.0f} s", highlight=False)
-    return not stopped or not any(missing(subject, store, seed) for seed in seeds)
+        text = f"{name}, {measurement.attack}: {time.perf_counter() - start:.0f} s"
+        self.console.print(text, highlight=False)
+
+
+def is_half(training: Training, seed: int) -> bool:
+    """Whether a net's weights are kept in float16, so that all files stay small."""
+    return (training.dataset, training.depth) != ("cifar10", 4) or seed != 0
 
 
 def _refuse_mixing(store: Results, run: evaluation.Run) -> None:
-    """Nets trained in one precision are not among those of another.
+    """Nets trained in one precision are not mixed with those of another.
 
     Raises:
       ValueError: if there are rows of another one.

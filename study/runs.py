@@ -166,7 +166,12 @@ def _switched() -> Iterator[Training]:
         ("parallel_rs", "c4", {"model.group": "C4"}, "C4, as the text says"),
         ("equivariant", "c4", {"model.group": "C4"}, "C4, as the text says"),
         ("equivariant", "invariant", {"model.readout": "invariant"}, "no flattening"),
-        ("equivariant", "longer", CONTROLLED_TRAINING, "the others' batches and epochs"),
+        (
+            "equivariant",
+            "longer",
+            CONTROLLED_TRAINING,
+            "the others' batches and epochs",
+        ),
         ("weighted", "constant", {"optimizer.schedule": "constant"}, "constant rate"),
         ("cascaded", "constant", {"optimizer.schedule": "constant"}, "constant rate"),
     ):

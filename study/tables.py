@@ -13,18 +13,32 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from study import paper
+from study.plan import (
+    ABLATION_EPS,
+    ATTACKS,
+    AUTOATTACK_EPS,
+    PIXEL_EPS,
+    SOUND_CORRUPTED_EPS,
+)
+from study.results import Curve, StudyResults
+from study.runs import (
+    CONTROLLED,
+    DATASETS,
+    KINDS,
+    NETS,
+    PUBLISHED,
+    REPRODUCTION_TARGETS,
+    SWITCHED,
+    TRAININGS,
+    Training,
+    run_name,
+)
 from symjax.evaluation import protocol as protocols
 from symjax.evaluation.protocol import SOUND
 from symjax.formatting import format_eps
 from symjax.report.parts import Cell, Table
 from symjax.statistics import Estimate
-
-from study import paper
-from study.plan import ABLATION_EPS, ATTACKS, AUTOATTACK_EPS, PIXEL_EPS
-from study.plan import SOUND_CORRUPTED_EPS
-from study.results import Curve, StudyResults
-from study.runs import CONTROLLED, KINDS, NETS, PUBLISHED, REPRODUCTION_TARGETS, SWITCHED
-from study.runs import DATASETS, TRAININGS, Training, run_name
 
 READABLE, NEAR = 2.0, 4.0
 """Percent from which on a published number is compared; points it may be missed by."""
@@ -153,7 +167,9 @@ def _on_corruptions(results, net: str, attack: str, protocol: str = "published")
 def printed_statistic(net: str, statistic: str) -> list[float]:
     """The last rows of the paper's Table 1, computed from its others, by epsilon."""
     rows = paper.numbers()["table1_cifar10c"]["rows"]
-    values = np.array([x[net] for name, x in rows.items() if name not in ("mean", "std")])
+    values = np.array(
+        [x[net] for name, x in rows.items() if name not in ("mean", "std")]
+    )
     found = values.mean(axis=0) if statistic == "mean" else values.std(axis=0, ddof=1)
     return found.tolist()
 
@@ -188,7 +204,9 @@ def table_1_sound(results: StudyResults) -> Table:
         for name in (*results.size.corruptions, "mean", "std")
     ]
     columns = ["corruption"]
-    columns += [f"{NETS[x].label}, {y}" for x in nets for y in ("clean", f"PGD {eps:g}")]
+    columns += [
+        f"{NETS[x].label}, {y}" for x in nets for y in ("clean", f"PGD {eps:g}")
+    ]
     caption = f"Accuracy in %, mean of five severities and five seeds. {SOUND_NOTE}"
     name = "CIFAR-10-C under the sound protocol"
     return Table(name, columns, rows, caption, command(results))
