@@ -17,9 +17,9 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import pandas as pd
 
 from study import paper, provenance
+from study.paper import Frame
 from study.plan import ATTACKS, Tolerance
 from study.results import StudyResults
 from study.runs import DATASETS, DEPTHS, run_name
@@ -195,7 +195,7 @@ def spread(results: StudyResults, protocol: str) -> Finding:
 
 
 def tolerance(results: StudyResults, protocol: str) -> Finding:
-    """Whether the second net of Figure 5 tolerates more removed values than the first."""
+    """Whether the second net of Figure 5 tolerates more than the first."""
     runs = [run_name("cifar10", 10, net) for net in paper.tolerances()]
     call = Tolerance(protocol), None, "largest"
     levels = {name: results.per_image(name, *call) for name in runs}
@@ -232,9 +232,7 @@ class Claim:
     printed: Callable[[], str] | None = None
     pilot: bool = False
 
-    def verdict(
-        self, results: StudyResults, pilot: pd.DataFrame | None = None
-    ) -> Verdict:
+    def verdict(self, results: StudyResults, pilot: Frame | None = None) -> Verdict:
         """The verdict, with the evidence under both protocols.
 
         Args:
@@ -242,21 +240,20 @@ class Claim:
           pilot: rows of the pilot runs; no verdict rests on them.
         """
         texts = [self.printed()] if self.printed else []
-        words, verdict = ["-", "-"], "inconclusive"
-        findings = []
+        words, verdict = ("-", "-"), "inconclusive"
+        findings: tuple[Finding, ...] = ()
         if self.tests:
-            findings = [
+            published, sound = findings = tuple(
                 every([test(results, protocol) for test in self.tests])
                 for protocol in ("published", "sound")
-            ]
-            words = [WORDS[finding.holds] for finding in findings]
-            verdict = overall(*findings)
-            published, sound = (finding.text for finding in findings)
-            texts += (
-                [f"both protocols: {sound}"]
-                if published == sound
-                else [f"published protocol: {published}", f"sound protocol: {sound}"]
             )
+            words = WORDS[published.holds], WORDS[sound.holds]
+            verdict = overall(published, sound)
+            if published.text == sound.text:
+                texts.append(f"both protocols: {sound.text}")
+            else:
+                texts.append(f"published protocol: {published.text}")
+                texts.append(f"sound protocol: {sound.text}")
         if self.fact is not None:
             verdict, why = self.fact
             texts.insert(0, why)
@@ -427,8 +424,8 @@ CLAIMS: tuple[Claim, ...] = (
         "Abstract; Section 1, first contribution",
         "Such models reduce hypothesis space complexity, regularize gradients, and "
         "yield tighter certified robustness bounds under the CLEVER ... framework",
-        note="docs/theory.md: CLEVER is an estimate, no certificate, and some scores lie "
-        "above the distance of an error that was found; whether scores, distances or "
+        note="docs/theory.md: CLEVER is an estimate, no certificate, and some scores "
+        "lie above the distance of a known error; whether scores, distances or "
         "gradients differ from the baseline's is open there, on few images; it would "
         "take 100 images, five seeds and three norms",
     ),

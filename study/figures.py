@@ -25,6 +25,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from study import paper
+from study.paper import Frame
 from study.plan import ABLATION_EPS, ATTACKS, PIXEL_EPS
 from study.results import StudyResults
 from study.runs import (
@@ -155,7 +156,7 @@ def _style() -> AbstractContextManager[None]:
 
 def tidy(
     results: StudyResults, trainings: Sequence[Training], protocol: str, attacks
-) -> pd.DataFrame:
+) -> Frame:
     """One line per run, attack, epsilon and seed that is measured."""
     parts = [
         curve.tidy.assign(
@@ -179,9 +180,9 @@ def _seeds(results: StudyResults, counts: Sequence[int]) -> str:
         return f"Ours: {NOT_MEASURED}."
     if set(counts) == {whole}:
         return f"Ours: {whole} seeds."
-    full = sum(count == whole for count in counts)
+    full, none = (sum(x == wanted for x in counts) for wanted in (whole, 0))
     return (
-        f"Ours: {full} of {len(counts)} cells have {whole} seeds, {counts.count(0)} are "
+        f"Ours: {full} of {len(counts)} cells have {whole} seeds, {none} are "
         f"{NOT_MEASURED}; the table of data has the number of seeds of each."
     )
 
@@ -236,7 +237,8 @@ def accuracy(
         for axis in axes[-1]:
             axis.set_xlabel(f"epsilon, in {unit}")
         nets = [net for net in NETS if net in set(printed["net"])]
-        handles = [_handle(NETS[net].label, **_style_of(net, **OURS)) for net in nets]
+        styles = {NETS[net].label: _style_of(net, **OURS) for net in nets}
+        handles: list[Any] = [_handle(label, **x) for label, x in styles.items()]
         if not is_sound:
             handles.append(_handle("published", color=GRAY, marker="o", **PRINTED))
         if not ours.empty:
@@ -266,8 +268,8 @@ def accuracy(
     return CaptionedFigure(name, title, figure, caption, data, not ours.empty)
 
 
-def _draw_curves(axis: Axes, printed: pd.DataFrame | None, ours: pd.DataFrame) -> None:
-    """The paper's numbers, with gaps, and ours with a band of one standard deviation."""
+def _draw_curves(axis: Axes, printed: Frame | None, ours: Frame) -> None:
+    """The paper's numbers, with gaps, and ours with a band of one sd."""
     if printed is not None:
         for net, line in printed.groupby("net", sort=False):
             style = _style_of(str(net), **PRINTED)
@@ -275,8 +277,8 @@ def _draw_curves(axis: Axes, printed: pd.DataFrame | None, ours: pd.DataFrame) -
     for net, line in ours.groupby("net", sort=False):
         style = _style_of(str(net), **OURS, label=f"{net}, ours", err_kws={"lw": 0})
         sns.lineplot(line, x="eps", y="accuracy", errorbar="sd", ax=axis, **style)
-    if axis.get_legend() is not None:
-        axis.get_legend().remove()
+    if legend := axis.get_legend():
+        legend.remove()
 
 
 def _accuracy_data(printed, ours, is_sound) -> tuple[list[list[Cell]], list[int]]:
@@ -449,9 +451,9 @@ def _controlled_data(results, runs, attacks, labels):
     counts = []
     for training, attack in itertools.product(runs, attacks):
         curve = results.curve(training.name, "sound", attack)
-        for eps in () if curve is None else curve.eps:
-            values = curve.at(eps)
-            values = values[np.isfinite(values)]
+        assert curve is not None, f"{training.name} has no sound {attack}"
+        for eps in curve.eps:
+            values = curve.measured(eps)
             name = labels[training.name].replace("\n", " ")
             rows.append([name, LABELS[attack], format_eps(eps), *_summary(values)])
             counts.append(len(values))
@@ -596,12 +598,15 @@ def _draw_waterfall(axis: Axes, fall: Waterfall, names: Sequence[str]) -> None:
     bars.append((last, 0.0, fall.points[-1], COLORS["published"], ENDS[1]))
     for line, before, after, color, label in bars:
         axis.barh(line, after - before, 0.7, left=before, color=color, label=label)
-        text = f"{after:.1f}" if label in ENDS else f"{after - before:+.1f}"
-        right = max(before, after) < 70
-        x = max(before, after) + 2 if right else min(before, after) - 2
-        inside = not right and label in ENDS
-        how: Any = {"ha": "left" if right else "right", "va": "center_baseline"}
-        axis.text(max(after - 2, 2) if inside else x, line, text, fontsize=7, **how)
+        is_end, printed = label in ENDS, fall.printed if line == last else None
+        x = max(before, after, printed or 0) + (5 if printed else 2)
+        how: dict[str, Any] = {"ha": "left", "color": "black"}
+        if x > 75 and is_end:  # no room beside the bar
+            x, how["color"] = 2, "white" if line == last else "black"
+        elif x > 75:
+            x, how["ha"] = min(before, after) - 2, "right"
+        text = f"{after:.1f}" if is_end else f"{after - before:+.1f}"
+        axis.text(x, line, text, fontsize=7, va="center_baseline", **how)
     if fall.printed is not None:
         style = _diamond() | {"label": "the paper", "zorder": 3, "clip_on": False}
         axis.plot(fall.printed, last, **style)

@@ -19,6 +19,8 @@ import pandas as pd
 
 from study.runs import run_name
 
+Frame = Any
+"""A table of pandas, whose types pyright cannot follow."""
 READ_OFF = 0.5
 """Points by which a number of Figure 1 or 2 may be off."""
 COLUMNS = ["artefact", "run", "net", "attack", "eps", "percent", "corruption"]
@@ -39,7 +41,7 @@ def table_1_nets() -> list[str]:
 
 
 @functools.cache
-def cells() -> pd.DataFrame:
+def cells() -> Frame:
     """Every number of Figures 1, 2 and 6 and of Tables 1 to 4, in the paper's order."""
     parts = (_curves("figure 1", 4), _curves("figure 2", 10), _table_1())
     parts += (_tables_2_and_3(), _table_4(), _figure_6())
@@ -52,6 +54,7 @@ def cells() -> pd.DataFrame:
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
+@functools.cache
 def percent(run: str, attack: str, eps: float) -> float | None:
     """The paper's number on clean test images; None if there is none."""
     table = cells()

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from scipy import stats
 
+from study.paper import Frame
 from study.plan import Accuracy, Audit, Measurement, Tolerance
 from study.results import StudyResults
 from study.tables import command, interval_text
@@ -68,7 +68,7 @@ def audits(results: StudyResults) -> Table:
     return Table("Audit", columns, lines, caption, command(results))
 
 
-def _audit(table: pd.DataFrame) -> list[Cell]:
+def _audit(table: Frame) -> list[Cell]:
     if table.empty:
         return [None] * 4
     failed = table[table["value"] == 0]
@@ -96,7 +96,7 @@ def runs(results: StudyResults) -> Table:
     return Table("Runs", columns, lines, caption)
 
 
-def _joined(table: pd.DataFrame, field: str) -> str | None:
+def _joined(table: Frame, field: str) -> str | None:
     """The distinct entries of a column."""
     texts = [
         ", ".join(f"{k} {v}" for k, v in entry.items())
@@ -132,13 +132,13 @@ def describe(measurement: Measurement) -> str:
     return "; ".join(parts + ["corrupted images"] * measurement.corrupted)
 
 
-def read_pilot(folder: Path) -> pd.DataFrame:
+def read_pilot(folder: Path) -> Frame:
     """The rows of the pilot runs, which lie beside the study's folder; empty if they
     are not there."""
     return rows.frame(files.read([Path(folder).resolve().parent / PILOT]))
 
 
-def pilot(table: pd.DataFrame) -> Table:
+def pilot(table: Frame) -> Table:
     """Every net of the pilot runs against the baseline, under every attack."""
     table = table[~table["diverged"].astype(bool)]
     table = table.assign(name=[attack_name(x) for x in table.to_dict("records")])
@@ -166,7 +166,7 @@ def pilot(table: pd.DataFrame) -> Table:
     )
 
 
-def _welch(ours: pd.Series, base: pd.Series) -> tuple[str | None, str]:
+def _welch(ours: Frame, base: Frame) -> tuple[str | None, str]:
     gap = float(ours.mean() - base.mean())
     if ours.nunique() == base.nunique() == 1:
         low = high = gap
@@ -178,8 +178,8 @@ def _welch(ours: pd.Series, base: pd.Series) -> tuple[str | None, str]:
     return text, "above" if low > 0 else "below" if high < 0 else "open"
 
 
-def pilot_sentence(table: pd.DataFrame) -> str:
-    """How the nets of the pilot runs compare under PGD, in words; empty without rows."""
+def pilot_sentence(table: Frame) -> str:
+    """How the nets of the pilot runs compare under PGD; empty without rows."""
     lines = [x for x in pilot(table).rows if str(x[0]).startswith("pgd")]
     if not lines:
         return ""

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from study.paper import Frame
 from study.plan import Accuracy, Audit, Measurement, PlannedRun, Tolerance
 from study.runs import FULL, TRAININGS, Size
 from symjax.evaluation import results, rows
@@ -52,11 +53,11 @@ class Curve:
     planned: int
 
     @property
-    def tidy(self) -> pd.DataFrame:
+    def tidy(self) -> Frame:
         """One line per measured seed and epsilon: "seed", "eps", "accuracy"."""
         table = pd.DataFrame(self.values, list(self.seeds), list(self.eps))
         table = table.rename_axis(index="seed", columns="eps")
-        return table.stack().dropna().rename("accuracy").reset_index()
+        return table.stack().dropna().reset_index(name="accuracy")
 
     @property
     def complete(self) -> bool:
@@ -74,6 +75,11 @@ class Curve:
         places = np.flatnonzero(np.isclose(self.eps, eps))
         return self.values[:, places[0]] if len(places) else None
 
+    def measured(self, eps: float) -> np.ndarray:
+        """The accuracies of the seeds that have a row at one epsilon."""
+        values = self.at(eps)
+        return np.array([]) if values is None else values[np.isfinite(values)]
+
     def mean(self, eps: float) -> float | None:
         """Mean of the seeds that did not diverge; None if one of them is missing."""
         values = self.at(eps)
@@ -84,9 +90,8 @@ class Curve:
     def text(self, eps: float) -> str | None:
         """Mean ± standard deviation of the seeds that have a row, and how many if it is
         not all; None if there is no row."""
-        values = self.at(eps)
-        values = values if values is None else values[np.isfinite(values)]
-        if values is None or not len(values):
+        values = self.measured(eps)
+        if not len(values):
             return None
         text, count = mean_and_sd_text(values), len(values)
         return text if count == self.planned else f"{text} ({count} seeds)"
@@ -104,7 +109,7 @@ class StudyResults:
         self.folder, self.size = Path(folder) / size.name, size
 
     @functools.cached_property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> Frame:
         """All rows, see `rows.frame`."""
         paths = (self.folder / name / "results.jsonl" for name in TRAININGS)
         table = rows.frame(results.read(paths))
@@ -117,7 +122,7 @@ class StudyResults:
         return frozenset(self.frame["cell_id"])
 
     @functools.cache  # noqa: B019 - an object lives as long as the command
-    def run(self, name: str) -> pd.DataFrame:
+    def run(self, name: str) -> Frame:
         """All rows of a run."""
         return self.frame[self.frame["run"] == name]
 
@@ -127,7 +132,7 @@ class StudyResults:
         return PlannedRun.of(TRAININGS[name], self.size)
 
     @functools.cache  # noqa: B019
-    def rows(self, name: str, measurement: Measurement) -> pd.DataFrame:
+    def rows(self, name: str, measurement: Measurement) -> Frame:
         """The rows of a measurement: those of the run whose settings are the planned
         ones."""
         table, planned = self.run(name), self.planned(name)
@@ -193,7 +198,7 @@ class StudyResults:
         return curve and curve.text(eps)
 
     @functools.cache  # noqa: B019
-    def corrupted(self, name: str, protocol: str, attack: str) -> pd.DataFrame | None:
+    def corrupted(self, name: str, protocol: str, attack: str) -> Frame | None:
         """Accuracy on corruptions, percent, mean of severities and seeds; a line for
         each corruption, a column for each epsilon, NaN where a row is missing. None if
         the study has no such measurement."""
@@ -216,7 +221,7 @@ class StudyResults:
         entries = {"seed": self.seeds(name, measurement)}
         entries |= {column: list(values) for column, values in axes.items()}
         table = self.rows(name, measurement).drop_duplicates([*entries], keep="last")
-        places = pd.MultiIndex.from_product(entries.values(), names=entries)
+        places = pd.MultiIndex.from_product([*entries.values()], names=[*entries])
         values = table.set_index(places.names)["value"].astype(float).reindex(places)
         return 100 * values.to_numpy().reshape([len(x) for x in entries.values()])
 
@@ -291,17 +296,17 @@ class StudyResults:
         table = self.run(name)
         return table[table["diverged"]]["seed"].nunique()
 
-    def tolerance(self, name: str, protocol: str) -> pd.DataFrame:
+    def tolerance(self, name: str, protocol: str) -> Frame:
         """The rows of Figure 5's metric, of the seeds that did not diverge."""
         table = self.rows(name, Tolerance(protocol))
         return table[~table["diverged"]]
 
-    def audit(self, name: str, protocol: str) -> pd.DataFrame:
+    def audit(self, name: str, protocol: str) -> Frame:
         """The rows of the checks; empty if they were not run."""
         return self.rows(name, Audit(protocol))
 
 
-def _equals(table: pd.DataFrame, column: str, value: Any) -> np.ndarray:
+def _equals(table: Frame, column: str, value: Any) -> np.ndarray:
     """Whether each row has that value; a missing entry has its default, or is None."""
     default = rows.DEFAULTS.get(column)
     entries = table[column] if column in table else [None] * len(table)

@@ -206,7 +206,7 @@ TRAININGS: dict[str, Training] = {
         ),
     )
 }
-"""All runs, in the order in which they are done: Figure 2 and Table 2 on CIFAR-10 first,
+"""All runs, in the order in which they are done: Figure 2 and Table 2 on CIFAR-10,
 then attribution, the controlled comparison, Figure 1, CIFAR-100."""
 REPRODUCTION_TARGETS = tuple(
     x for x in TRAININGS.values()

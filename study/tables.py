@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from study import paper
+from study.paper import Frame
 from study.plan import (
     ABLATION_EPS,
     ATTACKS,
@@ -110,7 +111,7 @@ def _ours(results: StudyResults, cell) -> float | None:
     return _entry(means, cell.corruption, cell.eps)
 
 
-def _entry(means: pd.DataFrame | None, line: str, eps: float) -> float | None:
+def _entry(means: Frame | None, line: str, eps: float) -> float | None:
     """One entry of a table of means by corruption and epsilon; None if it is NaN."""
     if means is None or line not in means.index or eps not in means.columns:
         return None
@@ -118,7 +119,7 @@ def _entry(means: pd.DataFrame | None, line: str, eps: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _with_statistics(means: pd.DataFrame | None) -> pd.DataFrame | None:
+def _with_statistics(means: Frame | None) -> Frame | None:
     """With the mean and the standard deviation over the corruptions as further lines,
     NaN if a corruption is missing."""
     if means is None:
@@ -186,9 +187,9 @@ def table_1_means(results: StudyResults, net: str, protocol: str) -> np.ndarray 
     """
     attacks = ("pgd",) if protocol == "published" else ("none", "pgd")
     means = [_on_corruptions(results, net, attack, protocol) for attack in attacks]
-    if any(found is None or found.isna().to_numpy().any() for found in means):
-        return None
-    return np.stack([found.to_numpy() for found in means], axis=1)
+    arrays = [np.asarray(found, float) for found in means if found is not None]
+    whole = len(arrays) == len(means) and all(np.isfinite(x).all() for x in arrays)
+    return np.stack(arrays, axis=1) if whole else None
 
 
 def table_1_sound(results: StudyResults) -> Table:
@@ -300,8 +301,8 @@ def cumulative_ablation(results: StudyResults) -> Table:
     caption = (
         "Accuracy in % at both ends, and the points that each difference adds when the "
         "differences of the protocols are applied one after another, in the order of "
-        "the columns, on the same checkpoints; the points add up. A dash: not measured, "
-        "or no difference for that net and attack."
+        "the columns, on the same checkpoints; the points add up. A dash: not "
+        "measured, or no difference for that net and attack."
     )
     name = "Attribution: differences of the evaluation, cumulative"
     return Table(name, columns, rows, caption, command(results))

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from benchmarks import setting
+from study import __main__ as study
 from symjax import terminal
 from symjax.arguments import Parser, command
 from symjax.evaluation import cells, summary
@@ -18,7 +19,6 @@ from symjax.report import (
     statements,
     tolerance,
 )
-from symjax.study import __main__ as study
 
 
 @pytest.fixture
