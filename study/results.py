@@ -57,7 +57,8 @@ class Curve:
         """One line per measured seed and epsilon: "seed", "eps", "accuracy"."""
         table = pd.DataFrame(self.values, list(self.seeds), list(self.eps))
         table = table.rename_axis(index="seed", columns="eps")
-        return table.stack().dropna().reset_index(name="accuracy")
+        table = table.stack().dropna().to_frame("accuracy")
+        return table.reset_index()
 
     @property
     def complete(self) -> bool:
