@@ -69,46 +69,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     terminal.prepare()
     parser = _parser()
-    asked = parser.parse_args(arguments)
-    if asked.results is None:
-        asked.results = RESULTS
-    elif asked.command != "run" and not asked.results.is_dir():
-        parser.error(f"--results {asked.results}: there is no such folder.")
+    args = parser.parse_args(arguments)
+    if args.results is None:
+        args.results = RESULTS
+    elif args.command != "run" and not args.results.is_dir():
+        parser.error(f"--results {args.results}: there is no such folder.")
     logging.set_verbosity(logging.ERROR)
     try:
-        if asked.command == "build":
+        if args.command == "build":
             from study.build import build
 
-            build(asked.results, asked.out)
+            build(args.results, args.out)
             return
-        size = SIZES[asked.size]
-        if asked.command == "run" and asked.trial:
+        size = SIZES[args.size]
+        if args.command == "run" and args.trial:
             size = size.trial()
-        results = asked.results / size.name
-        trainings = part_of(size, asked.only)
-        if asked.command == "list":
-            status.show(trainings, size, asked.results, asked.commands)
+        results = args.results / size.name
+        trainings = part_of(size, args.only)
+        if args.command == "list":
+            status.show(trainings, size, args.results, args.commands)
             return
-        more = {"model.dtype": asked.dtype}
-        if asked.data_dir:
-            more["dataset.data_dir"] = asked.data_dir
+        more = {"model.dtype": args.dtype}
+        if args.data_dir:
+            more["dataset.data_dir"] = args.data_dir
         compilation.keep_programs(cache.default_folder() / "programs")
-        if asked.command == "time":
+        if args.command == "time":
             speed.measure(trainings, size, results, more)
             return
-        kept = asked.results.parent / "nets" / size.name if size.reduced else None
-        folders = Folders(results, asked.runs / size.name, kept)
-        _run(trainings, size, folders, more, asked)
+        kept = args.results.parent / "nets" / size.name if size.reduced else None
+        folders = Folders(results, args.runs / size.name, kept)
+        _run(trainings, size, folders, more, args)
     except (OSError, ValueError) as error:
         parser.error(error)
 
 
-def _run(trainings, size, folders: Folders, more, asked: argparse.Namespace) -> None:
+def _run(trainings, size, folders: Folders, more, args: argparse.Namespace) -> None:
     """Runs until nothing is missing, the time is up or a signal comes."""
     with interruptible() as signals:
         signals.keeps(f"what was done is in {folders.results} and {folders.runs}")
         with signals.stopping() as stop:
-            minutes, together = asked.minutes, asked.together
+            minutes, together = args.minutes, args.together
             call = trainings, size, folders, minutes, together, more
             run_missing(*call, stop=stop)
         signals.leave_if_stopped()

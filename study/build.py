@@ -1,4 +1,4 @@
-"""Makes every table, figure and page of the study, from rows alone.
+"""Makes every table, figure and page of the study, from the rows only.
 
     build(Path("results/study"), Path("docs"))
 
@@ -84,7 +84,7 @@ def summary(results: StudyResults) -> str:
     rows, needed = (sum(getattr(x, k) for x in states) for k in ("rows", "needed"))
     return (
         f"Of {len(states)} runs {done} are completely measured, and {rows:,} of "
-        f"{needed:,} cells have a row. A verdict rests on the full size alone: five "
+        f"{needed:,} cells have a row. A verdict rests on the full size only: five "
         "seeds, the published number of epochs, 10,000 test images (1,000 of "
         "AutoAttack). What is missing makes a claim inconclusive, whatever smaller "
         "runs show.\n\n"

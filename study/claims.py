@@ -199,7 +199,7 @@ def tolerance(results: StudyResults, protocol: str) -> Finding:
     runs = [run_name("cifar10", 10, net) for net in paper.tolerances()]
     call = Tolerance(protocol), None, "largest"
     levels = {name: results.per_image(name, *call) for name in runs}
-    if lost := [name for name, found in levels.items() if found is None]:
+    if lost := [name for name, values in levels.items() if values is None]:
         return _not_measured(lost)
     base, ours = map(np.asarray, levels.values())
     gap = paired_difference(ours, base)
@@ -504,7 +504,7 @@ CLAIMS: tuple[Claim, ...] = (
         "is enforced end-to-end",
         _matched(["equivariant", "equivariant flatten"], ["parallel_rot", "baseline"]),
         note="controlled: all layers on the group, invariant or flattened, against the "
-        "first layer alone, one number of parameters, one training",
+        "first layer only, one number of parameters, one training",
     ),
     Claim(
         "Section 6.3, Table 1",

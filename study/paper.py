@@ -60,8 +60,8 @@ def percent(run: str, attack: str, eps: float) -> float | None:
     table = cells()
     mine = (table["run"] == run) & (table["attack"] == attack)
     mine &= (table["corruption"] == "") & np.isclose(table["eps"], eps)
-    found = table[mine]["percent"].dropna()
-    return float(found.iloc[0]) if len(found) else None
+    values = table[mine]["percent"].dropna()
+    return float(values.iloc[0]) if len(values) else None
 
 
 def tolerances() -> dict[str, tuple[float, float]]:

@@ -78,7 +78,7 @@ class Accuracy:
       switches: of "switched", the differences that are as published.
       corrupted: on the images of Table 1 in place of the clean ones.
       n: test images; 0: as many as the size has of this attack.
-      first_seed: measure seed 0 alone.
+      first_seed: measure only seed 0.
     """
 
     protocol: str

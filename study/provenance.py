@@ -5,7 +5,7 @@
 
 The pilot runs are nets with ten layers on the matched trunk, trained for twelve epochs,
 five seeds each. They are not of the study; the outcomes of their images are not known,
-so that intervals are Welch's, over the seeds alone. Parity compares the published code
+so that intervals are Welch's, over the seeds only. Parity compares the published code
 with ours, with the same weights (`benchmarks.parity`).
 """
 

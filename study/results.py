@@ -173,13 +173,13 @@ class StudyResults:
         self, name: str, protocol: str, attack: str, switches: tuple[str, ...] = ()
     ) -> Curve | None:
         """Accuracy of a run on clean test images, or None if the study has none."""
-        found = self.accuracy(name, protocol, attack, switches)
-        if found is None:
+        measurement = self.accuracy(name, protocol, attack, switches)
+        if measurement is None:
             return None
-        eps = self.size.some(found.eps)
-        values = self._values(name, found, {"eps_given": map(format_eps, eps)})
-        seeds, planned = self.seeds(name, found), len(self.planned(name).seeds)
-        return Curve(found, eps, seeds, values, planned)
+        eps = self.size.some(measurement.eps)
+        values = self._values(name, measurement, {"eps_given": map(format_eps, eps)})
+        seeds, planned = self.seeds(name, measurement), len(self.planned(name).seeds)
+        return Curve(measurement, eps, seeds, values, planned)
 
     def mean(
         self,
@@ -203,12 +203,12 @@ class StudyResults:
         """Accuracy on corruptions, percent, mean of severities and seeds; a line for
         each corruption, a column for each epsilon, NaN where a row is missing. None if
         the study has no such measurement."""
-        found = self.accuracy(name, protocol, attack, corrupted=True)
-        if found is None:
+        measurement = self.accuracy(name, protocol, attack, corrupted=True)
+        if measurement is None:
             return None
-        size, eps = self.size, self.size.some(found.eps)
+        size, eps = self.size, self.size.some(measurement.eps)
         axes = {"eps_given": map(format_eps, eps), "corruption": size.corruptions}
-        values = self._values(name, found, {**axes, "severity": size.severities})
+        values = self._values(name, measurement, {**axes, "severity": size.severities})
         means = np.full(values.shape[1:3], np.nan)
         if len(values):
             means = values.mean(axis=(0, 3))
@@ -287,7 +287,7 @@ class StudyResults:
 
     def _check_data(self, *names: str) -> None:
         data = {name: sorted(set(self.run(name)["data"])) for name in names}
-        if len({x for found in data.values() for x in found}) > 1:
+        if len({x for hashes in data.values() for x in hashes}) > 1:
             raise ValueError(
                 f"the rows are of several data sets: {data}; measure all runs on one."
             )

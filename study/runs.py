@@ -330,7 +330,7 @@ def _stage(training: Training) -> tuple[str, str, int]:
 
 
 def _only_reduced(training: Training) -> bool:
-    """Whether the paper shows no such net: it has these with ten layers alone."""
+    """Whether the paper shows no such net: it has these with only ten layers."""
     added = training.net == "parallel_scale" or training.variant == "pgd"
     return training.depth == 4 and added
 

@@ -54,7 +54,7 @@ def purpose(training: Training) -> str:
     if names:
         return ", ".join(names)
     kinds = {
-        PUBLISHED: "four layers, in the reduced size alone",
+        PUBLISHED: "four layers, in the reduced size only",
         SWITCHED: "attribution",
         CONTROLLED: "controlled comparison",
     }

@@ -148,8 +148,8 @@ def table_1(results: StudyResults) -> Table:
             again = [x for net in nets for x in printed_statistic(net, name)]
             rows.append([label, "of the published rows", *again])
         for attack in ATTACKS:
-            found = ours[attack]
-            values = [_entry(found[net], name, eps) for net in nets for eps in radii]
+            of_nets = ours[attack]
+            values = [_entry(of_nets[net], name, eps) for net in nets for eps in radii]
             rows.append([label, f"ours, {attack}", *values])
     columns = ["corruption", ""]
     columns += [f"{NETS[net].label}, {eps:g}" for net in nets for eps in radii]
@@ -171,8 +171,8 @@ def printed_statistic(net: str, statistic: str) -> list[float]:
     values = np.array(
         [x[net] for name, x in rows.items() if name not in ("mean", "std")]
     )
-    found = values.mean(axis=0) if statistic == "mean" else values.std(axis=0, ddof=1)
-    return found.tolist()
+    mean, std = values.mean(axis=0), values.std(axis=0, ddof=1)
+    return (mean if statistic == "mean" else std).tolist()
 
 
 def table_1_means(results: StudyResults, net: str, protocol: str) -> np.ndarray | None:
@@ -187,7 +187,7 @@ def table_1_means(results: StudyResults, net: str, protocol: str) -> np.ndarray 
     """
     attacks = ("pgd",) if protocol == "published" else ("none", "pgd")
     means = [_on_corruptions(results, net, attack, protocol) for attack in attacks]
-    arrays = [np.asarray(found, float) for found in means if found is not None]
+    arrays = [np.asarray(x, float) for x in means if x is not None]
     whole = len(arrays) == len(means) and all(np.isfinite(x).all() for x in arrays)
     return np.stack(arrays, axis=1) if whole else None
 
@@ -398,9 +398,9 @@ def controlled(results: StudyResults) -> Table:
     return Table("Controlled comparison", columns, rows, caption, command(results))
 
 
-def interval_text(found: Estimate | None) -> str | None:
+def interval_text(gap: Estimate | None) -> str | None:
     """A difference in points with its interval."""
-    return found and f"{found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+    return gap and f"{gap.value:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
 
 
 def spread(results: StudyResults) -> Table:
