@@ -252,7 +252,7 @@ def test_final_weights_are_kept(study):
         np.testing.assert_array_equal(exact(images), logits)
         test = trained.experiment.dataset.test
         found = np.argmax(exact(test.images[:40] / np.float32(255)), axis=1)
-        accuracy = np.mean(found == test.labels[:40])
+        accuracy = float(np.mean(np.asarray(found) == test.labels[:40]))
         rows = [x for x in clean if (x["seed"], x["n"]) == (seed, 40)]
         assert [x["value"] for x in rows] == pytest.approx([accuracy] * len(rows))
 
