@@ -30,11 +30,11 @@ from rich.table import Table
 
 from benchmarks import report, weight_transfer
 from benchmarks.setting import positive
+from study import provenance
 from symjax import data, io, models
 from symjax.attacks import ThreatModel
 from symjax.evaluation.protocol import published
 from symjax.evaluation.published import PublishedAttack, forward_fn
-from symjax.study import parity
 
 NAMES = tuple(weight_transfer.NETS)
 SLOW = "weighted", "equivariant"
@@ -199,7 +199,7 @@ def _program(code, attack: str, ours: models.Net) -> Callable:
 
 
 def _printed(rows: Sequence[dict]) -> Table:
-    shown = parity.table(rows)
+    shown = provenance.parity(rows)
     table = Table(*shown.columns, title=shown.name, caption=shown.caption)
     for cells in shown.rows:
         table.add_row(*map(str, cells))

@@ -5,13 +5,13 @@ import sys
 import pytest
 
 from benchmarks import setting
+from study import __main__ as study
 from symjax import terminal
 from symjax.arguments import Parser, command
 from symjax.evaluation import cells
 from symjax.models import table
 from symjax.nn import audit
 from symjax.report import __main__ as report
-from symjax.study import __main__ as study
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ import json
 import pytest
 
 from benchmarks import scaling, turning
+from study import build, figures
+from study.results import StudyResults
 from symjax.attacks.sanity import CHECKS
 from symjax.evaluation import results
 from symjax.evaluation.rows import Row
 from symjax.models import MODELS, table
 from symjax.report import compare, corruption, statements, summary
-from symjax.study import build, figures
-from symjax.study.evidence import Evidence
 from tests.paths import ROOT
 
 ROWS = sorted((ROOT / "results").glob("*.jsonl"))
@@ -131,7 +131,7 @@ def test_readme_shows_the_committed_rows():
 
 
 def test_the_papers_verdicts_are_those_of_the_rows(monkeypatch):
-    monkeypatch.setattr(figures, "pictures", lambda evidence: [])
+    monkeypatch.setattr(figures, "pictures", lambda results: [])
     folder = ROOT / "results/study"
-    made = build.markdown(build.of_study(Evidence(folder), folder))
+    made = build.markdown(build.of_study(StudyResults(folder), folder))
     assert made == (ROOT / "docs/paper.md").read_text()

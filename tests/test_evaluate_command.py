@@ -21,8 +21,6 @@ from symjax.attacks import sanity
 from symjax.evaluate_flags import parse_eps
 from symjax.evaluation import metrics, results
 from symjax.evaluation.metrics.base import Metric, MetricResult
-from symjax.study.measurements import of_training
-from symjax.study.size import FULL, REDUCED
 from tests.paths import ROOT
 
 FLAGS = flags.FLAGS
@@ -167,23 +165,6 @@ def test_the_documents_name_flags_that_are_taken(parse):
             FLAGS[name].unparse()
             FLAGS[name].present = 0
         assert parse(*given) == ["evaluate.py"], given
-        evaluate_flags.check()
-        evaluate_flags.radii()
-
-
-@pytest.mark.parametrize("size", [FULL, REDUCED], ids=lambda size: size.name)
-def test_the_commands_of_the_study_are_taken(parse, size):
-    given = {
-        each.command("runs/NAME", size)
-        for training in size.trainings.values()
-        for each in of_training(training, size)
-    }
-    assert len(given) > 30
-    for line in given:
-        for name in FLAGS:
-            FLAGS[name].unparse()
-            FLAGS[name].present = 0
-        assert parse(*shlex.split(line)[2:]) == ["evaluate.py"], line
         evaluate_flags.check()
         evaluate_flags.radii()
 

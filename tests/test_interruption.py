@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from study import __main__ as study
 from symjax.interruption import Signals, interruptible
-from symjax.study import __main__ as study
 from tests.paths import ROOT
 
 COMMON = """
@@ -79,7 +79,7 @@ interruption.install()
 print("ended")
 """
 COMMANDS = """nn.audit models.table evaluation.equivariance evaluation.rows
-    report study""".split()
+    report""".split()
 HEARS = """
 import os, signal, sys
 from tests.paths import ROOT
@@ -172,7 +172,10 @@ def test_what_python_cannot_raise_is_printed_as_ever(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    [["train.py"], ["evaluate.py"], *(["-m", f"symjax.{name}"] for name in COMMANDS)],
+    [
+        *(["train.py"], ["evaluate.py"], ["-m", "study"]),
+        *(["-m", f"symjax.{name}"] for name in COMMANDS),
+    ],
     ids=lambda command: command[-1],
 )
 def test_a_signal_while_libraries_are_imported_is_one_line(command, tmp_path):
@@ -202,7 +205,7 @@ def test_a_signal_when_python_is_finalized_changes_nothing():
 
 def test_to_import_the_library_leaves_signals_alone():
     code = "import signal, symjax; print(signal.getsignal(signal.SIGINT).__name__)"
-    process = start("-c", code, "-m", "symjax.study")
+    process = start("-c", code, "-m", "study")
     assert end(process) == (0, ["default_int_handler"], [])
 
 
@@ -297,7 +300,7 @@ def test_the_study_that_is_interrupted_says_where_its_pieces_are(
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()
 
-    monkeypatch.setattr(study, "work", work)
+    monkeypatch.setattr(study, "run_missing", work)
     monkeypatch.setattr(study.compilation, "keep_programs", lambda folder: None)
     monkeypatch.setattr(os, "_exit", sys.exit)
     folders = "--results", str(tmp_path / "rows"), "run", "--runs", str(tmp_path / "x")

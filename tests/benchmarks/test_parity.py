@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from benchmarks import parity, weight_transfer
+from study import provenance
 from symjax import models, nn
 from symjax.models.net import Block
-from symjax.study import parity as shown
 from tests.paths import ROOT
 
-ROWS = shown.read(ROOT / "results/study")
+ROWS = provenance.read_parity(ROOT / "results/study")
 SCRIPT = """
 import torchvision
 import math

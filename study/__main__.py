@@ -1,6 +1,6 @@
 """The command line of the study: list, run, build.
 
-python -m symjax.study run --size smoke --minutes 30
+python -m study run --size smoke --minutes 30
 """
 
 import argparse
@@ -11,31 +11,31 @@ from pathlib import Path
 
 from absl import logging
 
+from study import speed, status
+from study.run import Folders, part_of, run_missing
+from study.runs import SIZES
 from symjax import compilation, terminal
 from symjax.arguments import Parser
 from symjax.data import cache
 from symjax.folders import expand
 from symjax.interruption import interruptible
-from symjax.study import listing, speed
-from symjax.study.size import SIZES
-from symjax.study.work import Folders, share, work
 
 RESULTS, RUNS = Path("results/study"), Path("runs/study")
 
 
 def _parser() -> Parser:
-    parser = Parser("python -m symjax.study", __doc__)
+    parser = Parser("python -m study", __doc__)
     help = f"of the rows; default: {RESULTS}"
     parser.add_argument("--results", type=expand, help=help)
     commands = parser.add_subparsers(dest="command", required=True)
-    show = commands.add_parser("list", help="what is there and what is missing")
-    run = commands.add_parser("run", help="do the next missing pieces")
+    show = commands.add_parser("list", help="what is measured and what is missing")
+    run = commands.add_parser("run", help="train and measure what is missing")
     timing = commands.add_parser("time", help="measure the speed of each run")
     build = commands.add_parser("build", help="tables, figures and page, from rows")
     for each in (show, run, timing):
         each.add_argument("--size", choices=list(SIZES), default="full")
         each.add_argument("--only", default="", metavar="i/n", help="one of n parts")
-    show.add_argument("--commands", action="store_true", help="how each run is made")
+    show.add_argument("--commands", action="store_true", help="how each run is trained")
     run.add_argument(
         "--trial", action="store_true", help="on a few images, to see it run"
     )
@@ -45,12 +45,10 @@ def _parser() -> Parser:
     run.add_argument("--runs", type=expand, default=RUNS, help="of the run folders")
     run.add_argument("--together", type=_count(int), default=0, help="seeds at once")
     for each in (run, timing):
-        each.add_argument("--data_dir", help="where the data sets lie")
+        each.add_argument("--data_dir", help="folder of the data sets")
         dtypes = ["float32", "bfloat16"]
         each.add_argument("--dtype", choices=dtypes, default="float32", help="of nets")
-    build.add_argument(
-        "--out", type=expand, default=Path("docs"), help="of what is made"
-    )
+    build.add_argument("--out", type=expand, default=Path("docs"), help="of the page")
     return parser
 
 
@@ -68,50 +66,51 @@ def _count(kind: type[float]) -> Callable[[str], float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Does what the command line asks for."""
+    """Runs the command line."""
     terminal.prepare()
     parser = _parser()
-    asked = parser.parse_args(arguments)
-    if asked.results is None:
-        asked.results = RESULTS
-    elif asked.command != "run" and not asked.results.is_dir():
-        parser.error(f"--results {asked.results}: there is no such folder.")
+    args = parser.parse_args(arguments)
+    if args.results is None:
+        args.results = RESULTS
+    elif args.command != "run" and not args.results.is_dir():
+        parser.error(f"--results {args.results}: there is no such folder.")
     logging.set_verbosity(logging.ERROR)
     try:
-        if asked.command == "build":
-            from symjax.study.build import build
+        if args.command == "build":
+            from study.build import build
 
-            build(asked.results, asked.out)
+            build(args.results, args.out)
             return
-        size = SIZES[asked.size]
-        if asked.command == "run" and asked.trial:
+        size = SIZES[args.size]
+        if args.command == "run" and args.trial:
             size = size.trial()
-        results = asked.results / size.name
-        trainings = share(size, asked.only)
-        if asked.command == "list":
-            listing.show(trainings, size, asked.results, asked.commands)
+        results = args.results / size.name
+        trainings = part_of(size, args.only)
+        if args.command == "list":
+            status.show(trainings, size, args.results, args.commands)
             return
-        more = {"model.dtype": asked.dtype}
-        if asked.data_dir:
-            more["dataset.data_dir"] = asked.data_dir
+        more = {"model.dtype": args.dtype}
+        if args.data_dir:
+            more["dataset.data_dir"] = args.data_dir
         compilation.keep_programs(cache.default_folder() / "programs")
-        if asked.command == "time":
+        if args.command == "time":
             speed.measure(trainings, size, results, more)
             return
-        kept = asked.results.parent / "nets" / size.name if size.reduced else None
-        folders = Folders(results, asked.runs / size.name, kept)
-        _work(trainings, size, folders, more, asked)
+        kept = args.results.parent / "nets" / size.name if size.reduced else None
+        folders = Folders(results, args.runs / size.name, kept)
+        _run(trainings, size, folders, more, args)
     except (OSError, ValueError) as error:
         parser.error(error)
 
 
-def _work(trainings, size, folders: Folders, more, asked: argparse.Namespace) -> None:
-    """Works until it is done, the time is up or a signal comes."""
+def _run(trainings, size, folders: Folders, more, args: argparse.Namespace) -> None:
+    """Runs until nothing is missing, the time is up or a signal comes."""
     with interruptible() as signals:
         signals.keeps(f"what was done is in {folders.results} and {folders.runs}")
         with signals.stopping() as stop:
-            minutes, together = asked.minutes, asked.together
-            work(trainings, size, folders, minutes, together, more, stop=stop)
+            minutes, together = args.minutes, args.together
+            call = trainings, size, folders, minutes, together, more
+            run_missing(*call, stop=stop)
         signals.leave_if_stopped()
 
 

@@ -110,7 +110,7 @@ def load(path: Path) -> Net:
     if missing := [name for name in NEEDED if name not in about]:
         raise ValueError(
             f"{path} has no {missing} in its metadata: expected a file of "
-            "symjax.study.nets.save."
+            "study.nets.save."
         )
     config = experiments.from_json(about["config"])
     experiments.check_trunk(config, {"trunk_version": int(about["trunk_version"])})
