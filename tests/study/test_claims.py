@@ -2,7 +2,6 @@
 open."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,8 +24,8 @@ from study.runs import FULL, run_name
 from symjax.models import MODELS
 from symjax.report.parts import VERDICTS
 from symjax.statistics import Estimate
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 BASE, OURS = (run_name("cifar10", 10, net) for net in ("baseline", "parallel_rs"))
 NETS = {name: x.net for name, x in FULL.trainings.items()}
 

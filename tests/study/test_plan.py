@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +15,8 @@ from study.runs import CONTROLLED, FULL, PUBLISHED, REDUCED, SIZES, SWITCHED, TR
 from symjax import models
 from symjax.attacks import sanity
 from symjax.training import experiment as experiments
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 BASELINE, EQUIVARIANT = (
     f"cifar10-10-{net}-published" for net in ("baseline", "equivariant")
 )

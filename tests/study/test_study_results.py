@@ -1,7 +1,6 @@
 """The study's rows as one frame: means over the seeds, and what is missing."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,9 @@ from study.results import Curve, StudyResults
 from study.runs import FULL, REDUCED, SMOKE, TRAININGS
 from study.status import progress
 from symjax.evaluation.results import Results
+from tests.paths import ROOT
 
-ROWS = Path(__file__).parents[2] / "results/study"
+ROWS = ROOT / "results/study"
 BASELINE, WEIGHTED = (f"cifar10-10-{net}-published" for net in ("baseline", "weighted"))
 SIZE = dataclasses.replace(
     FULL,
