@@ -329,7 +329,7 @@ def dense_of_seeds(scale, images):
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_seed_alone_is_a_seed_among_others(together, monkeypatch):
-    module = importlib.import_module("symjax.metrics.gradient_maxima")
+    module = importlib.import_module("symjax.metrics._gradient_maxima")
     monkeypatch.setattr(module, "_on_cpu", lambda: not together)
     image, keys = np.full((2, 2, 1), 0.4, np.float32), jax.random.split(KEY, 3)
     scales = jnp.array([1.0, 2.0, 3.0])

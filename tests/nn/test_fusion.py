@@ -50,7 +50,7 @@ def test_weighted_sum_keeps_the_dtype_of_its_branches():
     "shapes", [[(1, 4, 4, 3), (1, 4, 5, 3)], [(1, 4, 4, 3), (2, 4, 4, 3)], []]
 )
 def test_branches_must_see_the_same_pixels(shapes):
-    with pytest.raises(ValueError, match="the same pixels"):
+    with pytest.raises(ValueError, match="the same shape for all"):
         nn.concatenate([jnp.zeros(shape) for shape in shapes])
 
 
