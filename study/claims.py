@@ -395,8 +395,8 @@ CODE_C8 = (
     "stands",
     "of the layers: the convolutions of the published fully equivariant net are on C8, "
     "which contains the four rotations of P4, and all ten blocks commute with these to "
-    "rounding (tests/models/test_models.py). The logits are not invariant: the feature map is "
-    "flattened into the dense layer, not pooled over the group",
+    "rounding (tests/models/test_models.py). The logits are not invariant: the feature "
+    "map is flattened into the dense layer, not pooled over the group",
 )
 
 CLAIMS: tuple[Claim, ...] = (

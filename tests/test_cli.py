@@ -93,6 +93,7 @@ def test_train_resume_and_evaluate(tmp_path):
         ),
     ],
 )
+@pytest.mark.slow
 def test_what_a_user_can_put_right_is_no_stack_trace(script, arguments, text):
     result = call(script, *arguments)
     assert result.returncode == 2
@@ -117,6 +118,7 @@ def test_what_a_user_can_put_right_is_no_stack_trace(script, arguments, text):
         ("def get_config(): return 3", "the configuration is 3: expected a ConfigDict"),
     ],
 )
+@pytest.mark.slow
 def test_a_configuration_that_is_wrong_is_one_line(tmp_path, code, text):
     path = tmp_path / "mine.py"
     path.write_text(code)
@@ -221,6 +223,7 @@ FILES = [
 ]
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_start_leaves_no_folder(tmp_path):
     config = f"--config={ROOT / 'configs/quickstart.py'}"
     result = call("train.py", config, "--config.batch_size=5000", cwd=tmp_path)
@@ -228,6 +231,7 @@ def test_a_run_that_cannot_start_leaves_no_folder(tmp_path):
     assert not list((tmp_path / "runs").iterdir())
 
 
+@pytest.mark.slow
 def test_a_workdir_that_cannot_be_written_to_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     result = call("train.py", *TINY, f"--workdir={tmp_path / 'file' / 'run'}")

@@ -130,6 +130,7 @@ def test_readme_shows_the_committed_rows():
         assert summary.table(results.read([path])) in readme
 
 
+@pytest.mark.slow
 def test_the_papers_verdicts_are_those_of_the_rows(monkeypatch):
     monkeypatch.setattr(figures, "pictures", lambda results: [])
     folder = ROOT / "results/study"

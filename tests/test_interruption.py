@@ -257,6 +257,7 @@ TINY = [
 ]
 
 
+@pytest.mark.slow
 def test_training_that_is_interrupted_goes_on(tmp_path):
     folder = f"--workdir={tmp_path}"
     process = start(*TINY, folder, "--noresume", "--config.epochs=100000")
@@ -282,6 +283,7 @@ cli.evaluate()
 """
 
 
+@pytest.mark.slow
 def test_evaluation_that_is_interrupted_says_where_its_rows_are(trained, tmp_path):
     script = tmp_path / "evaluate.py"
     script.write_text(EVALUATE)

@@ -47,6 +47,7 @@ def test_the_robust_accuracy_of_a_linear_model_is_met(norm):
         assert (result.distance[~kept] > 0).all()
 
 
+@pytest.mark.slow
 def test_broken_images_cost_nothing_more():
     logits_fn, images, labels = problem(4)
     threat = attacks.Linf(0.02)

@@ -231,6 +231,7 @@ def test_checkpoints_are_those_of_the_paper():
     assert closes == [22, 41, 57, 70, 80, 87, 93, 99]
 
 
+@pytest.mark.slow
 def test_steps_that_do_not_pay_are_halved():
     """Section 3.2: few rises, or no gain since the last checkpoint at the same step."""
     images = jnp.zeros((4, 1, 1, 1))
@@ -282,6 +283,7 @@ def test_fab_restarts_elsewhere_and_comes_to_the_same_distance():
     assert (first.images != second.images).any(axis=(1, 2, 3))[reached].all()
 
 
+@pytest.mark.slow
 def test_expectation_over_transformation_averages_gradients():
     """Draws that turn most gradients around, of nets that are never broken."""
     logits_fn, images, labels = problem()

@@ -188,6 +188,7 @@ def test_defects_of_the_net_are_found_by_their_checks(audit, net, found, passed)
     assert failed(checks) == found and not inapplicable(checks)
 
 
+@pytest.mark.slow
 def test_quantised_images_are_found_by_what_needs_gradients_and_what_does_not(audit):
     only = {OPERATIONS, MARGIN, LOSS, GREY, UNBOUNDED, PLANTED, TRANSFER} | BLACK_BOX
     threat = Linf(3 * EPS)

@@ -93,6 +93,7 @@ def torch():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_training_against_pytorch(tmp_path, torch):
     training.main(["--smoke", "--out", str(tmp_path / "rows")])
     row = one_row(tmp_path / "rows")
@@ -117,6 +118,7 @@ def test_a_peer_of_another_net_is_refused(capsys):
     assert "use torch or none" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_attack(tmp_path, torch):
     attack.main(["--smoke", "--out", str(tmp_path / "rows")])
     row = one_row(tmp_path / "rows")

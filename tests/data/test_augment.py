@@ -79,6 +79,7 @@ def test_the_key_decides():
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.slow
 def test_vmap_over_keys_equals_one_by_one():
     images = pixels(8)
     keys = jax.random.split(KEY, 3)

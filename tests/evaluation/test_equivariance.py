@@ -41,6 +41,7 @@ def test_every_layer_is_exact_under_the_elements_on_the_grid(net, dtype):
             assert 1e-3 < errors[between].min() and errors[between].max() < 1, name
 
 
+@pytest.mark.slow
 def test_another_readout_is_found_out(net):
     model, variables = net
     flat = model.clone(readout="flatten")

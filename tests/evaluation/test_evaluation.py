@@ -139,6 +139,7 @@ def test_a_damaged_line_is_an_error_that_names_it(store):
         Results(store.path.parent)
 
 
+@pytest.mark.slow
 def test_attacks_order_as_they_must(run, store):
     def values(attack, eps):
         rows = measure(run, store, attack, "linf", eps, n=N)
@@ -175,6 +176,7 @@ def test_a_sweep_compiles_once(run, store):
     assert program._cache_size() == 2  # the norm is static
 
 
+@pytest.mark.slow
 def test_padding_the_last_batch_changes_nothing(run, tmp_path):
     values = []
     for batch_size in (30, 17):  # 17: two batches of 15; 11: padded

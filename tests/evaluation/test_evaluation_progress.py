@@ -5,6 +5,7 @@ import re
 
 import jax
 import numpy as np
+import pytest
 from jax.tree_util import Partial
 from rich.console import Console
 
@@ -77,6 +78,7 @@ def test_times_for_people():
     ]
 
 
+@pytest.mark.slow
 def test_autoattack_counts_attempts_times_images_of_all_seeds():
     """Two nets, of which the second is broken at once by the first attack."""
 

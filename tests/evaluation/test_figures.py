@@ -64,6 +64,7 @@ def test_clever_rows_are_the_scores_of_the_library(run, tmp_path):
     assert rows[1]["value"] == pytest.approx(float(found.score.mean()), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_statements_are_measured_image_by_image(run, tmp_path):
     chosen = metrics.build("symmetry", "invariance")
     chosen += metrics.build("symmetry", "lemma_1")
@@ -101,6 +102,7 @@ def test_noisy_images_are_within_a_grey_level_whatever_they_are_measured_with(ru
     assert abs(noise.mean() - 0.5) < 0.02
 
 
+@pytest.mark.slow
 def test_the_first_seeds_alone_and_nets_before_training(run, tmp_path):
     chosen = metrics.build("symmetry", "equivariance")
     fresh = run.untrained()

@@ -165,6 +165,7 @@ def odd_net(images):
 
 
 @pytest.mark.parametrize("model", ["equivariant", "baseline"])
+@pytest.mark.slow
 def test_values_of_a_net_that_changes_its_sign_when_it_is_mirrored(model):
     """Under D4 four of seven elements change the sign, which is a change of 2 values.
 
@@ -188,6 +189,7 @@ def test_values_of_a_net_that_changes_its_sign_when_it_is_mirrored(model):
             np.testing.assert_allclose(outcomes[name], value, atol=1e-5, err_msg=metric)
 
 
+@pytest.mark.slow
 def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(
     trained, tmp_path
 ):

@@ -116,6 +116,7 @@ def test_slopes_of_a_linear_net():
     np.testing.assert_allclose(anywhere, np.full(len(IMAGES), expected), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_directions_are_orthogonal_and_as_smooth_as_they_are_to_be():
     rows, columns = np.mgrid[0:8, 0:8] * np.pi / 4
     slow = [np.cos(rows) + 2 * np.sin(columns), 3 * np.sin(rows) - np.cos(columns)]

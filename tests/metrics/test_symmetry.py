@@ -84,6 +84,7 @@ def test_every_statement_holds_for_an_invariant_net_and_fails_for_another():
         assert np.min(other[name]) > 1e-2, name
 
 
+@pytest.mark.slow
 def test_an_equivariant_net_passes_and_says_where_another_readout_breaks_it():
     model = Equivariant("6 P 6", classes=3)
     variables, images = trained(model)

@@ -252,6 +252,7 @@ def test_other_logits_change_when_the_image_turns(name, options):
     assert change(logits_of_turns(small(name, **options), 16)) > 1e-2
 
 
+@pytest.mark.slow
 def test_all_ten_blocks_of_the_published_equivariant_net_commute_with_p4():
     """It is on C8, which contains P4; its logits are not invariant."""
     model = models.build("equivariant", 10, CLASSES, "published", width=1 / 8)
@@ -407,9 +408,7 @@ def test_logits_fn_is_compared_by_the_value_of_its_net():
 )
 def test_image_too_small_for_the_pools(name, trunk, depth, size):
     model = models.build(name, depth, CLASSES, trunk)
-    with pytest.raises(
-        ValueError, match="1x1 pixels: expected 2x2 or more.*larger images"
-    ):
+    with pytest.raises(ValueError, match="1x1 pixels: expected 2x2.*larger images"):
         shapes(model, size)
 
 

@@ -64,6 +64,7 @@ def test_what_is_no_group_is_refused(wrong):
 # Empty batches
 
 
+@pytest.mark.slow
 def test_no_images_give_no_outputs_and_no_gradient():
     """The shapes are those of more images, as in Flax."""
     kinds = {
@@ -115,6 +116,7 @@ def test_no_images_are_computed(lowering):
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradients))
 
 
+@pytest.mark.slow
 def test_no_images_through_pools_norms_and_nets():
     pools = {
         "max": lambda x: nn.max_pool(x, group="C4"),

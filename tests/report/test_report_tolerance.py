@@ -85,6 +85,7 @@ def test_a_row_is_what_the_library_finds(measured):
     np.testing.assert_array_equal(held == labels, found.clean)
 
 
+@pytest.mark.slow
 def test_published_pictures_are_the_last_that_held(measured):
     run, folder, rows = measured
     row, cell = rows[0], cell_of(folder, rows[0])
@@ -98,6 +99,7 @@ def test_published_pictures_are_the_last_that_held(measured):
     np.testing.assert_array_equal(untouched, cell["original"][~tried])
 
 
+@pytest.mark.slow
 def test_the_figure_is_drawn_from_rows_alone(measured, tmp_path):
     _, folder, rows = measured
     other = tmp_path / "other"

@@ -328,6 +328,7 @@ def assert_resumes(whole, config, folder, train_run):
     assert [row["epoch"] for row in rows(folder)] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_cut_off_run_resumes_bit_for_bit(trained, tiny, train_run, tmp_path):
     config = tiny({"checkpoint.every_epochs": 1})
     assert_resumes(trained, config, tmp_path, train_run)
@@ -341,6 +342,7 @@ def test_so_does_one_with_augmentation_and_attacks(use, tiny, train_run, tmp_pat
     assert_resumes(whole, config, tmp_path / "cut", train_run)
 
 
+@pytest.mark.slow
 def test_an_epoch_has_a_step_more_with_its_last_batch(use, tiny, train_run, tmp_path):
     config = tiny(SHORT | {"epochs": 1, "training.drop_last": False})
     trained = train_run(config, tmp_path)
@@ -365,6 +367,7 @@ def test_a_checkpoint_of_the_published_trunk_of_before_is_refused(
         train_run(tiny(SHORT | {"model.trunk": "published", "epochs": 2}), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_matched_trunk_of_before_is_opened(
     use, tiny, train_run, tmp_path
 ):
@@ -528,6 +531,7 @@ def test_calls_take_about_a_second():
     assert pace.steps == 50
 
 
+@pytest.mark.slow
 def test_fewer_epochs_than_are_begun_are_refused(
     use, tiny, train_run, tmp_path, monkeypatch
 ):
