@@ -134,10 +134,13 @@ def to_json(config: Config) -> str:
 def from_json(text: str) -> Config:
     """Parses the configuration of a run folder; the result is locked.
 
-    Keys that an older run folder lacks get the value that was then in effect.
+    Keys that an older run folder lacks get the value that was then in effect, and the
+    trunk "published" has its present name instead of "reference".
     """
     values = json.loads(text)
     values.get("training", {}).setdefault("drop_last", True)
+    if values.get("model", {}).get("trunk") == "reference":
+        values["model"]["trunk"] = "published"
     return ConfigDict(values).lock()
 
 

@@ -418,6 +418,12 @@ def test_a_configuration_from_before_there_were_quarter_turns_has_none(tiny):
     assert experiment.recipe.quarter_turns is False
 
 
+def test_a_configuration_from_before_the_published_trunk_had_its_name_is_read(tiny):
+    old = json.loads(experiments.to_json(tiny({"model.trunk": "published"})))
+    old["model"]["trunk"] = "reference"
+    assert experiments.from_json(json.dumps(old)).model.trunk == "published"
+
+
 class OfSteps:
     """A pace that no clock has a say in: calls of so many steps."""
 
