@@ -1,6 +1,5 @@
 """The two commands, as a user calls them."""
 
-import json
 import os
 import re
 import subprocess
@@ -11,6 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from symjax import command
+from symjax.evaluation import results
 from tests.paths import ROOT
 
 TINY = [  # the shapes of the shared `trained` run, so that programs are compiled once
@@ -49,8 +49,8 @@ def test_train_resume_and_evaluate(tmp_path):
     assert result.returncode == 0, result.stderr
     for text in ("8/255", "clean", "pgd-2", "30 test images, 2 seeds", " +- "):
         assert text in result.stdout
-    lines = (tmp_path / "run/results.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
+    path = tmp_path / "run/results.jsonl"
+    rows = results.read([path])
     assert [(row["attack"], row["seed"]) for row in rows] == [
         ("none", 0),
         ("none", 1),
@@ -61,8 +61,7 @@ def test_train_resume_and_evaluate(tmp_path):
         result = call("evaluate.py", *published, *switches, *arguments[:2])
         assert result.returncode == 0, result.stderr
         assert "WRONG: some images left the ball" in result.stdout
-    lines = (tmp_path / "run/results.jsonl").read_text().splitlines()
-    rows = [row for row in map(json.loads, lines) if row["attack"] == "fgsm"]
+    rows = [row for row in results.read([path]) if row["attack"] == "fgsm"]
     assert [(row["protocol"], row["eps"]) for row in rows] == [
         *[("published", 0.01)] * 2,
         *[("switched", 0.02)] * 2,

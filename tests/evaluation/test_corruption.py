@@ -152,7 +152,7 @@ def test_a_row_is_the_accuracy_on_the_corrupted_images(run, tmp_path, monkeypatc
     rows = corruption.measure(*call, **what, console=QUIET)
     says = [(row["corruption"], row["severity"], row["seed"]) for row in rows]
     assert says == [(c, v, s) for c in what["names"] for v in (1, 5) for s in (0, 1)]
-    assert {(row["images"], row["n"]) for row in rows} == {("made, seed 0", N)}
+    assert {(row["source"], row["n"]) for row in rows} == {("generated", N)}
     clean = Split(*(x[:N] for x in run.experiment.dataset.test))
     for row in rows[-2:]:
         there = images(clean, row["corruption"], row["severity"])
@@ -248,7 +248,7 @@ def test_table_1_of_a_cifar10_subset_under_both_protocols(tiny, train_run, tmp_p
     what = {"n": 500, "names": names, "console": QUIET}
     corruption.measure(run, store, NONE, "linf", [0.0], images, **what)
     published = PublishedAttack.of(run, "fgsm", corrupted=True)
-    eps = [published.in_pixels(0.01)]
+    eps = [published.radius(0.01)]
     rows = corruption.measure(run, store, published, "linf", eps, images, **what)
     assert not any(row["in_ball"] for row in rows)
     for protocol, attack in (("sound", "none"), ("published", "fgsm linf 0.01")):

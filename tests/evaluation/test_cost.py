@@ -314,7 +314,7 @@ def test_rows_of_gap_and_steepness(trained, tmp_path, monkeypatch):
     run, n = evaluation.Run.open(trained.folder), 12
     chosen = generalization.build(train_images=100, radius=0.1, steps=2)
     rows = rows_of(run, tmp_path, chosen, n)
-    names = ["generalization gap", "generalization gap", "lipschitz", "lipschitz"]
+    names = ["generalization_gap", "generalization_gap", "lipschitz", "lipschitz"]
     assert [row["metric"] for row in rows] == names
     train, test = run.experiment.dataset.train, run.experiment.dataset.test
     both = np.concatenate([train.images[:100], test.images[:n]]) / np.float32(255)

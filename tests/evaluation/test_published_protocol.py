@@ -299,7 +299,7 @@ def test_rows_say_the_protocol_and_tables_keep_it_apart(trained, tmp_path):
     quiet = Console(file=io.StringIO())
     what = {"n": 24, "names": ["contrast"], "console": quiet}
     attack = PublishedAttack.of(run, "fgsm", corrupted=True)
-    call = run, store, attack, "linf", [attack.radius(0.03).pixels], images
+    call = run, store, attack, "linf", [attack.radius(0.03)], images
     rows = corruption.measure(*call, **what)
     clean = evaluation.measure(
         run, store, PublishedAttack.of(run, "none"), "linf", [0.0], n=24, console=quiet
