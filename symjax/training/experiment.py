@@ -139,8 +139,9 @@ def from_json(text: str) -> Config:
     """
     values = json.loads(text)
     values.get("training", {}).setdefault("drop_last", True)
-    if values.get("model", {}).get("trunk") == "reference":
-        values["model"]["trunk"] = "published"
+    net = values.get("model")
+    if isinstance(net, dict) and net.get("trunk") == "reference":
+        net["trunk"] = "published"
     return ConfigDict(values).lock()
 
 
