@@ -34,7 +34,8 @@ from study import provenance
 from symjax import data, io, models
 from symjax.attacks import ThreatModel
 from symjax.evaluation.protocol import published
-from symjax.evaluation.published import PublishedAttack, forward_fn
+from symjax.evaluation.published import forward_fn
+from symjax.evaluation.published_attack import PublishedAttack
 
 NAMES = tuple(weight_transfer.NETS)
 SLOW = "weighted", "equivariant"

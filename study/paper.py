@@ -65,7 +65,7 @@ def percent(run: str, attack: str, eps: float) -> float | None:
 
 
 def tolerances() -> dict[str, tuple[float, float]]:
-    """Figure 5's two images: what each of its nets tolerates."""
+    """The tolerance of each net of Figure 5, for its two images."""
     first, second = numbers()["figure5_tolerance"].values()
     nets = ("baseline", "parallel_rs")
     return {net: (first[net], second[net]) for net in nets}

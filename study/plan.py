@@ -33,8 +33,9 @@ from symjax.evaluation.attack import Attack
 from symjax.evaluation.measurement import Radius, run_provenance
 from symjax.evaluation.metrics import base, tolerance
 from symjax.evaluation.protocol import SOUND
-from symjax.evaluation.published import PublishedAttack, with_series
 from symjax.evaluation.published import measure as measure_published
+from symjax.evaluation.published import with_series
+from symjax.evaluation.published_attack import PublishedAttack
 from symjax.evaluation.results import Results
 from symjax.evaluation.rows import Identity, cell_id
 from symjax.evaluation.run import Run
@@ -95,7 +96,7 @@ class Accuracy:
         if self.protocol != "sound":
             switches = self.switches if self.protocol == "switched" else None
             call = planned.config, self.attack, self.corrupted, switches, size.steps
-            return PublishedAttack.of_config(*call, n_restarts=size.n_restarts)
+            return PublishedAttack.of(*call, n_restarts=size.n_restarts)
         if self.attack == "autoattack":
             return Attack("autoattack", **size.autoattack)
         if self.attack == "pgd":

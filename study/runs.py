@@ -163,8 +163,8 @@ def _switched() -> Iterator[Training]:
     for net, variant, changes, note in (
         ("parallel_rot", "clean", clean, "no FGSM augmentation"),
         ("baseline", "fgsm", AUGMENTED, "the FGSM augmentation of parallel rot"),
-        ("parallel_rs", "c4", {"model.group": "C4"}, "C4, as the text says"),
-        ("equivariant", "c4", {"model.group": "C4"}, "C4, as the text says"),
+        ("parallel_rs", "c4", {"model.group": "C4"}, "C4, as in the text of the paper"),
+        ("equivariant", "c4", {"model.group": "C4"}, "C4, as in the text of the paper"),
         ("equivariant", "invariant", {"model.readout": "invariant"}, "no flattening"),
         (
             "equivariant",

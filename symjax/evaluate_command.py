@@ -118,7 +118,7 @@ def _attacks(run, numbers: Sequence[float]):
     from symjax import evaluation
     from symjax.attacks import in_pixels
     from symjax.evaluation.measurement import Radius
-    from symjax.evaluation.published import PublishedAttack
+    from symjax.evaluation.published_attack import PublishedAttack
 
     if FLAGS.protocol == "published":
         corrupted = FLAGS.metric == CORRUPTION
@@ -126,7 +126,9 @@ def _attacks(run, numbers: Sequence[float]):
         if FLAGS["n_restarts"].present:
             settings["n_restarts"] = FLAGS.n_restarts
         none, attack = (
-            PublishedAttack.of(run, name, corrupted, FLAGS.switches, **settings)
+            PublishedAttack.of(
+                run.experiment.config, name, corrupted, FLAGS.switches, **settings
+            )
             for name in ("none", FLAGS.attack)
         )
         return none, attack, [attack.radius(number) for number in numbers]
@@ -192,12 +194,12 @@ def _audit(run, eps: float, console: Console) -> int:
     from symjax import evaluation
     from symjax.attacks import ThreatModel, in_pixels, sanity
     from symjax.evaluation.progress import Progress
-    from symjax.evaluation.published import PublishedAttack
+    from symjax.evaluation.published_attack import PublishedAttack
 
     n = _count(run, FLAGS.n or AUDIT_IMAGES)
     published = FLAGS.protocol == "published"
     if published:
-        radius = PublishedAttack.of(run, "pgd").radius(eps).pixels
+        radius = PublishedAttack.of(run.experiment.config, "pgd").radius(eps).pixels
     else:
         radius = in_pixels(eps, FLAGS.eps_unit, run.experiment.model.std)
     _warn_if_wide(run, [eps], [radius])

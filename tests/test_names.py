@@ -6,7 +6,7 @@ import pytest
 from symjax import names
 from symjax.evaluation import Attack, metrics
 from symjax.evaluation.attack import NAMES
-from symjax.evaluation.published import PublishedAttack
+from symjax.evaluation.published_attack import PublishedAttack
 from symjax.names import matched
 
 NORMS = ("linf", "l2", "l1")

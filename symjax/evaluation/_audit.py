@@ -18,7 +18,7 @@ from symjax.attacks import AttackResult, ThreatModel, sanity
 from symjax.attacks.losses import largest_margin
 from symjax.data.augment import to_unit
 from symjax.evaluation.measurement import first_images, run_provenance
-from symjax.evaluation.published import PublishedAttack
+from symjax.evaluation.published_attack import PublishedAttack
 from symjax.evaluation.results import Results
 from symjax.evaluation.rows import AUDIT, cell_id
 from symjax.evaluation.run import Run
@@ -92,7 +92,7 @@ def audit_published(
     Raises:
       ValueError: as `audit` and `PublishedAttack.of`.
     """
-    attack = PublishedAttack.of(run, name)
+    attack = PublishedAttack.of(run.experiment.config, name)
     nets = run.logits_fns
     if attack.protocol.batch_norm != "running":
         inner = models.training_fn(run.experiment.model, run.state.variables)

@@ -5,7 +5,7 @@
 The first run is the reference of the normalized errors. Means are over all five
 severities; those of the 15 corruptions of the benchmark and of all 19 are kept apart.
 `--protocol published` shows the rows of the published attacks, whose epsilons are in
-units of what the net is fed.
+units of the input of the net.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -236,7 +236,7 @@ def caption(data: pd.DataFrame) -> str:
     text = f"accuracy in % of {row['n']:,} {row['split']} images of {row['dataset']}"
     text += f", corruptions {source(row)}"
     if row["protocol"] == "published":
-        text += "; as published: epsilons are of what the net is fed, and images may "
+        text += "; as published: epsilons are in units of the net's input, images may "
         text += "leave the ball"
     text += "; means of the five severities."
     missing = [name for name in corruptions.NAMES if name not in measured(data)]

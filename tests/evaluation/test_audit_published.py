@@ -18,7 +18,7 @@ from symjax.evaluation._audit import (
     record,
 )
 from symjax.evaluation.protocol import SOUND
-from symjax.evaluation.published import PublishedAttack
+from symjax.evaluation.published_attack import PublishedAttack
 from symjax.evaluation.results import Results, cell_id
 from symjax.training import experiment as experiments
 from tests import made_rows

@@ -14,7 +14,7 @@ from symjax.data import cifar_c, corruptions
 from symjax.data.augment import to_unit
 from symjax.data.dataset import Split
 from symjax.evaluation import Attack, Results, corruption
-from symjax.evaluation.published import PublishedAttack
+from symjax.evaluation.published_attack import PublishedAttack
 from symjax.metrics import corruption as errors
 from symjax.report import corruption as report
 from symjax.seeds import of_seed
@@ -247,7 +247,7 @@ def test_table_1_of_a_cifar10_subset_under_both_protocols(tiny, train_run, tmp_p
     images, names = corruption.source(run), ["brightness", "contrast"]
     what = {"n": 500, "names": names, "console": QUIET}
     corruption.measure(run, store, NONE, "linf", [0.0], images, **what)
-    published = PublishedAttack.of(run, "fgsm", corrupted=True)
+    published = PublishedAttack.of(run.experiment.config, "fgsm", corrupted=True)
     eps = [published.radius(0.01)]
     rows = corruption.measure(run, store, published, "linf", eps, images, **what)
     assert not any(row["in_ball"] for row in rows)

@@ -17,7 +17,7 @@ from symjax.evaluation import Results, corruption
 from symjax.evaluation import protocol as protocols
 from symjax.evaluation import published as loop
 from symjax.evaluation.protocol import PUBLISHED, PUBLISHED_CORRUPTED, SOUND, published
-from symjax.evaluation.published import PublishedAttack
+from symjax.evaluation.published_attack import PublishedAttack
 from symjax.evaluation.rows import cell_id
 from symjax.mesh import ONE_DEVICE
 from symjax.report import corruption as report
@@ -91,18 +91,24 @@ def run_of(name, mean=(0.5,), std=(0.5,)):
     return types.SimpleNamespace(experiment=types.SimpleNamespace(config=config))
 
 
+def config_of(*arguments):
+    return run_of(*arguments).experiment.config
+
+
 def test_what_each_net_is_fed_on_corruptions():
     fed = {
-        name: PublishedAttack.of(run_of(name), "pgd", corrupted=True).normalization[1]
+        name: PublishedAttack.of(config_of(name), "pgd", corrupted=True).normalization[
+            1
+        ]
         for name in PUBLISHED_CORRUPTED
     }
     assert fed.pop("baseline") == (0.5,) and set(fed.values()) == {(1.0,)}
     with pytest.raises(ValueError, match="'equivariant': expected one of.*sound"):
-        PublishedAttack.of(run_of("equivariant"), "fgsm", corrupted=True)
+        PublishedAttack.of(config_of("equivariant"), "fgsm", corrupted=True)
     with pytest.raises(ValueError, match="'apgd': expected one of"):
-        PublishedAttack.of(run_of("baseline"), "apgd")
+        PublishedAttack.of(config_of("baseline"), "apgd")
     with pytest.raises(ValueError, match=r"\['colour'\]: expected some of"):
-        PublishedAttack.of(run_of("baseline"), "pgd", switches=["colour"])
+        PublishedAttack.of(config_of("baseline"), "pgd", switches=["colour"])
     with pytest.raises(ValueError, match="'l2': expected 'linf'"):
         attack = PublishedAttack("fgsm", published("baseline"))
         attack(linear, IMAGES, LABELS, None, attacks.L2(1.0))
@@ -110,19 +116,21 @@ def test_what_each_net_is_fed_on_corruptions():
 
 def test_epsilons_are_of_the_input_as_each_net_has_it():
     cifar = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-    of_rs = PublishedAttack.of(run_of("parallel_rs"), "pgd")
-    of_equivariant = PublishedAttack.of(run_of("equivariant", *cifar), "pgd")
+    of_rs = PublishedAttack.of(config_of("parallel_rs"), "pgd")
+    of_equivariant = PublishedAttack.of(config_of("equivariant", *cifar), "pgd")
     assert of_rs.radius(0.01).pixels == 0.005
     assert of_equivariant.radius(0.1).pixels == pytest.approx(
         (0.02023, 0.01994, 0.0201)
     )
     whole = PUBLISHED["equivariant"]
     only_unit = PublishedAttack.of(
-        run_of("equivariant", *cifar), "pgd", False, ["clip range"]
+        config_of("equivariant", *cifar), "pgd", False, ["clip range"]
     )
     assert only_unit.protocol == dataclasses.replace(SOUND, clip=whole.clip)
     assert only_unit.radius(0.1).pixels == 0.1 and only_unit.label == "switched"
-    one_start = PublishedAttack.of(run_of("baseline"), "pgd", switches=[], n_restarts=1)
+    one_start = PublishedAttack.of(
+        config_of("baseline"), "pgd", switches=[], n_restarts=1
+    )
     assert one_start.protocol == dataclasses.replace(SOUND, n_restarts=1)
 
 
@@ -211,7 +219,7 @@ def test_batch_norm_as_published(net, trained_like, net_name):
     epsilon FGSM first, then PGD, whichever is asked for."""
     model, variables, images, labels = net
     run = trained_like(model, variables, images, labels, net_name)
-    attack = PublishedAttack.of(run, "fgsm", steps=2)
+    attack = PublishedAttack.of(run.experiment.config, "fgsm", steps=2)
     batch_norm = attack.protocol.batch_norm
     assert batch_norm == {"parallel_rs": "batch", "equivariant": "moved"}[net_name]
     store = types.SimpleNamespace(rows={}, add=None, drop_stale=lambda run: None)
@@ -252,7 +260,7 @@ def test_batch_norm_as_published(net, trained_like, net_name):
     loop.measure(run, store, attack, pixels, console=quiet)
     assert len(written) == count  # measured once
     if moves:
-        pgd = PublishedAttack.of(run, "pgd", steps=2)
+        pgd = PublishedAttack.of(run.experiment.config, "pgd", steps=2)
         rows = loop.measure(run, store, pgd, pixels, console=quiet)
         assert len(written) == count and {row["attack"] for row in rows} == {"pgd"}
 
@@ -260,9 +268,9 @@ def test_batch_norm_as_published(net, trained_like, net_name):
 @pytest.mark.parametrize("net_name", ["parallel_rs", "equivariant"])
 def test_clean_accuracy_is_published_in_evaluation_mode(net_name):
     for switches in (None, ["batch norm"]):
-        clean = PublishedAttack.of(run_of(net_name), "none", switches=switches)
+        clean = PublishedAttack.of(config_of(net_name), "none", switches=switches)
         assert clean.protocol.batch_norm == "running"
-        attack = PublishedAttack.of(run_of(net_name), "fgsm", switches=switches)
+        attack = PublishedAttack.of(config_of(net_name), "fgsm", switches=switches)
         assert attack.protocol.batch_norm != "running"
 
 
@@ -298,11 +306,17 @@ def test_rows_say_the_protocol_and_tables_keep_it_apart(trained, tmp_path):
     images = corruption.source(run, "made")
     quiet = Console(file=io.StringIO())
     what = {"n": 24, "names": ["contrast"], "console": quiet}
-    attack = PublishedAttack.of(run, "fgsm", corrupted=True)
+    attack = PublishedAttack.of(run.experiment.config, "fgsm", corrupted=True)
     call = run, store, attack, "linf", [attack.radius(0.03)], images
     rows = corruption.measure(*call, **what)
     clean = evaluation.measure(
-        run, store, PublishedAttack.of(run, "none"), "linf", [0.0], n=24, console=quiet
+        run,
+        store,
+        PublishedAttack.of(run.experiment.config, "none"),
+        "linf",
+        [0.0],
+        n=24,
+        console=quiet,
     )
     test = run.experiment.dataset.test
     assert len(rows) == 10 and len(clean) == 2
