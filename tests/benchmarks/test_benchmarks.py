@@ -250,13 +250,12 @@ def like_trained(model, images):
     return jax.tree.map(draw, shapes)
 
 
-def test_the_pytorch_net_is_the_same_net(torch):
+def check_same_net(torch, model, net):
+    """With our weights the PyTorch net has as many parameters and the same logits."""
     from benchmarks import torch_nets
 
-    model = ours.model(DEEP)
     images = np.random.default_rng(1).random((2, 16, 16, 3), np.float32)
     variables = like_trained(model, images)
-    net = torch_nets.ParallelRotScale(model.trunk, 10, DEEP.width).eval()
     ours_count = models.parameter_count(model, (16, 16, 3))
     assert sum(x.numel() for x in net.parameters()) == ours_count
     torch_nets.copy_weights(variables, net)
@@ -265,6 +264,14 @@ def test_the_pytorch_net_is_the_same_net(torch):
     mine = np.asarray(jax.jit(models.logits_fn(model, variables))(images))
     assert np.ptp(mine) > 0.1
     np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_the_pytorch_net_is_the_same_net(torch):
+    from benchmarks import torch_nets
+
+    model = ours.model(DEEP)
+    net = torch_nets.ParallelRotScale(model.trunk, 10, DEEP.width).eval()
+    check_same_net(torch, model, net)
 
 
 @pytest.mark.parametrize("depth", models.DEPTHS)
@@ -272,17 +279,8 @@ def test_the_pytorch_baseline_is_the_same_net(torch, depth):
     from benchmarks import torch_nets
 
     model = models.build("baseline", depth, 10, width=DEEP.width)
-    images = np.random.default_rng(1).random((2, 16, 16, 3), np.float32)
-    variables = like_trained(model, images)
     net = torch_nets.Baseline(model.trunk, 10, DEEP.width).eval()
-    ours_count = models.parameter_count(model, (16, 16, 3))
-    assert sum(x.numel() for x in net.parameters()) == ours_count
-    torch_nets.copy_weights(variables, net)
-    with torch.no_grad():
-        theirs = net(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
-    mine = np.asarray(jax.jit(models.logits_fn(model, variables))(images))
-    assert np.ptp(mine) > 0.1
-    np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+    check_same_net(torch, model, net)
 
 
 def test_the_peer_trains(torch):
