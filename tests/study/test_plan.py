@@ -272,4 +272,4 @@ def test_the_purpose_of_a_run():
     assert status.purpose(TRAININGS[EQUIVARIANT]) == "table 2, table 4"
     assert status.purpose(TRAININGS[BASELINE]) == "figure 2, table 1, figure 5"
     switched = TRAININGS[f"{EQUIVARIANT}-c4"]
-    assert status.purpose(switched) == "attribution: C4, as the text says"
+    assert status.purpose(switched) == "attribution: C4, as in the text of the paper"
