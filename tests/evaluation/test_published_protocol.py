@@ -13,7 +13,7 @@ from rich.console import Console
 
 from symjax import attacks, evaluation, models
 from symjax.data.augment import to_unit
-from symjax.evaluation import Results, corruption
+from symjax.evaluation import Results, corruption, published_attack
 from symjax.evaluation import protocol as protocols
 from symjax.evaluation import published as loop
 from symjax.evaluation.protocol import PUBLISHED, PUBLISHED_CORRUPTED, SOUND, published
@@ -277,7 +277,8 @@ def test_clean_accuracy_is_published_in_evaluation_mode(net_name):
 @pytest.fixture
 def trained_like(monkeypatch):
     """A run of one seed, made of a net and images; test batches of 8."""
-    monkeypatch.setattr(loop, "TEST_BATCH", 8)
+    for module in (loop, published_attack):
+        monkeypatch.setattr(module, "TEST_BATCH", 8)
 
     def make(model, variables, images, labels, name):
         test = types.SimpleNamespace(
