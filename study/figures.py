@@ -1,17 +1,19 @@
-"""The study's figures, for the page and as files; what is not measured is stated.
+"""The study's figures, for the page and as files.
 
-    pictures(results)                             # for symjax.report.page
-    save(results, Path("docs/figures/study"))     # PNG and SVG
+    for each in drawn(of_sizes(Path("results/study"))):
+        each.picture                              # for symjax.report.page
+        each.save(Path("docs/figures/study"))     # PNG and SVG
 
-Figures 1, 2, 5 and 6 hold the paper's numbers and are always there; the others are left
-out until something of them is measured. A net has one color and marker everywhere.
+A figure has the rows of one size, the first that has some of it; without any, it is not
+there. A net has one color and marker everywhere.
 """
 
 import dataclasses
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +28,17 @@ from matplotlib.patches import Patch
 
 from study import paper
 from study.paper import Frame
-from study.plan import ABLATION_EPS, ATTACKS, PIXEL_EPS
+from study.plan import ABLATION_EPS, ATTACKS, PIXEL_EPS, REDUCED_ABLATION_N
 from study.results import StudyResults
-from study.runs import (
-    CONTROLLED,
-    DATASETS,
-    NETS,
-    REPRODUCTION_TARGETS,
-    TRAININGS,
-    Training,
-    run_name,
+from study.runs import CONTROLLED, DATASETS, NETS, TRAININGS, Training, run_name
+from study.tables import (
+    SOUND_NOTE,
+    ablated,
+    ablation_curves,
+    command,
+    largest,
+    of_size,
 )
-from study.tables import SOUND_NOTE, ablation_curves, command
 from symjax.evaluation import protocol as protocols
 from symjax.formatting import format_eps
 from symjax.io import atomic_write, read_arrays
@@ -51,6 +52,11 @@ LABELS = {"fgsm": "FGSM", "pgd": "PGD", "autoattack": "AutoAttack", "none": "cle
 ACCURACY = "accuracy, %"
 NOT_MEASURED = "not measured"
 IMAGES = 4  # of Figure 5
+SHOWN = {
+    "figure 1": "nets of 4 layers",
+    "figure 2": "nets of 10 layers",
+    "figure 6": "rotation, scale and both",
+}
 _STYLE: Any = {
     "font.size": 8,
     "axes.labelsize": 8,
@@ -80,7 +86,6 @@ class CaptionedFigure:
       figure: the drawing.
       caption: what is drawn.
       data: the numbers.
-      measured: whether there are rows of it.
     """
 
     name: str
@@ -88,7 +93,6 @@ class CaptionedFigure:
     figure: Figure
     caption: str
     data: Table
-    measured: bool
 
     def __post_init__(self):
         with _style():  # laid out once, or each file would move it a little
@@ -98,8 +102,7 @@ class CaptionedFigure:
     @property
     def alt(self) -> str:
         """A description for those who do not see the figure."""
-        ours = "" if self.measured else f" Ours: {NOT_MEASURED}."
-        return f"{self.title}. The table of data has all numbers of it.{ours}"
+        return f"{self.title}. The table of data has all numbers of it."
 
     @property
     def picture(self) -> Picture:
@@ -124,29 +127,9 @@ class CaptionedFigure:
         return file.getvalue()
 
 
-def pictures(results: StudyResults) -> list[Picture]:
-    """The figures for a page."""
-    return [each.picture for each in drawn(results)]
-
-
-def save(results: StudyResults, folder: Path) -> list[Path]:
-    """Writes the figures as PNG and SVG, and returns the files."""
-    return [path for each in drawn(results) for path in each.save(folder)]
-
-
-def drawn(results: StudyResults) -> list[CaptionedFigure]:
-    """The figures that there are."""
-    every = [
-        accuracy(results, "figure 1", "published", "nets of 4 layers"),
-        accuracy(results, "figure 2", "published", "nets of 10 layers"),
-        accuracy(results, "figure 1", "sound", "nets of 4 layers"),
-        accuracy(results, "figure 2", "sound", "nets of 10 layers"),
-        accuracy(results, "figure 6", "published", "rotation, scale and both"),
-        tolerance(results),
-        attribution(results),
-        controlled(results),
-    ]
-    return [each for each in every if each is not None]
+def drawn(sizes: Sequence[StudyResults]) -> list[CaptionedFigure]:
+    """The figures of which something is measured."""
+    return [x for x in map(partial(largest, sizes), FIGURES.values()) if x is not None]
 
 
 def _style() -> AbstractContextManager[None]:
@@ -176,8 +159,6 @@ def _summary(values: Any) -> list[Cell]:
 def _seeds(results: StudyResults, counts: Sequence[int]) -> str:
     """On how many seeds the cells of a figure rest, in words."""
     whole = results.size.seeds
-    if not any(counts):
-        return f"Ours: {NOT_MEASURED}."
     if set(counts) == {whole}:
         return f"Ours: {whole} seeds."
     full, none = (sum(x == wanted for x in counts) for wanted in (whole, 0))
@@ -197,7 +178,7 @@ OURS: Any = {"linestyle": "-", "linewidth": 1.4, "markersize": 3.5}
 
 
 def accuracy(
-    results: StudyResults, artefact: str, protocol: str, what: str
+    results: StudyResults, artefact: str, protocol: str = "published"
 ) -> CaptionedFigure | None:
     """Figure 1, 2 or 6: accuracy against epsilon, a panel per data set and attack.
 
@@ -205,18 +186,17 @@ def accuracy(
       results: the study's rows.
       artefact: of `paper.cells`.
       protocol: "published", with the paper's numbers, or "sound", without them.
-      what: the nets, in words.
 
     Returns:
-      None if the protocol is sound and nothing is measured.
+      None if nothing is measured.
     """
     printed = paper.cells()
     printed = printed[printed["artefact"] == artefact]
     trainings = [TRAININGS[name] for name in printed["run"].unique()]
     ours = tidy(results, trainings, protocol, ATTACKS)
-    is_sound = protocol == "sound"
-    if is_sound and ours.empty:
+    if ours.empty:
         return None
+    is_sound = protocol == "sound"
     datasets = dict.fromkeys(training.dataset for training in trainings)
     panels = list(itertools.product(datasets, ATTACKS))
     with _style():
@@ -241,18 +221,16 @@ def accuracy(
         handles: list[Any] = [_handle(label, **x) for label, x in styles.items()]
         if not is_sound:
             handles.append(_handle("published", color=GRAY, marker="o", **PRINTED))
-        if not ours.empty:
-            handles.append(
-                Patch(color=GRAY, alpha=0.3, label="ours, ± 1 sd over seeds")
-            )
+        handles.append(Patch(color=GRAY, alpha=0.3, label="ours, ± 1 sd over seeds"))
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    title = f"{artefact.capitalize()}: {what}, {protocol} protocol"
+    title = f"{artefact.capitalize()}: {SHOWN[artefact]}, {protocol} protocol"
     rows, counts = _accuracy_data(printed, ours, is_sound)
+    title += f", {results.size.name} size"
     columns = ["net", "data set", "attack", "epsilon"]
     columns += [] if is_sound else ["published, %"]
     columns += ["ours, %", "sd", "seeds"]
     data = Table(f"Data of: {title}", columns, rows, command=command(results))
-    caption = f"Accuracy, mean over the seeds; ours on {results.size.n:,} test images. "
+    caption = f"Accuracy, mean over the seeds. {of_size(results)} "
     if is_sound:
         caption += f"{SOUND_NOTE} "
     else:
@@ -265,7 +243,7 @@ def accuracy(
         caption += ". "
     caption += _seeds(results, counts)
     name = artefact.replace(" ", "-") + ("-sound" if is_sound else "")
-    return CaptionedFigure(name, title, figure, caption, data, not ours.empty)
+    return CaptionedFigure(name, title, figure, caption, data)
 
 
 def _draw_curves(axis: Axes, printed: Frame | None, ours: Frame) -> None:
@@ -301,9 +279,10 @@ def _handle(label: str, **style: Any) -> Line2D:
     return Line2D([], [], label=label, **style)
 
 
-def tolerance(results: StudyResults) -> CaptionedFigure:
+def tolerance(results: StudyResults) -> CaptionedFigure | None:
     """Figure 5: how many values of an image can be removed until a net errs; the mean
-    over many images, with the paper's two images as marks, and some images."""
+    over many images, with the paper's two images as marks, and some images. None if
+    nothing is measured."""
     title, printed = "Figure 5: tolerance of removed values", paper.tolerances()
     tables = {
         net: results.tolerance(run_name("cifar10", 10, net), "published")
@@ -311,6 +290,8 @@ def tolerance(results: StudyResults) -> CaptionedFigure:
     }
     ours = pd.concat(tables, names=["net"]).reset_index("net")
     ours = ours.assign(value=ours["value"].astype(float))
+    if ours.empty:
+        return None
     examples = _examples(results, tables)
     marks = {"D": "the paper's first image", "s": "the paper's second image"}
     hollow = {"color": "black", "markerfacecolor": "white", "linestyle": "none"}
@@ -319,13 +300,12 @@ def tolerance(results: StudyResults) -> CaptionedFigure:
         figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
         parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)
         axis = parts[0, 0].subplots()
-        if not ours.empty:
-            how: Any = {"x": "value", "y": "net", "order": list(printed), "ax": axis}
-            colors = {net: NETS[net].color for net in printed}
-            bars = {"errorbar": "sd", "alpha": 0.5, "width": 0.5, "capsize": 0.1}
-            how |= {"hue": "net", "palette": colors, "legend": False}
-            sns.barplot(ours, **how, **bars)
-            sns.stripplot(ours, **how, jitter=False, marker="|", linewidth=1, size=9)
+        how: Any = {"x": "value", "y": "net", "order": list(printed), "ax": axis}
+        colors = {net: NETS[net].color for net in printed}
+        bars = {"errorbar": "sd", "alpha": 0.5, "width": 0.5, "capsize": 0.1}
+        how |= {"hue": "net", "palette": colors, "legend": False}
+        sns.barplot(ours, **how, **bars)
+        sns.stripplot(ours, **how, jitter=False, marker="|", linewidth=1, size=9)
         for place, pair in enumerate(printed.values()):
             for value, (marker, label) in zip(pair, marks.items(), strict=True):
                 axis.plot(value, place, marker=marker, label=label, zorder=5, **hollow)
@@ -333,10 +313,9 @@ def tolerance(results: StudyResults) -> CaptionedFigure:
         axis.set(xlim=(0, 1), ylim=(len(printed) - 0.4, -0.6), ylabel="")
         axis.set_xlabel("largest fraction of values, without which the net is correct")
         handles: list[Any] = [_handle(y, marker=x, **hollow) for x, y in marks.items()]
-        if not ours.empty:
-            handles.append(Patch(color=GRAY, alpha=0.5, label="ours, mean ± 1 sd"))
-            seed = {"marker": "|", "color": GRAY, "linestyle": "none"}
-            handles.append(_handle("a seed", **seed))
+        handles.append(Patch(color=GRAY, alpha=0.5, label="ours, mean ± 1 sd"))
+        seed = {"marker": "|", "color": GRAY, "linestyle": "none"}
+        handles.append(_handle("a seed", **seed))
         parts[0, 0].legend(handles=handles, loc="outside lower center", ncols=4)
         if examples:
             _draw_examples(parts[1, 0], examples)
@@ -350,10 +329,11 @@ def tolerance(results: StudyResults) -> CaptionedFigure:
     caption = (
         "Values are set to 0 at random until the net errs, as in the published code, "
         "which normalizes nothing; an image that is classified correctly at no level "
-        f"counts as 0.05. Ours: {results.size.n_tolerance} test images. "
+        f"counts as 0.05. Size {results.size.name}, {results.size.n_tolerance} test "
+        "images. "
         f"{_seeds(results, [len(table) for table in tables.values()])}"
     )
-    return CaptionedFigure("figure-5", title, figure, caption, data, not ours.empty)
+    return CaptionedFigure("figure-5", title, figure, caption, data)
 
 
 def _examples(results: StudyResults, tables) -> dict[str, dict[str, np.ndarray]]:
@@ -436,14 +416,13 @@ def controlled(results: StudyResults) -> CaptionedFigure | None:
     rows, counts = _controlled_data(results, runs, attacks, labels)
     columns = ["net", "attack", "epsilon", "accuracy, %", "sd", "seeds"]
     data = Table(f"Data of: {title}", columns, rows, command=command(results))
-    size = results.size
     caption = (
         "CIFAR-10, 10 layers, matched trunk, one training, sound protocol; epsilons in "
         "pixel units of [0, 1]. Marks: means, bars: one sample standard deviation over "
-        f"the seeds to either side. {size.n:,} test images, of AutoAttack "
-        f"{size.n_autoattack:,}. {_seeds(results, counts)}"
+        f"the seeds to either side. {of_size(results)} AutoAttack: "
+        f"{results.size.n_autoattack:,} images. {_seeds(results, counts)}"
     )
-    return CaptionedFigure("controlled", title, figure, caption, data, True)
+    return CaptionedFigure("controlled", title, figure, caption, data)
 
 
 def _controlled_data(results, runs, attacks, labels):
@@ -466,14 +445,14 @@ class Waterfall:
     protocol.
 
     Attributes:
-      net, attack, eps: which.
+      training, attack, eps: which.
       differences: of the protocols, in the order in which they are applied.
       points: percent, one more than differences; empty if not measured.
       seeds: how many have all points.
       printed: the paper's number, or None.
     """
 
-    net: str
+    training: Training
     attack: str
     eps: float
     differences: Sequence[str]
@@ -494,7 +473,13 @@ class Waterfall:
         whole = len(columns) == len(curves) and len(table) > 0
         points = [float(x) for x in table.mean()] if whole else []
         printed = paper.percent(training.name, attack, eps)
-        return cls(training.net, attack, eps, names, points, len(table), printed)
+        return cls(training, attack, eps, names, points, len(table), printed)
+
+    @property
+    def label(self) -> str:
+        """The net in words."""
+        parts = [NETS[self.training.net].label, f"{self.training.depth} layers"]
+        return ", ".join(filter(None, [*parts, self.training.variant]))
 
     @property
     def steps(self) -> list[tuple[str, float, float]]:
@@ -519,7 +504,7 @@ def attribution(results: StudyResults) -> CaptionedFigure | None:
     title = "From sound to published numbers, difference by difference"
     cells = list(itertools.product(ATTACKS, ABLATION_EPS))
     nets = [[Waterfall.of(results, x, *cell) for cell in cells]
-            for x in REPRODUCTION_TARGETS]  # fmt: skip
+            for x in ablated(results)]  # fmt: skip
     nets = [falls for falls in nets if any(fall.points for fall in falls)]
     if not nets:
         return None
@@ -530,7 +515,7 @@ def attribution(results: StudyResults) -> CaptionedFigure | None:
         grid: Any = {"sharex": True, "sharey": True, "squeeze": False}
         axes = figure.subplots(len(nets), len(cells), **grid)
         for line, falls in zip(axes, nets, strict=True):
-            line[0].set_ylabel(NETS[falls[0].net].label, fontsize=7.5)
+            line[0].set_ylabel(falls[0].label.replace(", ", "\n", 1), fontsize=7)
             for axis, fall in zip(line, falls, strict=True):
                 _draw_waterfall(axis, fall, names)
         for axis, (attack, eps) in zip(axes[0], cells, strict=True):
@@ -552,8 +537,12 @@ def attribution(results: StudyResults) -> CaptionedFigure | None:
         "after another on the same checkpoints; the last bar is the published "
         "protocol. Means over the seeds that have every point. A line without a bar: "
         "no difference for that net and attack. Diamonds: the paper's numbers, where "
-        f"they can be read. {_seeds(results, [fall.seeds for fall in falls])}"
+        f"they can be read. {of_size(results)}"
     )
+    if results.size.reduced:
+        caption += f" Here: the first seed and {REDUCED_ABLATION_N} images."
+    else:
+        caption += f" {_seeds(results, [fall.seeds for fall in falls])}"
     columns = [
         "net",
         "attack",
@@ -565,11 +554,11 @@ def attribution(results: StudyResults) -> CaptionedFigure | None:
     ]
     rows = [row for fall in falls for row in _waterfall_data(fall)]
     data = Table(f"Data of: {title}", columns, rows, command=command(results))
-    return CaptionedFigure("attribution", title, figure, caption, data, True)
+    return CaptionedFigure("attribution", title, figure, caption, data)
 
 
 def _waterfall_data(fall: Waterfall) -> list[list[Cell]]:
-    names: list[Cell] = [NETS[fall.net].label, LABELS[fall.attack], fall.eps]
+    names: list[Cell] = [fall.label, LABELS[fall.attack], fall.eps]
     rows: list[list[Cell]] = [[*names, "the paper", None, fall.printed, None]]
     if fall.points:
         rows.append([*names, ENDS[0], None, fall.points[0], fall.seeds])
@@ -610,3 +599,20 @@ def _draw_waterfall(axis: Axes, fall: Waterfall, names: Sequence[str]) -> None:
     if fall.printed is not None:
         style = _diamond() | {"label": "the paper", "zorder": 3, "clip_on": False}
         axis.plot(fall.printed, last, **style)
+
+
+FIGURES: dict[str, Callable[[StudyResults], CaptionedFigure | None]] = {
+    "Figure 1": partial(accuracy, artefact="figure 1"),
+    "Figure 1, sound protocol": partial(
+        accuracy, artefact="figure 1", protocol="sound"
+    ),
+    "Figure 2": partial(accuracy, artefact="figure 2"),
+    "Figure 2, sound protocol": partial(
+        accuracy, artefact="figure 2", protocol="sound"
+    ),
+    "Figure 6": partial(accuracy, artefact="figure 6"),
+    "attribution": attribution,
+    "controlled comparison": controlled,
+    "Figure 5": tolerance,
+}
+"""What draws each figure, by its name in the list of what is missing."""

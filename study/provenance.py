@@ -1,52 +1,45 @@
 """Where each number of the study comes from, the audits, and what supports the study.
 
-    audits(results), runs(results), measurements(results)       # tables
-    pilot(read_pilot(folder)), parity(read_parity(folder))
+    audits(results), runs(results), gpu12(Gpu12(path)), parity(read_parity(folder))
 
-The pilot runs are nets with ten layers on the matched trunk, trained for twelve epochs,
-five seeds each. They are not of the study; the outcomes of their images are not known,
-so that intervals are Welch's, over the seeds only. Parity compares the published code
-with ours, with the same weights (`benchmarks.parity`).
+Parity compares the published code with ours, with the same weights
+(`benchmarks.parity`).
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
-
 from study.paper import Frame
-from study.plan import Accuracy, Audit, Measurement, Tolerance
-from study.results import StudyResults
-from study.tables import command, interval_text
-from symjax.evaluation import results as files
-from symjax.evaluation import rows, titles
-from symjax.formatting import attack_name, format_eps
+from study.plan import Audit
+from study.results import Gpu12, StudyResults
+from study.runs import run_name
+from study.tables import MATCHED_BASELINE, command, interval_text
+from symjax.evaluation import titles
+from symjax.formatting import format_eps
 from symjax.io import read_rows
 from symjax.models import MODELS
 from symjax.report.parts import Cell, Table
-from symjax.statistics import Estimate
 
-PILOT = "cifar10_10_layers.jsonl"
 PARITY = "benchmarks/parity.jsonl"
 PARITY_COMMAND = f"python -m benchmarks.parity PATH_TO_CHECKOUT --out results/{PARITY}"
 PARITY_CAPTION = (
     "Published PyTorch nets for CIFAR-10 with 10 layers, and ours with the same "
-    "weights, on the first test images (a quarter of them for the slow nets weighted "
-    "and equivariant, and a quarter again in float64). This compares code "
-    "and is no measurement of robustness: each net was trained in PyTorch only for so "
-    "long that accuracies and running averages are not those of an untrained net, for "
-    "200 steps of Adam with 128 clean images (the slow nets: 40 steps with 32 images). "
-    "Logits: largest absolute difference, with the running averages (evaluation) and "
-    "with the statistics of the batch (training). Accuracy in %: the published PyTorch "
-    "functions `fgsm_attack` and `pgd_attack` (40 steps of 0.01), and ours, under the "
-    "published protocol of the net, at epsilons in units of the net's input. Equal: "
-    "percentage of the values of the adversarial images that differ by less than 1e-4 "
-    "(a hundredth of a step). After FGSM's single step at least 99.99 % of them are "
-    "equal. Where rounding decides the sign of a derivative that is nearly 0, later "
-    "steps of PGD carry the difference to other values; in parallel_rs and "
-    "equivariant, which are attacked with the statistics of the batch, also to other "
-    "images. In float64 no value differs."
+    "weights, on the first test images (fewer in float64). This compares code and is "
+    "no measurement of robustness: each net was trained in PyTorch only for so long "
+    "that accuracies and running averages are not those of an untrained net, for 200 "
+    "steps of Adam with 128 clean images (the slow nets weighted and equivariant: 40 "
+    "steps with 32 images). Logits: largest absolute difference, with the running "
+    "averages (evaluation) and with the statistics of the batch (training). Accuracy "
+    "in %: the published PyTorch functions `fgsm_attack` and `pgd_attack` (40 steps of "
+    "0.01), and ours, under the published protocol of the net, at epsilons in units of "
+    "the net's input. Equal: percentage of the values of the adversarial images that "
+    "differ by less than 1e-4 (a hundredth of a step). After FGSM's single step at "
+    "least 99.99 % of them are equal. Where rounding decides the sign of a derivative "
+    "that is nearly 0, later steps of PGD carry the difference to other values; in "
+    "parallel_rs and equivariant, which are attacked with the statistics of the batch, "
+    "also to other images. In float64 no value differs."
 )
 
 
@@ -57,8 +50,9 @@ def audits(results: StudyResults) -> Table:
         planned = set(results.planned(name).measurements())
         for protocol in ("sound", "published"):
             if Audit(protocol) in planned:
-                cells = _audit(results.rows(name, Audit(protocol)))
-                lines.append([name, protocol, *cells])
+                table = results.audit(name, protocol)
+                if not table.empty:
+                    lines.append([name, protocol, *_audit(table)])
     columns = ["run", "protocol", "passed", "failed", "no answer", "what fails"]
     caption = (
         "Sanity checks of seed 0's net and of PGD at 0.03, in pixels or in the "
@@ -69,8 +63,6 @@ def audits(results: StudyResults) -> Table:
 
 
 def _audit(table: Frame) -> list[Cell]:
-    if table.empty:
-        return [None] * 4
     failed = table[table["value"] == 0]
     texts = [
         f"{titles.title(row)}: {row['detail']} ({row['measured']:.3g})"
@@ -81,18 +73,23 @@ def _audit(table: Frame) -> list[Cell]:
 
 
 def runs(results: StudyResults) -> Table:
-    """Every run, what its rows were made with, and the command that trains it."""
+    """Every run that has rows, what they were made with, and the command that trains
+    it."""
     fields = ("config", "data", "commit", "device", "trained_in", "versions")
     lines: list[list[Cell]] = []
     for name, training in results.size.trainings.items():
         table = results.run(name)
-        last = None if table.empty else str(table["utc"].max())
+        if table.empty:
+            continue
         facts: list[Cell] = [_joined(table, field) for field in fields]
         train = training.command(results.size.override_of(training))
-        lines.append([name, len(table), *facts, last, train])
+        lines.append([name, len(table), *facts, str(table["utc"].max()), train])
     columns = ["run", "rows", "configuration", "data", "commit", "device", "trained in"]
     columns += ["versions", "last row, UTC", "command"]
-    caption = "Hashes of configuration and data are in every row."
+    caption = (
+        "The hashes of configuration and data are in every row, and so is the command "
+        "that made it (`argv`)."
+    )
     return Table("Runs", columns, lines, caption)
 
 
@@ -107,88 +104,29 @@ def _joined(table: Frame, field: str) -> str | None:
     return "; ".join(dict.fromkeys(texts)) or None
 
 
-def measurements(results: StudyResults) -> Table:
-    """Every measurement, and how many of its cells have a row."""
+def gpu12(results: Gpu12) -> Table:
+    """Every net that was measured once on a GPU against the baseline."""
+    label = {"none": "clean", "fgsm": "FGSM", "pgd": "PGD-40"}
+    nets = {run_name("cifar10", 10, net, "matched"): net for net in MODELS}
     lines: list[list[Cell]] = []
-    for name in results.size.trainings:
-        planned = results.planned(name)
-        for each in planned.measurements():
-            cells = [x for seed in planned.seeds for x in planned.cells(each, seed)]
-            count = sum(cell in results.measured for cell in cells)
-            lines.append([name, f"{count:,} of {len(cells):,}", describe(each)])
-    columns = ["run", "rows", "measurement"]
-    caption = "The command that made a row is in the row (`argv`)."
-    return Table("Every measurement", columns, lines, caption, command(results))
-
-
-def describe(measurement: Measurement) -> str:
-    """A measurement in words."""
-    if not isinstance(measurement, Accuracy):
-        name = "tolerance" if isinstance(measurement, Tolerance) else "audit"
-        return f"{name}, {measurement.protocol} protocol"
-    parts = [measurement.attack, f"{measurement.protocol} protocol"]
-    if measurement.protocol == "switched":
-        parts.append(f"as published: {', '.join(measurement.switches) or 'nothing'}")
-    return "; ".join(parts + ["corrupted images"] * measurement.corrupted)
-
-
-def read_pilot(folder: Path) -> Frame:
-    """The rows of the pilot runs, which lie beside the study's folder; empty if they
-    are not there."""
-    return rows.frame(files.read([Path(folder).resolve().parent / PILOT]))
-
-
-def pilot(table: Frame) -> Table:
-    """Every net of the pilot runs against the baseline, under every attack."""
-    table = table[~table["diverged"].astype(bool)]
-    table = table.assign(name=[attack_name(x) for x in table.to_dict("records")])
-    keys = ["name", "eps", "n"]
-    lines: list[list[Cell]] = []
-    for (attack, eps, n), group in table.groupby(keys, sort=False):
-        values = {
-            net: 100 * x["value"] for net, x in group.groupby("model", sort=False)
-        }
-        base = values.pop("baseline", ())
-        label = "clean" if attack == "none" else f"{attack} {format_eps(eps)}"
-        for net, ours in values.items():
-            if min(len(ours), len(base)) > 1:
-                means = float(base.mean()), float(ours.mean())
-                lines.append([label, net, n, *means, *_welch(ours, base)])
-    columns = ["attack", "net", "images", "baseline", "net's"]
-    columns += ["difference (95 % interval)", "against the baseline"]
+    for attack, (name, net) in itertools.product(label, nets.items()):
+        curve = results.curve(name, "sound", attack)
+        for eps in curve.eps if curve and name != MATCHED_BASELINE else ():
+            call = "sound", attack, eps
+            gap = results.difference(name, MATCHED_BASELINE, *call)
+            means = [results.mean(x, *call) for x in (MATCHED_BASELINE, name)]
+            cells = [*means, interval_text(gap)]
+            lines.append([f"{label[attack]} {format_eps(eps)}", net, *cells])
+    columns = ["attack", "net", "baseline, %", "net, %"]
+    columns += ["difference (95 % interval), points"]
     caption = (
-        "CIFAR-10, 10 layers, matched trunk, 12 epochs, five seeds, sound protocol "
-        "with one start of PGD. Accuracy in %, differences in points with Welch's "
-        "interval over the seeds, not corrected for the number of comparisons."
+        "CIFAR-10, 10 layers at full width, matched trunk, 12 epochs, five seeds, "
+        f"sound protocol with one start of PGD, {results.size.n:,} test images. "
+        "Differences with Welch's interval over the seeds, not corrected for the "
+        "number of comparisons."
     )
-    return Table(
-        "Trained for twelve epochs", columns, lines, caption, "see results/README.md"
-    )
-
-
-def _welch(ours: Frame, base: Frame) -> tuple[str | None, str]:
-    gap = float(ours.mean() - base.mean())
-    if ours.nunique() == base.nunique() == 1:
-        low = high = gap
-        text: str | None = f"{gap:+.2f}"
-    else:
-        test = stats.ttest_ind(ours, base, equal_var=False).confidence_interval(0.95)
-        low, high = float(test.low), float(test.high)
-        text = interval_text(Estimate(gap, low, high, len(ours)))
-    return text, "above" if low > 0 else "below" if high < 0 else "open"
-
-
-def pilot_sentence(table: Frame) -> str:
-    """How the nets of the pilot runs compare under PGD; empty without rows."""
-    lines = [x for x in pilot(table).rows if str(x[0]).startswith("pgd")]
-    if not lines:
-        return ""
-    words = [str(line[-1]) for line in lines]
-    counts = ", ".join(f"{words.count(x)} {x}" for x in ("above", "below", "open"))
-    return (
-        f"twelve epochs, matched trunk, five seeds, sound PGD-40, {lines[0][2]:,} "
-        f"images: of {len(lines)} comparisons with the baseline {counts}"
-    )
+    name = "Trained for twelve epochs at full width (size gpu12)"
+    return Table(name, columns, lines, caption, "see results/README.md")
 
 
 def read_parity(folder: Path) -> list[dict[str, Any]]:

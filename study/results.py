@@ -1,12 +1,13 @@
 """The study's rows as one table, filtered by what was measured; no net is run.
 
-    results = StudyResults(Path("results/study"))
+    results = StudyResults(Path("results/study"), REDUCED)
     results.frame                               # one line per row, a column per entry
-    curve = results.curve("cifar10-10-baseline-published", "published", "pgd")
+    curve = results.curve("cifar10-4-baseline-published", "published", "pgd")
     curve.eps, curve.values                     # [E], [S, E] in percent, NaN if missing
+    of_sizes(Path("results/study"))             # all sizes that are shown
 
-All of it is of one size, by default the full one. Rows of the smoke size show that a
-measurement runs, and no table, figure or verdict is made from them.
+Rows of the smoke size show that a measurement runs, and no table, figure or verdict is
+made from them.
 """
 
 import dataclasses
@@ -17,14 +18,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from study.paper import Frame
 from study.plan import Accuracy, Audit, Measurement, PlannedRun, Tolerance
-from study.runs import FULL, TRAININGS, Size
+from study.runs import FULL, REDUCED, TRAININGS, Size, run_name
 from symjax.evaluation import results, rows
 from symjax.formatting import format_eps, mean_and_sd_text
 from symjax.io import read_arrays
 from symjax.statistics import Estimate, paired_difference
+from symjax.terminal import counted
 
 COLUMNS = ("run", "seed", "cell_id", "value", "diverged", "data", "utc")
 COLUMNS += ("eps_given", "corruption", "severity")
@@ -39,14 +42,14 @@ class Curve:
     """Accuracy of one run under one attack and protocol.
 
     Attributes:
-      measurement: what was measured.
+      measurement: what was measured; None of `Gpu12`.
       eps: `[E]`, in the protocol's unit.
       seeds: `[S]`, those that did not diverge.
       values: `[S, E]`, percent; NaN where there is no row.
       planned: how many seeds of the run the study has.
     """
 
-    measurement: Accuracy
+    measurement: Accuracy | None
     eps: Sequence[float]
     seeds: Sequence[int]
     values: np.ndarray
@@ -95,7 +98,7 @@ class Curve:
         if not len(values):
             return None
         text, count = mean_and_sd_text(values), len(values)
-        return text if count == self.planned else f"{text} ({count} seeds)"
+        return text if count == self.planned else f"{text} ({counted(count, 'seed')})"
 
 
 class StudyResults:
@@ -105,6 +108,8 @@ class StudyResults:
       folder: that of all sizes.
       size: of the study.
     """
+
+    protocols = ("published", "sound")
 
     def __init__(self, folder: Path, size: Size = FULL):
         self.folder, self.size = Path(folder) / size.name, size
@@ -121,6 +126,10 @@ class StudyResults:
     def measured(self) -> frozenset[str]:
         """The cells that have a row."""
         return frozenset(self.frame["cell_id"])
+
+    def has(self, name: str) -> bool:
+        """Whether a run is in this size."""
+        return name in self.size.trainings
 
     @functools.cache  # noqa: B019 - an object lives as long as the command
     def run(self, name: str) -> Frame:
@@ -277,7 +286,7 @@ class StudyResults:
         both = []
         for name in (ours, theirs):
             curve = self.curve(name, protocol, attack)
-            if curve is None or curve.at(eps) is None:
+            if curve is None or not curve.measurement or curve.at(eps) is None:
                 return None
             robust = self.per_image(name, curve.measurement, eps, "robust")
             if robust is None:
@@ -305,6 +314,76 @@ class StudyResults:
     def audit(self, name: str, protocol: str) -> Frame:
         """The rows of the checks; empty if they were not run."""
         return self.rows(name, Audit(protocol))
+
+
+class Gpu12(StudyResults):
+    """Nets that were measured once: 10 layers on the matched trunk at full width, for
+    twelve epochs, five seeds, under the sound protocol, on 1,000 images.
+
+    They are compared with nets of the controlled comparison, whose names their rows
+    get here. The outcomes of their images were not kept, so that intervals are Welch's,
+    over the seeds only.
+
+    Args:
+      path: of the rows.
+    """
+
+    protocols = ("sound",)
+
+    def __init__(self, path: Path):
+        super().__init__(path.parent, dataclasses.replace(FULL, name="gpu12", n=1_000))
+        self.path = path
+
+    @functools.cached_property
+    def frame(self) -> Frame:
+        """The rows on 1,000 images of the seeds that did not diverge."""
+        table = rows.frame(results.read([self.path])).reindex(
+            columns=["model", "seed", "attack", "eps", "n", "value", "diverged"]
+        )
+        table = table[(table["n"] == self.size.n) & ~table["diverged"].astype(bool)]
+        of_run = [run_name("cifar10", 10, net, "matched") for net in table["model"]]
+        return table.assign(run=of_run)
+
+    def has(self, name: str) -> bool:
+        """Whether a net was measured."""
+        return name in set(self.frame["run"])
+
+    def curve(
+        self, name: str, protocol: str, attack: str, switches: tuple[str, ...] = ()
+    ) -> Curve | None:
+        """Accuracy at the epsilons that were measured, which may be none."""
+        if protocol not in self.protocols or switches:
+            return None
+        table = self.run(name)
+        table = table[table["attack"] == attack]
+        values = 100 * table.pivot(index="seed", columns="eps", values="value")
+        array = values.to_numpy(float)
+        return Curve(None, list(values), list(values.index), array, self.size.seeds)
+
+    def difference(
+        self, ours: str, theirs: str, protocol: str, attack: str, eps: float
+    ) -> Estimate | None:
+        """As that of `StudyResults`, with Welch's interval over the seeds."""
+        both = [self.curve(name, protocol, attack) for name in (ours, theirs)]
+        first, second = (curve.measured(eps) if curve else () for curve in both)
+        if min(len(first), len(second)) < 2:
+            return None
+        gap = float(np.mean(first) - np.mean(second))
+        if np.ptp(first) == np.ptp(second) == 0:
+            return Estimate(gap, gap, gap, len(first))
+        test = stats.ttest_ind(first, second, equal_var=False)
+        interval = test.confidence_interval(0.95)
+        return Estimate(gap, float(interval.low), float(interval.high), len(first))
+
+    def diverged(self, name: str) -> int:
+        """How many seeds are missing."""
+        return self.size.seeds - self.run(name)["seed"].nunique()
+
+
+def of_sizes(folder: Path) -> list[StudyResults]:
+    """The rows of every size that is shown, the one with the most evidence first."""
+    gpu12 = Gpu12(Path(folder).resolve().parent / "cifar10_10_layers.jsonl")
+    return [StudyResults(folder), gpu12, StudyResults(folder, REDUCED)]
 
 
 def _equals(table: Frame, column: str, value: Any) -> np.ndarray:

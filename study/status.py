@@ -8,9 +8,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from study import paper, speed
+from study import speed
 from study.results import StudyResults
-from study.runs import CONTROLLED, PUBLISHED, SMOKE, SWITCHED, Size, Training
+from study.runs import Size, Training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,22 +45,6 @@ def progress(training: Training, results: StudyResults) -> Progress:
     return Progress(needed - sum(missing), needed, missing.count(0))
 
 
-def purpose(training: Training) -> str:
-    """The tables and figures that have cells of a run, or what else it is for."""
-    cells = paper.cells()
-    names = list(cells[cells["run"] == training.name]["artefact"].unique())
-    if "figure 2" in names and training.dataset == "cifar10":
-        names += ["figure 5"] * (training.net in paper.tolerances())
-    if names:
-        return ", ".join(names)
-    kinds = {
-        PUBLISHED: "four layers, in the reduced size only",
-        SWITCHED: "attribution",
-        CONTROLLED: "controlled comparison",
-    }
-    return ": ".join(filter(None, [kinds[training.kind], training.note]))
-
-
 def show(
     trainings: Sequence[Training],
     size: Size,
@@ -78,25 +62,19 @@ def show(
       console: where to.
     """
     console = console or Console()
-    results, smoke = StudyResults(folder, size), StudyResults(folder, SMOKE)
+    results = StudyResults(folder, size)
     known = speed.speeds(results.folder)
     table = Table(title=f"the study, {size.name}: {size.seeds} seeds, n={size.n:,}")
-    last = ("train, h", "measure, h") if known else ("smoke", "purpose")
-    for column in ("run", "seeds", "rows", *last):  # all do not fit 80 columns
-        side = "left" if column in ("run", "purpose", "smoke") else "right"
-        table.add_column(column, justify=side, no_wrap=column != "purpose")
+    for column in ("run", "seeds", "rows", "train, h", "measure, h"):
+        side = "left" if column == "run" else "right"
+        table.add_column(column, justify=side, no_wrap=True)
     left, hours = 0, []
     for training in trainings:
         now, planned = progress(training, results), results.planned(training.name)
         left += not now.complete
-        if known:
-            call = results.measured, known.get(training.name)
-            hours.append(speed.hours_left(planned, *call))
-            cells = ["" if x is None else f"{x:.2f}" for x in hours[-1] or (None, None)]
-        else:
-            tried = progress(training, smoke)
-            text = "run" if tried.complete else f"{tried.rows}/{tried.needed}"
-            cells = [text, purpose(training)]
+        call = results.measured, known.get(training.name)
+        hours.append(speed.hours_left(planned, *call))
+        cells = ["" if x is None else f"{x:.2f}" for x in hours[-1] or (None, None)]
         seeds = f"{now.seeds}/{len(planned.seeds)}"
         table.add_row(training.name, seeds, f"{now.rows:,}/{now.needed:,}", *cells)
     console.print(table)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from symjax.io import atomic_write
 
-VERDICTS = ("stands", "stands only under", "does not stand", "inconclusive")
+VERDICTS = ("stands", "stands only under", "does not stand", "open", "not measured")
 SVG = "http://www.w3.org/2000/svg"
 Cell = str | float | int | None
 

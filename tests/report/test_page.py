@@ -26,7 +26,7 @@ SVG = """<?xml version="1.0"?>
  <circle id="p" cx="100" cy="100" r="80"/>
  <image href="https://elsewhere.example/a.png" width="3" height="3"/>
 </svg>"""
-FOUR = ("stands", "stands only under", "does not stand", "inconclusive")
+FOUR = ("stands", "stands only under", "does not stand", "open")
 NUMBERS = ["9.5 ± 0.4", None, "12.3 ± 0.4", "100.0 ± 1", "-1.2"]
 
 

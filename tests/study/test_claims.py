@@ -19,23 +19,24 @@ from study.claims import (
     printed_means,
     spread,
 )
-from study.results import StudyResults
-from study.runs import FULL, run_name
+from study.results import Gpu12, StudyResults
+from study.runs import FULL, REDUCED, TRAININGS, run_name
+from symjax import io
 from symjax.models import MODELS
-from symjax.report.parts import VERDICTS
+from symjax.report.parts import VERDICTS, Verdict
 from symjax.statistics import Estimate
 from tests.paths import ROOT
 
 BASE, OURS = (run_name("cifar10", 10, net) for net in ("baseline", "parallel_rs"))
-NETS = {name: x.net for name, x in FULL.trainings.items()}
+NETS = {name: x.net for name, x in TRAININGS.items()}
 
 
 class Known(StudyResults):
     """Every mean is given by `percent(name, protocol, attack, eps)`; intervals are one
     point to each side."""
 
-    def __init__(self, folder, percent):
-        super().__init__(folder)
+    def __init__(self, folder, percent, size=FULL):
+        super().__init__(folder, size)
         self.percent = percent
 
     def curve(self, name, protocol, attack, switches=()):
@@ -101,10 +102,15 @@ def test_missing_rows_leave_a_claim_open_and_are_named(tmp_path):
 def test_below_is_of_every_run(tmp_path):
     results = known(tmp_path, weighted=10, cascaded=14)
     runs = [run_name("cifar10", 10, net) for net in ("weighted", "cascaded")]
-    assert is_below(runs, "fgsm", 0.15, 15, results, "published").holds is True
-    assert is_below(runs, "fgsm", 0.15, 14, results, "published").holds is False
-    empty = StudyResults(tmp_path)
-    assert is_below(runs, "fgsm", 0.15, 15, empty, "published").holds is None
+
+    def holds(results, percent):
+        call = runs, results, "published", "fgsm", 0.15, percent
+        return is_below(*call).holds
+
+    assert holds(results, 15) is True and holds(results, 14) is False
+    reduced = Known(tmp_path, results.percent, REDUCED)  # up to 0.10 only
+    assert holds(reduced, 15) is True and holds(reduced, 14) is None
+    assert holds(StudyResults(tmp_path), 15) is None
 
 
 TRUE, FALSE, OPEN = (Finding(x, str(x)) for x in (True, False, None))
@@ -123,17 +129,20 @@ def test_one_finding_that_fails_is_enough():
         (TRUE, FALSE, "stands only under the published protocol"),
         (FALSE, TRUE, "stands only under a sound protocol"),
         (FALSE, FALSE, "does not stand"),
-        (OPEN, FALSE, "inconclusive"),
-        (TRUE, OPEN, "inconclusive"),
+        (OPEN, FALSE, "open"),
+        (TRUE, OPEN, "open"),
+        (Finding(None, "", ["a run"]), FALSE, "not measured"),
     ],
 )
 def test_overall(as_published, sound, verdict):
-    assert overall(as_published, sound) == verdict
+    assert overall({"published": as_published, "sound": sound}) == verdict
+    if as_published is OPEN:  # a claim on the controlled comparison
+        assert overall({"sound": sound}) == "does not stand"
 
 
 def verdict_of(results, words):
     (claim,) = [claim for claim in CLAIMS if words in claim.quote]
-    return claim.verdict(results)
+    return claim.verdict([results])
 
 
 def test_verdicts_follow_the_rows(tmp_path):
@@ -144,12 +153,52 @@ def test_verdicts_follow_the_rows(tmp_path):
         return 30.0 + gap * (NETS[name] == "parallel_rs")
 
     found = verdict_of(Known(tmp_path, percent), "significantly outperform")
-    assert found.verdict == "stands only under the published protocol"
+    assert found.verdict == "stands only under the published protocol, at full size"
     assert (found.published, found.sound) == ("holds", "does not hold")
     found = verdict_of(known(tmp_path, parallel_rs=40), "significantly outperform")
-    assert found.verdict == "stands"
+    assert found.verdict == "stands, at full size"
     found = verdict_of(StudyResults(tmp_path), "significantly outperform")
-    assert found.verdict == "inconclusive" and "study list" in found.evidence
+    assert found.verdict == found.sound == "not measured"
+    assert "`python -m study run --size full`" in found.evidence
+
+
+def test_the_largest_size_that_decides_is_used(tmp_path):
+    (claim,) = [x for x in CLAIMS if "significantly outperform" in x.quote]
+    empty = StudyResults(tmp_path)
+
+    def reduced(gap):
+        def values(name, *_):
+            return 30.0 + gap * (NETS[name] == "parallel_rs")
+
+        return Known(tmp_path, values, REDUCED)
+
+    found = claim.verdict([empty, reduced(5)])
+    assert found.verdict == "stands, at reduced size"
+    assert "cifar100-10" in found.evidence  # which that size has not
+    whole = known(tmp_path, parallel_rs=20)
+    found = claim.verdict([whole, reduced(5)])
+    assert found.verdict == "does not stand, at full size"
+    assert claim.verdict([empty, reduced(0.5)]).kind == "open"
+
+
+def test_nets_of_twelve_epochs_judge_the_controlled_comparison(tmp_path):
+    rows = io.read_rows(ROOT / "results" / "cifar10_10_layers.jsonl")
+    nets = {row["identity"]["run"]["model"] for row in rows}
+    (claim,) = [x for x in CLAIMS if "all else equal" in x.quote]
+    gpu12 = Gpu12(ROOT / "results" / "cifar10_10_layers.jsonl")
+    assert len(nets) == 6 and gpu12.has(run_name("cifar10", 10, "weighted", "matched"))
+    found = claim.verdict([StudyResults(tmp_path), gpu12])
+    assert found.verdict == "does not stand, at gpu12 size"
+    assert "parallel_scale-matched" in found.evidence  # is not among them
+    base = gpu12.curve(run_name("cifar10", 10, "baseline", "matched"), "sound", "none")
+    values = [
+        row["value"]
+        for row in rows
+        if row["identity"]["run"]["model"] == "baseline"
+        and row["identity"]["measurement"]["attack"] == "none"
+        and row["identity"]["images"]["n"] == 1_000
+    ]
+    assert sorted(base.values[:, 0]) == pytest.approx(sorted(100 * x for x in values))
 
 
 @pytest.mark.parametrize("trained, verdict", [(30.5, "stands"), (35, "does not stand")])
@@ -158,7 +207,7 @@ def test_pgd_is_competitive_unless_it_is_below(tmp_path, trained, verdict):
         return trained if name == f"{BASE}-pgd" else 30.0
 
     found = verdict_of(Known(tmp_path, percent), "competitive PGD")
-    assert found.verdict == verdict
+    assert found.verdict == f"{verdict}, at full size"
 
 
 def test_facts_do_not_wait_for_rows(tmp_path):
@@ -196,8 +245,8 @@ def test_the_papers_own_numbers_are_compared():
 
 def test_all_claims_have_a_verdict_without_a_row(tmp_path):
     empty = StudyResults(tmp_path)
-    kinds = {claim.verdict(empty).kind for claim in CLAIMS}
-    assert kinds == {"stands", "does not stand", "inconclusive"} <= set(VERDICTS)
+    kinds = {claim.verdict([empty]).kind for claim in CLAIMS}
+    assert kinds == {"stands", "does not stand", "not measured"} <= set(VERDICTS)
     assert len({(claim.where, claim.quote) for claim in CLAIMS}) == len(CLAIMS)
 
 
@@ -210,13 +259,14 @@ def test_the_points_of_the_differences_add_up(tmp_path):
         between = row[place["sound"] + 1 : place["published protocol"]]
         points = sum(value for value in between if value is not None)
         assert row[place["sound"]] + points == row[place["published protocol"]] == 60
-    of_rs = [row for row in table.rows if row[:2] == ["parallel_rs", "pgd"]]
+    of_rs = [row for row in table.rows if row[:2] == [OURS, "pgd"]]
     assert of_rs[0][place["published"]] == 64.9  # Figure 2 at 0.01
     assert of_rs[0][place["batch norm"]] is not None
-    of_base = [row for row in table.rows if row[0] == "baseline"]
+    of_base = [row for row in table.rows if row[0] == BASE]
     assert all(row[place["batch norm"]] is None for row in of_base)
     single = tables.single_switch_ablation(results)
     assert {x for row in single.rows for x in row[4:]} == {None, 15.0}
+    assert tables.cumulative_ablation(StudyResults(tmp_path)) is None
 
 
 def test_a_published_number_is_reproduced_within_four_points(tmp_path):
@@ -227,13 +277,13 @@ def test_a_published_number_is_reproduced_within_four_points(tmp_path):
     _, _, cells, measured, near, worst = {row[0]: row for row in table.rows}[BASE]
     assert cells == measured and near == cells - 2  # FGSM and PGD at 0.01
     assert worst == pytest.approx(5)
-    empty = tables.reproduction(StudyResults(tmp_path))
-    assert all(row[3:] == [0, None, None] for row in empty.rows)
+    assert tables.reproduction(StudyResults(tmp_path)) is None
 
 
 def test_table_1_is_compared_with_pgd(tmp_path, monkeypatch):
     results = StudyResults(tmp_path)
     rows = paper.numbers()["table1_cifar10c"]["rows"]
+    of_corruptions = [x for name, x in rows.items() if name not in ("mean", "std")]
 
     def corrupted(name, protocol, attack):
         """PGD two points above the paper, FGSM far from it; one net alone."""
@@ -246,29 +296,40 @@ def test_table_1_is_compared_with_pgd(tmp_path, monkeypatch):
     found = {row[0]: row[2:] for row in tables.reproduction(results).rows}
     cells, measured, near, worst = found[f"{BASE}, CIFAR-10-C"]
     assert cells == measured == near > 10 and worst == pytest.approx(2)
-    assert found[BASE][1] == 0 and found[f"{OURS}, CIFAR-10-C"][1] == 0
-    means = tables.table_1_means(results, "baseline", "published")
+    assert list(found) == [f"{BASE}, CIFAR-10-C"]
+    means = tables.table_1_means(results, BASE, "published")
     assert means is not None and means.shape == (19, 1, 4)  # PGD alone
     lines = {(row[0], row[1]): row[2:] for row in tables.table_1(results).rows}
     assert lines["brightness", "published"][0] == 14.79
     assert lines["brightness", "ours, pgd"][0] == pytest.approx(16.79)
-    assert lines["mean", "of the published rows"][4] == pytest.approx(3.02, abs=0.01)
-    assert lines["snow", "ours, pgd"][4:] == [None] * 16
+    mean = lines["mean", "published, computed from the rows"]
+    assert mean[0] == pytest.approx(np.mean([x["baseline"][0] for x in of_corruptions]))
+    assert all(len(line) == 4 for line in lines.values())  # of the only net with rows
 
 
-def test_pilot_runs_are_compared_over_seeds():
+def test_twelve_epochs_are_compared_over_seeds(tmp_path, monkeypatch):
     values = {
         "baseline": (0.50, 0.52, 0.51),
         "weighted": (0.30, 0.31, 0.32),
         "cascaded": (0.40, 0.50, 0.60),
     }
-    common = {"attack": "pgd", "steps": 40, "n": 100, "eps": 0.1, "diverged": False}
-    rows = [{"model": net, "value": x, **common} for net in values for x in values[net]]
-    table = pd.DataFrame(rows)
-    lines = {line[1]: line for line in provenance.pilot(table).rows}
-    assert lines["weighted"][-1] == "below" and lines["cascaded"][-1] == "open"
-    assert lines["weighted"][5].startswith("-20.00 (-")
-    assert "0 above, 1 below, 1 open" in provenance.pilot_sentence(table)
+    common = {"attack": "pgd", "eps": 2 / 255}
+    rows = [
+        {"run": run_name("cifar10", 10, net, "matched"), "seed": seed, "value": x}
+        | common
+        for net, of_net in values.items()
+        for seed, x in enumerate(of_net)
+    ]
+    results = Gpu12(tmp_path / "rows.jsonl")
+    monkeypatch.setitem(results.__dict__, "frame", pd.DataFrame(rows))
+    lines = {line[1]: line for line in provenance.gpu12(results).rows}
+    assert lines["weighted"][:2] == ["PGD-40 2/255", "weighted"]
+    assert lines["weighted"][2:4] == pytest.approx([51, 31])
+    weighted = lines["weighted"][-1]  # sd 1 of three seeds: t(4) * sqrt(2 / 3)
+    assert (
+        weighted == f"-20.00 (-{20 + 2.776 * 0.8165:.2f} to -{20 - 2.776 * 0.8165:.2f})"
+    )
+    assert "to +" in lines["cascaded"][-1]
 
 
 def test_parity_has_a_line_per_net_type_and_attack():
@@ -279,17 +340,48 @@ def test_parity_has_a_line_per_net_type_and_attack():
 
 
 @pytest.mark.slow
-def test_build_writes_everything_from_nothing(tmp_path, monkeypatch):
-    """But for the figures, which have tests of their own."""
-    monkeypatch.setattr(figures, "drawn", lambda results: [])
+def test_build_writes_everything_from_nothing(tmp_path):
     out = tmp_path / "docs"
     written = build.build(tmp_path / "results" / "study", out)
     assert {path.name for path in written} == {"paper.md", "report.html"}
     text = (out / "paper.md").read_text()
-    verdicts = ("inconclusive", "does not stand", "stands")
+    verdicts = ("not measured", "does not stand", "stands")
     assert sum(text.count(f"**{x}**") for x in verdicts) == len(CLAIMS)
-    assert "| 10-layer equivariant | published | – | 73.01 | 64.96 |" in text
-    assert "python -m study run --size full" in text
-    page = (out / "report.html").read_text()
-    assert all(name in page for name in FULL.trainings)
+    absent = text[text.index("Not measured yet") : text.index("Published protocol:")]
+    names = {*tables.TABLES, *figures.FIGURES}
+    assert all(name in absent for name in names)
+    assert "python -m study run --size reduced" in text
     assert not list(out.rglob("*.partial*"))
+
+
+@pytest.mark.slow
+def test_the_committed_page_is_built_from_the_committed_rows(tmp_path):
+    build.build(ROOT / "results" / "study", tmp_path)
+    page = (tmp_path / "paper.md").read_text()
+    assert (ROOT / "docs" / "paper.md").read_text() == page, (
+        "run `python -m study build`"
+    )
+
+
+def test_the_answer_counts_the_verdicts():
+    words = ["stands, at full size", "does not stand", "does not stand", "open", "open"]
+    verdicts = [
+        Verdict(f"claim {i}", f"place {i}", "", "", x) for i, x in enumerate(words)
+    ]
+    assert build.answer(verdicts) == (
+        "Of 5 claims 1 stands, 2 do not stand and 2 are open. Stand: "
+        '"claim 0" (place 0). Do not stand: "claim 1" (place 1); "claim 2" (place 2).'
+    )
+
+
+def test_accuracies_are_of_the_least_and_the_most_robust_net(tmp_path):
+    def percent(name, protocol, attack, eps):
+        return {"parallel_rot": 40.0, "weighted": 10.0}.get(NETS[name], 20.0 + eps)
+
+    first, second = build.sentences(Known(tmp_path, percent, REDUCED))
+    assert first.startswith("Of the 4-layer nets for CIFAR-10, in the reduced size")
+    assert (
+        "from 10.0 % (Weighted GCNN (R & S)) to 40.0 % (Parallel GCNN) at 2/255 under "
+        "the sound protocol"
+    ) in second
+    assert build.sentences(StudyResults(tmp_path, REDUCED)) == []

@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from study import paper, status
+from study import paper
 from study.plan import Accuracy, Audit, PlannedRun, measurements
 from study.runs import CONTROLLED, FULL, PUBLISHED, REDUCED, SIZES, SWITCHED, TRAININGS
 from symjax import models
@@ -266,10 +266,3 @@ def test_what_the_full_size_measures():
         names = [x["check"] for x in Audit(protocol).identities(planned, 0)]
         assert len(names) == len(set(names)) == len(sanity.CHECKS) + extra
         assert not Audit(protocol).identities(planned, 1)
-
-
-def test_the_purpose_of_a_run():
-    assert status.purpose(TRAININGS[EQUIVARIANT]) == "table 2, table 4"
-    assert status.purpose(TRAININGS[BASELINE]) == "figure 2, table 1, figure 5"
-    switched = TRAININGS[f"{EQUIVARIANT}-c4"]
-    assert status.purpose(switched) == "attribution: C4, as in the text of the paper"

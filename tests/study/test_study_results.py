@@ -62,7 +62,7 @@ def test_a_curve_in_closed_form():
     assert not curve.complete and curve_of([[1.0], [2.0]]).complete
     assert curve.text(0.01) == "30.00 ± 21.60 (4 seeds)"
     assert curve.text(0.1 * 0.2) == "8.00 ± 1.41 (2 seeds)"  # 0.02, but for rounding
-    assert curve.text(0.03) == "5.00 (1 seeds)"
+    assert curve.text(0.03) == "5.00 (1 seed)"
     assert (curve.mean(0.01), curve.mean(0.02)) == (30, None)
     assert curve.text(0.04) is curve.mean(0.04) is curve.at(0.04) is None
     assert curve_of([[1.0]] * 5).text(0.01) == "1.00 ± 0.00"
@@ -197,7 +197,7 @@ def test_the_committed_rows_have_their_cells():
     state = progress(TRAININGS[name], reduced)
     assert (state.rows, state.needed, state.seeds) == (479, 479, 3)
     assert reduced.text(name, "published", "pgd", 0.01) == "12.73 ± 0.97"
-    assert reduced.text(name, "sound", "autoattack", 2 / 255) == "2.50 (1 seeds)"
+    assert reduced.text(name, "sound", "autoattack", 2 / 255) == "2.50 (1 seed)"
     means = reduced.corrupted(name, "sound", "none")
     assert means.loc["gaussian_noise", 0.0] == pytest.approx(42.3889, abs=1e-4)
     other = "cifar10-4-parallel_rot-published"
