@@ -36,6 +36,7 @@ from study.tables import (
     ablated,
     ablation_curves,
     command,
+    cumulative_ablation,
     largest,
     of_size,
 )
@@ -151,21 +152,27 @@ def tidy(
     return pd.concat(parts)
 
 
-def _summary(values: Any) -> list[Cell]:
-    """Mean, standard deviation and number of seeds, for a table of data."""
-    return [*mean_and_sd(values), len(values)] if len(values) else [None] * 3
+def _data(results: StudyResults, title: str, ours: Frame, printed=None) -> Table:
+    """The numbers of a figure: mean, standard deviation and number of seeds of each
+    run, attack and epsilon, beside the paper's numbers if there are any."""
+    keys = ["run", "attack", "eps"]
+    table = ours.groupby(keys, sort=False)["accuracy"].agg(["mean", "std", "count"])
+    if printed is not None:
+        table = printed.set_index(keys)[["percent"]].join(table, how="outer")
+    table = table.astype({"count": "Int64"}).reset_index()
+    table["attack"] = table["attack"].map(LABELS)
+    table["eps"] = table["eps"].map(format_eps)
+    names = {"eps": "epsilon", "percent": "published, %", "mean": "ours, %"}
+    table = table.rename(columns=names | {"std": "sd", "count": "seeds"})
+    rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+    return Table(f"Data of: {title}", list(table), rows, command=command(results))
 
 
-def _seeds(results: StudyResults, counts: Sequence[int]) -> str:
-    """On how many seeds the cells of a figure rest, in words."""
-    whole = results.size.seeds
-    if set(counts) == {whole}:
-        return f"Ours: {whole} seeds."
-    full, none = (sum(x == wanted for x in counts) for wanted in (whole, 0))
-    return (
-        f"Ours: {full} of {len(counts)} cells have {whole} seeds, {none} are "
-        f"{NOT_MEASURED}; the table of data has the number of seeds of each."
-    )
+def _seeds(results: StudyResults, ours: Frame) -> str:
+    """How many cells of a figure have fewer seeds than the size has, in words."""
+    counts = ours.groupby(["run", "attack", "eps"]).size()
+    fewer = int((counts < results.size.seeds).sum())
+    return f" {fewer} of {len(counts)} cells have fewer seeds." if fewer else ""
 
 
 def _style_of(net: str, **more: Any) -> dict[str, Any]:
@@ -224,15 +231,12 @@ def accuracy(
         handles.append(Patch(color=GRAY, alpha=0.3, label="ours, ± 1 sd over seeds"))
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     title = f"{artefact.capitalize()}: {SHOWN[artefact]}, {protocol} protocol"
-    rows, counts = _accuracy_data(printed, ours, is_sound)
     title += f", {results.size.name} size"
-    columns = ["net", "data set", "attack", "epsilon"]
-    columns += [] if is_sound else ["published, %"]
-    columns += ["ours, %", "sd", "seeds"]
-    data = Table(f"Data of: {title}", columns, rows, command=command(results))
-    caption = f"Accuracy, mean over the seeds. {of_size(results)} "
+    data = _data(results, title, ours, None if is_sound else printed)
+    caption = f"Accuracy, mean over the seeds. {of_size(results)}"
+    caption += f"{_seeds(results, ours)} "
     if is_sound:
-        caption += f"{SOUND_NOTE} "
+        caption += SOUND_NOTE
     else:
         caption += "Hollow markers, dotted: the paper's numbers"
         if artefact != "figure 6":
@@ -240,8 +244,7 @@ def accuracy(
                 f", read off its plots to about {paper.READ_OFF:g} points; where a "
                 "marker was hidden there is none"
             )
-        caption += ". "
-    caption += _seeds(results, counts)
+        caption += "."
     name = artefact.replace(" ", "-") + ("-sound" if is_sound else "")
     return CaptionedFigure(name, title, figure, caption, data)
 
@@ -257,22 +260,6 @@ def _draw_curves(axis: Axes, printed: Frame | None, ours: Frame) -> None:
         sns.lineplot(line, x="eps", y="accuracy", errorbar="sd", ax=axis, **style)
     if legend := axis.get_legend():
         legend.remove()
-
-
-def _accuracy_data(printed, ours, is_sound) -> tuple[list[list[Cell]], list[int]]:
-    """The lines of the table of data, and the number of seeds of each."""
-    keys = ["run", "attack", "eps"]
-    values = {key: group["accuracy"] for key, group in ours.groupby(keys)}
-    rows: list[list[Cell]] = []
-    counts = []
-    for cell in printed.itertuples():
-        mine = values.get((cell.run, cell.attack, cell.eps), ())
-        published = cell.percent if np.isfinite(cell.percent) else None
-        dataset = DATASETS[TRAININGS[cell.run].dataset]
-        names = [NETS[cell.net].label, dataset, LABELS[cell.attack], cell.eps]
-        rows.append([*names, *([] if is_sound else [published]), *_summary(mine)])
-        counts.append(len(mine))
-    return rows, counts
 
 
 def _handle(label: str, **style: Any) -> Line2D:
@@ -319,10 +306,11 @@ def tolerance(results: StudyResults) -> CaptionedFigure | None:
         parts[0, 0].legend(handles=handles, loc="outside lower center", ncols=4)
         if examples:
             _draw_examples(parts[1, 0], examples)
-    rows: list[list[Cell]] = [
-        [NETS[net].label, *pair, *_summary(ours[ours["net"] == net]["value"])]
-        for net, pair in printed.items()
-    ]
+    rows: list[list[Cell]] = []
+    for net, pair in printed.items():
+        values = ours[ours["net"] == net]["value"]
+        summary = mean_and_sd(values) if len(values) else (None, None)
+        rows.append([NETS[net].label, *pair, *summary, len(values)])
     columns = ["net", "published, first image", "published, second image"]
     columns += ["ours, mean", "sd", "seeds"]
     data = Table(f"Data of: {title}", columns, rows, command=command(results))
@@ -330,8 +318,7 @@ def tolerance(results: StudyResults) -> CaptionedFigure | None:
         "Values are set to 0 at random until the net errs, as in the published code, "
         "which normalizes nothing; an image that is classified correctly at no level "
         f"counts as 0.05. Size {results.size.name}, {results.size.n_tolerance} test "
-        "images. "
-        f"{_seeds(results, [len(table) for table in tables.values()])}"
+        "images."
     )
     return CaptionedFigure("figure-5", title, figure, caption, data)
 
@@ -413,30 +400,14 @@ def controlled(results: StudyResults) -> CaptionedFigure | None:
             for x in attacks
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    rows, counts = _controlled_data(results, runs, attacks, labels)
-    columns = ["net", "attack", "epsilon", "accuracy, %", "sd", "seeds"]
-    data = Table(f"Data of: {title}", columns, rows, command=command(results))
+    data = _data(results, title, ours)
     caption = (
         "CIFAR-10, 10 layers, matched trunk, one training, sound protocol; epsilons in "
         "pixel units of [0, 1]. Marks: means, bars: one sample standard deviation over "
         f"the seeds to either side. {of_size(results)} AutoAttack: "
-        f"{results.size.n_autoattack:,} images. {_seeds(results, counts)}"
+        f"{results.size.n_autoattack:,} images.{_seeds(results, ours)}"
     )
     return CaptionedFigure("controlled", title, figure, caption, data)
-
-
-def _controlled_data(results, runs, attacks, labels):
-    rows: list[list[Cell]] = []
-    counts = []
-    for training, attack in itertools.product(runs, attacks):
-        curve = results.curve(training.name, "sound", attack)
-        assert curve is not None, f"{training.name} has no sound {attack}"
-        for eps in curve.eps:
-            values = curve.measured(eps)
-            name = labels[training.name].replace("\n", " ")
-            rows.append([name, LABELS[attack], format_eps(eps), *_summary(values)])
-            counts.append(len(values))
-    return rows, counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -448,7 +419,6 @@ class Waterfall:
       training, attack, eps: which.
       differences: of the protocols, in the order in which they are applied.
       points: percent, one more than differences; empty if not measured.
-      seeds: how many have all points.
       printed: the paper's number, or None.
     """
 
@@ -457,7 +427,6 @@ class Waterfall:
     eps: float
     differences: Sequence[str]
     points: Sequence[float]
-    seeds: int
     printed: float | None
 
     @classmethod
@@ -473,7 +442,7 @@ class Waterfall:
         whole = len(columns) == len(curves) and len(table) > 0
         points = [float(x) for x in table.mean()] if whole else []
         printed = paper.percent(training.name, attack, eps)
-        return cls(training, attack, eps, names, points, len(table), printed)
+        return cls(training, attack, eps, names, points, printed)
 
     @property
     def label(self) -> str:
@@ -531,7 +500,6 @@ def attribution(results: StudyResults) -> CaptionedFigure | None:
         ]
         handles.append(_handle("the paper's number", **_diamond()))
         figure.legend(handles=handles, loc="outside lower center", ncols=5)
-    falls = [fall for of_net in nets for fall in of_net]
     caption = (
         "Sound accuracy, then the differences of the published protocol applied one "
         "after another on the same checkpoints; the last bar is the published "
@@ -541,30 +509,9 @@ def attribution(results: StudyResults) -> CaptionedFigure | None:
     )
     if results.size.reduced:
         caption += f" Here: the first seed and {REDUCED_ABLATION_N} images."
-    else:
-        caption += f" {_seeds(results, [fall.seeds for fall in falls])}"
-    columns = [
-        "net",
-        "attack",
-        "epsilon",
-        "difference",
-        "points",
-        "accuracy, %",
-        "seeds",
-    ]
-    rows = [row for fall in falls for row in _waterfall_data(fall)]
-    data = Table(f"Data of: {title}", columns, rows, command=command(results))
+    data = cumulative_ablation(results)
+    assert data is not None
     return CaptionedFigure("attribution", title, figure, caption, data)
-
-
-def _waterfall_data(fall: Waterfall) -> list[list[Cell]]:
-    names: list[Cell] = [fall.label, LABELS[fall.attack], fall.eps]
-    rows: list[list[Cell]] = [[*names, "the paper", None, fall.printed, None]]
-    if fall.points:
-        rows.append([*names, ENDS[0], None, fall.points[0], fall.seeds])
-    for name, before, after in fall.steps:
-        rows.append([*names, name, after - before, after, fall.seeds])
-    return rows
 
 
 def _diamond() -> dict[str, Any]:
