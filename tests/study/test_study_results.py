@@ -1,14 +1,19 @@
 """The study's rows as one frame: means over the seeds, and what is missing."""
 
 import dataclasses
+import os
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from study import nets
 from study.plan import Accuracy, Audit, PlannedRun, Tolerance
 from study.results import Curve, StudyResults
 from study.runs import FULL, REDUCED, SMOKE, TRAININGS
 from study.status import progress
+from symjax import data
 from symjax.evaluation.results import Results
 from tests.paths import ROOT
 
@@ -204,3 +209,26 @@ def test_the_committed_rows_have_their_cells():
     gap = reduced.difference(name, other, "sound", "pgd", 2 / 255)
     assert (gap.value, gap.count) == (pytest.approx(-24.5), 1000)
     assert [gap.low, gap.high] == pytest.approx([-27.4667, -21.5333], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_kept_nets_have_the_accuracy_of_their_rows():
+    """On the first 100 test images; float16 may change a prediction."""
+    place = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    if not (place / "cifar10.npz").exists() and not (place / "cifar10").exists():
+        pytest.skip(f"no CIFAR-10 in {place}; TFDS_DATA_DIR says where it is")
+    images, labels = (x[:100] for x in data.load("cifar10", data_dir=place).test)
+    apply = jax.jit(lambda logits_fn, images: logits_fn(images))
+    results = StudyResults(ROWS, REDUCED)
+    paths = sorted((ROWS.parent / "nets/reduced").glob("cifar10-*.safetensors"))
+    assert len(paths) >= 9
+    for path in paths:
+        net = nets.load(path)
+        clean = results.accuracy(net.run, "sound", "none")
+        table = results.rows(net.run, clean)
+        (row,) = table[table["seed"] == net.seed].to_dict("records")
+        kept = np.load(ROWS / "reduced" / net.run / "cells" / f"{row['cell_id']}.npz")
+        logits = apply(net.logits_fn, images / np.float32(255))
+        correct = np.argmax(logits, axis=1) == labels
+        assert net.data == row["data"] and correct.mean() > 0.5, path.name
+        assert np.sum(correct != kept["robust"][:100]) <= 2, path.name
