@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import logging
 
-from study import speed, status
+from study import status
 from study.run import Folders, part_of, run_missing
 from study.runs import SIZES
 from symjax import compilation, terminal
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             more["dataset.data_dir"] = args.data_dir
         compilation.keep_programs(cache.default_folder() / "programs")
         if args.command == "time":
-            speed.measure(trainings, size, results, more)
+            status.measure(trainings, size, results, more)
             return
         kept = args.results.parent / "nets" / size.name if size.reduced else None
         folders = Folders(results, args.runs / size.name, kept)

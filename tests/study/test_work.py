@@ -12,7 +12,7 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from study import __main__ as command
-from study import nets, plan, run, speed, status
+from study import nets, plan, run, status
 from study.plan import Accuracy, Audit, PlannedRun
 from study.results import StudyResults
 from study.run import Folders, groups_of, part_of
@@ -271,28 +271,28 @@ def test_a_damaged_file_of_weights_is_named(study, tmp_path):
 
 def test_the_hours_that_are_left(monkeypatch):
     """A closed form: 2 seeds of 320 images and 2 epochs, and gradients of one seed."""
-    known = speed.Speed(training=160.0, gradients=10.0)
+    known = status.Speed(training=160.0, gradients=10.0)
     only = [Accuracy("published", "pgd", (0.01, 0.02)), Accuracy("sound", "fgsm")]
     monkeypatch.setattr(plan, "measurements", lambda training, size: only)
-    trained, measured = speed.hours_left(planned(), (), known)
+    trained, measured = status.hours_left(planned(), (), known)
     assert trained == pytest.approx(2 * 320 * 2 / 160 / 3600)
     assert measured == pytest.approx(2 * (40 * 3 * 2 + 40) / 10 / 3600)
     every = {x for seed in (0, 1) for y in only for x in planned().cells(y, seed)}
-    assert speed.hours_left(planned(), every, known) == (0, 0)
-    assert speed.hours_left(planned(), (), None) is None
+    assert status.hours_left(planned(), every, known) == (0, 0)
+    assert status.hours_left(planned(), (), None) is None
 
 
 @pytest.mark.slow
 def test_speeds_are_measured_once(study, tmp_path, monkeypatch):
     output = io.StringIO()
     call = [TRAININGS[BASELINE]], TINY, tmp_path, {}, Console(file=output)
-    speed.measure(*call)
-    found = speed.speeds(tmp_path)
+    status.measure(*call)
+    found = status.speeds(tmp_path)
     assert found.keys() == {BASELINE}
     assert found[BASELINE].training > 0 and found[BASELINE].gradients > 0
-    monkeypatch.setattr(speed, "train", None)
-    speed.measure(*call)
-    assert speed.speeds(tmp_path) == found and "gradients/s" in output.getvalue()
+    monkeypatch.setattr(status, "train", None)
+    status.measure(*call)
+    assert status.speeds(tmp_path) == found and "gradients/s" in output.getvalue()
 
 
 @pytest.mark.slow
