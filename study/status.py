@@ -25,6 +25,7 @@ from symjax.evaluation import provenance
 from symjax.evaluation.attack import Attack
 from symjax.evaluation.measurement import one_batch
 from symjax.evaluation.run import Run
+from symjax.terminal import counted
 from symjax.training import train
 
 FILE = "speeds.jsonl"
@@ -104,10 +105,14 @@ def show(
     )
     if known:
         train, measure = np.sum([x for x in hours if x is not None] or [(0, 0)], axis=0)
+        unknown = hours.count(None)
         console.print(
             f"About {train:.1f} hours of training and {measure:.1f} of measuring "
-            f"are left on the machine of {size.name}/speeds.jsonl, without "
-            f"{hours.count(None)} runs whose speed is not measured.",
+            f"are left on the machine of {size.name}/speeds.jsonl"
+            + (
+                f", without {counted(unknown, 'run')} of unknown speed." * bool(unknown)
+                or "."
+            ),
             highlight=False,
         )
     for training in trainings if commands else ():
