@@ -94,7 +94,15 @@ def of_study(
     measured = [results for results in (full, reduced) if len(results.frame)]
     return Page(
         TITLE,
-        "\n\n".join([answer(verdicts), *sentences(reduced), progress_text(sizes), HOW]),
+        "\n\n".join(
+            [
+                answer(verdicts),
+                *sentences(reduced),
+                *([provenance.parity_sentence(parity)] if parity else []),
+                progress_text(sizes),
+                HOW,
+            ]
+        ),
         verdicts,
         [
             *tables.tables(sizes),

@@ -507,7 +507,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "Ours",
-        "Symmetric first layers make a net robust, all else equal",
+        "Symmetric layers make a net more robust, all else equal",
         [x for net in MATCHED for x in _matched([net], ["baseline"])],
         note=CONTROLLED,
         protocols=["sound"],

@@ -151,6 +151,19 @@ def parity(lines: Sequence[Mapping[str, Any]]) -> Table:
     return Table(name, columns, table, PARITY_CAPTION, PARITY_COMMAND)
 
 
+def parity_sentence(lines: Sequence[Mapping[str, Any]]) -> str:
+    """How closely ours agrees with the published code, in one sentence."""
+    cells = [x for row in lines for x in row["attacks"]]
+    same = sum(x["published"] == x["ours"] for x in cells)
+    largest = max(x["logits"]["evaluation"] for x in lines)
+    nets = len({row["net"] for row in lines})
+    return (
+        f"With the weights of {nets} published PyTorch nets, our logits differ from "
+        f"theirs by at most {largest:.0e}, and FGSM and PGD under the published "
+        f"protocol give the same accuracy in {same} of {len(cells)} comparisons."
+    )
+
+
 def _parity_line(row: Mapping[str, Any], attack: str, radii) -> list[Cell]:
     logits = [f"{row['logits'][mode]:.0e}" for mode in ("evaluation", "training")]
     cells: list[Cell] = [row["net"], row["dtype"], row["images"], *logits]

@@ -337,6 +337,12 @@ def test_parity_has_a_line_per_net_type_and_attack():
     table = provenance.parity(rows)
     assert [x[0] for x in table.rows[:4]] == [list(MODELS)[0]] * 4
     assert len(table.rows) == 2 * len(rows)
+    text = provenance.parity_sentence(rows)
+    assert text.startswith("With the weights of 6 published PyTorch nets, our logits")
+    made = {"net": "x", "logits": {"evaluation": 3e-6}}
+    cells = [{"published": 0.5, "ours": 0.5}, {"published": 0.5, "ours": 0.25}]
+    text = provenance.parity_sentence([made | {"attacks": cells}])
+    assert "1 published" in text and "3e-06" in text and "in 1 of 2" in text
 
 
 @pytest.mark.slow
