@@ -197,7 +197,7 @@ def progress_text(sizes: Sequence[StudyResults]) -> str:
     if absent:
         reduced = sizes[-1].size.name
         text += (
-            f" Not measured yet, and therefore not shown: {', '.join(absent)}. "
+            f" Not measured yet, and therefore not shown: {'; '.join(absent)}. "
             f"`python -m study run --size {reduced}` measures what is missing."
         )
     return text
