@@ -80,8 +80,8 @@ def render(page: Page) -> str:
     sections = {
         "Reproduction": parts(page.reproduction),
         "Verdicts": _verdicts(page.verdicts),
-        "Tables": parts(page.tables),
         "Figures": [_picture(x, f"figure-{i}") for i, x in enumerate(page.pictures, 1)],
+        "Tables": parts(page.tables),
         "Audit": parts(page.audit),
         "Provenance": parts(page.provenance),
     }

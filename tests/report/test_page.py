@@ -64,7 +64,7 @@ def test_what_reproduces_published_code_stands_before_the_verdicts():
 
 def test_sections_come_in_order_and_empty_ones_not_at_all(html):
     found = re.findall(r"<h([12])[^>]*>([^<]*)</h", html)
-    names = ["Verdicts", "Tables", "Figures", "Audit", "Provenance"]
+    names = ["Verdicts", "Figures", "Tables", "Audit", "Provenance"]
     assert found == [("1", "What stands"), *(("2", name) for name in names)]
     assert html.index("First.") < html.index("Claim 0") < html.index("net 0")
     bare = render(Page("Title", "Summary."))
