@@ -492,10 +492,14 @@ CLAIMS: tuple[Claim, ...] = (
         "Abstract; Section 1, first contribution",
         "Such models reduce hypothesis space complexity, regularize gradients, and "
         "yield tighter certified robustness bounds under the CLEVER ... framework",
-        note="docs/theory.md: CLEVER is an estimate, no certificate, and some scores "
-        "lie above the distance of a known error; whether scores, distances or "
-        "gradients differ from the baseline's is open there, on few images; it would "
-        "take 100 images, five seeds and three norms",
+        fact=(
+            "open",
+            "docs/theory.md: on few images, most intervals of the differences of "
+            "scores, distances and gradients from the baseline's contain 0; 100 "
+            "images, five seeds and three norms would decide. CLEVER is an estimate "
+            "and no certificate: some scores lie above the distance of a known "
+            "adversarial example",
+        ),
     ),
     Claim(
         "Abstract",
