@@ -11,7 +11,7 @@ import pytest
 from study import nets
 from study.plan import Accuracy, Audit, PlannedRun, Tolerance
 from study.results import Curve, StudyResults
-from study.runs import FULL, REDUCED, SMOKE, TRAININGS
+from study.runs import FULL, REDUCED, SMOKE, TRAININGS, run_name
 from study.status import progress
 from symjax import data
 from symjax.evaluation.results import Results
@@ -209,6 +209,16 @@ def test_the_committed_rows_have_their_cells():
     gap = reduced.difference(name, other, "sound", "pgd", 2 / 255)
     assert (gap.value, gap.count) == (pytest.approx(-24.5), 1000)
     assert [gap.low, gap.high] == pytest.approx([-27.4667, -21.5333], abs=1e-4)
+
+
+def test_readme_shows_the_committed_rows():
+    results, readme = StudyResults(ROWS, REDUCED), (ROOT / "README.md").read_text()
+    shown = [("sound", "none", 0.0), ("published", "pgd", 0.01)]
+    shown += [("sound", "pgd", eps) for eps in (2 / 255, 8 / 255)]
+    for net in ("baseline", "parallel_rot", "parallel_rs"):
+        name = run_name("cifar10", 4, net)
+        line = " | ".join(results.text(name, *cell) for cell in shown)
+        assert f"| {line} |" in readme
 
 
 @pytest.mark.slow
