@@ -66,9 +66,7 @@ def gradient_maxima(
     It is a host driver, not for use inside jit.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch. Other weights of the same net need no new
-        compilation.
+      logits_fn, chunk, report: as in `symjax.metrics`.
       image: `[H, W, C]`, float, in [0, 1].
       key: one key. For S nets: `[S]` keys, and a leading axis S on every leaf of
         `logits_fn`; the nets run together on an accelerator, one by one on a CPU.
@@ -79,17 +77,13 @@ def gradient_maxima(
       samples: the number of samples per batch. Sample s of batch b depends only on the
         key, b and s.
       clip: clip samples to valid pixels; otherwise they are uniform in the ball.
-      chunk: the number of samples at a time; the result does not depend on it beyond
-        rounding. None: the fastest number on the backend.
-      report: called after each chunk with the number of samples done, and of all
-        samples.
 
     Returns:
       `Maxima`, with a leading axis S for S keys.
 
     Raises:
-      ValueError: if settings, the image or the label are invalid, or if the logits of
-        the image are not finite.
+      ValueError: if an argument is invalid, or if the logits of the image are not
+        finite.
       FloatingPointError: if a gradient is not finite.
     """
     norm = as_norm(norm)
@@ -159,7 +153,8 @@ def _sampled(nets, key, images, threat, label, batches, samples, chunk, report):
         label = np.broadcast_to(np.int32(label), outputs.shape[:-1])
         margins = np.take_along_axis(outputs, label[..., None], axis=-1) - outputs
         total, classes = batches * samples, outputs.shape[-1]
-        chunk = min(chunk or _fitting(classes), total)
+        gradients = ON_CPU if _on_cpu() else ELSEWHERE
+        chunk = min(chunk or max(1, gradients // (classes - 1)), total)
 
         def compute(first):
             x = draw(threat, images, key, np.int32(first), np.int32(samples), chunk)
@@ -193,11 +188,6 @@ def _in_turn(compute, chunks) -> Iterator[tuple[int, np.ndarray]]:
             yield done, np.asarray(norms)
     for done, norms in ahead:
         yield done, np.asarray(norms)
-
-
-def _fitting(classes: int) -> int:
-    """The number of samples at a time that is fastest on the backend."""
-    return max(1, (ON_CPU if _on_cpu() else ELSEWHERE) // (classes - 1))
 
 
 def _on_cpu() -> bool:

@@ -79,15 +79,9 @@ def invariant_box(
     driver, not for use inside jit.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch. Weights in a `jax.tree_util.Partial` are
-        traced: other weights need no new compilation.
-      images: `[B, H, W, C]`, float, in [0, 1].
+      logits_fn, images, chunk, report: as in `symjax.metrics`.
       labels: `[B]`, the class that must not change.
       max_radius: upper limit of the half-widths, in pixel units.
-      chunk: the number of images at a time; the result does not depend on it beyond
-        rounding. None: the fastest number on the backend.
-      report: called with the number of images done, and of all images.
 
     Returns:
       A `Box`; its widths are 0 where the image itself is misclassified.
@@ -152,9 +146,6 @@ def verified_fraction(
 
     Returns:
       `[B]` in [0, 1]; 0 where the image itself is misclassified.
-
-    Raises:
-      ValueError: if an argument is invalid.
     """
     if steps < 1:
         raise ValueError(f"steps={steps}: expected 1 or more.")

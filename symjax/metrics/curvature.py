@@ -96,33 +96,24 @@ def tangent_changes(
 
     The theorem states
     `||grad f(x + d_o) - grad f(x)||_2 >> ||grad f(x + d_G) - grad f(x)||_2`, with d_G
-    in the tangent space of the orbit and d_o orthogonal to it. The tangent space of a
-    finite group's orbit is {0}. Here the group is all rotations, under which the nets
-    of the paper are at best approximately invariant, and the space is spanned by
-    `orbit.tangent`. The theorem does not define the lengths of the displacements; here,
-    both are `length`.
-
-    With `output="logit"`, this is also the right side of Lemma 5.
+    in the tangent space of the orbit and d_o orthogonal to it. Here the group is all
+    rotations, because the tangent space of a finite group's orbit is {0}
+    (`docs/theory.md`, remark 10). The theorem does not define the lengths of the
+    displacements; here, both are `length`. With `output="logit"`, this is also the
+    right side of Lemma 5.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, in [0, 1]; displaced images are not clipped.
+      logits_fn, images, key: as in `symjax.metrics`; displaced images are not clipped.
       labels: `[B]`, integers in [0, K); not used if `output` is "jacobian".
-      key: one key, or `[B]`, see `samples.keys_of_images`.
       length: l2 norm of every displacement, in pixel units; can be traced.
       samples: N, the number of random orthogonal directions.
-      output: "jacobian" for the whole net, as in the theorem; for others, see
-        `jacobian.cotangents`.
+      output: as in `symjax.metrics`; "jacobian" is the whole net, as in the theorem.
       noise: the distribution of the orthogonal directions, "white" or
         "spectrum_matched": with the power spectrum of the tangent and random phases.
         The tangent is smooth and white noise is not, which also affects the change.
 
     Returns:
       `TangentChanges`, in logits per pixel unit in l2 (the spectral norm).
-
-    Raises:
-      ValueError: for invalid images, labels, counts, `output` or `noise`.
     """
     v = cotangents(logits_fn(images), labels, output)
     base = input_gradients(logits_fn, images, v)
@@ -157,15 +148,13 @@ def orbit_changes(
 ) -> OrbitChanges:
     """Measures Theorem 2 at the points of a finite orbit: `g x` instead of `x + d_G`.
 
-    The proof (Appendix A.2) concludes `grad f(g x) ~ grad f(x)` from the equality of
-    their norms. For an invariant net `grad f(g x) = g grad f(x)`: the norm is the same
-    and the gradient is rotated. Therefore `along` is 0 only if the gradient is
-    symmetric, and `aligned` is always 0.
+    For an invariant net `grad f(g x) = g grad f(x)`: the norm is the same and the
+    gradient is rotated. Therefore `along` is 0 only if the gradient is symmetric, and
+    `aligned` is always 0.
 
     Args:
-      logits_fn, labels, key, samples, output: as in `tangent_changes`.
-      images: `[B, H, W, C]`, in [0, 1]; square if the group has rotations by 90
-        degrees.
+      logits_fn, images, key: as in `symjax.metrics`.
+      labels, samples, output: as in `tangent_changes`.
       noise: as in `tangent_changes`, with the power spectrum of `g x - x`.
       group: a group of more than one element.
 
@@ -173,8 +162,7 @@ def orbit_changes(
       `OrbitChanges`, in logits per pixel unit in l2 (the spectral norm).
 
     Raises:
-      ValueError: for invalid images, labels, counts, `output` or `noise`, or a group of
-        one element.
+      ValueError: for a group of one element.
     """
     if group.order == 1:
         raise ValueError(
@@ -214,17 +202,12 @@ def tangent_slopes(logits_fn: LogitsFn, images: Array) -> tuple[Array, Array]:
     affect it.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, in [0, 1].
+      logits_fn, images: as in `symjax.metrics`.
 
     Returns:
       Two arrays `[B]`, in [0, 1]: the slope along the tangent t of the orbit of all
       rotations; and the root mean square of the slope in a random direction,
       `||J_f||_F / (||J_f||_2 sqrt(H W C))`. NaN where the Jacobian or the tangent is 0.
-
-    Raises:
-      ValueError: for invalid images.
     """
     along = tangent(images)
     has_tangent = jnp.any(along != 0, axis=(1, 2, 3))
