@@ -14,8 +14,7 @@ from symjax.attacks import NORMS
 from symjax.groups import C1, C2, C4
 from symjax.metrics import orbit, symmetry
 from symjax.metrics.jacobian import other_classes
-from symjax.models.baseline import Baseline
-from symjax.models.equivariant import Equivariant
+from symjax.models import Baseline, Equivariant
 from symjax.seeds import over_seeds
 from tests import symmetric_models as small
 
