@@ -13,21 +13,9 @@ from scipy.signal import correlate2d
 from symjax import nn
 from symjax.nn import winograd
 from symjax.nn.convolution import LOWERINGS
+from tests.layers import filled, normal
 
 KEY = jax.random.key(0)
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def filled(layer, inputs, seed=7):
-    """Variables of the layer's shapes with normal entries; nothing is compiled."""
-    shapes = jax.eval_shape(layer.init, KEY, inputs)
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), shapes
-    )
 
 
 def correlate(images, kernel, strides, padding):

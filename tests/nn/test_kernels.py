@@ -12,16 +12,13 @@ import pytest
 from benchmarks import turning as turning_benchmark
 from symjax import groups, nn
 from symjax.nn import equivariance_error, kernels
+from tests.layers import normal
 from tests.paths import DATA, ROOT
 
 ROWS = ROOT / "results" / "benchmarks" / "turning.jsonl"
 LIBRARIES = ("e2cnn", "escnn")
 GROUPS, SIZES = ("C4", "C8", "C16", "D4", "D8"), (3, 5, 7)
 ATOL = 1e-5  # as asked; of values of order 1, so that most of it is not needed
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 @pytest.fixture(scope="module", params=LIBRARIES)
