@@ -213,14 +213,6 @@ def test_matched_nets_differ_in_their_first_layer_alone(depth):
         chex.assert_trees_all_equal_shapes_and_dtypes(trunk(name), expected)
 
 
-@pytest.mark.parametrize("depth", models.DEPTHS)
-def test_equivariant_net_has_as_many_blocks_as_layers(depth):
-    params = shapes(models.build("equivariant", depth, CLASSES))["params"]
-    kernels = [leaf["conv"]["kernel"] for name, leaf in params.items() if "_" in name]
-    assert len(kernels) == len(params) - 1 == depth
-    assert sorted(kernel.ndim for kernel in kernels) == [4] + [5] * (depth - 1)
-
-
 @pytest.mark.parametrize(
     ("size", "dtype"), [(16, "float32"), (15, "float32"), (16, "bfloat16")]
 )
