@@ -32,11 +32,10 @@ from symjax.metrics._gradient_maxima import (
 )
 from symjax.metrics.samples import image_by_image
 from symjax.metrics.weibull import ReverseWeibull
-from symjax.seeds import fold_in
 
 
 class Clever(NamedTuple):
-    """CLEVER scores and their diagnostics, `[K]` each; axes S and N lead, if any.
+    """CLEVER scores and their diagnostics, `[K]` each, or `[N, K]` of N images.
 
     Attributes:
       scores: `min(margins / fit.end_point, radius)`, in pixel units of the ball's norm;
@@ -107,7 +106,7 @@ def clever(
     Args:
       logits_fn, report: as in `symjax.metrics`.
       image: `[H, W, C]`, float, in [0, 1].
-      key: one key; or `[S]` keys, and a leading axis S on every leaf of `logits_fn`.
+      key: one random key.
       norm: norm of the ball, "l1", "l2" or "linf".
       radius: radius of the ball, in pixel units; the upper limit of the scores.
       label: class c; None: the class that the net predicts. If the net predicts another
@@ -117,7 +116,7 @@ def clever(
         `gradient_maxima`.
 
     Returns:
-      A `Clever`, with a leading axis S for S keys.
+      A `Clever`.
 
     Raises:
       ValueError: if an argument is invalid, or if the logits of the image are not
@@ -155,7 +154,7 @@ def clever_images(
         them.
 
     Returns:
-      A `Clever` with a leading axis N, or `[S, N]` for S keys.
+      A `Clever` with a leading axis N.
 
     Raises:
       ValueError: as in `clever`, or if the folder contains the maxima of another call.
@@ -164,8 +163,8 @@ def clever_images(
     with jax.default_matmul_precision("highest"):  # as the gradients are taken
         refuse_traced("CLEVER", logits_fn, images, labels, key)
         call = logits_fn, images, labels, key
-        given = prepare("CLEVER", *call, optional=("labels", "threat"), seeds=True)
-    nets, images, key = given.net, np.asarray(given.images), given.key
+        given = prepare("CLEVER", *call, optional=("labels", "threat"))
+    net, images, key = given.net, np.asarray(given.images), given.key
     known = [None] * len(images)
     if labels is not None:
         known = np.asarray(given.labels).tolist()
@@ -173,15 +172,16 @@ def clever_images(
     settings.pop("chunk", None)  # the result does not depend on it
 
     def compute(index, image):
-        call = nets, image, fold_in(key, index), norm, radius, known[index]
+        of_image = jax.random.fold_in(key, index)
+        call = net, image, of_image, norm, radius, known[index]
         part = partial_report(report, index, len(images))
         return gradient_maxima(*call, **sampling, report=part)._asdict()
 
     scores = [
         clever_from_maxima(Maxima(**maxima), radius, start)
-        for maxima in image_by_image(compute, nets, images, key, settings, folder)
+        for maxima in image_by_image(compute, net, images, key, settings, folder)
     ]
-    return jax.tree.map(lambda *parts: np.stack(parts, axis=key.ndim), *scores)
+    return jax.tree.map(lambda *parts: np.stack(parts), *scores)
 
 
 def clever_from_maxima(

@@ -37,7 +37,7 @@ def image_by_image(
 
     Args:
       compute: a function that returns arrays by name.
-      net: a net from `inputs.prepare`, or S nets if there are `[S]` keys.
+      net: a net from `inputs.prepare`.
       images: `[N, H, W, C]`.
       key, settings: what the results depend on, beside the net and the images.
       folder: where the results are saved; None: nowhere.
@@ -48,8 +48,7 @@ def image_by_image(
     arrays = images, *map(host_array, (key, *jax.tree.leaves(net)))
     fingerprint = np.zeros(0)
     if folder is not None:  # another kind of device may round differently
-        ask = jax.vmap(evaluate, (0, None)) if key.ndim else evaluate
-        fingerprint = np.asarray(ask(net, images[:1]))
+        fingerprint = np.asarray(evaluate(net, images[:1]))
     identity = {**settings, "arrays": arrays}
     checkpoint = BatchCheckpoint(folder and Path(folder), identity, fingerprint)
     for index, image in enumerate(images):

@@ -1,7 +1,6 @@
 """CLEVER: ART's score from ART's samples, closed forms, distances that were found."""
 
 import functools
-import importlib
 
 import chex
 import jax
@@ -262,34 +261,11 @@ def test_what_is_not_finite_is_told():
         metrics.clever(logarithm, image, KEY, radius=2.0, **FEW)
     with pytest.raises(ValueError, match="image 0 are NaN or infinite"):
         metrics.clever(logarithm, 0 * image, KEY, radius=0.1, **FEW)
-    nets = Partial(dense_of_seeds, jnp.array([1.0, np.nan]))
-    with pytest.raises(ValueError, match="image 0 are NaN"):
-        metrics.clever(nets, image, jax.random.split(KEY), **FEW)
 
 
-def dense_of_seeds(scale, images):
+def curved(images):
     x = images.reshape(len(images), -1)
-    return jnp.stack([jnp.tanh(scale * x[:, 0]), x[:, 1] - x[:, 0] ** 2], axis=1)
-
-
-@pytest.mark.parametrize("together", [False, True])
-def test_a_seed_alone_is_a_seed_among_others(together, monkeypatch):
-    module = importlib.import_module("symjax.metrics._gradient_maxima")
-    monkeypatch.setattr(module, "_on_cpu", lambda: not together)
-    image, keys = np.full((2, 2, 1), 0.4, np.float32), jax.random.split(KEY, 3)
-    scales = jnp.array([1.0, 2.0, 3.0])
-    told = []
-    found = metrics.clever(
-        Partial(dense_of_seeds, scales), image, keys, "linf", 1.0, **FEW,
-        chunk=24, report=lambda *now: told.append(now),
-    )  # fmt: skip
-    assert found.score.shape == (3,) and found.fit.end_point.shape == (3, 2)
-    assert told[-1][0] == told[-1][1] and len(told) == (2 if together else 6)
-    for seed in range(3):
-        net = Partial(dense_of_seeds, scales[seed])
-        alone = metrics.clever(net, image, keys[seed], "linf", 1.0, **FEW, chunk=24)
-        np.testing.assert_allclose(found.scores[seed], alone.scores, rtol=1e-4)
-    assert np.ptp(found.score) > 0
+    return jnp.stack([jnp.tanh(x[:, 0]), x[:, 1] - x[:, 0] ** 2], axis=1)
 
 
 def test_a_killed_evaluation_goes_on_where_it_was(tmp_path):
@@ -347,6 +323,7 @@ IMAGE = np.full((2, 2, 1), 0.5, np.float32)
         ({"chunk": -1}, "chunk=-1"),
         ({"label": 2}, "labels from 2"),
         ({"label": -1}, "label=-1"),
+        ({"key": jax.random.split(KEY)}, "expected one key"),
         ({"image": IMAGE[0]}, r"array \[H, W, C\]"),
         ({"image": IMAGE * 255}, "leave the bounds"),
         ({"image": IMAGE.astype(np.uint8)}, "dtype uint8"),
@@ -354,14 +331,13 @@ IMAGE = np.full((2, 2, 1), 0.5, np.float32)
     ],
 )
 def test_refuses(changes, match):
-    asked = {"logits_fn": Partial(dense_of_seeds, 1.0), "image": IMAGE} | changes
+    asked = {"logits_fn": curved, "image": IMAGE, "key": KEY} | FEW | changes
     with pytest.raises(ValueError, match=match):
-        metrics.clever(asked.pop("logits_fn"), asked.pop("image"), KEY, **FEW | asked)
+        metrics.clever(**asked)
 
 
 def test_refuses_images_and_labels_that_do_not_match():
-    net = Partial(dense_of_seeds, 1.0)
     with pytest.raises(ValueError, match=r"\[B, H, W, C\]"):
-        metrics.clever_images(net, IMAGE, KEY)
+        metrics.clever_images(curved, IMAGE, KEY)
     with pytest.raises(ValueError, match="labels: a list"):
-        metrics.clever_images(net, IMAGE[None], KEY, labels=[0, 1])
+        metrics.clever_images(curved, IMAGE[None], KEY, labels=[0, 1])
