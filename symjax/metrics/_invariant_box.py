@@ -32,11 +32,10 @@ from symjax.attacks.entry import unchecked
 from symjax.attacks.inputs import OPTIONAL, prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Linf
-from symjax.io import in_batches
 from symjax.metrics._gradient_maxima import Report
 from symjax.metrics.jacobian import cotangents, input_gradients
 from symjax.metrics.samples import keys_of_images
-from symjax.metrics.tolerance import default_chunk
+from symjax.metrics.tolerance import image_batches
 
 MAX_RADIUS = 0.1
 
@@ -99,7 +98,7 @@ def invariant_box(
         raise ValueError(f"max_radius={max_radius}: expected a finite number above 0.")
     net, images, labels = _checked(logits_fn, images, labels)
     boxes, count = [], len(images)
-    for part in in_batches(count, min(default_chunk(chunk), count)):
+    for part in image_batches(count, chunk):
         with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
             linear = _linearized()(net, images[part], labels[part])
         margins, gradients = (np.asarray(array, np.float64) for array in linear)
@@ -152,7 +151,7 @@ def verified_fraction(
     net, images, labels = _checked(logits_fn, images, labels)
     factors, count, attack = [], len(images), _attack(steps)
     keys = keys_of_images(key, count)
-    for part in in_batches(count, min(default_chunk(chunk), count)):
+    for part in image_batches(count, chunk):
         whole = Box(box.lower_width[part], box.upper_width[part])
 
         def robust(factor, part=part, whole=whole):

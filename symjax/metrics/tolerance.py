@@ -173,11 +173,11 @@ def perturbed(
     return np.asarray(_perturb(perturbation)(jnp.asarray(images), keys, draws, levels))
 
 
-def default_chunk(chunk: int | None) -> int:
-    """The number of images at a time; for None, the fastest one on the backend."""
+def image_batches(count: int, chunk: int | None) -> Iterator[np.ndarray]:
+    """Indices of `count` images in batches as in `io.in_batches`."""
     if chunk is not None:
         whole_number("images at a time", "chunk", chunk)
-    return at_a_time(chunk, ON_CPU, ELSEWHERE)
+    return in_batches(count, min(at_a_time(chunk, ON_CPU, ELSEWHERE), count))
 
 
 def _outcomes(
@@ -198,7 +198,7 @@ def _outcomes(
         net, images, labels = given.net, np.asarray(given.images), given.labels
         labels, key = np.asarray(labels), as_key(key)
         keys = keys_of_images(key, count)
-        for part in in_batches(count, min(default_chunk(chunk), count)):
+        for part in image_batches(count, chunk):
             x, truth, own = jnp.asarray(images[part]), labels[part], keys[part]
             correct = [
                 _classified()(net, _perturb(perturbation)(x, own, *pair), truth)
