@@ -88,7 +88,7 @@ class _Net(nn.Module):
 
 
 class Baseline(_Net):
-    """Standard convolutions only, as `symjax.models.baseline` on the matched trunk."""
+    """Standard convolutions only, as `symjax.models.Baseline` on the matched trunk."""
 
     def __init__(self, trunk: str, classes: int, width: float = 1.0):
         super().__init__(trunk, classes, width, 32)

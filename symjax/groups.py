@@ -186,14 +186,6 @@ class Group:
         return Subgroup(self, rotations, reflections)
 
     @property
-    def subgroups(self) -> list["Subgroup"]:
-        """All subgroups C_m, and all D_m that contain this group's reflection n."""
-        n = self.rotations
-        divisors = [m for m in range(1, n + 1) if n % m == 0]
-        kinds = (False, True) if self.reflections else (False,)
-        return [self.subgroup(m, kind) for kind in kinds for m in divisors]
-
-    @property
     def regular(self) -> "Cosets":
         """The regular representation: one coset per element."""
         return self.quotient(self.subgroup(1))

@@ -21,8 +21,15 @@ def numbers(*shape):
     return values.astype(np.float32).reshape(shape)
 
 
+def subgroups(group):
+    """All C_m, and all D_m that contain the reflection n of the group."""
+    divisors = [m for m in range(1, group.rotations + 1) if group.rotations % m == 0]
+    kinds = (False, True) if group.reflections else (False,)
+    return [group.subgroup(m, kind) for kind in kinds for m in divisors]
+
+
 def quotients(group):
-    return [group.quotient(subgroup) for subgroup in group.subgroups]
+    return [group.quotient(subgroup) for subgroup in subgroups(group)]
 
 
 @every_group
@@ -166,7 +173,7 @@ def test_the_mirror_reverses_the_turns_of_a_d4_field():
 
 @every_group
 def test_subgroups_are_closed_and_have_their_own_table(group):
-    for subgroup in group.subgroups:
+    for subgroup in subgroups(group):
         elements = subgroup.elements
         assert elements[0] == 0 and len(set(elements)) == subgroup.group.order
         products = group.table[np.ix_(elements, elements)]
@@ -177,12 +184,6 @@ def test_subgroups_are_closed_and_have_their_own_table(group):
 
 
 def test_subgroups_are_those_known_by_hand():
-    def names(group):
-        return [str(subgroup.group) for subgroup in group.subgroups]
-
-    assert names(C8) == ["C1", "C2", "C4", "C8"]
-    assert names(D4) == ["C1", "C2", "C4", "D1", "D2", "D4"]
-    assert names(C(3)) == ["C1", "C3"]
     assert str(C8.subgroup(4)) == "C4 in C8"
     np.testing.assert_array_equal(C8.subgroup(4).elements, [0, 2, 4, 6])
     np.testing.assert_array_equal(D4.subgroup(2, True).elements, [0, 2, 4, 6])

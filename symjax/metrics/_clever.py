@@ -23,8 +23,6 @@ from symjax.attacks.entry import is_number
 from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Norm
-from symjax.io import BatchCheckpoint
-from symjax.jaxprs import host_array
 from symjax.metrics import weibull
 from symjax.metrics._gradient_maxima import (
     Maxima,
@@ -32,13 +30,12 @@ from symjax.metrics._gradient_maxima import (
     gradient_maxima,
     partial_report,
 )
-from symjax.metrics.program import evaluate
+from symjax.metrics.samples import image_by_image
 from symjax.metrics.weibull import ReverseWeibull
-from symjax.seeds import fold_in
 
 
 class Clever(NamedTuple):
-    """CLEVER scores and their diagnostics, `[K]` each; axes S and N lead, if any.
+    """CLEVER scores and their diagnostics, `[K]` each, or `[N, K]` of N images.
 
     Attributes:
       scores: `min(margins / fit.end_point, radius)`, in pixel units of the ball's norm;
@@ -79,10 +76,6 @@ class Clever(NamedTuple):
         others = np.where(np.isinf(self.margins), -np.inf, self.margins)
         return _at(self.scores, others.argmax(axis=-1))
 
-    def targeted(self, target: int) -> np.ndarray:
-        """The score for one target class; infinite for class c."""
-        return self.scores[..., target]
-
     @property
     def errors(self) -> np.ndarray:
         """Standard errors of `margins / fit.end_point` by the delta method, `[K]`.
@@ -111,25 +104,23 @@ def clever(
     ball of the norm p, with `1/p + 1/q = 1`.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
+      logits_fn, report: as in `symjax.metrics`.
       image: `[H, W, C]`, float, in [0, 1].
-      key: one key; or `[S]` keys, and a leading axis S on every leaf of `logits_fn`.
+      key: one random key.
       norm: norm of the ball, "l1", "l2" or "linf".
       radius: radius of the ball, in pixel units; the upper limit of the scores.
       label: class c; None: the class that the net predicts. If the net predicts another
         class than c, the score is 0.
       start: starting point of the fit, for comparisons only; see `weibull.fit`.
-      report: called with the number of samples done, and of all samples.
       **sampling: `batches` (500), `samples` per batch (1024), `clip` and `chunk`, see
         `gradient_maxima`.
 
     Returns:
-      A `Clever`, with a leading axis S for S keys.
+      A `Clever`.
 
     Raises:
-      ValueError: if settings, the image or the label are invalid, or if the logits of
-        the image are not finite.
+      ValueError: if an argument is invalid, or if the logits of the image are not
+        finite.
       FloatingPointError: if a gradient is not finite.
 
     References:
@@ -156,15 +147,14 @@ def clever_images(
     """Computes the CLEVER scores of N images; image n has the key `fold_in(key, n)`.
 
     Args:
-      logits_fn, key, norm, radius, start, **sampling: as in `clever`.
+      logits_fn, key, norm, radius, start, report, **sampling: as in `clever`.
       images: `[N, H, W, C]`, float, in [0, 1].
       labels: `[N]`, class c of each image; None: the classes that the net predicts.
       folder: where the maxima of finished images are saved; the same call resumes from
         them.
-      report: called with the number of samples done, and of all samples of all images.
 
     Returns:
-      A `Clever` with a leading axis N, or `[S, N]` for S keys.
+      A `Clever` with a leading axis N.
 
     Raises:
       ValueError: as in `clever`, or if the folder contains the maxima of another call.
@@ -173,30 +163,25 @@ def clever_images(
     with jax.default_matmul_precision("highest"):  # as the gradients are taken
         refuse_traced("CLEVER", logits_fn, images, labels, key)
         call = logits_fn, images, labels, key
-        given = prepare("CLEVER", *call, optional=("labels", "threat"), seeds=True)
-    nets, images, key = given.net, np.asarray(given.images), given.key
+        given = prepare("CLEVER", *call, optional=("labels", "threat"))
+    net, images, key = given.net, np.asarray(given.images), given.key
     known = [None] * len(images)
     if labels is not None:
         known = np.asarray(given.labels).tolist()
-    identity = {"norm": norm, "radius": radius, "labels": known, **sampling}
-    identity |= {"arrays": (images, *map(host_array, (key, *jax.tree.leaves(nets))))}
-    identity.pop("chunk", None)  # the result does not depend on it
-    scores, fingerprint = [], np.zeros(0)
-    if folder is not None:  # another kind of device may round differently
-        ask = jax.vmap(evaluate, (0, None)) if key.ndim else evaluate
-        fingerprint = np.asarray(ask(nets, images[:1]))
-    checkpoint = BatchCheckpoint(folder and Path(folder), identity, fingerprint)
-    for index, image in enumerate(images):
-        kept = checkpoint.load(f"{index:06d}")
-        if kept is None:
-            call = nets, image, fold_in(key, index), norm, radius, known[index]
-            part = partial_report(report, index, len(images))
-            maxima = gradient_maxima(*call, **sampling, report=part)
-            checkpoint.save(f"{index:06d}", maxima._asdict())
-        else:
-            maxima = Maxima(**kept)
-        scores.append(clever_from_maxima(maxima, radius, start))
-    return jax.tree.map(lambda *parts: np.stack(parts, axis=key.ndim), *scores)
+    settings = {"norm": norm, "radius": radius, "labels": known, **sampling}
+    settings.pop("chunk", None)  # the result does not depend on it
+
+    def compute(index, image):
+        of_image = jax.random.fold_in(key, index)
+        call = net, image, of_image, norm, radius, known[index]
+        part = partial_report(report, index, len(images))
+        return gradient_maxima(*call, **sampling, report=part)._asdict()
+
+    scores = [
+        clever_from_maxima(Maxima(**maxima), radius, start)
+        for maxima in image_by_image(compute, net, images, key, settings, folder)
+    ]
+    return jax.tree.map(lambda *parts: np.stack(parts), *scores)
 
 
 def clever_from_maxima(

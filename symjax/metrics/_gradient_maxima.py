@@ -23,7 +23,8 @@ from symjax.attacks.entry import is_number, whole_number
 from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import DUAL, Norm, ThreatModel, as_norm
-from symjax.seeds import of_seed
+from symjax.metrics.program import evaluate
+from symjax.metrics.samples import at_a_time
 
 Report = Callable[[int, int], None]
 
@@ -32,7 +33,7 @@ FLOAT32 = float(np.finfo(np.float32).eps)
 
 
 class Maxima(NamedTuple):
-    """The result of the sampling around an image, with a leading axis S for S nets.
+    """The result of the sampling around an image.
 
     Attributes:
       margins: `[K]`, `g_cj(x)`, the logit of class c minus that of class j; infinite
@@ -66,12 +67,9 @@ def gradient_maxima(
     It is a host driver, not for use inside jit.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch. Other weights of the same net need no new
-        compilation.
+      logits_fn, chunk, report: as in `symjax.metrics`.
       image: `[H, W, C]`, float, in [0, 1].
-      key: one key. For S nets: `[S]` keys, and a leading axis S on every leaf of
-        `logits_fn`; the nets run together on an accelerator, one by one on a CPU.
+      key: one random key.
       norm: norm of the ball, "l1", "l2" or "linf".
       radius: radius of the ball, in pixel units.
       label: class c; None: the class that the net predicts for the image.
@@ -79,17 +77,13 @@ def gradient_maxima(
       samples: the number of samples per batch. Sample s of batch b depends only on the
         key, b and s.
       clip: clip samples to valid pixels; otherwise they are uniform in the ball.
-      chunk: the number of samples at a time; the result does not depend on it beyond
-        rounding. None: the fastest number on the backend.
-      report: called after each chunk with the number of samples done, and of all
-        samples.
 
     Returns:
-      `Maxima`, with a leading axis S for S keys.
+      `Maxima`.
 
     Raises:
-      ValueError: if settings, the image or the label are invalid, or if the logits of
-        the image are not finite.
+      ValueError: if an argument is invalid, or if the logits of the image are not
+        finite.
       FloatingPointError: if a gradient is not finite.
     """
     norm = as_norm(norm)
@@ -98,20 +92,15 @@ def gradient_maxima(
     _check(
         radius, batches=batches, samples=samples, chunk=1 if chunk is None else chunk
     )
-    nets, images, key, label = _prepared(logits_fn, image, key, label)
+    net, images, key, label = _prepared(logits_fn, image, key, label)
     bounds = (0.0, 1.0) if clip else (-np.inf, np.inf)
     threat = ThreatModel(norm, images.dtype.type(radius), bounds)
-    work = images, threat, label, batches, samples, chunk
-    if key.ndim and (_on_cpu() or len(key) == 1):
-        reports = [partial_report(report, seed, len(key)) for seed in range(len(key))]
-        parts = [
-            _sampled(of_seed(nets, seed), key[seed], *work, reports[seed])
-            for seed in range(len(key))
-        ]
-        maxima = jax.tree.map(lambda *part: np.stack(part), *parts)
-    else:
-        maxima = _sampled(nets, key, *work, report)
-    _check_finite(maxima)
+    maxima = _sampled(net, key, images, threat, label, batches, samples, chunk, report)
+    if not np.isfinite(maxima.maxima).all():
+        raise FloatingPointError(
+            "gradients are not finite in the ball, so that there is no score: leave "
+            "out nets that diverged."
+        )
     return maxima
 
 
@@ -149,36 +138,36 @@ def partial_report(report: Report | None, index: int, parts: int) -> Report | No
     return lambda done, total: report(index * total + done, parts * total)
 
 
-def _sampled(nets, key, images, threat, label, batches, samples, chunk, report):
-    """The `Maxima` of one net and one key, or of S nets in one program."""
-    draw, measure, logits = _programs(threat.norm, key.ndim > 0)
+def _sampled(net, key, images, threat, label, batches, samples, chunk, report):
+    """The `Maxima` of one image."""
+    draw, measure = _programs(threat.norm)
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
-        outputs = np.asarray(logits(nets, images), np.float64)[..., 0, :]
-        check_finite(np.isfinite(outputs).all(axis=-1, keepdims=True))
-        label = outputs.argmax(axis=-1) if label is None else label
-        label = np.broadcast_to(np.int32(label), outputs.shape[:-1])
-        margins = np.take_along_axis(outputs, label[..., None], axis=-1) - outputs
-        total, classes = batches * samples, outputs.shape[-1]
-        chunk = min(chunk or _fitting(classes), total)
+        outputs = np.asarray(evaluate(net, images), np.float64)[0]
+        check_finite(np.isfinite(outputs).all(keepdims=True))
+        label = np.int32(outputs.argmax() if label is None else label)
+        margins = outputs[label] - outputs
+        total, classes = batches * samples, len(outputs)
+        gradients = at_a_time(None, ON_CPU, ELSEWHERE)
+        chunk = min(chunk or max(1, gradients // (classes - 1)), total)
 
         def compute(first):
             x = draw(threat, images, key, np.int32(first), np.int32(samples), chunk)
-            return measure(nets, x, label)
+            return measure(net, x, label)
 
-        maxima = np.zeros((batches, *outputs.shape), np.float32)
-        vanished = np.zeros(outputs.shape, int)
+        maxima = np.zeros((batches, classes), np.float32)
+        vanished = np.zeros(classes, int)
         for first, norms in _in_turn(compute, range(0, total, chunk)):
-            norms = np.moveaxis(norms, -2, 0)[: total - first]
+            norms = norms[: total - first]
             done = first + len(norms)
             np.maximum.at(maxima, np.arange(first, done) // samples, norms)
             last_bit = FLOAT32 * np.abs(margins)
             vanished += (norms * threat.eps <= last_bit).sum(axis=0)
             if report:
                 report(done, total)
-    own = np.arange(classes) == label[..., None]
+    own = np.arange(classes) == label
     return Maxima(
         margins=np.where(own, np.inf, margins),
-        maxima=np.moveaxis(maxima, 0, -2),
+        maxima=maxima,
         vanished=np.where(own, 0.0, vanished / total),
     )
 
@@ -195,28 +184,15 @@ def _in_turn(compute, chunks) -> Iterator[tuple[int, np.ndarray]]:
         yield done, np.asarray(norms)
 
 
-def _fitting(classes: int) -> int:
-    """The number of samples at a time that is fastest on the backend."""
-    return max(1, (ON_CPU if _on_cpu() else ELSEWHERE) // (classes - 1))
-
-
-def _on_cpu() -> bool:
-    return jax.default_backend() == "cpu"
-
-
 @functools.cache
-def _programs(norm: Norm, several: bool):
-    """The programs for draws, gradients and logits, of one net or of S nets.
+def _programs(norm: Norm):
+    """The programs for draws and gradients.
 
-    The draws are a program of their own: inside the program of the gradients, the first
-    convolution would draw its samples nine times.
+    In one program, the first convolution would draw its samples nine times.
     """
-    draw, measure, logits = _draw, functools.partial(gradient_norms, norm=norm), _call
-    if several:
-        draw = jax.vmap(draw, (None, None, 0, None, None, None))
-        measure, logits = jax.vmap(measure), jax.vmap(logits, (0, None))
     jit = compilation.jit_fast_compile
-    return jit(draw, static_argnums=5), jit(measure), jit(logits)
+    measure = functools.partial(gradient_norms, norm=norm)
+    return jit(_draw, static_argnums=5), jit(measure)
 
 
 def _draw(threat, images, key, first, samples, count):
@@ -228,10 +204,6 @@ def _draw(threat, images, key, first, samples, count):
         return threat.start(sample_key, images)[0]
 
     return jax.vmap(one)(first + jnp.arange(count))
-
-
-def _call(net, images):
-    return net(images)
 
 
 def _prepared(logits_fn, image, key, label):
@@ -248,7 +220,7 @@ def _prepared(logits_fn, image, key, label):
         labels = np.array([label])
     with jax.default_matmul_precision("highest"):  # as for the gradients
         call = logits_fn, image[None], labels, key
-        given = prepare("CLEVER", *call, optional=("labels", "threat"), seeds=True)
+        given = prepare("CLEVER", *call, optional=("labels", "threat"))
     return given.net, given.images, given.key, label
 
 
@@ -259,14 +231,3 @@ def _check(radius: float, **counts: int) -> None:
         )
     for name, count in counts.items():
         whole_number("CLEVER", name, count)
-
-
-def _check_finite(found: Maxima) -> None:
-    finite = np.isfinite(found.maxima).all(axis=(-2, -1))
-    if not finite.all():
-        bad = np.flatnonzero(~finite).tolist()
-        which = f" of nets {bad}" if finite.ndim else ""
-        raise FloatingPointError(
-            f"gradients{which} are not finite in the ball, so that there is no score: "
-            "leave out nets that diverged."
-        )

@@ -32,11 +32,10 @@ from symjax.attacks.entry import unchecked
 from symjax.attacks.inputs import OPTIONAL, prepare
 from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import Linf
-from symjax.io import in_batches
 from symjax.metrics._gradient_maxima import Report
 from symjax.metrics.jacobian import cotangents, input_gradients
 from symjax.metrics.samples import keys_of_images
-from symjax.metrics.tolerance import default_chunk
+from symjax.metrics.tolerance import image_batches
 
 MAX_RADIUS = 0.1
 
@@ -79,15 +78,9 @@ def invariant_box(
     driver, not for use inside jit.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch. Weights in a `jax.tree_util.Partial` are
-        traced: other weights need no new compilation.
-      images: `[B, H, W, C]`, float, in [0, 1].
+      logits_fn, images, chunk, report: as in `symjax.metrics`.
       labels: `[B]`, the class that must not change.
       max_radius: upper limit of the half-widths, in pixel units.
-      chunk: the number of images at a time; the result does not depend on it beyond
-        rounding. None: the fastest number on the backend.
-      report: called with the number of images done, and of all images.
 
     Returns:
       A `Box`; its widths are 0 where the image itself is misclassified.
@@ -105,7 +98,7 @@ def invariant_box(
         raise ValueError(f"max_radius={max_radius}: expected a finite number above 0.")
     net, images, labels = _checked(logits_fn, images, labels)
     boxes, count = [], len(images)
-    for part in in_batches(count, min(default_chunk(chunk), count)):
+    for part in image_batches(count, chunk):
         with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number
             linear = _linearized()(net, images[part], labels[part])
         margins, gradients = (np.asarray(array, np.float64) for array in linear)
@@ -152,16 +145,13 @@ def verified_fraction(
 
     Returns:
       `[B]` in [0, 1]; 0 where the image itself is misclassified.
-
-    Raises:
-      ValueError: if an argument is invalid.
     """
     if steps < 1:
         raise ValueError(f"steps={steps}: expected 1 or more.")
     net, images, labels = _checked(logits_fn, images, labels)
     factors, count, attack = [], len(images), _attack(steps)
     keys = keys_of_images(key, count)
-    for part in in_batches(count, min(default_chunk(chunk), count)):
+    for part in image_batches(count, chunk):
         whole = Box(box.lower_width[part], box.upper_width[part])
 
         def robust(factor, part=part, whole=whole):

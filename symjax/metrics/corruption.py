@@ -35,9 +35,7 @@ def corruption_error(accuracy: ArrayLike, reference: ArrayLike) -> np.ndarray:
       `[S]`; 1 for the reference net, and less for better nets. Infinite if the
       reference net has no error on a corruption.
     """
-    ours, theirs = (np.sum(_errors(x), axis=2) for x in (accuracy, reference))
-    with np.errstate(divide="ignore"):
-        return np.mean(ours / np.mean(theirs, axis=0), axis=1)
+    return _mean_ratio(_errors(accuracy), _errors(reference))
 
 
 def relative_error(
@@ -61,9 +59,15 @@ def relative_error(
       `[S]`; 1 for the reference net.
     """
     ours, theirs = (
-        np.sum(np.asarray(clean_of)[:, None, None] - np.asarray(values), axis=2)
+        np.asarray(clean_of)[:, None, None] - np.asarray(values)
         for values, clean_of in ((accuracy, clean), (reference, reference_clean))
     )
+    return _mean_ratio(ours, theirs)
+
+
+def _mean_ratio(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """The mean over corruptions of our sum of errors over that of the reference."""
+    ours, theirs = np.sum(ours, axis=2), np.sum(theirs, axis=2)
     with np.errstate(divide="ignore"):
         return np.mean(ours / np.mean(theirs, axis=0), axis=1)
 

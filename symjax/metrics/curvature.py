@@ -10,7 +10,9 @@ changes only between pieces. If no piece ends within the given length, the chang
 and is no evidence for or against the theorem.
 """
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,6 @@ from jax.typing import ArrayLike
 
 from symjax.attacks.result import LogitsFn
 from symjax.groups import C4, Group
-from symjax.metrics.directions import Noise, orthogonal, unit
 from symjax.metrics.jacobian import (
     Output,
     aligned_orbit_gradients,
@@ -32,9 +33,11 @@ from symjax.metrics.jacobian import (
 from symjax.metrics.orbit import orbit, tangent
 from symjax.metrics.program import measure
 from symjax.metrics.samples import keys_of_images
-from symjax.seeds import fold_in
+from symjax.seeds import as_key, fold_in
 
 SAMPLES = 8
+Noise = Literal["white", "spectrum_matched"]
+NOISES = ("white", "spectrum_matched")
 
 
 class TangentChanges(NamedTuple):
@@ -96,33 +99,24 @@ def tangent_changes(
 
     The theorem states
     `||grad f(x + d_o) - grad f(x)||_2 >> ||grad f(x + d_G) - grad f(x)||_2`, with d_G
-    in the tangent space of the orbit and d_o orthogonal to it. The tangent space of a
-    finite group's orbit is {0}. Here the group is all rotations, under which the nets
-    of the paper are at best approximately invariant, and the space is spanned by
-    `orbit.tangent`. The theorem does not define the lengths of the displacements; here,
-    both are `length`.
-
-    With `output="logit"`, this is also the right side of Lemma 5.
+    in the tangent space of the orbit and d_o orthogonal to it. Here the group is all
+    rotations, because the tangent space of a finite group's orbit is {0}
+    (`docs/theory.md`, remark 10). The theorem does not define the lengths of the
+    displacements; here, both are `length`. With `output="logit"`, this is also the
+    right side of Lemma 5.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, in [0, 1]; displaced images are not clipped.
+      logits_fn, images, key: as in `symjax.metrics`; displaced images are not clipped.
       labels: `[B]`, integers in [0, K); not used if `output` is "jacobian".
-      key: one key, or `[B]`, see `samples.keys_of_images`.
       length: l2 norm of every displacement, in pixel units; can be traced.
       samples: N, the number of random orthogonal directions.
-      output: "jacobian" for the whole net, as in the theorem; for others, see
-        `jacobian.cotangents`.
+      output: as in `symjax.metrics`; "jacobian" is the whole net, as in the theorem.
       noise: the distribution of the orthogonal directions, "white" or
         "spectrum_matched": with the power spectrum of the tangent and random phases.
         The tangent is smooth and white noise is not, which also affects the change.
 
     Returns:
       `TangentChanges`, in logits per pixel unit in l2 (the spectral norm).
-
-    Raises:
-      ValueError: for invalid images, labels, counts, `output` or `noise`.
     """
     v = cotangents(logits_fn(images), labels, output)
     base = input_gradients(logits_fn, images, v)
@@ -157,15 +151,13 @@ def orbit_changes(
 ) -> OrbitChanges:
     """Measures Theorem 2 at the points of a finite orbit: `g x` instead of `x + d_G`.
 
-    The proof (Appendix A.2) concludes `grad f(g x) ~ grad f(x)` from the equality of
-    their norms. For an invariant net `grad f(g x) = g grad f(x)`: the norm is the same
-    and the gradient is rotated. Therefore `along` is 0 only if the gradient is
-    symmetric, and `aligned` is always 0.
+    For an invariant net `grad f(g x) = g grad f(x)`: the norm is the same and the
+    gradient is rotated. Therefore `along` is 0 only if the gradient is symmetric, and
+    `aligned` is always 0.
 
     Args:
-      logits_fn, labels, key, samples, output: as in `tangent_changes`.
-      images: `[B, H, W, C]`, in [0, 1]; square if the group has rotations by 90
-        degrees.
+      logits_fn, images, key: as in `symjax.metrics`.
+      labels, samples, output: as in `tangent_changes`.
       noise: as in `tangent_changes`, with the power spectrum of `g x - x`.
       group: a group of more than one element.
 
@@ -173,8 +165,7 @@ def orbit_changes(
       `OrbitChanges`, in logits per pixel unit in l2 (the spectral norm).
 
     Raises:
-      ValueError: for invalid images, labels, counts, `output` or `noise`, or a group of
-        one element.
+      ValueError: for a group of one element.
     """
     if group.order == 1:
         raise ValueError(
@@ -214,17 +205,12 @@ def tangent_slopes(logits_fn: LogitsFn, images: Array) -> tuple[Array, Array]:
     affect it.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, in [0, 1].
+      logits_fn, images: as in `symjax.metrics`.
 
     Returns:
       Two arrays `[B]`, in [0, 1]: the slope along the tangent t of the orbit of all
       rotations; and the root mean square of the slope in a random direction,
       `||J_f||_F / (||J_f||_2 sqrt(H W C))`. NaN where the Jacobian or the tangent is 0.
-
-    Raises:
-      ValueError: for invalid images.
     """
     along = tangent(images)
     has_tangent = jnp.any(along != 0, axis=(1, 2, 3))
@@ -235,6 +221,50 @@ def tangent_slopes(logits_fn: LogitsFn, images: Array) -> tuple[Array, Array]:
     random = jnp.sqrt(jnp.sum(jacobian**2, axis=(0, 2, 3, 4)) / images[0].size)
     on_orbit = jnp.linalg.norm(slope, axis=1) / largest
     return jnp.where(has_tangent, on_orbit, jnp.nan), random / largest
+
+
+def orthogonal(directions: Array) -> Callable[[Array, Array, Noise], Array]:
+    """A function that draws random directions orthogonal to the given ones.
+
+    Args:
+      directions: `[T, B, H, W, C]`, T directions for each image. They may be zero or
+        linearly dependent; the draws are then also orthogonal to some other directions.
+
+    Returns:
+      A function of keys `[B]`, images `[B, H, W, C]` and a noise, which returns
+      directions `[B, H, W, C]` of norm 1. The noise "white" is uniform on the sphere;
+      "spectrum_matched" has the power spectrum of the images and random phases.
+    """
+    flat = jnp.moveaxis(directions.reshape(*directions.shape[:2], -1), 0, -1)
+    basis = jnp.linalg.qr(flat)[0]  # [B, H W C, T]
+
+    def draw(keys: Array, like: Array, noise: Noise) -> Array:
+        one = functools.partial(jax.random.normal, shape=like.shape[1:])
+        values = jax.vmap(one)(as_key(keys, "keys"))
+        if noise == "spectrum_matched":
+            values = _with_spectrum(like, values)
+        elif noise != "white":
+            raise ValueError(f"noise={noise!r}: expected one of {NOISES}.")
+        rows = values.reshape(len(values), -1)
+        for _ in range(2):  # the second time removes the rounding error of the first
+            parts = jnp.einsum("bdt,bd->bt", basis, rows, precision="highest")
+            rows = rows - jnp.einsum("bdt,bt->bd", basis, parts, precision="highest")
+        return unit(rows.reshape(like.shape))
+
+    return draw
+
+
+def unit(images: Array) -> Array:
+    """The images `[B, H, W, C]`, each divided by its Euclidean norm; 0 stays 0."""
+    length = lengths(images, "l2")[:, None, None, None]
+    return images / jnp.where(length == 0, 1.0, length)
+
+
+def _with_spectrum(images: Array, noise: Array) -> Array:
+    """Arrays with the Fourier amplitudes of the images and the phases of the noise."""
+    phases = jnp.exp(1j * jnp.angle(jnp.fft.rfft2(noise, axes=(1, 2))))
+    waves = jnp.abs(jnp.fft.rfft2(images, axes=(1, 2))) * phases
+    return jnp.fft.irfft2(waves, images.shape[1:3], axes=(1, 2))
 
 
 def _change_fn(logits_fn: LogitsFn, images: Array, v: Array, base: Array):

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 from symjax.attacks.result import LogitsFn, select
 from symjax.attacks.threat import DUAL, ThreatModel
@@ -29,15 +28,14 @@ from symjax.metrics.samples import draw, keys_of_images, over_samples
 
 SAMPLES = 256
 CHUNK = 8  # samples of every image at a time
-PROBE = 0.2
+PROBE = 0.2  # h, as a fraction of the radius
 
 
 class BallSuprema(NamedTuple):
     """Dual norms of margin gradients at the points of an orbit, and around them.
 
     Attributes:
-      center: `[G, B, K - 1]`, the norm at g x; classes j are in the order of
-        `jacobian.other_classes`.
+      center: `[G, B, K - 1]`, the norm at g x.
       largest: `[G, B, K - 1]`, the largest norm at g x and the samples around it, a
         lower bound of the supremum. The samples around g x are those around x, rotated
         by g.
@@ -84,32 +82,18 @@ def ball_suprema(
 ) -> BallSuprema:
     """The largest margin gradients in balls around the orbit (Theorem 1, Appendix A.1).
 
-    By Theorem 1, the supremum of `||grad g_cj||_q` over the balls around all points of
-    the orbit equals that over the ball around x. This holds for an invariant net,
-    because the rotated ball is the ball around the rotated image: `largest` is the same
-    for all g. The last line of Appendix A.1 states in addition that the supremum is the
-    norm at x, so that `ratio` would be 1. This holds only if the gradient is largest at
-    the center, as for a linear net.
+    By Theorem 1, the supremum of `||grad g_cj||_q` is the same over the balls around
+    all points of the orbit. For an invariant net, `largest` is the same for all g. The
+    last line of Appendix A.1 states in addition that the supremum is the norm at x, so
+    that `ratio` would be 1 (`docs/theory.md`, remark 5).
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, in the threat's bounds; square if the group has rotations
-        by 90 degrees.
-      labels: `[B]`, class c of each image, integers in [0, K).
-      key: one key, or `[B]`, see `samples.keys_of_images`.
-      threat: the ball `B_p(x, r)` and the bounds.
-      samples: the number of points in each ball, uniform and then clipped to the
-        bounds.
+      logits_fn, images, labels, key, threat, chunk: as in `symjax.metrics`.
+      samples: the number of points in each ball.
       group: the group; with C1, only x is measured.
-      chunk: the number of samples per image at a time; the result does not depend on it
-        beyond rounding.
 
     Returns:
       `BallSuprema`, in logits per pixel unit in lp.
-
-    Raises:
-      ValueError: for invalid images, labels, counts or radius.
     """
     v = cotangents(logits_fn(images), labels, "margins")
     keys = keys_of_images(key, len(images))
@@ -129,7 +113,7 @@ def ball_suprema(
     return BallSuprema(center, over_samples(step, center, samples, chunk))
 
 
-@measure("steps", "n_restarts", "exact")
+@measure("steps", "n_restarts")
 def steepest(
     logits_fn: LogitsFn,
     images: Array,
@@ -138,58 +122,37 @@ def steepest(
     threat: ThreatModel,
     steps: int = 20,
     n_restarts: int = 2,
-    step_size: ArrayLike | None = None,
-    probe: ArrayLike = PROBE,
-    targets: Array | None = None,
-    exact: bool = False,
 ) -> Steepest:
     """A lower bound of a margin's local Lipschitz constant, by projected ascent.
 
-    It ascends `||grad g_cj(x')||_q` in the ball. With u the unit step in lp of steepest
-    ascent, this norm is `<grad g, u>`, and its gradient is `H u`, where H is the second
-    derivative. For a net of ReLUs and maxima, H is 0 almost everywhere. Therefore the
-    finite difference `grad g(x' + h u) - grad g(x' - h u)` is used instead, which
-    depends on other linear pieces of the net.
+    It ascends `||grad g_cj(x')||_q` in the ball, where j is the other class with the
+    largest logit at x, by steps of 2.5 r / steps. With u the unit step in lp of
+    steepest ascent, this norm is `<grad g, u>`, and its gradient is `H u`, where H is
+    the second derivative. For a net of ReLUs and maxima, H is 0 almost everywhere.
+    Therefore the finite difference `grad g(x' + h u) - grad g(x' - h u)` with
+    h = 0.2 r is used instead, which depends on other linear pieces of the net.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, in the threat's bounds.
-      labels: `[B]`, class c of each image, integers in [0, K).
-      key: one key, or `[B]`, see `samples.keys_of_images`.
-      threat: the ball `B_p(x, r)` and the bounds.
+      logits_fn, images, labels, key, threat: as in `symjax.metrics`.
       steps: the number of steps per restart.
       n_restarts: the number of restarts, each from a random point.
-      step_size: in pixel units; `2.5 r / steps` if None.
-      probe: h, as a fraction of the radius.
-      targets: `[B]`, class j; None: the other class with the largest logit.
-      exact: ascend along `H u` itself, for smooth nets.
 
     Returns:
       `Steepest`. All evaluated points count, including `x' + h u` and `x' - h u`; all
       of them are in the ball.
-
-    Raises:
-      ValueError: for invalid images, labels, counts or radius.
     """
     v = cotangents(logits_fn(images), labels, "margin")
-    if targets is not None:
-        basis = jnp.eye(v.shape[-1], dtype=v.dtype)
-        v = (basis[labels] - basis[targets])[None]
     keys, dual = keys_of_images(key, len(images)), DUAL[threat.norm]
     radius = jnp.asarray(threat.eps)
-    step = 2.5 * radius / steps if step_size is None else step_size
+    step = 2.5 * radius / steps
 
     def gradient(x):
         return input_gradients(logits_fn, x, v)[0]
 
     def direction_of_ascent(best, x, gradients):
-        if exact:
-            u = threat.ascend(jnp.zeros_like(x), gradients, 1.0, sparsity=0.0)
-            return best, jax.jvp(gradient, (x,), (u,))[1]
         ends = []
         for side in (1.0, -1.0):
-            end = threat.ascend(x, side * gradients, probe * radius, sparsity=0.0)
+            end = threat.ascend(x, side * gradients, PROBE * radius, sparsity=0.0)
             end = threat.project(end, images)
             ends.append(gradient(end))
             best = _steeper(best, end, lengths(ends[-1], dual))

@@ -78,24 +78,14 @@ def _checked(name: str, values: dict[str, Any]) -> dict[str, Any]:
     """The arguments, converted; see `inputs.prepare`."""
     net = next(iter(values))
     if net == "logits_fn":
-        arguments = [values.get(x) for x in ("labels", "key", "threat")]
-        labels, key, threat = arguments
-        given = prepare(
-            name,
-            values[net],
-            values["images"],
-            labels,
-            None,
-            threat,
-            optional=("labels", *OPTIONAL),
-        )
-        values |= {"logits_fn": given.net, "images": given.images}
-        if labels is not None:
-            values["labels"] = given.labels
-        if threat is not None:
-            values["threat"] = given.threat
-        if key is not None:
-            values["key"] = as_key(key)
+        call = values[net], values["images"], values.get("labels"), None
+        optional = "labels", *OPTIONAL
+        given = prepare(name, *call, values.get("threat"), optional=optional)
+        values |= {net: given.net, "images": given.images}
+        for argument in {"labels", "threat"} & values.keys():
+            values[argument] = getattr(given, argument)
+        if "key" in values:
+            values["key"] = as_key(values["key"])
     else:
         images = values["images"] = as_images(values["images"])
         check_pixels(images, Linf(0.0))

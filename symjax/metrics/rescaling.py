@@ -9,7 +9,7 @@ scales, and neither of them is a group. These functions measure the error.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jax import Array
@@ -24,13 +24,12 @@ from symjax.nn.resizing import Method, resize
 from symjax.nn.scale import rescaled_sizes
 
 
-@measure("factors", "method", "antialias")
+@measure("factors", "method")
 def scale_errors(
     layers_fn: LayersFn,
     images: Array,
     factors: tuple[float, ...] = (0.5, 2.0),
     method: Method = "bicubic",
-    antialias: bool = True,
 ) -> dict[str, Array]:
     """The scale equivariance error of each layer (Equation 12).
 
@@ -41,81 +40,27 @@ def scale_errors(
       layers_fn: a pure function from `[B, H, W, C]`, of any size, to a dict of outputs.
         Feature maps `[B, H, W, C]` and `[B, H, W, G, C]` are resized; outputs `[B, K]`,
         such as logits, should not change.
-      images: `[B, H, W, C]`, in [0, 1].
+      images: as in `symjax.metrics`.
       factors: factors of the side lengths.
-      method, antialias: arguments for resizing images and outputs, see
-        `nn.resizing.resize`.
+      method: how images and outputs are resized, see `nn.resizing.resize`.
 
     Returns:
       By name of the layer, `[factors, B]`; NaN if all values of an output are 0.
-
-    Raises:
-      ValueError: for invalid images, factors or method.
     """
     reference = evaluate(layers_fn, images)
     errors: dict[str, list[Array]] = {name: [] for name in reference}
     for sizes in rescaled_sizes(pair(images.shape[1:3]), factors):
-        outputs = evaluate(layers_fn, resize(images, sizes, method, antialias))
+        outputs = evaluate(layers_fn, resize(images, sizes, method))
         for name, output in outputs.items():
-            expected = _resized(reference[name], output.shape, method, antialias)
+            expected = _resized(reference[name], output.shape, method)
             errors[name].append(_relative_square(output, expected))
     return {name: jnp.stack(parts) for name, parts in errors.items()}
-
-
-@measure("scales", "factor", "method", "antialias")
-def scale_field_errors(
-    layer_fn: Callable[[Array], Array],
-    images: Array,
-    scales: tuple[float, ...],
-    factor: float,
-    method: Method = "bicubic",
-    antialias: bool = True,
-) -> Array:
-    """The scale equivariance error of a layer with one output per scale.
-
-    For such a layer rho permutes the scales too: the output of scale a for b x is
-    compared with that of scale a b for x, `F_a(b x) = b F_ab(x)`. Scales a for which a
-    b is not a scale of the layer are left out.
-
-    Args:
-      layer_fn: `[B, H, W, C] -> [B, H', W', S, C']`, one entry per scale.
-      images: `[B, H, W, C]`, in [0, 1].
-      scales: the S scales of the layer.
-      factor: factor b of the side lengths.
-      method, antialias: as in `scale_errors`.
-
-    Returns:
-      `[P, B]`, a relative squared l2 error for each pair (a, a b), in the order of a.
-
-    Raises:
-      ValueError: for invalid images or method, or if there is no such pair.
-    """
-    pairs = [
-        (first, second)
-        for first, a in enumerate(scales)
-        for second, other in enumerate(scales)
-        if abs(a * factor / other - 1) < 1e-6
-    ]
-    if not pairs:
-        raise ValueError(
-            f"factor={factor}: expected a ratio of two of the scales {scales}."
-        )
-    (sizes,) = rescaled_sizes(pair(images.shape[1:3]), (factor,))
-    rescaled = layer_fn(resize(images, sizes, method, antialias))
-    reference = layer_fn(images)
-    errors = []
-    for first, second in pairs:
-        output = rescaled[..., first, :]
-        expected = _resized(reference[..., second, :], output.shape, method, antialias)
-        errors.append(_relative_square(output, expected))
-    return jnp.stack(errors)
 
 
 def averaged_over_scales(
     logits_fn: LogitsFn,
     factors: tuple[float, ...] = (0.5, 1.0, 2.0),
     method: Method = "bicubic",
-    antialias: bool = True,
 ) -> Partial:
     """The net averaged over scales of its input, `x -> mean_s f(s x)`.
 
@@ -126,15 +71,14 @@ def averaged_over_scales(
     of f.
 
     Args:
-      logits_fn: the net f, `[B, H, W, C] -> [B, K]`, for images of any size; its leaves
-        remain leaves.
+      logits_fn: the net f, for images of any size; its leaves remain leaves.
       factors: factors s of the side lengths.
-      method, antialias: arguments for resizing, see `nn.resizing.resize`.
+      method: how images are resized, see `nn.resizing.resize`.
 
     Returns:
       A callable like `logits_fn`.
     """
-    return Partial(_Averaged(factors, method, antialias), as_partial(logits_fn))
+    return Partial(_Averaged(factors, method), as_partial(logits_fn))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,19 +87,18 @@ class _Averaged:
 
     factors: tuple[float, ...]
     method: Method
-    antialias: bool
 
     def __call__(self, net: Partial, images: Array) -> Array:
         sizes = rescaled_sizes(pair(images.shape[1:3]), self.factors)
-        rescaled = [resize(images, x, self.method, self.antialias) for x in sizes]
+        rescaled = [resize(images, x, self.method) for x in sizes]
         return jnp.mean(jnp.stack([net(x) for x in rescaled]), axis=0)
 
 
-def _resized(output: Array, shape: Sequence[int], method: Method, antialias: bool):
+def _resized(output: Array, shape: Sequence[int], method: Method) -> Array:
     if output.ndim == 2:
         return output
     maps = output.reshape(*output.shape[:3], -1)
-    return resize(maps, pair(shape[1:3]), method, antialias).reshape(shape)
+    return resize(maps, pair(shape[1:3]), method).reshape(shape)
 
 
 def _relative_square(output: Array, expected: Array) -> Array:

@@ -26,10 +26,9 @@ from symjax.attacks.checks import check_finite, refuse_traced
 from symjax.attacks.entry import is_number, whole_number
 from symjax.attacks.inputs import prepare
 from symjax.attacks.result import LogitsFn
-from symjax.io import BatchCheckpoint
-from symjax.jaxprs import host_array
 from symjax.metrics._gradient_maxima import Report
 from symjax.metrics.program import evaluate
+from symjax.metrics.samples import at_a_time, image_by_image
 
 ABSTAIN = -1
 ON_CPU, ELSEWHERE = 100, 4000  # the number of noisy images at a time
@@ -72,19 +71,14 @@ def certify(
     classifier predicts this class for all images closer than `sigma Phi^-1(p)`.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch. Other weights of the same net need no new
-        compilation.
+      logits_fn, chunk, report: as in `symjax.metrics`.
       images: `[N, H, W, C]`, float, in [0, 1].
       key: one key. Sample s of image i depends only on the key, i and s.
       sigma: standard deviation of the noise, in pixel units.
       n0, n: the numbers of samples per image.
       alpha: the probability that a certificate is wrong, for each image.
-      chunk: the number of samples at a time; the result does not depend on it beyond
-        rounding in the net. None: the fastest number on the backend.
       folder: where the counts of finished images are saved; the same call resumes from
         them.
-      report: called after each image with the number of images done, and of all images.
 
     Returns:
       A `Certificate`.
@@ -100,33 +94,6 @@ def certify(
     _check(sigma, alpha, n0=n0, n=n, chunk=1 if chunk is None else chunk)
     counts = _counts(logits_fn, images, key, sigma, (n0, n), chunk, folder, report)
     return certificate(counts[:, 0], counts[:, 1], n, sigma, alpha)
-
-
-def predict(
-    logits_fn: LogitsFn,
-    images: Any,
-    key: Array,
-    sigma: float,
-    n: int = 1000,
-    alpha: float = 0.001,
-    chunk: int | None = None,
-) -> np.ndarray:
-    """Computes the smoothed classifier's classes, `[N]`; -1 where it abstains.
-
-    Args:
-      logits_fn, images, key, sigma, chunk: as in `certify`.
-      n: the number of samples per image.
-      alpha: the probability that a class is wrong, for each image; see `prediction`.
-
-    Raises:
-      ValueError: if an argument is invalid.
-
-    References:
-      Cohen et al. 2019, Section 3.2.1.
-    """
-    _check(sigma, alpha, n=n, chunk=1 if chunk is None else chunk)
-    counts = _counts(logits_fn, images, key, sigma, (n, 0), chunk)
-    return prediction(counts[:, 0], alpha)
 
 
 def certificate(
@@ -152,25 +119,8 @@ def certificate(
     return Certificate(np.where(certain, best, ABSTAIN), radii, lower, counted)
 
 
-def prediction(counted: np.ndarray, alpha: float) -> np.ndarray:
-    """The most frequent class, `[N]`, or -1 if it is not significant.
-
-    A two-sided binomial test compares the counts of the most frequent class and the
-    second one. The result is -1 if its p-value, under the hypothesis that both classes
-    are equally likely, is above alpha.
-
-    Args:
-      counted: `[N, K]`, counts of the classes.
-      alpha: as in `predict`.
-    """
-    second, first = np.sort(counted, axis=1)[:, -2:].T
-    at_least = stats.binom.sf(first - 1, first + second, 0.5)
-    certain = np.minimum(2 * at_least, 1.0) <= alpha
-    return np.where(certain, counted.argmax(axis=1), ABSTAIN)
-
-
 def _counts(
-    logits_fn, images, key, sigma, samples, chunk, folder=None, report=None
+    logits_fn, images, key, sigma, samples, chunk, folder, report
 ) -> np.ndarray:
     """The counts of the classes in the first samples[0] samples and in the others.
 
@@ -183,29 +133,23 @@ def _counts(
         finite = jnp.isfinite(evaluate(given.net, given.images)).all(axis=1)
     check_finite(finite)
     net, images, key = given.net, np.asarray(given.images), given.key
-    identity = {"sigma": sigma, "samples": samples}
-    identity |= {"arrays": (images, *map(host_array, (key, *jax.tree.leaves(net))))}
-    fingerprint = (
-        np.zeros(0) if folder is None else np.asarray(evaluate(net, images[:1]))
-    )
-    checkpoint = BatchCheckpoint(folder and Path(folder), identity, fingerprint)
-    counts = []
-    for index, image in enumerate(images):
-        kept = checkpoint.load(f"{index:06d}")
-        if kept is None:
-            work = net, image, jax.random.fold_in(key, index), sigma, samples
-            kept = {"counts": _counts_of_image(*work, chunk, given.classes)}
-            checkpoint.save(f"{index:06d}", kept)
-        counts.append(kept["counts"])
+
+    def compute(index, image):
+        work = net, image, jax.random.fold_in(key, index), sigma, samples
+        return {"counts": _counts_of_image(*work, chunk, given.classes)}
+
+    settings, counts = {"sigma": sigma, "samples": samples}, []
+    for outcome in image_by_image(compute, net, images, key, settings, folder):
+        counts.append(outcome["counts"])
         if report:
-            report(index + 1, len(images))
+            report(len(counts), len(images))
     return np.stack(counts)
 
 
 def _counts_of_image(net, image, key, sigma, samples, chunk, classes) -> np.ndarray:
     draw, tally = _programs()
     total = sum(samples)
-    most = chunk or (ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE)
+    most = at_a_time(chunk, ON_CPU, ELSEWHERE)
     size = -(-total // -(-total // most))  # chunks of equal size need little padding
     ends, counts = np.array([samples[0], total]), np.zeros((2, classes), np.int32)
     with jax.default_matmul_precision("highest"):  # no tf32 in a robustness number

@@ -19,7 +19,6 @@ from symjax.attacks.result import LogitsFn
 from symjax.attacks.threat import ThreatModel
 from symjax.groups import C4, Group
 from symjax.metrics.jacobian import (
-    Output,
     aligned_orbit_gradients,
     apply_group,
     cotangents,
@@ -65,41 +64,28 @@ class GradientVariance(NamedTuple):
         return self.variance / self.mean_square
 
 
-@measure("output", "group")
+@measure("group")
 def orbit_average(
     logits_fn: LogitsFn,
     images: Array,
     labels: Array,
-    output: Output = "logit",
     group: Group = C4,
 ) -> OrbitAverage:
     """Measures Definition 13 and the left side of Lemma 5, `||mean - phi_j(x)||`.
 
-    The definition averages `grad f_j(g x)`. For an invariant net this is the mean of
-    `g phi_j(x)`, the symmetric part of the gradient, and its distance from the gradient
-    is the norm of the other part, which is not small. Section 4.4 describes a smoothed
-    gradient, which is the gradient of the orbit-averaged net: the mean of
-    `g^-1 grad f_j(g x)`. For an invariant net this is the gradient itself, and the
-    distance is 0. Both distances are measured. The right side of the lemma is
-    `tangent_changes` or `orbit_changes`, with the same `output`.
+    The definition averages `grad f_j(g x)`, where j is the label. Section 4.4 describes
+    a smoothed gradient, which is the mean of `g^-1 grad f_j(g x)`, the gradient of the
+    orbit-averaged net. The distance of the gradient from both means is measured
+    (`docs/theory.md`, remarks 8 and 9). The right side of the lemma is
+    `tangent_changes` or `orbit_changes` with `output="logit"`.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, in [0, 1]; square if the group has rotations by 90
-        degrees.
-      labels: `[B]`, class j of each image, integers in [0, K).
-      output: "logit" as in the paper; for others, see `jacobian.cotangents`; their norm
-        is the spectral norm.
-      group: the group.
+      logits_fn, images, labels, group: as in `symjax.metrics`.
 
     Returns:
       `OrbitAverage`, in logits per pixel unit in l2.
-
-    Raises:
-      ValueError: for invalid images or labels.
     """
-    v = cotangents(logits_fn(images), labels, output)
+    v = cotangents(logits_fn(images), labels, "logit")
     aligned = aligned_orbit_gradients(logits_fn, images, v, group)
     gradients = apply_group(aligned, group)
     return OrbitAverage(
@@ -109,7 +95,7 @@ def orbit_average(
     )
 
 
-@measure("samples", "output", "chunk")
+@measure("samples", "chunk")
 def gradient_variance(
     logits_fn: LogitsFn,
     images: Array,
@@ -117,39 +103,25 @@ def gradient_variance(
     key: Array,
     threat: ThreatModel,
     samples: int = SAMPLES,
-    output: Output = "logit",
     chunk: int = CHUNK,
 ) -> GradientVariance:
     """The variance of the gradient in a ball around each image (Sections 4.4 and 4.5).
 
-    The paper states that symmetric nets have "low-variance gradient fields", and that a
-    scale branch lowers the variance "across local neighborhoods". Compare the relative
-    variance: logits twice as large have four times the variance.
+    The gradient is that of the label's logit. The paper states that symmetric nets have
+    "low-variance gradient fields", and that a scale branch lowers the variance "across
+    local neighborhoods". Compare the relative variance: logits twice as large have four
+    times the variance.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, in the threat's bounds.
-      labels: `[B]`, integers in [0, K).
-      key: one key, or `[B]`, see `samples.keys_of_images`.
-      threat: the ball, in which samples are uniform, and the bounds, to which they are
-        then clipped.
+      logits_fn, images, labels, key, threat, chunk: as in `symjax.metrics`.
       samples: the number of samples per image, 2 or more.
-      output: the function that is differentiated, see `jacobian.cotangents`; for
-        several functions, the variances are summed. The other class of "margin" is
-        chosen at x.
-      chunk: the number of samples per image at a time; the result does not depend on it
-        beyond rounding.
 
     Returns:
       `GradientVariance`, in squared logits per squared pixel unit.
-
-    Raises:
-      ValueError: for invalid images, labels, counts or radius.
     """
     if samples < 2:
         raise ValueError(f"gradient_variance: samples={samples}: expected 2 or more.")
-    v = cotangents(logits_fn(images), labels, output)
+    v = cotangents(logits_fn(images), labels, "logit")
     keys = keys_of_images(key, len(images))
     base = input_gradients(logits_fn, images, v)  # [R, B, H, W, C]
 
@@ -171,39 +143,31 @@ def gradient_variance(
     return GradientVariance(variance, _square(base + total / samples))
 
 
-@measure("output")
+@measure()
 def high_frequency_fraction(
     logits_fn: LogitsFn,
     images: Array,
     labels: Array,
     cutoff: ArrayLike = CUTOFF,
-    output: Output = "logit",
 ) -> Array:
     """The fraction of the gradient's power at high frequencies (Section 4.5).
 
     The paper states that aggregation over scales suppresses "high-frequency components"
     of the gradient, like a low-pass filter. This function computes the power spectrum
-    over height and width, summed over channels, and returns the fraction of it above
-    the cutoff. A frequency is the norm of the frequency vector, in units of the highest
-    frequency of an axis, half a wave per pixel.
+    of the gradient of the label's logit over height and width, summed over channels,
+    and returns the fraction of it above the cutoff. A frequency is the norm of the
+    frequency vector, in units of the highest frequency of an axis, half a wave per
+    pixel.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, in [0, 1].
-      labels: `[B]`, integers in [0, K).
+      logits_fn, images, labels: as in `symjax.metrics`.
       cutoff: 0 to sqrt(2); can be traced. For white noise the fraction is about
         `1 - pi cutoff^2 / 4`, which is 0.80 for 0.5.
-      output: the function that is differentiated, see `jacobian.cotangents`; for
-        several functions, the powers are summed.
 
     Returns:
       `[B]`, in [0, 1]; NaN where the gradient is 0.
-
-    Raises:
-      ValueError: for invalid images or labels.
     """
-    v = cotangents(logits_fn(images), labels, output)
+    v = cotangents(logits_fn(images), labels, "logit")
     gradients = input_gradients(logits_fn, images, v)
     largest = jnp.max(jnp.abs(gradients), axis=(0, 2, 3, 4), keepdims=True)
     waves = jnp.fft.fft2(gradients / largest, axes=(2, 3))  # the fraction has no unit

@@ -30,21 +30,10 @@ from symjax.metrics.jacobian import (
     other_classes,
     spectral_norm,
 )
-from symjax.metrics.orbit import orbit, relative_spread
+from symjax.metrics.orbit import orbit
+from symjax.metrics.orbit import relative_spread as relative_spread
 from symjax.metrics.program import evaluate, measure
 from symjax.nn import exactness
-
-__all__ = [
-    "GradientEquivariance",
-    "relative_spread",
-    "element_errors",
-    "equivariance_errors",
-    "gradient_equivariance",
-    "jacobian_norms",
-    "margin_gradient_norms",
-    "orbit_logits",
-    "orbit_margins",
-]
 
 LayersFn = Callable[..., Mapping[str, Array]]
 
@@ -65,31 +54,27 @@ class GradientEquivariance(NamedTuple):
 
 
 @measure("group")
-def element_errors(
+def equivariance_errors(
     layers_fn: LayersFn, images: Array, group: Group = C4
 ) -> dict[str, Array]:
-    """The equivariance errors of each layer, by element (Definition 1, Equation 1).
+    """The equivariance error of each layer (Definition 1, Equation 1).
 
     The error is `max |F(g x) - rho(g) F(x)| / max |F(x)|`, where x is the image and F
-    all layers up to the given one.
+    all layers up to the given one. The maximum is also over the elements g on the grid,
+    `group.grid.elements`.
 
     Args:
       layers_fn: a pure function from `[B, H, W, C]` to a dict of outputs. `rho` rotates
         the pixels of feature maps `[B, H, W, C]`, and the pixels and the group axis of
         feature maps on a group `[B, H, W, G, C]`. Outputs `[B, K]`, such as logits,
         should not change.
-      images: `[B, H, W, C]`, in [0, 1]; square if the group has rotations by 90
-        degrees.
+      images: as in `symjax.metrics`.
       group: the group of the group axes.
 
     Returns:
-      By name of the layer, `[E, B]`, one row for each element on the grid,
-      `group.grid.elements`. The error of an exact layer is at the level of rounding. It
-      is infinite if the shape changes with a rotation, and NaN if an output has a NaN
-      or is 0 everywhere.
-
-    Raises:
-      ValueError: for invalid images, or outputs of another rank.
+      By name of the layer, `[B]`. The error of an exact layer is at the level of
+      rounding. It is infinite if the shape changes with a rotation, and NaN if an
+      output has a NaN or is 0 everywhere.
     """
     layers = Partial(evaluate, layers_fn)
     acts = {5: group.act_on_field, 4: group.act, 2: lambda g, vectors: vectors}
@@ -99,9 +84,10 @@ def element_errors(
         def layer(batch):
             return layers(batch)[name]
 
-        return exactness.equivariance_errors(
+        of_elements = exactness.equivariance_errors(
             layer, image[None], group.act, acts[rank], elements
         )
+        return jnp.max(of_elements)
 
     errors_of_layers = {}
     for name, output in jax.eval_shape(layers, images).items():
@@ -111,16 +97,8 @@ def element_errors(
                 "G, C], [B, H, W, C] or [B, K]."
             )
         of_layer = functools.partial(errors, name, output.ndim)
-        errors_of_layers[name] = jax.vmap(of_layer, out_axes=1)(images)
+        errors_of_layers[name] = jax.vmap(of_layer)(images)
     return errors_of_layers
-
-
-def equivariance_errors(
-    layers_fn: LayersFn, images: Array, group: Group = C4
-) -> dict[str, Array]:
-    """The largest of `element_errors` over the elements, by name of layer, `[B]`."""
-    errors = element_errors(layers_fn, images, group)
-    return {name: jnp.max(values, axis=0) for name, values in errors.items()}
 
 
 @measure("group")
@@ -128,17 +106,10 @@ def orbit_logits(logits_fn: LogitsFn, images: Array, group: Group = C4) -> Array
     """The logits at every point of the orbits; equal for all g if the net is invariant.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, in [0, 1]; square if the group has rotations by 90
-        degrees.
-      group: the group.
+      logits_fn, images, group: as in `symjax.metrics`.
 
     Returns:
       `[G, B, K]`; its `relative_spread` is the error of invariance.
-
-    Raises:
-      ValueError: for invalid images.
     """
     return _over_orbit(logits_fn, images, group)
 
@@ -153,15 +124,10 @@ def orbit_margins(
     rho is 1, and the margins must be the same for all g.
 
     Args:
-      logits_fn, images, group: as in `orbit_logits`.
-      labels: `[B]`, class c of each image, integers in [0, K).
+      logits_fn, images, labels, group: as in `symjax.metrics`.
 
     Returns:
-      `[G, B, K - 1]`, `f_c - f_j` at g x, with j in the order of
-      `jacobian.other_classes`.
-
-    Raises:
-      ValueError: for invalid images or labels.
+      `[G, B, K - 1]`, the margins at g x.
     """
     logits = _over_orbit(logits_fn, images, group)
     order = jnp.broadcast_to(labels[None, :, None], (*logits.shape[:2], 1))
@@ -176,15 +142,12 @@ def jacobian_norms(logits_fn: LogitsFn, images: Array, group: Group = C4) -> Arr
     """Lemma 1: the spectral norms of the Jacobian, `||J_f(g x)||_2 = ||J_f(x)||_2`.
 
     Args:
-      logits_fn, images, group: as in `orbit_logits`.
+      logits_fn, images, group: as in `symjax.metrics`.
 
     Returns:
       `[G, B]`, in logits per pixel unit in l2, the local Lipschitz constants of
       Definition 8. They are equal for all g if `f(g x) = rho(g) f(x)` with an
       orthogonal rho.
-
-    Raises:
-      ValueError: for invalid images.
     """
     v = cotangents(logits_fn(images), jnp.zeros(len(images), int), "jacobian")
     return jax.vmap(spectral_norm)(aligned_orbit_gradients(logits_fn, images, v, group))
@@ -204,17 +167,13 @@ def gradient_equivariance(
     their norms.
 
     Args:
-      logits_fn, images, group: as in `orbit_logits`.
-      labels: `[B]`, class c of each image, integers in [0, K).
+      logits_fn, images, labels, group: as in `symjax.metrics`.
       output: "margin" for Lemma 3: `f_c - f_j`, where j is the other class with the
         largest logit at x, the same for the whole orbit. "jacobian" for Lemma 4: all
         logits as one vector. "logit": `f_c` only.
 
     Returns:
       A `GradientEquivariance`; differences are 0 and cosines are 1 if the lemma holds.
-
-    Raises:
-      ValueError: for invalid images or labels, or an unknown `output`.
     """
     v = cotangents(logits_fn(images), labels, output)
     aligned = aligned_orbit_gradients(logits_fn, images, v, group)
@@ -238,18 +197,13 @@ def margin_gradient_norms(
     The theorem states `||grad g_cj(g x)||_q = ||grad g_cj(x)||_q`.
 
     Args:
-      logits_fn, images, group: as in `orbit_logits`.
-      labels: `[B]`, class c of each image, integers in [0, K).
+      logits_fn, images, labels, group: as in `symjax.metrics`.
       norm: the norm p of the ball, "linf", "l2" or "l1"; q is its dual,
         `1/p + 1/q = 1`.
 
     Returns:
-      `[G, B, K - 1]`, in logits per pixel unit in lp, with j in the order of
-      `jacobian.other_classes`. For an invariant net the norms are equal for all g, in
-      all three norms, because rotations permute pixels.
-
-    Raises:
-      ValueError: for invalid images or labels.
+      `[G, B, K - 1]`, in logits per pixel unit in lp. For an invariant net the norms
+      are equal for all g, in all three norms, because rotations permute pixels.
     """
     v = cotangents(logits_fn(images), labels, "margins")
     aligned = aligned_orbit_gradients(logits_fn, images, v, group)

@@ -32,7 +32,7 @@ from symjax.attacks.result import LogitsFn
 from symjax.io import in_batches
 from symjax.metrics._gradient_maxima import Report
 from symjax.metrics.perturbations import Perturbation, Removal
-from symjax.metrics.samples import keys_of_images
+from symjax.metrics.samples import at_a_time, keys_of_images
 from symjax.nets import as_partial
 from symjax.seeds import as_key
 
@@ -82,26 +82,16 @@ def tolerance(
     """Measures at which levels the prediction is correct; a host driver.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch. Other weights of the same net, and other
-        levels, need no new compilation.
-      images: `[B, H, W, C]`, float, in [0, 1].
-      labels: `[B]`, integers in [0, K).
-      key: one key, or `[B]`, see `keys_of_images`. With the same key, all nets get the
-        same perturbed images.
+      logits_fn, images, labels, chunk, report: as in `symjax.metrics`.
+      key: as in `symjax.metrics`. With the same key, all nets get the same perturbed
+        images.
       perturbation: one of `symjax.metrics.perturbations`, or another `Perturbation`.
       levels: `[L]`, ascending, all above the perturbation's `identity_level`.
       draws: the number of draws of a random perturbation; of a perturbation with
         directions, all directions are measured instead.
-      chunk: the number of images at a time; the result does not depend on it beyond
-        rounding in the net. None: the fastest number on the backend.
-      report: called with the number of images done, and of all images.
 
     Returns:
       A `Tolerance`. Equal largest logits, or logits that are not finite, are errors.
-
-    Raises:
-      ValueError: if an argument is invalid.
     """
     levels = np.asarray(levels, float)
     ascending = np.diff(np.append(perturbation.identity_level, levels)) > 0
@@ -152,9 +142,6 @@ def published_removal(
     Returns:
       A `Tolerance` of one draw; `largest[:, 0]` is the published tolerance. `clean` is
       the outcome at `mean + std x` for the unperturbed image.
-
-    Raises:
-      ValueError: if an argument is invalid.
     """
     raw = Partial(_unnormalized, as_partial(logits_fn), *map(_per_channel, (mean, std)))
     pairs = [(0, 0.0), *enumerate(PUBLISHED_LEVELS, 1)]
@@ -186,11 +173,11 @@ def perturbed(
     return np.asarray(_perturb(perturbation)(jnp.asarray(images), keys, draws, levels))
 
 
-def default_chunk(chunk: int | None) -> int:
-    """The number of images at a time; for None, the fastest one on the backend."""
+def image_batches(count: int, chunk: int | None) -> Iterator[np.ndarray]:
+    """Indices of `count` images in batches as in `io.in_batches`."""
     if chunk is not None:
-        return whole_number("images at a time", "chunk", chunk)
-    return ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
+        whole_number("images at a time", "chunk", chunk)
+    return in_batches(count, min(at_a_time(chunk, ON_CPU, ELSEWHERE), count))
 
 
 def _outcomes(
@@ -211,7 +198,7 @@ def _outcomes(
         net, images, labels = given.net, np.asarray(given.images), given.labels
         labels, key = np.asarray(labels), as_key(key)
         keys = keys_of_images(key, count)
-        for part in in_batches(count, min(default_chunk(chunk), count)):
+        for part in image_batches(count, chunk):
             x, truth, own = jnp.asarray(images[part]), labels[part], keys[part]
             correct = [
                 _classified()(net, _perturb(perturbation)(x, own, *pair), truth)

@@ -18,18 +18,16 @@ from jax import Array
 from jax.tree_util import Partial
 
 from symjax import groups
-from symjax.models.baseline import Baseline
-from symjax.models.cascaded import Cascaded
 from symjax.models.equivariant import READOUTS, Equivariant
+from symjax.models.matched import BRANCHES, Baseline, Cascaded, Parallel
 from symjax.models.net import Net
-from symjax.models.parallel import BRANCHES, Parallel
 from symjax.models.published import (
     PublishedCascaded,
     PublishedParallelRot,
     PublishedParallelScales,
     PublishedWeighted,
 )
-from symjax.nn import kernels, settings
+from symjax.nn import kernels
 from symjax.nn.convolution import LOWERINGS, default_lowering
 from symjax.nn.kernels import BASES, default_basis
 
@@ -159,8 +157,6 @@ def build(
     _expect("dtype", dtype, ("float32", "bfloat16"))
     lowering = lowering or default_lowering()
     _expect("lowering", lowering, LOWERINGS)
-    settings.whole("build", "classes", classes)
-    settings.factor("build", "width", width)
     for values in (mean, std):
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise ValueError(

@@ -9,8 +9,8 @@ from flax import linen
 from jax import Array
 
 from symjax import nn
+from symjax.models.matched import as_channels
 from symjax.models.net import Net
-from symjax.models.parallel import as_channels
 
 
 class PublishedParallelRot(Net):

@@ -13,7 +13,8 @@ import argparse
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,7 @@ from symjax.nn.exactness import (
     resolve_padding,
 )
 
+LAYERS = ("LiftingConv", "GroupConv", "max_pool", "avg_pool")
 SIZES = (7, 8)
 KERNELS = (1, 2, 3, 4)
 STRIDES = (1, 2)
@@ -50,7 +52,7 @@ class Case:
     """One layer on one image size.
 
     Attributes:
-      layer: "LiftingConv", "GroupConv", "max_pool" or "avg_pool".
+      layer: one of `LAYERS`.
       group: the group.
       size: side of the image in pixels.
       kernel, stride: the layer's kernel size and stride, the same on both axes.
@@ -87,9 +89,8 @@ class Case:
 
 def grid(group: Group = C4, sizes: Sequence[int] = SIZES) -> Iterator[Case]:
     """All cases of layers, sizes, kernels, strides and paddings that fit."""
-    layers = ("LiftingConv", "GroupConv", "max_pool", "avg_pool")
     geometries = itertools.product(sizes, KERNELS, STRIDES, PADDINGS)
-    for layer, (size, kernel, stride, padding) in itertools.product(layers, geometries):
+    for layer, (size, kernel, stride, padding) in itertools.product(LAYERS, geometries):
         case = Case(layer, group, size, kernel, stride, padding)
         if case.fits:
             yield case
@@ -98,7 +99,6 @@ def grid(group: Group = C4, sizes: Sequence[int] = SIZES) -> Iterator[Case]:
 def measure(case: Case, dtype: str = "float32") -> float:
     """The equivariance error of a case, with random weights and inputs."""
     group, order = case.group, case.group.order
-    elements = range(order)
     rng = np.random.default_rng(0)
     lifts = case.layer == "LiftingConv"
     shape = (1, case.size, case.size, *(() if lifts else (order,)), 3)
@@ -110,55 +110,20 @@ def measure(case: Case, dtype: str = "float32") -> float:
     @jax.jit
     def error(params, inputs):
         function = functools.partial(_apply, case, params, dtype)
-        after = group.act_on_field
-        errors = equivariance_errors(function, inputs, act_before, after, elements)
-        return jnp.max(errors)
+        acts = act_before, group.act_on_field
+        return jnp.max(equivariance_errors(function, inputs, *acts, range(order)))
 
     with jax.default_matmul_precision("highest"):  # no tf32 on a GPU
         return float(error(params, inputs))
 
 
 def _apply(case: Case, params, dtype: str, inputs: Array) -> Array:
-    options = (case.kernel, case.stride, case.padding)
-    if case.layer == "max_pool":
-        return nn.max_pool(inputs, *options, case.group, exact=False)
-    if case.layer == "avg_pool":
-        return nn.avg_pool(inputs, *options, case.group, exact=False)
-    layers = {"LiftingConv": nn.LiftingConv, "GroupConv": nn.GroupConv}
-    layer = layers[case.layer](
-        4, *options, use_bias=False, group=case.group, dtype=dtype, exact=False
-    )
-    return layer.apply(params, inputs)
-
-
-@dataclasses.dataclass
-class Summary:
-    """Numbers and errors of one layer's cases, accepted or refused by the rule.
-
-    The smallest error of the refused cases shows that none of them is exact.
-    """
-
-    exact: int = 0
-    largest_error: float = 0.0
-    refused: int = 0
-    smallest_refused_error: float = np.inf
-
-    def add(self, exact: bool, error: float) -> None:
-        if exact:
-            self.exact += 1
-            self.largest_error = max(self.largest_error, error)
-        else:
-            self.refused += 1
-            self.smallest_refused_error = min(self.smallest_refused_error, error)
-
-
-def summarize(cases: Iterable[Case], dtype: str) -> dict[str, Summary]:
-    """Measures the cases and returns a summary for each layer."""
-    summaries: dict[str, Summary] = {}
-    for case in cases:
-        summary = summaries.setdefault(case.layer, Summary())
-        summary.add(case.exact, measure(case, dtype))
-    return summaries
+    layer, geometry = getattr(nn, case.layer), (case.kernel, case.stride, case.padding)
+    options: dict[str, Any] = {"group": case.group, "exact": False}
+    if "pool" in case.layer:
+        return layer(inputs, *geometry, **options)
+    options |= {"use_bias": False, "dtype": dtype}
+    return layer(4, *geometry, **options).apply(params, inputs)
 
 
 def _sizes(text: str) -> list[int]:
@@ -192,7 +157,8 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the largest error of exact cases and the smallest of refused ones.
 
-    There is one row per dtype and layer.
+    There is one row per dtype and layer. The smallest error of the refused cases shows
+    that none of them is exact.
 
     Args:
       arguments: the arguments of the command line.
@@ -202,16 +168,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for column in ("dtype", "layer", "settings", "largest", "refused", "smallest"):
         table.add_column(column, justify="right")
     for dtype in DTYPES:
-        cases = track(list(grid(sizes=sizes)), f"measuring {dtype}", transient=True)
-        for layer, summary in summarize(cases, dtype).items():
-            table.add_row(
-                dtype,
-                layer,
-                str(summary.exact),
-                f"{summary.largest_error:.1e}" if summary.exact else "-",
-                str(summary.refused),
-                f"{summary.smallest_refused_error:.1e}" if summary.refused else "-",
-            )
+        errors = {(layer, exact): [] for layer in LAYERS for exact in (True, False)}
+        cases = list(grid(sizes=sizes))
+        for case in track(cases, f"measuring {dtype}", transient=True):
+            errors[case.layer, case.exact].append(measure(case, dtype))
+        for layer in LAYERS:
+            exact, refused = errors[layer, True], errors[layer, False]
+            largest = f"{max(exact):.1e}" if exact else "-"
+            smallest = f"{min(refused):.1e}" if refused else "-"
+            counts = str(len(exact)), str(len(refused))
+            table.add_row(dtype, layer, counts[0], largest, counts[1], smallest)
     console = Console()
     console.print(table)
     limits = ", ".join(f"{TOLERANCES[dtype]:.0e} in {dtype}" for dtype in DTYPES)

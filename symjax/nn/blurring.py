@@ -34,27 +34,15 @@ def blur_pool(
     side.
 
     Args:
-      images: `[B, H, W, C]`, or a feature map on a group `[B, H, W, G, C]`, floating
-        point; B may be 0.
+      images, strides, group, exact: as in `max_pool`.
       window: size of the blur in pixels on each axis. With strides 2, an even window is
         exact for images of even size, an odd window for odd sizes.
-      strides: one integer or `(height, width)`.
-      group: the group that the layer must commute with, or its name; required for a
-        feature map on a group.
-      exact: raise an error where the layer would not commute with the elements of
-        `group` on the grid.
 
     Returns:
       The blurred and subsampled array, of the same rank.
 
     Raises:
-      ExactnessError: if the layer is not exact; the message has the sizes, the rule and
-        the remedy.
-      ValueError: if a feature map on a group is given without its group, if the window
-        does not fit, or if an argument is invalid.
-
-    References:
-      Zhang, Making Convolutional Networks Shift-Invariant Again, ICML 2019.
+      ExactnessError, ValueError: as in `max_pool`.
     """
     window = settings.whole("blur_pool", "window", window)
     edge = (window - 1) // 2
@@ -94,7 +82,7 @@ def antialiased_max_pool(
         pixels that are never the maximum.
       blur: size of the blur's window.
 
-    Returns, Raises, References: as in `blur_pool`.
+    Returns, Raises: as in `blur_pool`.
     """
     name = "antialiased_max_pool"
     window = settings.whole(name, "window", window)

@@ -64,9 +64,8 @@ def resolve_padding(
         return padding[0], padding[1]
     if padding == "VALID":
         return (0, 0), (0, 0)
-    return _same(sizes[0], kernel[0], strides[0]), _same(
-        sizes[1], kernel[1], strides[1]
-    )
+    height, width = map(_same, sizes, kernel, strides)
+    return height, width
 
 
 def _same(size: int, kernel: int, stride: int) -> Pair:

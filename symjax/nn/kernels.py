@@ -4,18 +4,14 @@
     kernels.expand(coefficients, "steerable", (3, 3), inputs, outputs)
 
 A kernel is a linear combination of J functions on the plane, which are rotated and then
-sampled at the pixels. The basis determines these functions:
+sampled at the pixels. The basis determines these functions: the pixels ("full"),
+circular harmonics on rings ("steerable"), or the pixels of a disc, which are rotated by
+bicubic interpolation ("interpolated"). All bases are exact, up to rounding, under the
+elements on the grid. `docs/groups.md` shows which basis to choose.
 
-- "full": one function per pixel, and an exact permutation of pixels. It exists for
-  groups that map pixels onto pixels: C1, C2, C4, D1, D2, D4.
-- "steerable": circular harmonics on rings, up to the frequency that a ring can
-  represent (Weiler and Cesa 2019; rings, profile and cut-off are those of e2cnn and
-  escnn). Their rotation is exact; only sampling them at the pixels adds an error.
-- "interpolated": one function per pixel of a disc, rotated by bicubic interpolation
-  (Keys 1981), and then corrected by the least-norm change that makes polynomial moments
-  up to degree k - 1 exactly equivariant, so that the error on smooth images is small.
-
-All bases are exact, up to rounding, under the elements on the grid.
+References:
+  Weiler & Cesa, General E(2)-Equivariant Steerable CNNs, NeurIPS 2019. Rings, profile
+  and cut-off of the harmonics are those of e2cnn and escnn.
 """
 
 import functools
@@ -238,7 +234,12 @@ def _rotated_harmonics(
 def _interpolated_pixels(
     points: np.ndarray, matrix: np.ndarray, size: Pair
 ) -> np.ndarray:
-    """The rotated pixels of a disc, interpolated at the points: `[P, J]`."""
+    """The rotated pixels of a disc, interpolated at the points: `[P, J]`.
+
+    The interpolation (Keys 1981) is corrected by the least-norm change that makes
+    polynomial moments up to degree k - 1 exactly equivariant, so that the error on
+    smooth images is small.
+    """
     inside = np.hypot(*points) <= size[0] / 2
     disc = points[:, inside]
     x, y = matrix.T @ disc

@@ -139,12 +139,7 @@ def checked(
 ) -> tuple[Array, tuple[Pair, Pair]]:
     """The checked images of a pooling layer, and its padding in pixels.
 
-    Args:
-      name: name of the layer, for errors.
-      images, window, strides, padding, group, exact: as in `max_pool`.
-
-    Raises:
-      ExactnessError, ValueError: as in `max_pool`.
+    The arguments and errors are those of `max_pool`; `name` is the layer's, for errors.
     """
     images = settings.maps(name, images, 4, 5)
     window = settings.two(name, "window", window)

@@ -253,14 +253,10 @@ class GroupConv(_RotationConv):
     `[features]`.
 
     Raises:
-      ExactnessError: when the layer is traced, if it is not exact; the message has the
-        sizes, the rule and the remedy.
-      ValueError: if the input is not a feature map on `group`, or the basis has no
-        kernels of this size for the group.
+      ExactnessError: as in `LiftingConv`.
+      ValueError: as in `LiftingConv`, or if the input is not a feature map on `group`.
 
-    References:
-      Cohen & Welling, Group Equivariant Convolutional Networks, ICML 2016, eq. 11.
-      Weiler & Cesa, General E(2)-Equivariant Steerable CNNs, NeurIPS 2019.
+    References: those of `LiftingConv`, and equation 11 of Cohen & Welling.
     """
 
     inputs: Cosets | None = None

@@ -50,10 +50,8 @@ def at_scales(
     Raises:
       ValueError: if there is no scale, or one is not positive.
     """
-    outputs = []
-    for index, scaled_sizes in enumerate(
-        rescaled_sizes(pair(images.shape[1:3]), scales)
-    ):
+    outputs, all_sizes = [], rescaled_sizes(pair(images.shape[1:3]), scales)
+    for index, scaled_sizes in enumerate(all_sizes):
         scaled = resize(images, scaled_sizes, method, antialias)
         outputs.append(resize(function(index, scaled), sizes, method, antialias))
     return outputs

@@ -25,9 +25,6 @@ def whole(layer: str, name: str, value: Any, least: int = 1) -> int:
       layer, name: names of the layer and of its setting, for the error.
       value: the value of the setting.
       least: the smallest valid integer.
-
-    Raises:
-      ValueError: for any other value.
     """
     if _is_whole(value, least):
         return operator.index(value)
@@ -48,11 +45,7 @@ def two(layer: str, name: str, value: Any, least: int = 1) -> Pair:
 
 
 def padding(layer: str, value: Any) -> Padding:
-    """The padding: one of `PADDINGS`, an integer, or ((top, bottom), (left, right)).
-
-    Raises:
-      ValueError: for any other value, as in `whole`.
-    """
+    """The padding: one of `PADDINGS`, an integer, or ((top, bottom), (left, right))."""
     if isinstance(value, str) and value in PADDINGS:
         return value
     if _is_whole(value, 0):
@@ -69,13 +62,13 @@ def padding(layer: str, value: Any) -> Padding:
 
 
 def one_of(layer: str, name: str, value: Any, known: Collection[str]) -> None:
-    """Raises a ValueError if a setting is not one of the known names."""
+    """Checks that a setting is one of the known names."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{layer}: {name}={value!r}: expected one of {tuple(known)}.")
 
 
 def number(layer: str, name: str, value: Any, most: float = math.inf) -> None:
-    """Raises a ValueError if a setting is not a finite number from 0 to `most`."""
+    """Checks that a setting is a finite number from 0 to `most`."""
     if not (_is_real(value) and 0 <= value <= most and value < math.inf):
         upper = "more" if most == math.inf else f"up to {most:g}"
         raise ValueError(
@@ -84,7 +77,7 @@ def number(layer: str, name: str, value: Any, most: float = math.inf) -> None:
 
 
 def factor(layer: str, name: str, value: Any) -> None:
-    """Raises a ValueError if a setting is not a finite factor above 0."""
+    """Checks that a setting is a finite factor above 0."""
     if not (_is_real(value) and 0 < value < math.inf):
         raise ValueError(
             f"{layer}: {name}={value!r}: expected a factor above 0, a finite number."
@@ -92,7 +85,7 @@ def factor(layer: str, name: str, value: Any) -> None:
 
 
 def dtype(layer: str, name: str, value: DTypeLike | None) -> None:
-    """Raises a ValueError if a setting is not a floating type or None."""
+    """Checks that a setting is a floating type or None."""
     try:
         known = value is None or jnp.issubdtype(jnp.dtype(value), jnp.floating)
     except TypeError:
@@ -105,11 +98,7 @@ def dtype(layer: str, name: str, value: DTypeLike | None) -> None:
 
 
 def floating(layer: str, x: Any) -> Array:
-    """The array, if it is floating point.
-
-    Raises:
-      ValueError: for any other dtype; sums of integers would overflow.
-    """
+    """The array, if it is floating point; sums of integers would overflow."""
     x = _as_array(x)
     if jnp.issubdtype(x.dtype, jnp.floating):
         return x
@@ -126,9 +115,6 @@ def maps(layer: str, x: Any, *ranks: int) -> Array:
       layer: name of the layer, for the error.
       x: the array; B may be 0, and the outputs are then empty.
       *ranks: the valid ranks, 4 or 5 or both.
-
-    Raises:
-      ValueError: for another rank or dtype, or an axis of length 0 other than B.
     """
     x = _as_array(x)
     kinds = {4: "images [B, H, W, C]", 5: "a feature map on a group [B, H, W, G, C]"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from symjax.groups import C1
-from symjax.metrics import curvature, directions, orbit
+from symjax.metrics import curvature, orbit
 from tests import symmetric_models as small
 
 IMAGES, LABELS = small.problem()
@@ -14,7 +14,7 @@ X = small.flat(IMAGES).astype(np.float64)
 KEY = jax.random.key(1)
 LENGTH = 0.3
 TURNS = small.turns()
-TANGENT = np.asarray(small.flat(directions.unit(orbit.tangent(IMAGES))), np.float64)
+TANGENT = np.asarray(small.flat(curvature.unit(orbit.tangent(IMAGES))), np.float64)
 
 
 def tangent_changes(net, images=IMAGES, length=LENGTH, **options):
@@ -122,13 +122,13 @@ def test_directions_are_orthogonal_and_as_smooth_as_they_are_to_be():
     slow = [np.cos(rows) + 2 * np.sin(columns), 3 * np.sin(rows) - np.cos(columns)]
     fast = [np.cos(2 * rows), np.sin(3 * rows)]
     like, other = (jnp.asarray(np.stack(x)[..., None], "f4") for x in (slow, fast))
-    draw = directions.orthogonal(jnp.stack([other, other, 0 * other]))
+    draw = curvature.orthogonal(jnp.stack([other, other, 0 * other]))
     keys = jax.random.split(KEY, 2)
-    drawn = {noise: draw(keys, like, noise) for noise in directions.NOISES}
+    drawn = {noise: draw(keys, like, noise) for noise in curvature.NOISES}
     for found in drawn.values():
         np.testing.assert_allclose(np.linalg.norm(small.flat(found), axis=1), 1, 1e-5)
         assert np.max(np.abs(np.sum(found * other, axis=(1, 2, 3)))) < 1e-5
-        assert np.min(np.abs(found / directions.unit(like) - 1).mean((1, 2, 3))) > 0.1
+        assert np.min(np.abs(found / curvature.unit(like) - 1).mean((1, 2, 3))) > 0.1
     waves = [np.abs(np.fft.fft2(x[..., 0])) for x in (drawn["spectrum_matched"], like)]
     alike, given = (x / np.linalg.norm(x, axis=(1, 2), keepdims=True) for x in waves)
     np.testing.assert_allclose(alike, given, atol=0.05)  # the 0 costs a dimension

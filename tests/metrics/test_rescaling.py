@@ -9,7 +9,6 @@ import pytest
 
 from symjax.metrics import rescaling
 from symjax.nn.resizing import resize
-from symjax.nn.scale import at_scales
 from tests import symmetric_models as small
 
 IMAGES = small.problem()[0]  # 6 by 6 pixels
@@ -60,34 +59,6 @@ def test_each_layer_is_compared_with_its_resized_output(method):
     assert np.isnan(errors["dead"]).all()
     if method == "area":
         np.testing.assert_allclose(errors["mean"], np.zeros((2, 4)), atol=1e-10)
-
-
-def scale_layer(images, method):
-    scales = (0.5, 1.0, 2.0)
-    outputs = at_scales(
-        lambda _, x: layers_fn(x)["convolved"],
-        images,
-        scales,
-        images.shape[1:3],
-        method,
-    )
-    return jnp.stack(outputs, axis=3)
-
-
-def test_scales_of_a_layer_change_places():
-    """Halves by area compose, and doubling undoes them: one of the pairs is exact."""
-
-    def by_area(images):
-        return scale_layer(images, "area")
-
-    scales = (0.5, 1.0, 2.0)
-    images = np.random.default_rng(1).uniform(size=(3, 8, 8, 1)).astype(np.float32)
-    found = rescaling.scale_field_errors(by_area, images, scales, 0.5, "area")
-    assert found.shape == (2, 3)  # 1 in the smaller sees what 0.5 sees; so 2 and 1
-    np.testing.assert_allclose(found[0], np.zeros(3), atol=1e-10)
-    assert np.min(found[1]) > 1e-3
-    with pytest.raises(ValueError, match="factor=0.3"):
-        rescaling.scale_field_errors(by_area, images, scales, 0.3, "area")
 
 
 def test_a_net_averaged_over_scales():

@@ -9,13 +9,10 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from symjax import models
 from symjax.attacks import NORMS
 from symjax.groups import C1, C2, C4
 from symjax.metrics import orbit, symmetry
 from symjax.metrics.jacobian import other_classes
-from symjax.models.baseline import Baseline
-from symjax.models.equivariant import Equivariant
 from symjax.seeds import over_seeds
 from tests import symmetric_models as small
 
@@ -23,28 +20,6 @@ ROUNDING = 2e-5  # float32, relative, of sums of some hundred products
 IMAGES, LABELS = small.problem()
 ROWS = np.arange(len(IMAGES))
 RIVALS = np.asarray(other_classes(LABELS, small.CLASSES))
-
-
-def trained(model):
-    """A net with weights, and statistics that are not those of a new one."""
-    images = np.random.default_rng(1).uniform(size=(2, 8, 8, 1)).astype(np.float32)
-    variables = jax.jit(model.init)(jax.random.key(0), images)
-    rng = np.random.default_rng(2)
-    stats = jax.tree.map(
-        lambda x: x + rng.uniform(-0.2, 0.2, x.shape).astype(np.float32),
-        variables["batch_stats"],
-    )
-    return {"params": variables["params"], "batch_stats": stats}, images
-
-
-def layers(model, variables, images):
-    """The outputs of the blocks, and the logits."""
-    logits, state = model.apply(
-        variables, images, capture_intermediates=True, mutable=["intermediates"]
-    )
-    blocks = state["intermediates"]
-    fields = {name: blocks[name]["__call__"][0] for name in blocks if "block" in name}
-    return fields | {"logits": logits}
 
 
 @jax.jit
@@ -84,36 +59,6 @@ def test_every_statement_holds_for_an_invariant_net_and_fails_for_another():
         assert np.min(other[name]) > 1e-2, name
 
 
-@pytest.mark.slow
-def test_an_equivariant_net_passes_and_says_where_another_readout_breaks_it():
-    model = Equivariant("6 P 6", classes=3)
-    variables, images = trained(model)
-    net, labels = models.logits_fn(model, variables), np.array([0, 2])
-    turning = symmetry.gradient_equivariance(net, images, labels, "jacobian")
-    assert np.max(turning.difference) < ROUNDING and np.min(turning.length) > 0.1
-    of_layers = Partial(Partial(layers, model), variables)
-    errors = symmetry.equivariance_errors(of_layers, images)
-    assert set(errors) == {"block_0", "block_2", "logits"}
-    assert max(np.max(error) for error in errors.values()) < ROUNDING
-
-    model = Equivariant("6 P 6", classes=3, readout="flatten")
-    variables, images = trained(model)
-    of_layers = Partial(Partial(layers, model), variables)
-    errors = symmetry.equivariance_errors(of_layers, images)
-    logits = errors.pop("logits")
-    assert np.min(logits) > 1e-2
-    assert max(np.max(error) for error in errors.values()) < ROUNDING
-
-
-def test_the_baseline_is_not_symmetric_from_its_first_layer_on():
-    model = Baseline("P 6", classes=3, width=0.2)
-    variables, images = trained(model)
-    of_layers = Partial(Partial(layers, model), variables)
-    errors = symmetry.equivariance_errors(of_layers, images)
-    assert all(np.min(error) > 1e-2 for error in errors.values())
-    chex.assert_shape(list(errors.values()), (2,))
-
-
 def test_the_error_of_a_layer_is_that_of_its_formula():
     kernel = np.random.default_rng(3).normal(size=(small.SIZE, small.SIZE, 1))
 
@@ -128,6 +73,29 @@ def test_the_error_of_a_layer_is_that_of_its_formula():
             for g in range(4)
         ]
         assert found == pytest.approx(max(moved) / np.abs(image * kernel).max(), 1e-5)
+
+
+def test_feature_maps_on_a_group_and_logits_are_compared_as_such():
+    """Entry g of the map is `g (k * g^-1 x)`, which is equivariant for every k."""
+    kernel = (
+        np.random.default_rng(3).normal(size=(1, 1, *IMAGES.shape[1:])).astype("f4")
+    )
+
+    def layers_fn(images):
+        field = orbit.apply_inverse(orbit.orbit(images) * kernel)  # for g^-1
+        field = jnp.moveaxis(field[C4.inverses], 0, 3)
+        return {
+            "field": field,
+            "unordered": field[..., ::-1, :],
+            "pooled": field.max(axis=(1, 2, 3)),
+            "flattened": field.max(axis=(1, 2)).reshape(len(images), -1),
+        }
+
+    errors = symmetry.equivariance_errors(layers_fn, IMAGES)
+    for name in ("field", "pooled"):
+        assert (errors[name] == 0).all()
+    for name in ("unordered", "flattened"):
+        assert np.min(errors[name]) > 1e-2
 
 
 def test_layers_that_change_shape_or_vanish_or_are_nan_are_told():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import optimize, stats
+from scipy import stats
 
 from symjax.metrics import weibull
 
@@ -54,26 +54,6 @@ def test_no_local_search_of_scipy_finds_a_more_likely_admissible_law(shape):
         if start == 20:
             assert admissible.all()
             np.testing.assert_allclose(ours, theirs, atol=1e-3)
-
-
-def test_scipy_started_at_shape_1_stops_at_the_largest_maximum():
-    maxima = drawn(5.0, rows=10)
-    stuck, ours = weibull.fit(maxima, 1.0), weibull.fit(maxima)
-    at_the_edge = (stuck.shape < 1) & (stuck.end_point < 1.001 * maxima.max(axis=1))
-    assert at_the_edge.sum() >= 5
-    assert (ours.shape > 2).all()
-    assert (ours.end_point > stuck.end_point)[at_the_edge].all()
-    assert (stuck.p_value < 1e-3)[at_the_edge].all()
-
-
-def test_a_local_search_is_scipys():
-    maxima = drawn(4.0, rows=1).astype(np.float32)
-    law = weibull.fit(maxima, 5.0)
-    shape, location, scale = stats.weibull_min.fit(
-        -maxima[0], 5.0, optimizer=optimize.fmin
-    )
-    found = [part[0] for part in law[:3]]
-    np.testing.assert_array_equal(found, [-location, shape, scale])
 
 
 def test_p_value_is_that_of_kolmogorov_and_smirnov():

@@ -10,13 +10,10 @@ import pytest
 from symjax import nn
 from symjax.groups import C4
 from symjax.nn.convolution import LOWERINGS
+from tests.layers import normal
 
 KEY = jax.random.key(0)
 SHAPES = {"images": (4, 6, 5, 3), "field": (3, 4, 4, 4, 2), "one place": (5, 1, 1, 2)}
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def variables(channels):

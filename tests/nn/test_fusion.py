@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 
 from symjax import nn
+from tests.layers import normal
 
 KEY = jax.random.key(0, impl="rbg")  # cheap to compile
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def test_concatenation_flattens_fields_group_first():

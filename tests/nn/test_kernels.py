@@ -1,6 +1,5 @@
 """Kernels of rotation layers: against e2cnn and escnn, closed forms, and symmetry."""
 
-import itertools
 import json
 
 import chex
@@ -12,16 +11,13 @@ import pytest
 from benchmarks import turning as turning_benchmark
 from symjax import groups, nn
 from symjax.nn import equivariance_error, kernels
+from tests.layers import normal
 from tests.paths import DATA, ROOT
 
 ROWS = ROOT / "results" / "benchmarks" / "turning.jsonl"
 LIBRARIES = ("e2cnn", "escnn")
 GROUPS, SIZES = ("C4", "C8", "C16", "D4", "D8"), (3, 5, 7)
 ATOL = 1e-5  # as asked; of values of order 1, so that most of it is not needed
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 @pytest.fixture(scope="module", params=LIBRARIES)
@@ -69,23 +65,6 @@ def test_kernels_and_outputs_are_those_of_the_libraries(figures, name, kind):
         )
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_layers_take_over_the_kernels_of_a_library_that_is_installed(library):
-    pytest.importorskip("torch")
-    pytest.importorskip(library)
-    from benchmarks.steerable_kernels import Layer
-
-    for name, size in itertools.product(("C8", "C16"), (3, 5)):
-        peer = Layer(library, name, size, lifts=False, inputs=2, outputs=3)
-        kernel = peer.kernel.reshape(size, size, -1, 3 * groups.named(name).order)
-        group = groups.named(name)
-        layer = nn.GroupConv(3, size, use_bias=False, group=group, basis="steerable")
-        params = layer.fit({"kernel": kernel})
-        chex.assert_trees_all_close(
-            np.asarray(layer.expand(params)["kernel"]), kernel, atol=ATOL
-        )
-
-
 def test_harmonics_are_those_of_weiler_and_cesa():
     """Rings a pixel apart; frequencies to 2 r, 2 r - 1 if r is even, 2 on the last."""
     found = {
@@ -127,14 +106,6 @@ def test_quarter_turns_move_kernels_exactly(basis, name):
             np.testing.assert_array_equal(functions[group.table[g, h]], moved)
 
 
-def test_interpolation_moves_a_pixel_to_where_it_lands():
-    """A quarter turn is two steps of C8."""
-    functions = kernels.sampled("interpolated", groups.C8, (3, 3))
-    np.testing.assert_array_equal(functions[0], np.eye(9))
-    moved = np.rot90(np.eye(9)[:, 2].reshape(3, 3))  # the pixel at the top right
-    np.testing.assert_array_equal(functions[2, :, 2].reshape(3, 3), moved)
-
-
 @pytest.mark.parametrize(("size", "degree"), [(3, 2), (5, 4), (7, 6)])
 def test_moments_of_interpolated_kernels_turn_exactly(size, degree):
     group = groups.C(8)
@@ -142,6 +113,7 @@ def test_moments_of_interpolated_kernels_turn_exactly(size, degree):
     functions = kernels.sampled("interpolated", group, (size, size))
     inside = np.hypot(*points) <= size / 2
     assert functions.shape[2] == inside.sum() and not functions[:, ~inside].any()
+    np.testing.assert_array_equal(functions[0], np.eye(size**2)[:, inside])
     x, y = group.matrices[1] @ points[:, inside]
     for i in range(degree + 1):
         for j in range(degree + 1 - i):

@@ -11,11 +11,7 @@ import pytest
 
 from symjax import nn
 from symjax.groups import C2, C4, C8, D4, Cosets, D
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
+from tests.layers import asymmetry, normal
 
 POOLS = [(nn.max_pool, linen.max_pool), (nn.avg_pool, linen.avg_pool)]
 POOL_IDS = ["max", "avg"]
@@ -55,15 +51,6 @@ def test_derivatives_of_a_max_pool_by_tiles(window):
         lambda: [derivatives(pool) for pool in (nn.max_pool, linen.max_pool)]
     )()
     chex.assert_trees_all_equal(found, expected)
-
-
-def test_a_tile_passes_its_gradient_to_the_first_of_equal_values():
-    images = np.array([[1, 2], [2, 2]], np.float32).reshape(1, 2, 2, 1)
-    gradient = jax.grad(lambda x: jnp.sum(nn.max_pool(x)))
-    found = np.asarray(gradient(images)).reshape(2, 2)
-    np.testing.assert_array_equal(found, [[0, 1], [0, 0]])
-    images[0, 1, 0, 0] = np.nan
-    assert np.isnan(nn.max_pool(images)).all()
 
 
 @pytest.mark.parametrize(("ours", "theirs"), POOLS, ids=POOL_IDS)
@@ -106,33 +93,23 @@ def test_exactness_is_guarded_for_the_group_given(pool):
         pool(jnp.zeros((1, 7, 7, 4, 3)), group=C4)
 
 
-def test_window_that_does_not_fit():
-    with pytest.raises(ValueError, match=r"\(3, 3\) does not fit into \(2, 5\)"):
-        nn.max_pool(jnp.zeros((1, 2, 5, 3)), 3)
-
-
-def gradient_of_sum(pool, ones):
-    return jax.jit(jax.grad(lambda x: jnp.sum(pool(x))))(ones)
+def gradient_of_sum(pool):
+    return jax.jit(jax.grad(lambda x: jnp.sum(pool(x))))
 
 
 def test_a_maximum_passes_its_gradient_to_one_place_alone():
     ones = np.ones((1, 4, 4, 1), np.float32)  # all ties: the first of each window
     expected = np.zeros_like(ones)
     expected[:, ::2, ::2] = 1
-    chex.assert_trees_all_equal(gradient_of_sum(nn.max_pool, ones), expected)
+    chex.assert_trees_all_equal(gradient_of_sum(nn.max_pool)(ones), expected)
     field = np.ones((1, 2, 2, 4, 3), np.float32)
     expected = np.zeros_like(field)
     expected[:, :, :, 0] = 1
-    chex.assert_trees_all_equal(gradient_of_sum(nn.GroupPool("max"), field), expected)
+    chex.assert_trees_all_equal(gradient_of_sum(nn.GroupPool("max"))(field), expected)
 
 
 def test_the_gradient_of_a_maximum_does_not_look_for_equal_numbers():
     x = normal(0, 1, 8, 8, 2)
-    found = gradient_of_sum(nn.max_pool, x)
-    tiles = x.reshape(4, 2, 4, 2, 2).transpose(0, 2, 4, 1, 3).reshape(4, 4, 2, 4)
-    expected = np.eye(4)[tiles.argmax(-1)].reshape(4, 4, 2, 2, 2)
-    expected = expected.transpose(0, 3, 1, 4, 2).reshape(1, 8, 8, 2)
-    np.testing.assert_array_equal(found, expected)
     # The program has no comparison for equality but that of positions, whole numbers.
     text = str(jax.make_jaxpr(jax.grad(lambda x: jnp.sum(nn.max_first(x, 1))))(x))
     equal = [line for line in text.splitlines() if "= eq " in line]
@@ -155,13 +132,6 @@ def test_group_pool(kind, reduce):
     for g in range(4):
         expected = np.rot90(reduce(field[0], axis=2), g)
         chex.assert_trees_all_close(pooled[g], expected, atol=1e-6)
-
-
-def test_group_pool_errors():
-    with pytest.raises(ValueError, match="kind='median'.*'max' or 'mean'"):
-        nn.GroupPool("median")(jnp.zeros((1, 2, 2, 4, 3)))
-    with pytest.raises(ValueError, match=r"expected a feature map.*\(1, 2, 2, 3\)"):
-        nn.GroupPool()(jnp.zeros((1, 2, 2, 3)))
 
 
 BINOMIAL = {2: [1, 1], 3: [1, 2, 1], 4: [1, 3, 3, 1], 5: [1, 4, 6, 4, 1]}
@@ -211,40 +181,6 @@ def test_blur_pools_of_a_field_are_those_of_each_element():
     chex.assert_trees_all_close(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("pool", "size", "window"),
-    [(nn.blur_pool, 8, 4), (nn.blur_pool, 7, 3), (nn.antialiased_max_pool, 8, 2)],
-)
-def test_constant_images_are_not_changed_by_blurring(pool, size, window):
-    images = np.full((1, size, size, 2), -2.5, np.float32)
-    found = jax.jit(lambda x: pool(x, window))(images)
-    chex.assert_trees_all_equal(found, images[:, :4, :4])
-
-
-@pytest.mark.parametrize(("size", "window"), [(8, 2), (8, 4), (7, 3)])
-def test_a_checkerboard_is_blurred_to_its_mean(size, window):
-    board = np.indices((size, size)).sum(0) % 2
-    images = (3 + 2 * board).astype(np.float32)[None, :, :, None]
-    blurred = np.asarray(jax.jit(lambda x: nn.blur_pool(x, window))(images))
-    inside = slice(1, -1) if window > 2 else slice(None)  # where no edge is repeated
-    np.testing.assert_allclose(blurred[:, inside, inside], 4, atol=1e-6)
-    assert np.ptp(images[:, ::2, 1:]) == 2  # as is, a shift would change every pixel
-
-
-def asymmetry(pool, group, shape):
-    """Largest error of commutation over the elements on the grid."""
-    act = group.act if len(shape) == 4 else group.act_on_field
-
-    @jax.jit
-    def error(x):
-        moved = [act(g, x) for g in group.grid.elements]
-        pooled = pool(jnp.concatenate(moved), group=group)
-        expected = [act(g, pooled[:1]) for g in group.grid.elements]
-        return jnp.max(jnp.abs(pooled - jnp.concatenate(expected)))
-
-    return error(normal(0, *shape))
-
-
 BLURS = {  # and the size on which each is exact
     "blur 2": (functools.partial(nn.blur_pool, window=2), 6),
     "blur 3": (functools.partial(nn.blur_pool, window=3), 5),
@@ -263,6 +199,7 @@ def shape_for(group, is_field, size):
 @pytest.mark.parametrize(("group", "is_field"), MOVES, ids=str)
 def test_blur_pools_commute_on_the_sizes_that_are_exact(name, group, is_field):
     pool, size = BLURS[name]
+    pool = functools.partial(pool, group=group)
     assert asymmetry(pool, group, shape_for(group, is_field, size)) < 1e-5
 
 
@@ -273,7 +210,7 @@ def test_blur_pools_are_refused_where_they_do_not_commute(name, group, is_field)
     shape = shape_for(group, is_field, 11 - size)  # 5 for 6, 6 for 5
     with pytest.raises(nn.ExactnessError, match=f"does not commute with {group}"):
         jax.eval_shape(lambda x: pool(x, group=group), jnp.zeros(shape))
-    inexact = functools.partial(pool, exact=False)
+    inexact = functools.partial(pool, group=group, exact=False)
     assert asymmetry(inexact, group, shape) > 0.3
 
 
@@ -317,15 +254,17 @@ def test_group_pool_to_parts_turns_with_its_field(to, kind):
     chex.assert_trees_all_close(after, np.concatenate(expected), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["max", "mean"])
-def test_group_pool_to_one_coset_is_that_over_the_group(kind):
+def test_group_pool_to_one_coset_is_that_over_the_group():
     field = normal(0, 1, 3, 3, 8, 2)
-    found = nn.GroupPool(kind, D4.trivial)(field)
-    chex.assert_trees_all_equal(found, nn.GroupPool(kind)(field))
+    found = nn.GroupPool("mean", D4.trivial)(field)
+    chex.assert_trees_all_equal(found, nn.GroupPool("mean")(field))
 
 
-@pytest.mark.parametrize(("to", "name"), [(C8.subgroup(4), "C8"), (D4.regular, "D4")])
-def test_group_pool_to_parts_of_another_group(to, name):
-    message = rf"on {name}, \[B, H, W, 8, C\], got \(1, 2, 2, 4, 3\)"
-    with pytest.raises(ValueError, match=message):
-        nn.GroupPool(to=to)(jnp.zeros((1, 2, 2, 4, 3)))
+def test_group_pool_errors():
+    field = jnp.zeros((1, 2, 2, 4, 3))
+    with pytest.raises(ValueError, match="kind='median'.*'max' or 'mean'"):
+        nn.GroupPool("median")(field)
+    for to, name in ((C8.subgroup(4), "C8"), (D4.regular, "D4")):
+        message = rf"on {name}, \[B, H, W, 8, C\], got \(1, 2, 2, 4, 3\)"
+        with pytest.raises(ValueError, match=message):
+            nn.GroupPool(to=to)(field)

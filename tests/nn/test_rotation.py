@@ -11,13 +11,10 @@ import pytest
 
 from symjax import nn
 from symjax.groups import C2, C4
+from tests.layers import normal
 
 KEY = jax.random.key(0)
 ATOL = 2e-5  # float32 sums of up to 200 products of unit normals
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def turned_back(g, order, i, j, k):
@@ -102,16 +99,6 @@ def test_half_turns_of_images_and_kernels_that_are_not_square():
     outputs = np.asarray(jax.jit(layer.apply)(params, both))
     turned_after = outputs[0, ::-1, ::-1, ::-1]  # of two elements, turning swaps them
     chex.assert_trees_all_close(outputs[1], turned_after, atol=ATOL)
-
-
-def test_conv_lowering_gives_equal_outputs():
-    field = normal(0, 2, 5, 5, 4, 3)
-    params = {"params": {"kernel": normal(1, 3, 3, 4, 3, 5), "bias": normal(2, 5)}}
-    outputs = [
-        jax.jit(nn.GroupConv(5, strides=2, lowering=lowering).apply)(params, field)
-        for lowering in ("patches", "conv")
-    ]
-    chex.assert_trees_all_close(*outputs, atol=ATOL)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What layers are given: names of groups, empty batches, settings that cannot be."""
 
+import functools
 import itertools
 import re
 
@@ -17,6 +18,7 @@ from symjax.nn.exactness import ExactnessError
 
 KEY = jax.random.key(0)
 GROUPS = (C2, C4, C8, D4)
+POOLS = (nn.max_pool, nn.avg_pool, nn.blur_pool, nn.antialiased_max_pool)
 IMAGES, FIELD = (2, 6, 6, 3), (2, 6, 6, 4, 3)
 WHOLE = ([], 0, -1, 1.5, True, "3", None, (1, 2, 3), (1,), (0, 3), [[1, 2], [3, 4]])
 
@@ -153,72 +155,58 @@ def test_no_images_through_pools_norms_and_nets():
 # Settings that cannot be
 
 
-@pytest.mark.parametrize("layer", [nn.Conv, nn.LiftingConv, nn.GroupConv, nn.ScaleConv])
-def test_settings_that_cannot_be_are_a_sentence(layer):
-    for wrong in WHOLE:
-        for name in ("kernel_size", "strides", "features"):
-            options = {"features": 4} | {name: wrong}
-            with pytest.raises(
-                ValueError, match=f"{layer.__name__}: {name}=.*expected"
-            ):
-                layer(**options)
-    for wrong in (
-        -1,
-        1.5,
-        "same",
-        (1, 1),
-        ((1, 1),),
-        ((1,), (1, 1)),
-        ((-1, 0), (0, 0)),
-    ):
-        with pytest.raises(ValueError, match="padding=.*'SAME', 'VALID'"):
-            layer(4, padding=wrong)
-    for name, wrong in (
-        ("lowering", "fft"),
-        ("lowering", None),
-        ("dtype", "int32"),
-        ("dtype", "float3"),
-        ("param_dtype", bool),
-    ):
-        with pytest.raises(ValueError, match=f"{layer.__name__}: {name}=.*expected"):
-            layer(4, **{name: wrong})
+PADDINGS = (-1, 1.5, "same", (1, 1), ((1, 1),), ((1,), (1, 1)), ((-1, 0), (0, 0)))
+OF_LAYERS = {
+    **dict.fromkeys(("kernel_size", "strides", "features"), WHOLE),
+    "padding": PADDINGS,
+    "lowering": ("fft", None),
+    "dtype": ("int32", "float3"),
+    "param_dtype": (bool,),
+}
+OF_POOLS = {"window": WHOLE, "strides": WHOLE, "padding": (-1, 2)}
+OF_BLURS = {"window": (0, -1, 1.5, (2, 2), None), "strides": [(1, 2, 3)]}
+LAYERS = [nn.Conv, nn.LiftingConv, nn.GroupConv, nn.ScaleConv]
+NUMBERS = {"momentum": (1.5, None), "epsilon": (-1.0, np.nan)}
+CALLS = [
+    *((layer.__name__, functools.partial(layer, features=4)) for layer in LAYERS),
+    *((pool.__name__, functools.partial(pool, jnp.zeros(IMAGES))) for pool in POOLS),
+    ("BatchNorm", lambda **x: nn.BatchNorm(**x).init(KEY, jnp.zeros(IMAGES), False)),
+    ("LayerNorm", lambda **x: nn.LayerNorm(**x).init(KEY, jnp.zeros(IMAGES))),
+    ("InstanceNorm", lambda **x: nn.InstanceNorm(**x).init(KEY, jnp.zeros(IMAGES))),
+]
+WRONG = {
+    **{layer.__name__: OF_LAYERS for layer in LAYERS},
+    **dict.fromkeys(("max_pool", "avg_pool"), OF_POOLS),
+    "blur_pool": OF_BLURS,
+    "antialiased_max_pool": OF_BLURS | {"blur": OF_BLURS["window"]},
+    "BatchNorm": NUMBERS | {"lowering": ("fft",), "dtype": ("int32",)},
+    **dict.fromkeys(("LayerNorm", "InstanceNorm"), {"epsilon": (-1.0,)}),
+}
+
+
+@pytest.mark.parametrize(("name", "call"), CALLS, ids=[name for name, _ in CALLS])
+def test_settings_that_cannot_be_are_a_sentence(name, call):
+    for setting, values in WRONG[name].items():
+        for wrong in values:
+            message = "expected less than" if wrong == 2 else f"{setting}=.*expected"
+            with pytest.raises(ValueError, match=f"{name}: .*{message}"):
+                call(**{setting: wrong})
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_sizes_are_given_in_several_ways(layer):
     for good in (3, (3, 3), [3, 3], np.int64(3), np.array([3, 3])):
         shape = FIELD if layer is nn.GroupConv else IMAGES
         assert shape_of(layer(4, good), shape)[1:3] == (6, 6)
-
-
-@pytest.mark.parametrize("pool", [nn.max_pool, nn.avg_pool])
-def test_pools_that_cannot_be_are_a_sentence(pool):
-    images = jnp.zeros(IMAGES)
-    for wrong in WHOLE:
-        for name in ("window", "strides"):
-            with pytest.raises(ValueError, match=f"{pool.__name__}: {name}=.*expected"):
-                pool(images, **{name: wrong})
-    with pytest.raises(ValueError, match="padding=.*'SAME', 'VALID'"):
-        pool(images, padding=-1)
-    with pytest.raises(ValueError, match="less than the window"):
-        pool(images, 2, 2, padding=2)
-
-
-@pytest.mark.parametrize("name", ["window", "blur"])
-def test_blurs_that_cannot_be_are_a_sentence(name):
-    for wrong in (0, -1, 1.5, (2, 2), None):
-        with pytest.raises(ValueError, match=f"{name}=.*expected an integer"):
-            nn.antialiased_max_pool(jnp.zeros(IMAGES), **{name: wrong})
-        with pytest.raises(ValueError, match="blur_pool: window=.*expected an integer"):
-            nn.blur_pool(jnp.zeros(IMAGES), wrong)
-        with pytest.raises(ValueError, match="strides=.*expected"):
-            nn.blur_pool(jnp.zeros(IMAGES), strides=(1, 2, 3))
+    assert settings.padding("", [(0, 1), [2, np.int64(3)]]) == ((0, 1), (2, 3))
+    assert settings.padding("", np.array([[0, 1], [2, 3]])) == ((0, 1), (2, 3))
 
 
 ON_IMAGES = {
     "Conv": nn.Conv(4),
     "LiftingConv": nn.LiftingConv(4),
     "ScaleConv": nn.ScaleConv(4),
-    "max_pool": nn.max_pool,
-    "avg_pool": nn.avg_pool,
-    "blur_pool": nn.blur_pool,
-    "antialiased_max_pool": nn.antialiased_max_pool,
+    **{pool.__name__: pool for pool in POOLS},
     "LayerNorm": nn.LayerNorm(),
     "InstanceNorm": nn.InstanceNorm(),
     "concatenate": lambda x: nn.concatenate([x]),
@@ -260,20 +248,6 @@ def test_other_inputs_that_cannot_be_are_a_sentence():
     for scales in (0.5, (), (0.0,), (np.nan,), (np.inf,), ("1",), None):
         with pytest.raises(ValueError, match="scales=.*expected"):
             shape_of(nn.ScaleConv(4, scales=scales), IMAGES)
-    for options in (
-        {"momentum": 1.5},
-        {"momentum": None},
-        {"epsilon": -1.0},
-        {"epsilon": np.nan},
-        {"lowering": "fft"},
-        {"dtype": "int32"},
-    ):
-        (name,) = options
-        with pytest.raises(ValueError, match=f"BatchNorm: {name}=.*expected"):
-            nn.BatchNorm(**options).init(KEY, jnp.zeros(IMAGES), train=False)
-    for norm in (nn.LayerNorm, nn.InstanceNorm):
-        with pytest.raises(ValueError, match="epsilon=-1.0: expected"):
-            norm(epsilon=-1.0).init(KEY, jnp.zeros(IMAGES))
 
 
 @pytest.mark.parametrize(
@@ -304,12 +278,6 @@ def test_nets_that_cannot_be_are_a_sentence(wrong):
         models.build(**good | wrong)
 
 
-def test_numbers_of_a_setting():
-    assert settings.padding("", [(0, 1), [2, np.int64(3)]]) == ((0, 1), (2, 3))
-    assert settings.padding("", np.array([[0, 1], [2, 3]])) == ((0, 1), (2, 3))
-    assert settings.two("", "", [2, 3]) == (2, 3) and settings.two("", "", 2) == (2, 2)
-
-
 # Half precision and float64
 
 
@@ -322,7 +290,7 @@ def test_floating_inputs_of_every_width_are_taken(dtype):
     for layer in (nn.Conv(4), nn.LiftingConv(4), nn.ScaleConv(4)):
         images = jax.ShapeDtypeStruct(IMAGES, dtype)
         assert jax.eval_shape(layer.init_with_output, KEY, images)[0].dtype == expected
-    for pool in (nn.max_pool, nn.avg_pool, nn.blur_pool, nn.antialiased_max_pool):
+    for pool in POOLS:
         assert jax.eval_shape(pool, images).dtype == dtype
 
 
@@ -332,7 +300,7 @@ def test_float64_stays():
         for layer in (nn.Conv(4), nn.LiftingConv(4), nn.ScaleConv(4)):
             found = jax.eval_shape(layer.init_with_output, KEY, images)[0]
             assert found.dtype == jnp.float64
-        for pool in (nn.max_pool, nn.blur_pool, nn.antialiased_max_pool):
+        for pool in POOLS:
             assert jax.eval_shape(pool, images).dtype == jnp.float64
 
 

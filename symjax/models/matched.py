@@ -1,8 +1,9 @@
-"""The parallel nets: parallel branches, then fusion (paper, C.3, equation 14).
+"""The paper's nets, which differ in their first layer (paper, Section 6.1, C.3, C.4).
 
-`parallel_rot`, `parallel_scale` and `parallel_rs` concatenate their branches;
-`weighted` has the branches of `parallel_rs` and sums them with learned softmax weights
-(Section 6.1).
+`baseline` has standard convolutions only. `parallel_rot`, `parallel_scale` and
+`parallel_rs` concatenate parallel branches (equation 14); `weighted` sums the branches
+of `parallel_rs` with learned softmax weights. `cascaded` has the three kinds of layers
+in sequence (equation 15). `symjax.models.equivariant` is the net of Appendix D.
 """
 
 from typing import Literal
@@ -30,6 +31,20 @@ def branch_layer(net: Net, branch: str):
 def as_channels(x: Array) -> Array:
     """A feature map `[B, H, W, G, C]` as `[B, H, W, G * C]`; images are unchanged."""
     return nn.concatenate([x])
+
+
+class Baseline(Net):
+    """A standard convolutional net.
+
+    Attributes: those of `Net`, and
+
+      features: the number of channels of the first layer.
+    """
+
+    features: int = 32
+
+    def first_layer(self, x: Array, train: bool) -> Array:
+        return self.block("standard", self.features)(x, train)
 
 
 class Parallel(Net):
@@ -82,3 +97,29 @@ class Parallel(Net):
             lowering=self.lowering,
             name=f"{branch}_projection",
         )(x)
+
+
+class Cascaded(Net):
+    """Standard, rotation and scale layers in sequence, fused to `fused` channels.
+
+    Each layer maps images to images: the output of the rotation layer is max-pooled
+    over the group, so that it is rotated like an image.
+
+    Attributes: those of `Net`, and
+
+      order: the order of the layers: standard, rotation, scale in Appendix C.4;
+        rotation is the first layer in Section 6.1.
+      features: the number of channels of a layer (per group element, and per scale).
+      fused: the number of channels after the fusion.
+    """
+
+    order: tuple[str, ...] = BRANCHES
+    features: int = 16
+    fused: int = 32
+
+    def first_layer(self, x: Array, train: bool) -> Array:
+        for kind in self.order:
+            block = self.block(kind, self.features, branch_layer(self, kind))
+            x = block(x, train)
+            x = nn.GroupPool("max")(x) if kind == "rotation" else x
+        return self.block("fusion", self.fused, kernel_size=(1, 1))(x, train)
