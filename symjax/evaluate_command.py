@@ -107,7 +107,7 @@ def _accuracy(run, store, numbers: Sequence[float], console: Console) -> int:
     attacked = []
     if FLAGS.attack != "none":
         attacked = measure(run, store, attack, FLAGS.norm, eps, **options)
-    _print(console, table.heading(clean))
+    _print(console, table.heading(clean[0]))
     console.print(table.accuracy(clean, attacked))
     _print(console, table.note(clean, attacked), *table.broken_by(attacked))
     return _close(store, console)
@@ -117,7 +117,7 @@ def _attacks(run, numbers: Sequence[float]):
     """The attack "none", the attack of the flags, and its epsilons."""
     from symjax import evaluation
     from symjax.attacks import in_pixels
-    from symjax.evaluation.measurement import Radius
+    from symjax.evaluation.attack import Radius
     from symjax.evaluation.published_attack import PublishedAttack
 
     if FLAGS.protocol == "published":
@@ -156,7 +156,7 @@ def _metric(run, store, chosen, console: Console) -> int:
     _refuse_if_diverged(run)
     n = _count(run, FLAGS.n or METRIC_IMAGES)
     rows = metrics.measure(run, store, chosen, n, console, FLAGS.seeds)
-    _print(console, table.heading(rows))
+    _print(console, table.heading(rows[0]))
     console.print(table.metrics(rows))
     asked = zip(run.seeds[: FLAGS.seeds or None], run.diverged, strict=False)
     if left_out := [seed for seed, diverged in asked if diverged]:
@@ -181,7 +181,7 @@ def _corruption(run, store, attack, eps, clean, images, options) -> int:
         **options,
     )
     frame = report.frame({run.folder: [*rows, *clean]}, rows[0]["protocol"])
-    _print(console, table.heading(clean))
+    _print(console, table.heading(clean[0]))
     _print(console, report.table_1(frame), report.mean_errors(frame))
     _print(console, table.note(clean, rows))
     return _close(store, console)

@@ -19,16 +19,8 @@ from symjax.attacks import AttackResult, ThreatModel
 from symjax.attacks.losses import largest_margin
 from symjax.attacks.result import LogitsFn, larger, select
 from symjax.evaluation.attack import NAMES as ATTACKS
-from symjax.evaluation.measurement import (
-    Radius,
-)
-from symjax.evaluation.protocol import (
-    SOUND,
-    TEST_BATCH,
-    Protocol,
-    published,
-    switched,
-)
+from symjax.evaluation.attack import Radius
+from symjax.evaluation.protocol import SOUND, TEST_BATCH, Protocol, published, switched
 from symjax.names import matched
 from symjax.training.experiment import Config
 
@@ -98,11 +90,6 @@ class PublishedAttack:
         if name == "none":  # clean accuracy is published in evaluation mode
             protocol = dataclasses.replace(protocol, batch_norm="running")
         return cls(name, protocol, tuple(net.mean), tuple(net.std), label, steps)
-
-    @property
-    def host_driven(self) -> bool:
-        """False: the steps run in one compiled program."""
-        return False
 
     @property
     def normalization(self) -> tuple[Values, Values]:

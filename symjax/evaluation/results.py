@@ -106,6 +106,10 @@ class Results:
             self._fail(error)
         self.rows: dict[str, Row] = {} if anew else dict(self._older)
 
+    def holds(self, identities: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether every one of these cells has a row."""
+        return all(cell_id(each) in self.rows for each in identities)
+
     def add(
         self,
         identity: Mapping[str, Any],

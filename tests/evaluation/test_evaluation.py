@@ -321,47 +321,41 @@ def test_diverged_seeds_are_marked_and_left_out(run, store):
     assert "seeds left out because they diverged: 0" in table.note(clean, fgsm)
 
 
-def test_the_table_is_mean_and_deviation_in_percent():
-    common = {"run": "r", "model": "m", "depth": 4, "n": 10, "split": "test"}
-    common |= {"diverged": False, "in_ball": True, "norm": "linf", "steps": 40}
-    clean = [
-        {**common, "attack": "none", "eps": 0, "seed": seed, "value": value}
-        for seed, value in enumerate((0.8, 0.9))
-    ]
-    pgd = [
-        {**common, "attack": "pgd", "eps": eps, "seed": seed, "value": value}
-        for eps, values in ((2 / 255, (0.5, 0.7)), (0.1, (0.1, 0.1)))
+def made_up(values, attack="pgd", eps=0.0, **facts):
+    """Rows of seeds 0, 1, ... with these values."""
+    ball = {"norm": None if attack == "none" else "linf", "eps": eps}
+    facts = {"diverged": False, **facts}
+    return [
+        made_rows.row(value, facts, attack=attack, steps=40, seed=seed, **ball)
         for seed, value in enumerate(values)
     ]
-    text = printed(table.accuracy(clean, pgd))
+
+
+def test_the_table_is_mean_and_deviation_in_percent():
+    clean = made_up((0.8, 0.9), "none")
+    low, high = made_up((0.5, 0.7), eps=2 / 255), made_up((0.1, 0.1), eps=0.1)
+    text = printed(table.accuracy(clean, [*low, *low, *high]))  # the seeds count once
     for part in ("pgd-40", "2/255", "85.00 ± 7.07", "60.00 ± 14.14", "10.00 ± 0.00"):
         assert part in text
     assert text.index("2/255") < text.index("0.1 ")
-    escaped = [*pgd[:-1], {**pgd[-1], "in_ball": False}]
-    assert "WRONG" in table.note(clean, escaped)
-    assert "WRONG" not in table.note(clean, pgd)
+    near = made_up((0.3, 0.3), eps=0.12341) + made_up((0.5, 0.7), eps=0.12342)
+    assert "60.00 ± 14.14" in printed(table.accuracy(clean, near))
+    assert "WRONG" not in table.note(clean, low)
+    assert "WRONG" in table.note(clean, made_up((0.1,), in_ball=False))
 
 
 def test_what_broke_the_images_is_added_up_over_seeds():
-    common = {"eps": 8 / 255, "diverged": False}
+    broken = [
+        {"clean": 3, "none": 5, "apgd-t": 2},
+        {"clean": 1, "none": 9},
+        {"clean": 7},
+    ]
     rows = [
-        {**common, "broken_by": {"clean": 3, "none": 5, "apgd-t": 2}},
-        {**common, "broken_by": {"clean": 1, "none": 9}},
-        {**common, "broken_by": {"clean": 7}, "diverged": True},
-        {**common, "eps": 0.0},
+        *(made_up((0.5,), eps=8 / 255, broken_by=each)[0] for each in broken[:2]),
+        *made_up((0.5,), eps=8 / 255, broken_by=broken[2], diverged=True),
+        *made_up((0.5,)),
     ]
     assert table.broken_by(rows) == ["8/255: 14 robust; broken by clean 4, apgd-t 2"]
-
-
-@pytest.mark.parametrize("eps", [(0.1, 0.1), (0.12341, 0.12342)])
-def test_the_table_deviates_over_seeds_alone(eps):
-    common = {"diverged": False, "norm": "l2", "steps": 40, "attack": "pgd"}
-    rows = [
-        {**common, "eps": radius, "seed": seed, "value": value}
-        for radius in eps
-        for seed, value in enumerate((0.5, 0.7))
-    ]
-    assert "60.00 ± 14.14" in printed(table.accuracy(rows, rows))
 
 
 def printed(item):

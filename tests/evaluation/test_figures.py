@@ -83,9 +83,8 @@ def test_statements_are_measured_image_by_image(run, tmp_path):
 def test_noisy_images_are_within_a_grey_level_whatever_they_are_measured_with(run):
     seen = []
 
-    def look(subject, images, labels, keys):
-        del subject, labels, keys
-        seen.append(np.asarray(images))
+    def look(subject, batch):
+        seen.append(np.asarray(batch.images))
         return {"mean": seen[-1].mean(axis=(1, 2, 3))}
 
     clean = (run.experiment.dataset.test.images[:25] / 255).astype(np.float32)
@@ -94,7 +93,7 @@ def test_noisy_images_are_within_a_grey_level_whatever_they_are_measured_with(ru
         net = run.logits_fns, run.layers_fns
         given = clean[:count], labels, key, None, lambda *_: None, run, 0
         subject = SeedContext(*net, *given)
-        per_image.metric({"metric": "look"}, look, noisy=True).compute(subject)
+        per_image.metric("look", look).compute(subject)
     assert [len(each) for each in seen] == [20, 5, 3]
     np.testing.assert_array_equal(seen[2], seen[0][:3])
     noise = np.concatenate(seen[:2]) * 256 - clean * 255

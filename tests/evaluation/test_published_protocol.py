@@ -212,6 +212,20 @@ def by_hand(model, variables, images, labels, eps, batch_norm, name="fgsm"):
     return logits_fn(fed * 0.5 + 0.5), moved
 
 
+class Store(Results):
+    """Rows in memory, and the outcomes that were written, in their order."""
+
+    def __init__(self):
+        self.rows = {}
+
+    def drop_stale(self, run):
+        pass
+
+    def add(self, cell, value, outcomes, facts, provenance):
+        self.rows[cell_id(cell)] = {**cell, "value": value}
+        self.written.append((cell, np.asarray(outcomes["robust"])))
+
+
 @pytest.mark.parametrize("net_name", ["parallel_rs", "equivariant"])
 @pytest.mark.slow
 def test_batch_norm_as_published(net, trained_like, net_name):
@@ -222,14 +236,8 @@ def test_batch_norm_as_published(net, trained_like, net_name):
     attack = PublishedAttack.of(run.experiment.config, "fgsm", steps=2)
     batch_norm = attack.protocol.batch_norm
     assert batch_norm == {"parallel_rs": "batch", "equivariant": "moved"}[net_name]
-    store = types.SimpleNamespace(rows={}, add=None, drop_stale=lambda run: None)
-    written = []
-
-    def add(cell, value, outcomes, facts, provenance):
-        store.rows[cell_id(cell)] = {**cell, "value": value}
-        written.append((cell, np.asarray(outcomes["robust"])))
-
-    store.add = add
+    store, written = Store(), []
+    store.written = written
     eps = [0.05, 0.1]
     pixels = [attack.radius(x).pixels for x in eps]
     quiet = Console(file=io.StringIO())

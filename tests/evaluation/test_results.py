@@ -196,7 +196,7 @@ def test_rows_are_listed_and_nothing_is_changed(tmp_path, capsys):
     path = filled(tmp_path).path
     text = path.read_text()
     code, out, _ = command(capsys, tmp_path)
-    assert code == 0 and "3 rows of" in out and out.count("pgd-40  linf  8 ") == 3
+    assert code == 0 and "3 rows of" in out and out.count("pgd-40, linf 8 ") == 3
     code, out, _ = command(capsys, tmp_path, "--match", "eps=8", "seed=1")
     assert code == 0 and out.splitlines()[1].startswith(cell_id(CELL | {"seed": 1}))
     assert "\n1 row of" in out and path.read_text() == text

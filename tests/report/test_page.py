@@ -180,7 +180,7 @@ def test_a_run_has_its_tables_its_picture_and_where_they_come_from(run):
     assert [x["mean, %"] for x in lines] == pytest.approx([85, 55, 15])
     assert [x["sd"] for x in lines] == pytest.approx([50**0.5] * 3)
     assert metrics.rows[0][:5] == ["clever", "0.3", None, "0.1", "0.4"]
-    assert page.audit[0].rows[0][0] == "audit, transfer finds no more"
+    assert page.audit[0].rows[0][0] == "audit, transfer breaks no more images"
     assert "measured" in page.audit[0].columns
     (picture,) = page.pictures
     assert picture.data is not None

@@ -55,7 +55,7 @@ def test_only_accuracy_on_clean_images_counts():
 @pytest.mark.parametrize(
     ("change", "columns"),
     [
-        ({"protocol": "published"}, ["n=10 |", "n=10, published protocol |"]),
+        ({"protocol": "published"}, ["n=10 |", "published protocol, n=10 |"]),
         ({"n_restarts": 4}, ["n=10, n_restarts 1 |", "n=10, n_restarts 4 |"]),
         ({"n": 20}, ["n=10 |", "n=20 |"]),
     ],
@@ -64,7 +64,7 @@ def test_other_settings_are_another_column(change, columns):
     head, _, line = summary([row(0.5, **PGD), row(0.1, **PGD | change)]).splitlines()
     assert line.endswith("| 1 | 50.00 | 10.00 |")
     for column in columns:
-        assert f"pgd-40, linf 2/255, {column}" in head
+        assert f"| pgd-40, linf 2/255, {column}" in head
 
 
 def test_other_nets_are_other_lines():
