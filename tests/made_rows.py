@@ -1,5 +1,9 @@
-"""Rows of results, for tests that make rows up."""
+"""Rows of results, for tests that make rows up, and what measured rows saved."""
 
+from rich.console import Console
+
+from symjax import io
+from symjax.evaluation.results import Results
 from symjax.evaluation.rows import Row
 from symjax.formatting import format_eps
 
@@ -31,6 +35,7 @@ IDENTITY = {
 OF_ATTACK = ("attack", "steps", "norm", "eps", "eps_given", "eps_unit")
 FACTS = {"diverged": False}
 PROVENANCE = {"data": "hash"}
+QUIET = Console(quiet=True)
 
 
 def identity(**changes):
@@ -51,3 +56,15 @@ def row(value=0.5, facts=(), provenance=(), **changes):
         {**FACTS, **dict(facts)},
         {**PROVENANCE, **dict(provenance)},
     )
+
+
+def add(folder, value=0.5, outcomes=None, facts=(), provenance=(), **changes):
+    """Writes `row(value, facts, provenance, **changes)` and the outcomes of images."""
+    made = row(value, facts, provenance, **changes)
+    parts = outcomes or {}, made.facts, made.provenance
+    return Results(folder).add(made.identity, value, *parts)
+
+
+def outcomes_of(folder, row):
+    """The saved outcomes of the images of a row."""
+    return io.read_arrays(folder / "cells" / f"{row['cell_id']}.npz", "")

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 REPAIR = "correct the line, or remove it and measure its cell again"
 
 
-class DuplicateCellError(ValueError):
-    """A row was added for a cell that has one already."""
-
-
 def read(paths: Iterable[Path]) -> list[Row]:
     """The rows of `results.jsonl` files in their order, with one row per cell and file.
 
@@ -118,25 +114,20 @@ class Results:
         facts: Mapping[str, Any],
         provenance: Mapping[str, Any],
     ) -> Row:
-        """Writes a row and the outcomes of its images.
+        """Writes a row, see `Row`, and the outcomes of its images.
 
         Args:
           identity: what is measured; its hash is the cell id.
-          value: the measured value, a fraction for an accuracy; None if there is none.
+          value, facts, provenance: as in `Row`.
           outcomes: arrays `[n]` by name, with one entry per image; those that `keep`
-            names are saved beside the rows.
-          facts: further measured values, by name.
-          provenance: commit, versions, device, time and settings of the computation.
-
-        Returns:
-          The row.
+            names are saved beside the row.
 
         Raises:
-          DuplicateCellError: if the cell has a row already and `anew` is False.
+          ValueError: if the cell has a row already and `anew` is False.
         """
         cell = cell_id(identity)
         if cell in self.rows:
-            raise DuplicateCellError(f"cell {cell} is in {self.path} already.")
+            raise ValueError(f"cell {cell} is in {self.path} already.")
         older = self._older.get(cell)
         again = {} if older is None else {"supersedes": older.get("utc", "unknown")}
         row = Row(identity, value, facts, {**provenance, **again})
@@ -153,21 +144,18 @@ class Results:
 
         Their cells are then measured again, and the new rows supersede them. Rows of
         another epoch, and rows from before weights were written down, stay.
-
-        Args:
-          run: the run that the rows of this folder are of.
         """
-        data, weights = run.experiment.dataset.sha256, run.weights
-        now = {seed: weights[index] for index, seed in enumerate(run.seeds)}
-        stale = [
-            cell
-            for cell, row in self.rows.items()
-            if row["run"] == run.folder.name
-            and row["epoch"] == run.epoch
-            and row["seed"] in now
-            and (row.get("weights", now[row["seed"]]), row["data"])
-            != (now[row["seed"]], data)
-        ]
+        data = run.experiment.dataset.sha256
+        weights = dict(zip(run.seeds, run.weights, strict=True))
+
+        def is_stale(row: Row) -> bool:
+            if (row["run"], row["epoch"]) != (run.folder.name, run.epoch):
+                return False
+            now = weights.get(row["seed"])
+            other = row["data"] != data or row.get("weights", now) != now
+            return now is not None and other
+
+        stale = [cell for cell, row in self.rows.items() if is_stale(row)]
         for cell in stale:
             del self.rows[cell]
         if stale:
@@ -203,12 +191,9 @@ class Results:
             )
 
     def _save(self, cell: str, row: Row, outcomes: Mapping[str, np.ndarray]) -> None:
-        kept = {
-            name: array
-            for name, array in outcomes.items()
-            if self._keep is None or name in self._keep
-        }
-        if kept or self._keep is None:
+        names = outcomes.keys() if self._keep is None else {*self._keep} & {*outcomes}
+        if names or self._keep is None:
+            kept = {name: outcomes[name] for name in outcomes if name in names}
             io.write_arrays(self._cells / f"{cell}.npz", kept)
         io.append_row(self.path, row.nested())
 

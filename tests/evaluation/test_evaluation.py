@@ -23,7 +23,7 @@ from symjax.evaluation import (
 )
 from symjax.evaluation import measurement as attacking
 from symjax.evaluation.attack import NAMES as attack_names
-from symjax.evaluation.results import DuplicateCellError, read
+from symjax.evaluation.results import read
 from symjax.evaluation.rows import cell_id
 from tests import made_rows
 
@@ -78,7 +78,7 @@ def test_a_measured_cell_is_not_measured_again(run, store, monkeypatch):
     again = measure(run, Results(store.path.parent), FGSM, "linf", [0.1], n=N)
     assert again == first and store.path.read_text() == text
     identity = {key: first[0][key] for key in IDENTITY}
-    with pytest.raises(DuplicateCellError):
+    with pytest.raises(ValueError, match="already"):
         store.add(identity, 0.0, {}, {}, {})
 
 
