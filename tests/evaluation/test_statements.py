@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from symjax.evaluation import Run, results, rows
+from symjax.evaluation import results, rows
 from symjax.evaluation.metrics import base, orbit, symmetry
 from symjax.evaluation.metrics.base import SeedContext
 from symjax.evaluation.rows import cell_id
@@ -74,10 +74,9 @@ def test_the_group_is_the_nets_own_as_far_as_it_is_on_the_grid(
     model, group, expected, reason
 ):
     assert orbit.of(model, group) == orbit.of(model, str(group)) == (expected, reason)
-    named = orbit.facts({"model": model, "group": str(group)})
-    assert named == {"orbit_reason": reason}
-    named = orbit.identity({"model": model, "group": str(group)})
-    assert named == {"orbit": str(expected)}
+    row = {"model": model, "group": str(group)}
+    assert orbit.facts(row) == {"orbit_reason": reason}
+    assert orbit.identity(row) == {"orbit": str(expected)}
     assert subject(None, group, model).orbit == expected
 
 
@@ -114,8 +113,8 @@ def test_rows_of_before_the_group_was_named_are_found_again():
     assert len(found) >= 8
 
 
-def test_a_row_names_its_group(trained, tmp_path):
-    run, store = Run.open(trained.folder), results.Results(tmp_path)
+def test_a_row_names_its_group(run, tmp_path):
+    store = results.Results(tmp_path)
     chosen = [x for x in symmetry.build() if x.identity["metric"] == "lemma_2"]
     for row in base.measure(run, store, chosen, n=2):
         says = base.identity_of(run.identity(), chosen[0], 2, row["seed"])
@@ -190,11 +189,9 @@ def test_values_of_a_net_that_changes_its_sign_when_it_is_mirrored(model):
 
 
 @pytest.mark.slow
-def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(
-    trained, tmp_path
-):
+def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(run, tmp_path):
     """The same net under both: its errors under D4 include those under C4."""
-    run, store = Run.open(trained.folder), results.Results(tmp_path)
+    store = results.Results(tmp_path)
     config = copy.deepcopy(run.experiment.config)
     with config.unlocked():
         config.model.name = "equivariant"  # in its rows alone
