@@ -68,11 +68,7 @@ class OutcomeAccumulator:
         self._inside = np.ones(len(run.seeds), bool)
 
     def add(self, fields: Mapping[str, np.ndarray], clean: Any) -> None:
-        """Adds a batch.
-
-        Args:
-          fields: arrays `[S, B, ...]`: the adversarial "images", and `OUTCOMES`.
-          clean: the images without an attack, `[B, H, W, C]` in [0, 1].
+        """Adds a batch: "images" and `OUTCOMES` `[S, B, ...]`, and the clean images.
 
         Raises:
           ValueError: if a distance is NaN, because the logits of that image were not

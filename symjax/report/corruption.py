@@ -146,8 +146,9 @@ def _values(data: Any, keys: list[str]) -> pd.Series:
     if len(again):
         row = again.iloc[0]
         raise ValueError(
-            f"{row['net']}, {row['attack']}, has several rows of {row[keys].to_dict()}, "
-            "of several epochs or settings: give a run folder with one of them."
+            f"{row['net']} has several rows of {row[keys].to_dict()}, "
+            f"{row['attack']}, of several epochs or settings: give a run folder with "
+            "one of them."
         )
     return data.set_index(keys)["value"].sort_index()
 

@@ -1,9 +1,7 @@
 """Accuracy on corrupted images: the errors' closed forms, rows, Table 1."""
 
 import io
-import os
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from symjax.data import cifar_c, corruptions
 from symjax.data.augment import to_unit
 from symjax.data.dataset import Split
 from symjax.evaluation import Attack, Results, corruption
-from symjax.evaluation.published_attack import PublishedAttack
 from symjax.metrics import corruption as errors
 from symjax.report import corruption as report
 from symjax.seeds import of_seed
@@ -214,30 +211,3 @@ def test_the_command_attacks_corrupted_images_and_prints_table_1(
     assert "of 1 of the 19" in shown and "MISSING: gaussian_noise" in shown
     with pytest.raises(ValueError, match="only='x': expected the beginning of one of"):
         corruption.named("x")
-
-
-@pytest.mark.slow
-def test_table_1_of_a_cifar10_subset_under_both_protocols(tiny, train_run, tmp_path):
-    place = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
-    if not any((place / name).exists() for name in ("cifar10", "cifar10.npz")):
-        pytest.skip(f"no CIFAR-10 in {place}; TFDS_DATA_DIR says where it is")
-    data = {"name": "cifar10", "data_dir": str(place), "train_images": 2000}
-    changes = {f"dataset.{key}": value for key, value in data.items()}
-    folder = train_run(tiny(changes), tmp_path / "baseline").folder
-    run, store = evaluation.Run.open(folder), Results(folder)
-    images, names = corruption.source(run), ["brightness", "contrast"]
-    what = {"n": 500, "names": names, "console": QUIET}
-    corruption.measure(run, store, NONE, "linf", [0.0], images, **what)
-    published = PublishedAttack.of(run.experiment.config, "fgsm", corrupted=True)
-    eps = [published.radius(0.01)]
-    rows = corruption.measure(run, store, published, "linf", eps, images, **what)
-    assert not any(row["in_ball"] for row in rows)
-    for protocol, attack in (("sound", "none"), ("published", "fgsm linf 0.01")):
-        found = report.read([folder], protocol)
-        text = report.table_1(found)
-        assert cells(text, "corruption") == [f"baseline, {attack}"]
-        assert "500 test images of cifar10" in text
-        by_severity = report.accuracies(found[found["corruption"] != ""], names)
-        (bright, contrast) = by_severity.mean(axis=0)
-        if protocol == "sound":  # chance is 0.1; a darker contrast is harder
-            assert bright.min() > 0.15 and contrast[0] > contrast[-1]

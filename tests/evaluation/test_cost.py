@@ -199,17 +199,13 @@ def in_out(layer, *shape):
 
 @pytest.mark.parametrize("group", [C2, C4], ids=str)
 def test_parameters_of_rotation_layers(group):
-    order = group.order
-    assert in_out(nn.LiftingConv(5, group=group), 1, 8, 8, 3) == (
-        9 * 3 * 5 + 5,
-        order * (9 * 3 * 5 + 5),
-    )
-    assert in_out(nn.GroupConv(5, group=group), 1, 8, 8, order, 3) == (
-        order * 9 * 3 * 5 + 5,
-        order**2 * 9 * 3 * 5 + order * 5,
-    )
+    g, lift = group.order, 9 * 3 * 5 + 5
+    lifted = in_out(nn.LiftingConv(5, group=group), 1, 8, 8, 3)
+    assert lifted == (lift, g * lift)
+    found = in_out(nn.GroupConv(5, group=group), 1, 8, 8, g, 3)
+    assert found == (g * 9 * 3 * 5 + 5, g**2 * 9 * 3 * 5 + g * 5)
     norm = linen.BatchNorm(use_running_average=True)
-    assert in_out(norm, 1, 8, 8, order, 5) == (2 * 5, order * 2 * 5)
+    assert in_out(norm, 1, 8, 8, g, 5) == (2 * 5, g * 2 * 5)
     assert in_out(norm, 1, 8, 8, 5) == (2 * 5, 2 * 5)
 
 

@@ -101,16 +101,6 @@ def test_rows_of_other_weights_or_data_are_measured_again(run, store):
     assert set(store.rows) >= {row["cell_id"] for row in rows}
 
 
-def test_a_cut_off_line_is_dropped_and_no_row_with_it(run, store):
-    rows = measure(run, store, CLEAN, "linf", [0.0], n=N)
-    with store.path.open("a") as file:
-        file.write('{"cell_id": "cut o')
-    reopened = Results(store.path.parent)
-    assert list(reopened.rows.values()) == rows
-    more = measure(run, reopened, FGSM, "linf", [0.1], n=N)
-    assert read([store.path]) == [*rows, *more]
-
-
 def test_only_the_outcomes_that_are_to_be_kept_are_saved(tmp_path):
     outcomes = {"robust": np.arange(5) > 2, "distance": np.linspace(0, 1, 5)}
     kept = {None: {"robust", "distance"}, ("robust", "absent"): {"robust"}, (): set()}
@@ -158,12 +148,11 @@ def test_a_sweep_compiles_once(run, store):
 
 @pytest.mark.slow
 def test_padding_the_last_batch_changes_nothing(run, tmp_path):
-    values = []
-    for batch_size in (30, 17):  # 17: two batches of 15; 11: padded
-        store = Results(tmp_path / str(batch_size))
-        rows = measure(run, store, FGSM, "linf", [0.1], n=29, batch_size=batch_size)
-        values.append([row["value"] for row in rows])
-    assert values[0] == values[1]
+    first, second = (
+        measure(run, Results(tmp_path / str(size)), FGSM, "linf", [0.1], 29, size)
+        for size in (30, 17)  # 17: two batches, of which the last is padded
+    )
+    assert [row["value"] for row in first] == [row["value"] for row in second]
 
 
 def test_impossible_numbers_of_images_are_errors(run, store):

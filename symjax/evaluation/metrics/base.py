@@ -106,6 +106,17 @@ def interval(values: np.ndarray) -> dict[str, float | None]:
     return {"low": mean and mean.low, "high": mean and mean.high}
 
 
+def mean_of_known(values: np.ndarray) -> tuple[float, dict[str, Any], int]:
+    """The mean of the finite values, their interval and median, and the others' number.
+
+    The mean is NaN and the median None if no value is finite.
+    """
+    known = values[np.isfinite(values)]
+    median = float(np.median(known)) if len(known) else None
+    mean = float(known.mean()) if len(known) else float("nan")
+    return mean, {**interval(known), "median": median}, len(values) - len(known)
+
+
 def measure(
     run: Run,
     store: Results,

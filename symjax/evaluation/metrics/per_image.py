@@ -12,7 +12,12 @@ import numpy as np
 from jax import Array
 
 from symjax import compilation
-from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext, interval
+from symjax.evaluation.metrics.base import (
+    Metric,
+    MetricResult,
+    SeedContext,
+    mean_of_known,
+)
 from symjax.io import in_batches
 from symjax.metrics.samples import keys_of_images
 
@@ -70,10 +75,11 @@ def metric(
             name: np.concatenate([part[name] for part in parts]) for name in parts[0]
         }
         first, values = next(iter(whole.items()))
-        facts = _facts(values.astype(np.float64))
+        mean, facts, undefined = mean_of_known(values.astype(np.float64))
+        facts["undefined"] = undefined
         if first in ERRORS:
             facts["exact"] = float(np.mean(values < EXACT))
-        return MetricResult(facts.pop("mean"), whole, facts)
+        return MetricResult(mean, whole, facts)
 
     identity = {"metric": name, **settings, "dequantized": noisy}
     return Metric(identity, compute, over_orbit)
@@ -83,13 +89,3 @@ def metric(
 def _dequantized(images: Array, keys: Array) -> Array:
     draw = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:]))
     return (255 * jnp.asarray(images) + draw(keys)) / 256
-
-
-def _facts(values: np.ndarray) -> dict[str, Any]:
-    known = values[np.isfinite(values)]
-    return {
-        "mean": float(known.mean()) if len(known) else float("nan"),
-        **interval(known),
-        "median": float(np.median(known)) if len(known) else None,
-        "undefined": int(len(values) - len(known)),
-    }
