@@ -11,7 +11,6 @@ Without --remove nothing is changed. Removing a row also removes its outcomes,
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from symjax import terminal
 from symjax.arguments import Parser, command
@@ -49,25 +48,6 @@ def matching(rows: Sequence[Row], conditions: Sequence[str]) -> list[Row]:
             )
         matches = [row for row in matches if _equals(row.get(name), value)]
     return matches
-
-
-def remove(folder: Path, cells: Sequence[str]) -> None:
-    """Removes cells: their rows and their outcomes, all at once.
-
-    Args:
-      folder: the run folder.
-      cells: cell ids.
-
-    Raises:
-      ValueError: for a cell id that no row has; nothing is removed then.
-    """
-    there = {row["cell_id"] for row in results.read_existing([folder])}
-    if unknown := sorted(set(cells) - there):
-        raise ValueError(
-            f"{unknown} are no cells of {folder}: nothing was removed. `python -m "
-            f"symjax.evaluation.cells {folder}` lists the cells."
-        )
-    results.rewrite(folder, lambda row: row["cell_id"] not in cells)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -122,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ValueError("--remove: expected either cells, or --match and no cells.")
     cells = asked.remove or [row["cell_id"] for row in rows]
     listed = table([row for row in rows if row["cell_id"] in cells])
-    remove(asked.run, cells)
+    results.remove(asked.run, cells)
     removed = terminal.counted(len(set(cells)), "row")
     print(f"{listed}removed {removed} of {asked.run}")
 

@@ -122,13 +122,9 @@ def run(
 ) -> None:
     """Prints the equivariance errors of a net before and after training.
 
-    Args:
-      config: configuration of the run, which is trained unless `workdir` holds it.
-      workdir: the run folder.
-      sizes: sides of the images, in pixels; a size that the net does not accept is
-        reported.
-      console: where the tables are printed.
-      stop: ends the training as in `loop.train`; nothing is measured then.
+    The run is trained unless `workdir` holds it; `stop` ends the training as in
+    `loop.train`, and nothing is measured then. A size that the net does not accept is
+    reported.
     """
     experiment = Experiment.build(config)
     trained = loop.train(config, workdir, stop=stop)

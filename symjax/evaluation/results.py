@@ -10,7 +10,7 @@ cell id, which supersedes the first one: readers return the newest row of a cell
 
 import shutil
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,21 +198,24 @@ class Results:
         io.append_row(self.path, row.nested())
 
 
-def rewrite(folder: Path, wanted: Callable[[Row], bool]) -> None:
-    """Removes rows from a folder, and the outcomes of cells that have no row left.
+def remove(folder: Path, cells: Collection[str]) -> None:
+    """Removes cells: all their rows, superseded ones included, and their outcomes.
 
-    Args:
-      folder: the folder with `results.jsonl`.
-      wanted: whether a row is kept. It is called for superseded rows as well.
+    Raises:
+      ValueError: for a cell id that no row has; nothing is removed then.
     """
-    path = Path(folder) / "results.jsonl"
-    with io.locked(Path(folder)):
+    path = folder / "results.jsonl"
+    with io.locked(folder):
         rows = _lines(path)
-        kept = [row for row in rows if wanted(row)]
-        io.write_rows(path, (row.nested() for row in kept))
-    left = {row["cell_id"] for row in kept}
-    for cell in {row["cell_id"] for row in rows} - left:
-        (Path(folder) / "cells" / f"{cell}.npz").unlink(missing_ok=True)
+        if unknown := sorted(set(cells) - {row["cell_id"] for row in rows}):
+            raise ValueError(
+                f"{unknown} are no cells of {folder}: nothing was removed. `python -m "
+                f"symjax.evaluation.cells {folder}` lists the cells."
+            )
+        kept = (row.nested() for row in rows if row["cell_id"] not in cells)
+        io.write_rows(path, kept)
+    for cell in cells:
+        (folder / "cells" / f"{cell}.npz").unlink(missing_ok=True)
 
 
 def _lines(path: Path) -> list[Row]:

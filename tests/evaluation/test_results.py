@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from symjax import io
-from symjax.evaluation import cells, rows
+from symjax.evaluation import cells, results, rows
 from symjax.evaluation.results import Results, read
 from symjax.evaluation.rows import Row, cell_id
 from tests.made_rows import FACTS, OF_ATTACK, PROVENANCE, identity
@@ -223,7 +223,7 @@ def test_a_rewrite_that_fails_leaves_every_row(tmp_path, monkeypatch):
 
     monkeypatch.setattr(io.os, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        cells.remove(tmp_path, [cell_id(CELL)])
+        results.remove(tmp_path, [cell_id(CELL)])
     assert path.read_text() == text and len(list((tmp_path / "cells").iterdir())) == 3
     assert {entry.name for entry in tmp_path.iterdir()} == {"results.jsonl", "cells"}
 

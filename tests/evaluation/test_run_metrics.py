@@ -11,10 +11,10 @@ from symjax import evaluation
 from symjax.evaluate_flags import CORRUPTION, METRICS
 from symjax.evaluation import metrics, table
 from symjax.evaluation.metrics import clever, per_image
-from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext
+from symjax.evaluation.metrics.base import Metric, MetricResult
 from symjax.metrics import clever_images
 from symjax.seeds import KeyPurpose, of_seed, purpose_key
-from tests.made_rows import QUIET, outcomes_of
+from tests.made_rows import QUIET, outcomes_of, seed_context
 
 
 def test_a_metric_has_a_row_per_seed_and_is_measured_once(run, tmp_path):
@@ -82,12 +82,10 @@ def test_noisy_images_are_within_a_grey_level_whatever_they_are_measured_with(ru
         return {"mean": seen[-1].mean(axis=(1, 2, 3))}
 
     clean = (run.experiment.dataset.test.images[:25] / 255).astype(np.float32)
-    labels, key = run.experiment.dataset.test.labels[:25], jax.random.key(3)
+    labels = run.experiment.dataset.test.labels[:25]
     for count in (25, 3):
-        net = run.logits_fns, run.layers_fns
-        given = clean[:count], labels, key, None, lambda *_: None, run, 0
-        subject = SeedContext(*net, *given)
-        per_image.metric("look", look).compute(subject)
+        context = seed_context(run.logits_fns, clean[:count], labels)
+        per_image.metric("look", look).compute(context)
     assert [len(each) for each in seen] == [20, 5, 3]
     np.testing.assert_array_equal(seen[2], seen[0][:3])
     noise = np.concatenate(seen[:2]) * 256 - clean * 255

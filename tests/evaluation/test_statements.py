@@ -5,7 +5,6 @@ import dataclasses
 import json
 from types import SimpleNamespace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,11 +12,11 @@ from jax.tree_util import Partial
 
 from symjax.evaluation import results, rows
 from symjax.evaluation.metrics import base, orbit, symmetry
-from symjax.evaluation.metrics.base import SeedContext
 from symjax.evaluation.rows import cell_id
 from symjax.evaluation.titles import metric_name
 from symjax.groups import C2, C4, C8, D4, C, D
 from symjax.metrics.orbit import orbit_average
+from tests import made_rows
 from tests.paths import ROOT
 
 RESULTS = ROOT / "results"
@@ -31,17 +30,9 @@ def subject(net, group, model="equivariant"):
     images = np.float32(np.random.default_rng(0).uniform(0.2, 0.8, (2, 4, 4, 1)))
     config = SimpleNamespace(model=SimpleNamespace(name=model))
     experiment = SimpleNamespace(config=config, model=SimpleNamespace(group=group))
-    return SeedContext(
-        logits_fn=net,
-        layers_fn=Partial(lambda x: {"head": net(x)}),
-        images=images,
-        labels=np.zeros(2, int) if net is None else np.argmax(net(images), axis=1),
-        key=jax.random.key(0),
-        folder=None,
-        report=lambda done, total: None,
-        run=SimpleNamespace(experiment=experiment),
-        index=0,
-    )
+    labels = np.zeros(2, int) if net is None else np.argmax(net(images), axis=1)
+    run = SimpleNamespace(experiment=experiment)
+    return made_rows.seed_context(net, images, labels, run=run)
 
 
 def smooth_net(group):
