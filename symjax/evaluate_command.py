@@ -120,7 +120,6 @@ def _attacks(run, numbers: Sequence[float]):
 
 def _metric(run, store, chosen, console: Console) -> int:
     """Measures metrics for every seed and prints one line per metric."""
-
     _refuse_if_diverged(run)
     n = _count(run, FLAGS.n or METRIC_IMAGES)
     rows = metrics.measure(run, store, chosen, n, console, FLAGS.seeds)
@@ -156,7 +155,6 @@ def _corruption(run, store, attack, eps, clean, images, options) -> int:
 
 def _audit(run, eps: float, console: Console) -> int:
     """Audits PGD on the net of the first seed; returns 1 if a check fails, else 0."""
-
     n = _count(run, FLAGS.n or AUDIT_IMAGES)
     published = FLAGS.protocol == "published"
     if published:
