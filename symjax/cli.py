@@ -92,7 +92,13 @@ def _train(config: Any, workdir: Path) -> int:
 
 def evaluate() -> None:
     """`python evaluate.py --attack NAME|--metric NAME|--audit [--run RUN] [...]`."""
-    from symjax import evaluate_command, evaluate_flags
+    from symjax import evaluate_flags
+
+    def measure() -> int:
+        evaluate_flags.check()  # before JAX is imported, which takes seconds
+        from symjax import evaluate_command
+
+        return evaluate_command.main()
 
     evaluate_flags.define()
-    command.run(evaluate_command.main, evaluate_flags.help_text)
+    command.run(measure, evaluate_flags.help_text)

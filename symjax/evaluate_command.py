@@ -1,4 +1,4 @@
-"""The command `evaluate.py`, after its flags are parsed.
+"""The command `evaluate.py`, after its flags are parsed and checked.
 
 code = main()          # 0; 1 if the audit fails or rows cannot be written
 """
@@ -9,12 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags
 from rich.console import Console
 
-from symjax import command, folders, names, terminal
-from symjax.evaluate_flags import CORRUPTION, OF_ATTACK, OPTIONS, check, radii
+from symjax import command, evaluation, folders, names, terminal
+from symjax.attacks import ThreatModel, in_pixels, sanity
+from symjax.evaluate_flags import CORRUPTION, OF_ATTACK, OPTIONS, radii
+from symjax.evaluation import corruption, metrics, protocol, published, table
+from symjax.evaluation.attack import Radius
+from symjax.evaluation.progress import Progress
+from symjax.evaluation.published_attack import PublishedAttack
 from symjax.folders import RUNS
+from symjax.mesh import is_writer
 
 AUDIT_IMAGES, METRIC_IMAGES = 200, 100
 FLAGS = flags.FLAGS
@@ -22,12 +29,7 @@ FLAGS = flags.FLAGS
 
 def main() -> int:
     """Measures what the flags select and prints it; returns the exit code."""
-    check()
     numbers = radii()
-    from symjax import evaluation
-    from symjax.evaluation import corruption, metrics, protocol
-    from symjax.mesh import is_writer
-
     console = Console(quiet=not is_writer())
     corrupted = FLAGS.metric == CORRUPTION
     chosen = []
@@ -44,7 +46,6 @@ def main() -> int:
     for name in FLAGS.switches or ():
         names.matched("switch", name, protocol.SWITCHES)
     folder = _folder()
-    _check_seeds(folder)
     run = evaluation.Run.open(folder, FLAGS.dtype)
     if FLAGS.untrained:
         run = run.untrained()
@@ -57,8 +58,6 @@ def main() -> int:
 
 
 def _folder() -> Path:
-    from symjax import evaluation
-
     folder = folders.expand(FLAGS.run) if FLAGS.run else evaluation.newest(RUNS)
     kept = f"the rows measured so far are in {folder}/results.jsonl"
     if FLAGS.audit:
@@ -69,26 +68,8 @@ def _folder() -> Path:
     return folder
 
 
-def _check_seeds(folder: Path) -> None:
-    """Refuses more seeds than the run has, before the run is loaded."""
-    from symjax.training import experiment
-
-    path = folder / "config.json"
-    if not FLAGS.seeds or not path.exists():
-        return
-    count = experiment.read(path).seeds
-    if FLAGS.seeds > count:
-        raise ValueError(
-            f"--seeds {FLAGS.seeds}: {folder} has {terminal.counted(count, 'seed')}; "
-            f"expected at most {count}, or 0 for all of them."
-        )
-
-
 def _accuracy(run, store, numbers: Sequence[float], console: Console) -> int:
     """Measures accuracy, with or without an attack, on clean or corrupted images."""
-    from symjax import evaluation
-    from symjax.evaluation import corruption, table
-
     none, attack, eps = _attacks(run, numbers)
     if FLAGS.attack != "none":
         _warn_if_wide(run, numbers, [radius.pixels for radius in eps])
@@ -98,16 +79,17 @@ def _accuracy(run, store, numbers: Sequence[float], console: Console) -> int:
     if FLAGS.metric == CORRUPTION:
         _refuse_if_diverged(run)
         images = corruption.source(run, FLAGS.corruptions, FLAGS.corruption_seed)
-    measure = evaluation.measure
-    if FLAGS.protocol == "published" and not images:
-        measure = _measure_published
-    clean = measure(run, store, none, FLAGS.norm, [0.0], **options)
+
+    def measure(attack, eps) -> list:
+        if FLAGS.protocol == "published" and not images:
+            return published.measure(run, store, attack, eps, n, console)
+        return evaluation.measure(run, store, attack, FLAGS.norm, eps, **options)
+
+    clean = measure(none, [0.0])
     if images:
         return _corruption(run, store, attack, eps, clean, images, options)
-    attacked = []
-    if FLAGS.attack != "none":
-        attacked = measure(run, store, attack, FLAGS.norm, eps, **options)
-    _print(console, table.heading(clean))
+    attacked = [] if FLAGS.attack == "none" else measure(attack, eps)
+    _print(console, table.heading(clean[0]))
     console.print(table.accuracy(clean, attacked))
     _print(console, table.note(clean, attacked), *table.broken_by(attacked))
     return _close(store, console)
@@ -115,11 +97,6 @@ def _accuracy(run, store, numbers: Sequence[float], console: Console) -> int:
 
 def _attacks(run, numbers: Sequence[float]):
     """The attack "none", the attack of the flags, and its epsilons."""
-    from symjax import evaluation
-    from symjax.attacks import in_pixels
-    from symjax.evaluation.measurement import Radius
-    from symjax.evaluation.published_attack import PublishedAttack
-
     if FLAGS.protocol == "published":
         corrupted = FLAGS.metric == CORRUPTION
         settings: dict[str, Any] = {"steps": FLAGS.steps or 40}
@@ -141,22 +118,12 @@ def _attacks(run, numbers: Sequence[float]):
     return evaluation.Attack("none"), attack, eps
 
 
-def _measure_published(run, store, attack, norm, eps, n, batch_size, console) -> list:
-    """As `evaluation.measure`, with the norm and the batches of the published code."""
-    from symjax.evaluation import published
-
-    del norm, batch_size
-    return published.measure(run, store, attack, eps, n, console)
-
-
 def _metric(run, store, chosen, console: Console) -> int:
     """Measures metrics for every seed and prints one line per metric."""
-    from symjax.evaluation import metrics, table
-
     _refuse_if_diverged(run)
     n = _count(run, FLAGS.n or METRIC_IMAGES)
     rows = metrics.measure(run, store, chosen, n, console, FLAGS.seeds)
-    _print(console, table.heading(rows))
+    _print(console, table.heading(rows[0]))
     console.print(table.metrics(rows))
     asked = zip(run.seeds[: FLAGS.seeds or None], run.diverged, strict=False)
     if left_out := [seed for seed, diverged in asked if diverged]:
@@ -166,8 +133,7 @@ def _metric(run, store, chosen, console: Console) -> int:
 
 def _corruption(run, store, attack, eps, clean, images, options) -> int:
     """Measures accuracy on corrupted images and prints the tables."""
-    from symjax.evaluation import corruption, table
-    from symjax.report import corruption as report
+    from symjax.report import corruption as report  # loads Matplotlib, which takes time
 
     console = options["console"]
     rows = corruption.measure(
@@ -181,7 +147,7 @@ def _corruption(run, store, attack, eps, clean, images, options) -> int:
         **options,
     )
     frame = report.frame({run.folder: [*rows, *clean]}, rows[0]["protocol"])
-    _print(console, table.heading(clean))
+    _print(console, table.heading(clean[0]))
     _print(console, report.table_1(frame), report.mean_errors(frame))
     _print(console, table.note(clean, rows))
     return _close(store, console)
@@ -189,13 +155,6 @@ def _corruption(run, store, attack, eps, clean, images, options) -> int:
 
 def _audit(run, eps: float, console: Console) -> int:
     """Audits PGD on the net of the first seed; returns 1 if a check fails, else 0."""
-    import numpy as np
-
-    from symjax import evaluation
-    from symjax.attacks import ThreatModel, in_pixels, sanity
-    from symjax.evaluation.progress import Progress
-    from symjax.evaluation.published_attack import PublishedAttack
-
     n = _count(run, FLAGS.n or AUDIT_IMAGES)
     published = FLAGS.protocol == "published"
     if published:
@@ -230,8 +189,6 @@ def _audit(run, eps: float, console: Console) -> int:
 
 def _warn_if_wide(run, numbers: Sequence[float], eps: Sequence) -> None:
     """Warns of radii above the largest distance of two images, such as 8 for 8/255."""
-    import numpy as np
-
     pixels = run.experiment.dataset.test.images[0].size
     longest = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels)}[FLAGS.norm]
     for number, radius in zip(numbers, eps, strict=True):

@@ -1,5 +1,14 @@
-"""Rows of results, for tests that make rows up."""
+"""Rows of results, for tests that make rows up, and what metrics of a net are given."""
 
+import dataclasses
+
+import jax
+from jax.tree_util import Partial
+from rich.console import Console
+
+from symjax import io
+from symjax.evaluation.metrics.base import SeedContext
+from symjax.evaluation.results import Results
 from symjax.evaluation.rows import Row
 from symjax.formatting import format_eps
 
@@ -31,6 +40,7 @@ IDENTITY = {
 OF_ATTACK = ("attack", "steps", "norm", "eps", "eps_given", "eps_unit")
 FACTS = {"diverged": False}
 PROVENANCE = {"data": "hash"}
+QUIET = Console(quiet=True)
 
 
 def identity(**changes):
@@ -51,3 +61,23 @@ def row(value=0.5, facts=(), provenance=(), **changes):
         {**FACTS, **dict(facts)},
         {**PROVENANCE, **dict(provenance)},
     )
+
+
+def add(folder, value=0.5, outcomes=None, facts=(), provenance=(), **changes):
+    """Writes `row(value, facts, provenance, **changes)` and the outcomes of images."""
+    made = row(value, facts, provenance, **changes)
+    parts = outcomes or {}, made.facts, made.provenance
+    return Results(folder).add(made.identity, value, *parts)
+
+
+def outcomes_of(folder, row):
+    """The saved outcomes of the images of a row."""
+    return io.read_arrays(folder / "cells" / f"{row['cell_id']}.npz", "")
+
+
+def seed_context(net, images, labels, **changes):
+    """A net and its images, as a metric of a run gets them."""
+    layers = Partial(lambda x: {"head": net(x)})
+    rest = jax.random.key(0), None, lambda done, total: None, None, 0
+    context = SeedContext(net, layers, images, labels, *rest)  # pyright: ignore
+    return dataclasses.replace(context, **changes)

@@ -20,9 +20,18 @@ from symjax.data.augment import to_unit
 from symjax.evaluation.measurement import first_images, run_provenance
 from symjax.evaluation.published_attack import PublishedAttack
 from symjax.evaluation.results import Results
-from symjax.evaluation.rows import AUDIT, cell_id
+from symjax.evaluation.rows import AUDIT
 from symjax.evaluation.run import Run
 from symjax.seeds import KeyPurpose, purpose_key
+
+UNIT = "epsilon_unit"
+UNIT_ADVICE = (
+    "Report the radius in pixel units, or measure with --protocol sound: the published "
+    "epsilon is in units of normalized images, in which it is larger than in pixel "
+    "units."
+)
+NO_ANSWER = ("no image is classified correctly", "NaN or infinite")
+"""Texts in the errors of `sanity.audit` for a net that cannot be audited."""
 
 
 def audit(
@@ -44,32 +53,11 @@ def audit(
       ValueError: as `attacks.sanity.audit`; if the test split has fewer than n images;
         or if the first seed diverged.
     """
-    nets = _nets(run, run.logits_fns)
-    images, labels = first_images(run, n)
-    key = seeds.of_seed(run.experiment.keys, 0)
-    wide = run.experiment.model.clone(dtype=jnp.float64)
+    model = run.experiment.model
     variables = seeds.of_seed(run.state.variables, 0)
-    return sanity.audit(
-        nets[0],
-        np.asarray(to_unit(images)),
-        labels,
-        purpose_key(key, KeyPurpose.EVALUATION_ATTACK),
-        threat,
-        peers=nets[1:],
-        logits_fn_float64=models.logits_fn(wide, variables),
-        group=run.experiment.model.group.grid.group,
-        **options,
-    )
-
-
-UNIT = "epsilon_unit"
-UNIT_ADVICE = (
-    "Report the radius in pixel units, or measure with --protocol sound: the published "
-    "epsilon is in units of normalized images, in which it is larger than in pixel "
-    "units."
-)
-NO_ANSWER = ("no image is classified correctly", "NaN or infinite")
-"""Texts in the errors of `sanity.audit` for a net that cannot be audited."""
+    wide = models.logits_fn(model.clone(dtype=jnp.float64), variables)
+    options = {"logits_fn_float64": wide, "group": model.group.grid.group, **options}
+    return _audit(run, run.logits_fns, threat, n, options)
 
 
 def audit_published(
@@ -81,10 +69,9 @@ def audit_published(
     attack at least, so does the net that is audited.
 
     Args:
-      run, n: as in `audit`.
+      run, n, **options: as in `audit`.
       name: "pgd" or "fgsm".
       eps: epsilon in the published unit.
-      **options: of `attacks.sanity.audit`.
 
     Returns:
       The check of the epsilon, and then those of `audit`.
@@ -99,21 +86,27 @@ def audit_published(
         nets = Partial(_logits_alone, inner)
         running = dataclasses.replace(attack.protocol, batch_norm="running")
         attack = dataclasses.replace(attack, protocol=running)
-    net, *others = _nets(run, nets)
+    radius = attack.radius(eps).pixels
+    threat = ThreatModel("linf", np.asarray(radius, np.float32))
+    settings = {"steps": attack.steps, "keep": attack.protocol.keep}
+    options = {"attack": _AsPublished(attack), **settings, **options}
+    return [_unit(eps, radius), *_audit(run, nets, threat, n, options)]
+
+
+def _audit(run: Run, nets: Partial, threat, n: int, options) -> list[sanity.Check]:
+    """Audits the net of the first seed; the others that did not diverge are peers."""
+    if run.diverged[0]:
+        raise ValueError(
+            f"{run.folder}: seed {run.seeds[0]} diverged, and the audit needs its net: "
+            "audit another run."
+        )
+    alive = np.flatnonzero(~run.diverged).tolist()
+    net, *peers = (seeds.of_seed(nets, index) for index in alive)
     images, labels = first_images(run, n)
     key = seeds.of_seed(run.experiment.keys, 0)
-    radius = attack.radius(eps).pixels
-    checks = sanity.audit(
-        net,
-        np.asarray(to_unit(images)),
-        labels,
-        purpose_key(key, KeyPurpose.EVALUATION_ATTACK),
-        ThreatModel("linf", np.asarray(radius, np.float32)),
-        peers=others,
-        attack=_AsPublished(attack),
-        **{"steps": attack.steps, "keep": attack.protocol.keep} | options,
-    )
-    return [_unit(eps, radius), *checks]
+    key = purpose_key(key, KeyPurpose.EVALUATION_ATTACK)
+    pixels = np.asarray(to_unit(images))
+    return sanity.audit(net, pixels, labels, key, threat, peers=peers, **options)
 
 
 def identities(
@@ -156,24 +149,25 @@ def record(
       **options: of `attacks.sanity.audit`.
     """
     store.drop_stale(run)
-    if all(cell_id(cell) in store.rows for cell in cells):
+    if store.holds(cells):
         return
-    peers = int(np.sum(~run.diverged)) - 1
     checks = _checks(run, protocol, eps, n, n_restarts, options)
     if isinstance(checks, str):  # the reason why there are none
         nothing = sanity.Check("", "", None, None, "", "symjax", checks)
         checks = [nothing] * len(cells)
     for cell, check in zip(cells, checks, strict=True):
-        if cell_id(cell) not in store.rows:
+        if not store.holds([cell]):
             passed = None if check.passed is None else float(check.passed)
-            facts = {"diverged": bool(run.diverged[0]), **_facts(check)}
-            store.add(
-                cell,
-                passed,
-                {},
-                facts | {"peers": max(peers, 0)},
-                run_provenance(run, 0),
-            )
+            facts = {
+                "diverged": bool(run.diverged[0]),
+                "measured": check.value,
+                "literature": check.source,
+                "threshold": check.threshold,
+                "detail": check.detail,
+                "advice": check.advice,
+                "peers": max(int(np.sum(~run.diverged)) - 1, 0),
+            }
+            store.add(cell, passed, {}, facts, run_provenance(run, 0))
 
 
 def _checks(run, protocol, eps, n, n_restarts, options) -> list[sanity.Check] | str:
@@ -201,13 +195,6 @@ def _unit(eps: float, radius: float | tuple[float, ...]) -> sanity.Check:
     return sanity.Check(UNIT, title, passed, ratio, ">= 1", "symjax", detail, advice)
 
 
-def _facts(check: sanity.Check) -> dict[str, Any]:
-    """Entries of a row of a check, beside its name and whether it passed."""
-    names = ("threshold", "detail", "advice")
-    facts = {name: getattr(check, name) for name in names}
-    return {"measured": check.value, "literature": check.source, **facts}
-
-
 @dataclasses.dataclass(frozen=True)
 class _AsPublished:
     """A published attack with the arguments of PGD, of which it uses `steps` alone."""
@@ -233,14 +220,3 @@ class _AsPublished:
 
 def _logits_alone(net: Partial, images: Array) -> Array:
     return net(images)[0]
-
-
-def _nets(run: Run, nets: Partial) -> list[Partial]:
-    """The nets of the seeds that did not diverge, the first seed's net first."""
-    if run.diverged[0]:
-        raise ValueError(
-            f"{run.folder}: seed {run.seeds[0]} diverged, and the audit needs its net: "
-            "audit another run."
-        )
-    alive = np.flatnonzero(~run.diverged).tolist()
-    return [seeds.of_seed(nets, index) for index in alive]

@@ -11,6 +11,7 @@ from symjax import attacks
 from symjax.attacks import AttackResult
 from symjax.attacks.ensemble import HOST_DRIVEN
 from symjax.attacks.entry import unchecked
+from symjax.formatting import format_eps
 from symjax.names import matched
 
 FGSM, PGD = unchecked(attacks.fgsm), unchecked(attacks.pgd)
@@ -22,6 +23,34 @@ MINIMUM_NORM = {
 NAMES = ("none", "fgsm", "pgd", *MINIMUM_NORM, *HOST_DRIVEN)
 STEPS = {"pgd": 40, "deepfool": 50, "cw": 10_000}
 HOST_DRIVEN_STEPS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Radius:
+    """An epsilon in pixel units, and as the user gave it.
+
+    Attributes:
+      pixels: the radius for images in [0, 1]; one number, or one per channel.
+      given: the radius in `unit`.
+      unit: "pixel" or "normalized".
+    """
+
+    pixels: float | tuple[float, ...]
+    given: float | tuple[float, ...]
+    unit: str = "pixel"
+
+    @classmethod
+    def of(cls, eps: "Eps") -> "Radius":
+        """Makes a `Radius` of a number or tuple in pixel units."""
+        return eps if isinstance(eps, Radius) else cls(eps, eps)
+
+    def identity(self) -> dict[str, Any]:
+        """The entries of a row's identity."""
+        given = format_eps(self.given)
+        return {"eps": self.pixels, "eps_given": given, "eps_unit": self.unit}
+
+
+Eps = float | tuple[float, ...] | Radius
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,20 +108,16 @@ class Attack:
 
     def identity(self) -> dict[str, Any]:
         """Entries of a row's identity; a setting that the attack lacks is None."""
-        entries: dict[str, Any] = {
-            name: None for name in ("steps", "step_size", "n_restarts", "start")
-        }
-        entries |= {"attack": self.name, "loss": None, "keep": None}
+        unset = ("steps", "step_size", "n_restarts", "start", "loss", "keep")
+        entries: dict[str, Any] = {"attack": self.name, **dict.fromkeys(unset)}
         if self.name == "none":
             return entries
         if self.name == "fgsm":
             return entries | {"loss": self.loss, "steps": 1, "start": "image"}
         entries["steps"] = self.steps
         if self.host_driven:
-            return entries | {
-                "n_queries": self.n_queries,
-                "n_target_classes": self.n_target_classes,
-            }
+            counts = ("n_queries", "n_target_classes")
+            return entries | {name: getattr(self, name) for name in counts}
         if self.name != "pgd":
             return entries
         step = self.step_size_pixels

@@ -11,17 +11,15 @@ Without --remove nothing is changed. Removing a row also removes its outcomes,
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from symjax import terminal
 from symjax.arguments import Parser, command
-from symjax.evaluation import results, titles
-from symjax.evaluation.rows import ATTACK, METRIC, Row
-from symjax.evaluation.titles import metric_name
+from symjax.evaluation import results
+from symjax.evaluation.rows import Row
+from symjax.evaluation.titles import description
 from symjax.folders import expand
-from symjax.formatting import attack_name, format_eps
 
-COLUMNS = ("cell", "what", "norm", "eps", "n", "seed", "value", "measured, UTC")
+COLUMNS = ("cell", "what", "n", "seed", "value", "measured, UTC")
 
 
 def matching(rows: Sequence[Row], conditions: Sequence[str]) -> list[Row]:
@@ -52,58 +50,18 @@ def matching(rows: Sequence[Row], conditions: Sequence[str]) -> list[Row]:
     return matches
 
 
-def remove(folder: Path, cells: Sequence[str]) -> None:
-    """Removes cells: their rows and their outcomes, all at once.
-
-    Args:
-      folder: the run folder.
-      cells: cell ids.
-
-    Raises:
-      ValueError: for a cell id that no row has; nothing is removed then.
-    """
-    there = {row["cell_id"] for row in results.read_existing([folder])}
-    if unknown := sorted(set(cells) - there):
-        raise ValueError(
-            f"{unknown} are no cells of {folder}: nothing was removed. `python -m "
-            f"symjax.evaluation.cells {folder}` lists the cells."
-        )
-    results.rewrite(folder, lambda row: row["cell_id"] not in cells)
-
-
 def table(rows: Sequence[Row]) -> str:
     """The rows as text, one line per row."""
     lines = [COLUMNS, *map(_line, rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(COLUMNS))]
-    return "".join(
-        "  ".join(
-            text.ljust(width) for text, width in zip(line, widths, strict=True)
-        ).rstrip()
-        + "\n"
-        for line in lines
-    )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (map(str.ljust, line, widths) for line in lines)
+    return "".join("  ".join(line).rstrip() + "\n" for line in padded)
 
 
 def _line(row: Row) -> tuple[str, ...]:
-    if row["kind"] == ATTACK:
-        what = "clean" if row["attack"] == "none" else attack_name(row)
-    else:
-        what = metric_name(row) if row["kind"] == METRIC else titles.title(row)
-    if row.get("corruption") is not None:
-        what += f" on {row['corruption']} {row['severity']}"
-    if row["protocol"] != "sound":
-        what += f", {row['protocol']} protocol"
     value = "none" if row["value"] is None else f"{row['value']:.4f}"
-    return (
-        row["cell_id"],
-        what,
-        row.get("norm") or "",
-        format_eps(row["eps"]) if "eps" in row else "",
-        str(row["n"]),
-        str(row["seed"]),
-        value,
-        row.get("utc", ""),
-    )
+    size, seed = str(row["n"]), str(row["seed"])
+    return row["cell_id"], description(row), size, seed, value, row.get("utc", "")
 
 
 def _equals(value: object, wanted: str) -> bool:
@@ -144,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ValueError("--remove: expected either cells, or --match and no cells.")
     cells = asked.remove or [row["cell_id"] for row in rows]
     listed = table([row for row in rows if row["cell_id"] in cells])
-    remove(asked.run, cells)
+    results.remove(asked.run, cells)
     removed = terminal.counted(len(set(cells)), "row")
     print(f"{listed}removed {removed} of {asked.run}")
 

@@ -18,7 +18,7 @@ import numpy as np
 from symjax import io
 from symjax.arguments import Parser, command
 from symjax.evaluation import titles
-from symjax.evaluation.measurement import Radius
+from symjax.evaluation.attack import Radius
 from symjax.evaluation.rows import ATTACK, AUDIT, METRIC, Row
 from symjax.folders import expand
 from symjax.terminal import counted
@@ -31,7 +31,14 @@ METRICS = {title: name for name, title in titles.METRICS.items()} | {
 CHECKS = {title: name for name, title in titles.CHECKS.items()} | {
     "turned image, turned adversarial": "rotated_image",
     "grey image at eps 0.5": "grey_image",
+    "returned images hold": "returned_images",
+    "loss no longer moving": "loss_converged",
+    "found on the path, returned": "path_returned",
+    "Square finds no more": "square",
+    "transfer finds no more": "transfer",
+    "random draws find no more": "random_draws",
 }
+"""Names of checks by their titles, of which some were others in the old format."""
 OF_ATTACK = (
     "steps",
     "step_size",
@@ -98,7 +105,7 @@ def _identity(old: Mapping[str, Any]) -> dict[str, Any]:
     if title.startswith("audit, "):
         check = CHECKS[title.removeprefix("audit, ")]
         return identity | {"kind": AUDIT, "check": check, **_radius(identity)}
-    name = str(METRICS.get(title, title))
+    name = str(METRICS.get(title, re.sub("[ ,]+", "_", title)))
     unset = [x for x in OF_ATTACK if identity[x] in (None, "none", 0.0)]
     unset += ["norm"] if identity["norm"] is None else []
     kept = {x: entry for x, entry in identity.items() if x not in unset}

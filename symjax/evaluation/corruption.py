@@ -34,11 +34,7 @@ SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class GeneratedCorruptions:
-    """Corruptions of a test split that symjax makes.
-
-    Attributes:
-      seed: the seed of their random numbers.
-    """
+    """Corruptions of a test split that symjax makes, from a random seed."""
 
     seed: int = SEED
 
@@ -49,10 +45,7 @@ class GeneratedCorruptions:
     def __call__(self, test: Split, name: str, severity: int) -> Split:
         """Corrupts the images; the result for an image does not depend on the others.
 
-        Args:
-          test: images uint8 `[n, H, W, C]`, where C is 3, or 1 for gray images. Gray
-            images are corrupted as color images and averaged over the channels.
-          name, severity: as in `corruptions.corrupt`.
+        Gray images, C = 1, are corrupted as color images and averaged over channels.
         """
         key = jax.random.key(self.seed)
         is_gray = test.images.shape[-1] == 1
@@ -66,11 +59,7 @@ class GeneratedCorruptions:
 
 @dataclasses.dataclass(frozen=True)
 class PublishedCorruptions:
-    """Corruptions from the published files of the benchmark.
-
-    Attributes:
-      read: reads the images of a corruption and severity, see `data.cifar_c`.
-    """
+    """Corruptions from the published files of the benchmark, see `data.cifar_c`."""
 
     read: cifar_c.NpyCifarC | cifar_c.TfdsCifarC
 
@@ -94,7 +83,7 @@ def source(
     """The source of the corrupted images for a run.
 
     Args:
-      run: the run; its configuration names the folder of the data.
+      run: the run, whose configuration names the folder of the data.
       kind: "published": the files of CIFAR-10-C or CIFAR-100-C, see `data.cifar_c`;
         "made": made by `data.corruptions`; "auto": the published files if they are
         there, and made otherwise.

@@ -20,10 +20,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from absl import flags
 from jax import Array
 from rich.console import Console
-from rich.table import Table
 
 from symjax import command, command_help, compilation, folders, models, seeds
 from symjax.groups import Group
@@ -45,10 +45,8 @@ def audit(
     """The error of each layer under each element of the net's group.
 
     Args:
-      model: the net.
-      variables: the variables of one seed.
-      size: side of the images, in pixels.
-      channels: number of channels of the images.
+      model, variables: the net, and the variables of one seed.
+      size, channels: side of the images in pixels, and number of their channels.
       dtype: dtype of the computation.
 
     Returns:
@@ -124,13 +122,9 @@ def run(
 ) -> None:
     """Prints the equivariance errors of a net before and after training.
 
-    Args:
-      config: configuration of the run, which is trained unless `workdir` holds it.
-      workdir: the run folder.
-      sizes: sides of the images, in pixels; a size that the net does not accept is
-        reported.
-      console: where the tables are printed.
-      stop: ends the training as in `loop.train`; nothing is measured then.
+    The run is trained unless `workdir` holds it; `stop` ends the training as in
+    `loop.train`, and nothing is measured then. A size that the net does not accept is
+    reported.
     """
     experiment = Experiment.build(config)
     trained = loop.train(config, workdir, stop=stop)
@@ -152,38 +146,25 @@ def run(
         group = experiment.model.group
         for (dtype, when), errors in errors_of.items():
             title = f"{size}x{size} pixels, {dtype}, {when} training"
-            made = table(errors, group, title)
-            width = max(console.width, console.measure(made).maximum)
-            console.print(made, width=width, crop=False, soft_wrap=True)
+            lines = title, table(errors, group)
+            console.print(*lines, sep="\n", soft_wrap=True, highlight=False)
         for line in summary(errors_of, group):
             console.print(line, soft_wrap=True, highlight=False)
 
 
-def table(errors: Errors, group: Group, title: str) -> Table:
-    """A table with one row per layer and one column per element of the group.
+def table(errors: Errors, group: Group) -> str:
+    """The errors as text, one line per layer and one column per element of the group.
 
     `~` marks elements that are not on the pixel grid.
     """
-    made = Table(title=title, title_justify="left", box=None)
-    made.add_column("layer", no_wrap=True)
-    for g in range(1, group.order):
-        mark = "" if g in group.grid.elements else "~"
-        made.add_column(mark + group.name(g), justify="right", no_wrap=True)
-    for name, values in errors.items():
-        made.add_row(name, *(f"{value:.1e}" for value in values[1:]))
-    return made
+    on_grid = group.grid.elements
+    names = [("~", "")[g in on_grid] + group.name(g) for g in range(group.order)]
+    by_layer = pd.DataFrame(errors, index=names).T.iloc[:, 1:]  # without the identity
+    return by_layer.map("{:.1e}".format).to_string()
 
 
 def summary(errors_of: Mapping[tuple[str, str], Errors], group: Group) -> list[str]:
-    """The largest errors, under the elements on the grid and under the others.
-
-    Args:
-      errors_of: errors by dtype and "before" or "after".
-      group: the group of the net.
-
-    Returns:
-      One line per dtype and "before" or "after".
-    """
+    """The largest errors, on the grid and off it: a line per dtype and state."""
     on_grid = np.isin(np.arange(group.order), group.grid.elements)
     lines = []
     for (dtype, when), errors in errors_of.items():

@@ -3,11 +3,12 @@
 measure(run, store, Attack("pgd", steps=40), norm="linf", eps=[1 / 255, 8 / 255])
 """
 
+import collections
 import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,9 @@ from symjax.attacks.checks import check_finite
 from symjax.attacks.threat import as_norm
 from symjax.data.augment import to_unit
 from symjax.evaluation import provenance
-from symjax.evaluation.attack import HOST_DRIVEN
+from symjax.evaluation.attack import HOST_DRIVEN, Attack, Eps, Radius
 from symjax.evaluation.progress import Progress
+from symjax.evaluation.published_attack import PublishedAttack
 from symjax.evaluation.results import Results
 from symjax.evaluation.rows import ATTACK, Row, cell_id
 from symjax.evaluation.run import Run
@@ -36,49 +38,8 @@ HOST_DRIVEN_OUTCOMES = (*OUTCOMES, "broken_by", "rejected", "images")
 UNCORRUPTED = {"corruption": None, "severity": 0}
 
 
-@dataclasses.dataclass(frozen=True)
-class Radius:
-    """An epsilon in pixel units, and as the user gave it.
-
-    Attributes:
-      pixels: the radius for images in [0, 1]; one number, or one per channel.
-      given: the radius in `unit`.
-      unit: "pixel" or "normalized".
-    """
-
-    pixels: float | tuple[float, ...]
-    given: float | tuple[float, ...]
-    unit: str = "pixel"
-
-    @classmethod
-    def of(cls, eps: "Eps") -> "Radius":
-        """Makes a `Radius` of a number or tuple in pixel units."""
-        return eps if isinstance(eps, Radius) else cls(eps, eps)
-
-    def identity(self) -> dict[str, Any]:
-        """The entries of a row's identity."""
-        given = format_eps(self.given)
-        return {"eps": self.pixels, "eps_given": given, "eps_unit": self.unit}
-
-
-Eps = float | tuple[float, ...] | Radius
-
-
-class SeedAttack(Protocol):
-    """The interface of `Attack` and `PublishedAttack`, which attack one seed's net.
-
-    Instances are hashable and static in a compiled program.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def host_driven(self) -> bool: ...
-
-    def __call__(self, logits_fn, images, labels, key, threat) -> Any: ...
-
-    def identity(self) -> dict[str, Any]: ...
+SeedAttack = Attack | PublishedAttack
+"""An attack on the net of one seed; hashable and static in a compiled program."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +60,7 @@ class Outcome:
 
 
 class OutcomeAccumulator:
-    """Collects the outcomes of batches.
-
-    Args:
-      run: the run whose seeds are attacked.
-      threat: the ball and the bounds that adversarial images have to satisfy.
-    """
+    """Collects the outcomes of batches; `threat` is what the images have to satisfy."""
 
     def __init__(self, run: Run, threat: ThreatModel):
         self._began = time.perf_counter()
@@ -112,11 +68,7 @@ class OutcomeAccumulator:
         self._inside = np.ones(len(run.seeds), bool)
 
     def add(self, fields: Mapping[str, np.ndarray], clean: Any) -> None:
-        """Adds a batch.
-
-        Args:
-          fields: arrays `[S, B, ...]`: the adversarial "images", and `OUTCOMES`.
-          clean: the images without an attack, `[B, H, W, C]` in [0, 1].
+        """Adds a batch: "images" and `OUTCOMES` `[S, B, ...]`, and the clean images.
 
         Raises:
           ValueError: if a distance is NaN, because the logits of that image were not
@@ -217,23 +169,19 @@ def measure(
         ]
         for radius in radii
     ]
-    missing = [any(cell_id(cell) not in store.rows for cell in of) for of in cells]
-    with Progress(console, sum(missing)) as progress:
-        for radius, of_radius, is_missing in zip(radii, cells, missing, strict=True):
-            if not is_missing:
-                continue
+    due = [x for x in zip(radii, cells, strict=True) if not store.holds(x[1])]
+    with Progress(console, len(due)) as progress:
+        for radius, of_radius in due:
             threat = ThreatModel(norm, np.asarray(radius.pixels, np.float32))
             progress.begin(_title(attack, radius))
-            split = *tested.load(), batch_size
-            if attack.host_driven:
-                unfinished = store.unfinished(of_radius)
+            call = run, attack, threat, *tested.load(), batch_size
+            if isinstance(attack, Attack) and attack.host_driven:
                 report = functools.partial(_report_progress, progress)
-                outcome = _drive(run, attack, threat, *split, unfinished, report)
-                write(store, run, of_radius, outcome)
-                store.finish(of_radius)
+                outcome = _drive(*call, store.unfinished(of_radius), report)
             else:
-                outcome = _attack(run, attack, threat, *split, progress.part)
-                write(store, run, of_radius, outcome)
+                outcome = _attack(*call, progress.part)
+            write(store, run, of_radius, outcome)
+            store.finish(of_radius)
     return [store.rows[cell_id(cell)] for of_radius in cells for cell in of_radius]
 
 
@@ -273,9 +221,7 @@ def identity(
     Args:
       run: the entries of the run, see `evaluation.run.identity`.
       attack, norm: as in `measure`.
-      radius: the epsilon.
-      n: the number of images.
-      seed: the seed.
+      radius, n, seed: the epsilon, the number of images, and the seed.
     """
     return {
         **run,
@@ -350,8 +296,7 @@ def _report_progress(progress: Progress, now: attacks.Progress) -> None:
 def one_batch(run, attack, threat, images, labels, size, index) -> dict[str, Any]:
     """Attacks one batch; returns arrays `[S, B, ...]` by name, on the host.
 
-    A batch of fewer than `size` images is padded by repeating images, so that one
-    program serves all batches.
+    A batch is padded to `size` images, so that one program serves all batches.
     """
     layout = run.experiment.layout
     size = layout.whole_batches(size)
@@ -364,13 +309,7 @@ def one_batch(run, attack, threat, images, labels, size, index) -> dict[str, Any
 
 
 def run_provenance(run: Run, index: int) -> dict[str, Any]:
-    """The provenance of a row: weights, configuration, data, commit, command, device,
-    time.
-
-    Args:
-      run: the trained run.
-      index: of the seed, along the leading axis of the run's state.
-    """
+    """The provenance of a row of the seed at an index of the run's state."""
     return {
         "weights": run.weights[index],
         "trained_in": run.experiment.config.model.dtype,
@@ -381,37 +320,21 @@ def run_provenance(run: Run, index: int) -> dict[str, Any]:
 
 
 def write(
-    store: Results,
-    run: Run,
-    cells: Sequence[Mapping[str, Any]],
-    outcome: Outcome,
+    store: Results, run: Run, cells: Sequence[Mapping[str, Any]], outcome: Outcome
 ) -> None:
-    """Writes those rows that the store does not hold.
-
-    Args:
-      store: where the rows are written.
-      run: the trained run.
-      cells: identities of the rows, one per seed.
-      outcome: the outcomes of all seeds.
-    """
-    common = {
-        "batch_size": outcome.batch_size,
-        "seconds_all_seeds": outcome.seconds,
-    }
+    """Writes those rows that the store does not hold; `cells` has one per seed."""
+    common = {"batch_size": outcome.batch_size, "seconds_all_seeds": outcome.seconds}
     for index, cell in enumerate(cells):
-        if cell_id(cell) in store.rows:
+        if store.holds([cell]):
             continue
         of_seed = {name: values[index] for name, values in outcome.images.items()}
-        facts = {
+        facts: dict[str, Any] = {
             "in_ball": bool(outcome.in_ball[index]),
             "diverged": bool(run.diverged[index]),
         }
         if "broken_by" in of_seed:
-            names, counts = np.unique(of_seed["broken_by"], return_counts=True)
-            by = {
-                str(name) or "none": int(count)
-                for name, count in zip(names, counts, strict=True)
-            }
+            counts = collections.Counter(sorted(of_seed["broken_by"].tolist()))
+            by = {name or "none": count for name, count in counts.items()}
             facts |= {"broken_by": by, "rejected": int(of_seed["rejected"].sum())}
         value = float(np.mean(of_seed["robust"]))
         where = {**common, **run_provenance(run, index)}

@@ -128,11 +128,7 @@ def published(net: str, corrupted: bool = False) -> Protocol:
 
 
 def switched(start: Protocol, end: Protocol, names: Sequence[str]) -> Protocol:
-    """The protocol `start` with some switches set as in `end`.
-
-    Args:
-      start, end: two protocols.
-      names: the switches that are taken from `end`.
+    """The protocol `start` with the named switches set as in `end`.
 
     Raises:
       ValueError: for a name that is not in `SWITCHES`.
@@ -141,17 +137,11 @@ def switched(start: Protocol, end: Protocol, names: Sequence[str]) -> Protocol:
         raise ValueError(
             f"switches {sorted(unknown)}: expected some of {list(SWITCHES)}."
         )
-    fields = [field for name in names for field in SWITCHES[name]]
-    changes = {field: getattr(end, field) for field in fields}
+    changes = {x: getattr(end, x) for name in names for x in SWITCHES[name]}
     return dataclasses.replace(start, **changes)
 
 
 def differing(start: Protocol, end: Protocol, attack: str) -> list[str]:
-    """The switches that differ between two protocols and apply to an attack.
-
-    Args:
-      start, end: two protocols.
-      attack: "fgsm" or "pgd".
-    """
+    """The switches that differ between two protocols and apply to "fgsm" or "pgd"."""
     of_attack = [x for x in SWITCHES if attack == "pgd" or x not in OF_PGD]
     return [x for x in of_attack if switched(start, end, [x]) != start]

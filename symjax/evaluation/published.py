@@ -23,19 +23,10 @@ from symjax import models
 from symjax.attacks import ThreatModel
 from symjax.data.augment import to_unit
 from symjax.evaluation import measurement
-from symjax.evaluation.measurement import (
-    OUTCOMES,
-    UNCORRUPTED,
-    Eps,
-    EvalImages,
-    Outcome,
-    Radius,
-)
+from symjax.evaluation.attack import Eps, Radius
+from symjax.evaluation.measurement import OUTCOMES, Outcome
 from symjax.evaluation.progress import Progress
-from symjax.evaluation.protocol import (
-    TEST_BATCH,
-    BatchNorm,
-)
+from symjax.evaluation.protocol import TEST_BATCH, BatchNorm
 from symjax.evaluation.published_attack import PublishedAttack, plain
 from symjax.evaluation.results import Results
 from symjax.evaluation.rows import Row, cell_id
@@ -53,7 +44,6 @@ def measure(
     eps: Sequence[Eps],
     n: int = 0,
     console: Console | None = None,
-    tested: EvalImages | None = None,
 ) -> list[Row]:
     """As `evaluation.measure`, for any protocol, in batches of 128 images.
 
@@ -64,68 +54,39 @@ def measure(
     each epsilon, whichever of them is `attack`, and the rows of both are written.
 
     Args:
-      run, store, n, console, tested: as in `evaluation.measure`.
+      run, store, n, console: as in `evaluation.measure`.
       attack: the attack, see `PublishedAttack.of`.
       eps: as in `evaluation.measure`; they are measured in this order.
 
     Returns:
       One row per seed and eps, in the order of `eps`, then of the seeds.
     """
-    radii = [Radius.of(each) for each in eps]
     if attack.protocol.batch_norm == "running":
         call = run, store, attack, "linf", eps, n
-        return measurement.measure(*call, console=console, tested=tested)
+        return measurement.measure(*call, console=console)
     store.drop_stale(run)
-    if tested is None:
-        first = measurement.first_images(run, n)
-        tested = EvalImages(UNCORRUPTED, lambda: first, len(first[0]))
-    passes = [
-        (each, radius, cells_of(run, each, radii[: index + 1], tested))
-        for index, radius in enumerate(radii)
-        for each in attack.in_order
-    ]
+    images, labels = measurement.first_images(run, n)
+    radii = [Radius.of(each) for each in eps]
+    passes = []
+    for index, radius in enumerate(radii):
+        for each in attack.in_order:
+            call = run.identity(), each, "linf", radius, len(images)
+            cells = [
+                with_series(measurement.identity(*call, seed), each, radii[: index + 1])
+                for seed in run.seeds
+            ]
+            passes.append((each, radius, cells))
     asked = [cell for each, _, cells in passes if each == attack for cell in cells]
-    missing = {cell_id(cell) for cell in asked} - store.rows.keys()
-    carries = attack.protocol.batch_norm == "moved"
-    stats = run.state.batch_stats
-    done = missing.isdisjoint
-    due = [
-        (each, radius, cells)
-        for each, radius, cells in passes
-        if missing and (carries or not done(map(cell_id, cells)))
-    ]
+    stats, carries = run.state.batch_stats, attack.protocol.batch_norm == "moved"
+    due = [x for x in passes if not store.holds(asked if carries else x[2])]
     with Progress(console, len(due)) as progress:
         for each, radius, cells in due:
             progress.begin(f"{each.name}, eps {format_eps(radius.pixels)}")
-            call = run, each, radius.pixels, stats, tested, progress.part
+            call = run, each, radius.pixels, stats, images, labels, progress.part
             outcome, after = _all_batches(*call)
             stats = after if carries else stats
             measurement.write(store, run, cells, outcome)
     return [store.rows[cell_id(cell)] for cell in asked]
-
-
-def cells_of(
-    run: Run, attack: PublishedAttack, eps: Sequence[Radius], tested: EvalImages
-) -> list[dict[str, Any]]:
-    """Identities of the rows of the last radius, one per seed.
-
-    Args:
-      run: the trained run.
-      attack: the attack.
-      eps: the radius of the rows, after the radii that are measured before it.
-      tested: the images.
-    """
-    return [
-        with_series(
-            measurement.identity(
-                run.identity(), attack, "linf", eps[-1], tested.n, seed
-            )
-            | dict(tested.identity),
-            attack,
-            eps,
-        )
-        for seed in run.seeds
-    ]
 
 
 def with_series(
@@ -142,10 +103,9 @@ def with_series(
 
 
 def _all_batches(
-    run, attack, radius, stats, tested: EvalImages, part
+    run, attack, radius, stats, images, labels, part
 ) -> tuple[Outcome, Any]:
     """The outcomes of all images, and the running averages after the last batch."""
-    images, labels = tested.load()
     layout = run.experiment.layout
     program = _program(attack, run.experiment.model, layout)
     threat = ThreatModel("linf", np.asarray(radius, np.float32))

@@ -19,16 +19,8 @@ from symjax.attacks import AttackResult, ThreatModel
 from symjax.attacks.losses import largest_margin
 from symjax.attacks.result import LogitsFn, larger, select
 from symjax.evaluation.attack import NAMES as ATTACKS
-from symjax.evaluation.measurement import (
-    Radius,
-)
-from symjax.evaluation.protocol import (
-    SOUND,
-    TEST_BATCH,
-    Protocol,
-    published,
-    switched,
-)
+from symjax.evaluation.attack import Radius
+from symjax.evaluation.protocol import SOUND, TEST_BATCH, Protocol, published, switched
 from symjax.names import matched
 from symjax.training.experiment import Config
 
@@ -100,11 +92,6 @@ class PublishedAttack:
         return cls(name, protocol, tuple(net.mean), tuple(net.std), label, steps)
 
     @property
-    def host_driven(self) -> bool:
-        """False: the steps run in one compiled program."""
-        return False
-
-    @property
     def normalization(self) -> tuple[Values, Values]:
         """Mean and standard deviation: the net's input is `(image - mean) / std`."""
         if self.protocol.input_scaling == "raw":
@@ -133,20 +120,14 @@ class PublishedAttack:
         return Radius(attacks.in_pixels(eps, unit, self.normalization[1]), eps, unit)
 
     def __call__(
-        self,
-        logits_fn: LogitsFn,
-        images: Array,
-        labels: Array,
-        key: Array,
-        threat: ThreatModel,
+        self, logits_fn: LogitsFn, images: Array, labels: Array, key: Array, threat
     ) -> AttackResult:
         """Attacks images `[B, H, W, C]` in [0, 1]; the result is in the same units.
 
         Args:
           logits_fn: the net for images in [0, 1], which normalizes them by `mean` and
             `std` itself, as the nets of symjax do.
-          images, labels: as for every attack.
-          key: the key of the random starts.
+          images, labels, key: as for every attack.
           threat: the ball, linf, eps in pixel units. Its bounds are not used.
 
         Raises:
@@ -173,13 +154,9 @@ class PublishedAttack:
           forward: `(images in [0, 1], state, attacking) -> (logits, state)`, where
             `attacking` is False for the final prediction.
           state: the state of the net before the attack.
-          images, labels, key, threat: as in `__call__`.
 
         Returns:
           The `AttackResult`, and the state of the net after the attack.
-
-        Raises:
-          ValueError: for a norm other than linf.
         """
         if threat.norm != "linf":
             raise ValueError(

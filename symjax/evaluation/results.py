@@ -10,7 +10,7 @@ cell id, which supersedes the first one: readers return the newest row of a cell
 
 import shutil
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from symjax.evaluation.run import Run
 
 REPAIR = "correct the line, or remove it and measure its cell again"
-
-
-class DuplicateCellError(ValueError):
-    """A row was added for a cell that has one already."""
 
 
 def read(paths: Iterable[Path]) -> list[Row]:
@@ -106,6 +102,10 @@ class Results:
             self._fail(error)
         self.rows: dict[str, Row] = {} if anew else dict(self._older)
 
+    def holds(self, identities: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether every one of these cells has a row."""
+        return all(cell_id(each) in self.rows for each in identities)
+
     def add(
         self,
         identity: Mapping[str, Any],
@@ -114,25 +114,20 @@ class Results:
         facts: Mapping[str, Any],
         provenance: Mapping[str, Any],
     ) -> Row:
-        """Writes a row and the outcomes of its images.
+        """Writes a row, see `Row`, and the outcomes of its images.
 
         Args:
           identity: what is measured; its hash is the cell id.
-          value: the measured value, a fraction for an accuracy; None if there is none.
+          value, facts, provenance: as in `Row`.
           outcomes: arrays `[n]` by name, with one entry per image; those that `keep`
-            names are saved beside the rows.
-          facts: further measured values, by name.
-          provenance: commit, versions, device, time and settings of the computation.
-
-        Returns:
-          The row.
+            names are saved beside the row.
 
         Raises:
-          DuplicateCellError: if the cell has a row already and `anew` is False.
+          ValueError: if the cell has a row already and `anew` is False.
         """
         cell = cell_id(identity)
         if cell in self.rows:
-            raise DuplicateCellError(f"cell {cell} is in {self.path} already.")
+            raise ValueError(f"cell {cell} is in {self.path} already.")
         older = self._older.get(cell)
         again = {} if older is None else {"supersedes": older.get("utc", "unknown")}
         row = Row(identity, value, facts, {**provenance, **again})
@@ -149,21 +144,18 @@ class Results:
 
         Their cells are then measured again, and the new rows supersede them. Rows of
         another epoch, and rows from before weights were written down, stay.
-
-        Args:
-          run: the run that the rows of this folder are of.
         """
-        data, weights = run.experiment.dataset.sha256, run.weights
-        now = {seed: weights[index] for index, seed in enumerate(run.seeds)}
-        stale = [
-            cell
-            for cell, row in self.rows.items()
-            if row["run"] == run.folder.name
-            and row["epoch"] == run.epoch
-            and row["seed"] in now
-            and (row.get("weights", now[row["seed"]]), row["data"])
-            != (now[row["seed"]], data)
-        ]
+        data = run.experiment.dataset.sha256
+        weights = dict(zip(run.seeds, run.weights, strict=True))
+
+        def is_stale(row: Row) -> bool:
+            if (row["run"], row["epoch"]) != (run.folder.name, run.epoch):
+                return False
+            now = weights.get(row["seed"])
+            other = row["data"] != data or row.get("weights", now) != now
+            return now is not None and other
+
+        stale = [cell for cell, row in self.rows.items() if is_stale(row)]
         for cell in stale:
             del self.rows[cell]
         if stale:
@@ -199,31 +191,31 @@ class Results:
             )
 
     def _save(self, cell: str, row: Row, outcomes: Mapping[str, np.ndarray]) -> None:
-        kept = {
-            name: array
-            for name, array in outcomes.items()
-            if self._keep is None or name in self._keep
-        }
-        if kept or self._keep is None:
+        names = outcomes.keys() if self._keep is None else {*self._keep} & {*outcomes}
+        if names or self._keep is None:
+            kept = {name: outcomes[name] for name in outcomes if name in names}
             io.write_arrays(self._cells / f"{cell}.npz", kept)
         io.append_row(self.path, row.nested())
 
 
-def rewrite(folder: Path, wanted: Callable[[Row], bool]) -> None:
-    """Removes rows from a folder, and the outcomes of cells that have no row left.
+def remove(folder: Path, cells: Collection[str]) -> None:
+    """Removes cells: all their rows, superseded ones included, and their outcomes.
 
-    Args:
-      folder: the folder with `results.jsonl`.
-      wanted: whether a row is kept. It is called for superseded rows as well.
+    Raises:
+      ValueError: for a cell id that no row has; nothing is removed then.
     """
-    path = Path(folder) / "results.jsonl"
-    with io.locked(Path(folder)):
+    path = folder / "results.jsonl"
+    with io.locked(folder):
         rows = _lines(path)
-        kept = [row for row in rows if wanted(row)]
-        io.write_rows(path, (row.nested() for row in kept))
-    left = {row["cell_id"] for row in kept}
-    for cell in {row["cell_id"] for row in rows} - left:
-        (Path(folder) / "cells" / f"{cell}.npz").unlink(missing_ok=True)
+        if unknown := sorted(set(cells) - {row["cell_id"] for row in rows}):
+            raise ValueError(
+                f"{unknown} are no cells of {folder}: nothing was removed. `python -m "
+                f"symjax.evaluation.cells {folder}` lists the cells."
+            )
+        kept = (row.nested() for row in rows if row["cell_id"] not in cells)
+        io.write_rows(path, kept)
+    for cell in cells:
+        (folder / "cells" / f"{cell}.npz").unlink(missing_ok=True)
 
 
 def _lines(path: Path) -> list[Row]:

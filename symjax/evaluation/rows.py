@@ -5,18 +5,9 @@
     frame(read([path]))                        # one line per row, one column per name
 
 In memory a row is a flat mapping, because the names of its entries are unique. In a
-file it is one line with a nested JSON object, which shows to which part an entry
-belongs:
-
-    {"identity": {"run": {"name": "baseline", "model": "baseline", "depth": 4, ...},
-                  "images": {"dataset": "cifar10", "split": "test", "n": 1000, ...},
-                  "measurement": {"kind": "attack", "attack": "pgd", "eps": 0.03, ...},
-                  "seed": 0},
-     "cell_id": "...", "value": 0.41, "facts": {...}, "provenance": {...}}
-
-The identity describes what was measured: the run, the images, the measurement and the
-seed. Its hash is the `cell_id`, which serves to find out whether a cell is measured
-already. Accuracies are fractions. `docs/rows.md` shows a whole row.
+file it is one line with a nested JSON object, which `docs/rows.md` shows. The identity
+describes what was measured: the run, the images, the measurement and the seed. Its hash
+is the `cell_id`, which serves to find out whether a cell is measured already.
 """
 
 import hashlib
@@ -31,16 +22,13 @@ ATTACK, METRIC, AUDIT = KINDS = ("attack", "metric", "audit")
 
 RUN = {
     "run": "name",
-    "model": "model",
-    "depth": "depth",
-    "width": "width",
-    "trunk": "trunk",
-    "trunk_version": "trunk_version",
-    "group": "group",
-    "basis": "basis",
-    "training": "training",
-    "epoch": "epoch",
-    "dtype": "dtype",
+    **{
+        name: name
+        for name in (
+            *("model", "depth", "width", "trunk", "trunk_version", "group", "basis"),
+            *("training", "epoch", "dtype"),
+        )
+    },
 }
 """Entries of the part "run" of an identity, and their names in a file."""
 IMAGES = (
@@ -93,14 +81,11 @@ def cell_id(identity: Mapping[str, Any]) -> str:
 class Row(Mapping[str, Any]):
     """One measured cell: a mapping from the names of all entries to their values.
 
-    Args:
-      identity: what was measured, flat.
-      value: the measured value; an accuracy is a fraction. None if there is none.
-      facts: further measured values.
-      provenance: commit, versions, device, time and settings of the computation.
-
     Attributes:
-      identity, facts, provenance: as given.
+      identity: what was measured, flat.
+      facts: further measured values, beside `row["value"]`, which is a fraction for an
+        accuracy, and None if there is none.
+      provenance: commit, versions, device, time and settings of the computation.
 
     Raises:
       ValueError: for an entry that is missing or has another type, or for a name that
@@ -132,10 +117,7 @@ class Row(Mapping[str, Any]):
 
     @classmethod
     def of_nested(cls, parsed: Any) -> "Row":
-        """The row of a parsed line of a file.
-
-        Args:
-          parsed: the JSON object of the line.
+        """The row of a line of a file, parsed from JSON.
 
         Raises:
           ValueError: as the class, or if the object is not a nested row, or its cell id
@@ -148,13 +130,12 @@ class Row(Mapping[str, Any]):
                 "the row has an older format: convert its file with `python -m "
                 "symjax.evaluation.convert FILE`"
             )
-        nested: Any = parsed.get("identity")
         _check_parts(parsed, ("identity", "facts", "provenance"))
-        _check_parts(nested, ("run", "images", "measurement"))
+        _check_parts(parsed["identity"], ("run", "images", "measurement"))
         if "value" not in parsed:
             raise ValueError(f"value is missing: expected {NEEDED['value'].text}")
-        identity, value = flatten(nested), parsed["value"]
-        row = cls(identity, value, parsed["facts"], parsed["provenance"])
+        parts = parsed["value"], parsed["facts"], parsed["provenance"]
+        row = cls(flatten(parsed["identity"]), *parts)
         if row["cell_id"] != parsed.get("cell_id"):
             raise ValueError(
                 f"cell_id={_shown(parsed.get('cell_id'))}: expected "
@@ -200,12 +181,7 @@ def frame(rows: Iterable[Row]) -> pd.DataFrame:
 
 
 class Rule(NamedTuple):
-    """What is expected of the value of an entry.
-
-    Attributes:
-      accepts: returns whether a value is valid.
-      text: the expected values, in words that follow "expected" in an error.
-    """
+    """What is expected of an entry: a test of its value, and words for an error."""
 
     accepts: Callable[[Any], bool]
     text: str
@@ -215,28 +191,26 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_list(accepts: Callable[[Any], bool], value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(accepts, value))
+
+
 def _or_null(rule: Rule) -> Rule:
     return Rule(lambda x: x is None or rule.accepts(x), f"{rule.text}, or null")
 
 
-def _list_of(rule: Rule, text: str) -> Rule:
-    def accepts(value: Any) -> bool:
-        return isinstance(value, list | tuple) and all(map(rule.accepts, value))
-
-    return Rule(accepts, text)
-
-
 TEXT = Rule(lambda x: isinstance(x, str), "text")
+TEXTS = Rule(lambda x: _is_list(TEXT.accepts, x), "a list of texts")
 NUMBER = Rule(_is_number, "a number")
+NUMBERS = Rule(lambda x: _is_list(_is_number, x), "a list of numbers")
 COUNT = Rule(
-    lambda x: _is_number(x) and isinstance(x, int) and x >= 0,
+    lambda x: isinstance(x, int) and _is_number(x) and x >= 0,
     "a whole number of 0 or more",
 )
 SWITCH = Rule(lambda x: isinstance(x, bool), "true or false")
 OBJECT = Rule(lambda x: isinstance(x, dict), "an object")
-NUMBERS = _list_of(NUMBER, "a list of numbers")
 PER_CHANNEL = Rule(
-    lambda x: _is_number(x) or (NUMBERS.accepts(x) and len(x) > 0),
+    lambda x: _is_number(x) or (_is_list(_is_number, x) and len(x) > 0),
     "a number, or a list of one number per channel",
 )
 
@@ -265,7 +239,7 @@ OTHERS = {
     "norm": _or_null(TEXT),
     "eps": PER_CHANNEL,
     "levels": NUMBERS,
-    "argv": _list_of(TEXT, "a list of texts"),
+    "argv": TEXTS,
     "in_ball": SWITCH,
     "input_std": PER_CHANNEL,
 }
@@ -273,16 +247,12 @@ OTHERS = {
 
 
 def _check(row: Mapping[str, Any]) -> None:
-    """Checks that a row has the entries that tables and plots read.
-
-    Raises:
-      ValueError: for the first entry that is missing or has another type.
-    """
+    """Refuses a row without the entries that tables and plots read, of their types."""
     needed = {*NEEDED, *NEEDED_BY_KIND.get(str(row.get("kind")), ())}
     if row.get("attack") == "pgd":
         needed.add("steps")
     if row.get("corruption") is not None:
-        needed |= {"source"}
+        needed.add("source")
     for name, rule in {**NEEDED, **OTHERS}.items():
         if name not in row and name in needed:
             raise ValueError(f"{name} is missing: expected {rule.text}")
@@ -294,11 +264,10 @@ def _check(row: Mapping[str, Any]) -> None:
         raise ValueError("steps=null: expected the number of steps of pgd")
 
 
-def _check_parts(parsed: Any, names: tuple[str, ...]) -> None:
+def _check_parts(parsed: Mapping[str, Any], names: tuple[str, ...]) -> None:
     for name in names:
-        if not isinstance(parsed, dict) or not isinstance(parsed.get(name), dict):
-            there = parsed.get(name) if isinstance(parsed, dict) else parsed
-            raise ValueError(f"{name}={_shown(there)}: expected an object")
+        if not isinstance(parsed.get(name), dict):
+            raise ValueError(f"{name}={_shown(parsed.get(name))}: expected an object")
 
 
 def _shown(value: Any) -> str:

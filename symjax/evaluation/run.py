@@ -139,8 +139,7 @@ def identity(name: str, config: Config, model: Net, epoch: int) -> dict[str, Any
 
     Args:
       name: name of the run, which is that of its folder.
-      config: the configuration, as `configs/base.py` declares it.
-      model: the net of this configuration.
+      config, model: the configuration, as `configs/base.py` declares it, and its net.
       epoch: the number of trained epochs.
     """
     return {

@@ -1,48 +1,29 @@
-"""Titles of metrics and of the checks of the audit, for tables and plots.
+"""Rows in words, for tables and plots.
 
     title(row)                       # "theorem 1, clever"
+    description(row)                 # "pgd-40, linf 8/255, fog 3"
 
 Rows hold the name of a metric or check ("theorem_1_clever"), which never changes. The
-title of a name may change.
+words for it may change.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from symjax.attacks import sanity
+from symjax.evaluation.rows import ATTACK, METRIC
+from symjax.formatting import attack_name, format_eps
 
 METRICS: dict[str, str] = {
     "appendix_a1": "appendix A.1",
-    "clever": "clever",
-    "cost": "cost",
-    "distance": "distance",
-    "equation_12": "equation 12",
-    "equivariance": "equivariance",
-    "generalization_gap": "generalization gap",
-    "invariance": "invariance",
-    "lemma_1": "lemma 1",
-    "lemma_2": "lemma 2",
-    "lemma_3": "lemma 3",
-    "lemma_4": "lemma 4",
-    "lemma_5": "lemma 5",
-    "lipschitz": "lipschitz",
     "section_4_4_variance": "section 4.4, variance",
     "section_4_5_frequency": "section 4.5, frequency",
     "section_4_5_scales_averaged": "section 4.5, scales averaged",
-    "smoothing": "smoothing",
-    "tangent_slope": "tangent slope",
-    "theorem_1": "theorem 1",
     "theorem_1_clever": "theorem 1, clever",
-    "theorem_2": "theorem 2",
     "theorem_2_orbit": "theorem 2, orbit",
-    "tolerance_invariant_box": "tolerance, invariant box",
-    "tolerance_noise": "tolerance, noise",
-    "tolerance_removal": "tolerance, removal",
     "tolerance_removal_published": "tolerance, removal as published",
-    "tolerance_rotation": "tolerance, rotation",
-    "tolerance_scale": "tolerance, scale",
-    "tolerance_translation": "tolerance, translation",
 }
+"""Titles of metrics other than their name with spaces in place of underscores."""
 CHECKS: dict[str, str] = {
     "epsilon_unit": "epsilon in pixel units",
     **{name: check.title for name, check in sanity.CHECKS.items()},
@@ -55,11 +36,12 @@ def begins(row: Mapping[str, Any], beginning: str) -> bool:
 
 
 def title(row: Mapping[str, Any]) -> str:
-    """The title of a row's metric or check; the name itself if it has no title."""
+    """The title of a row's metric or check."""
     if "check" in row:
         return f"audit, {CHECKS.get(row['check'], row['check'])}"
     name = str(row["metric"])
-    return METRICS.get(name, name)
+    spaced = name.replace("tolerance_", "tolerance, ").replace("_", " ")
+    return METRICS.get(name, spaced)
 
 
 def metric_name(row: Mapping[str, Any]) -> str:
@@ -73,3 +55,18 @@ def metric_name(row: Mapping[str, Any]) -> str:
     if row.get("orbit", "C4") != "C4":
         settings.append(f"under {row['orbit']}")
     return ", ".join([title(row), *settings])
+
+
+def description(row: Mapping[str, Any]) -> str:
+    """What a row measures: the attack, metric or check, the images and the protocol."""
+    if row["kind"] != ATTACK:
+        text = metric_name(row) if row["kind"] == METRIC else title(row)
+    elif row["attack"] == "none":
+        text = "clean" if row["corruption"] is None else "no attack"
+    else:
+        text = f"{attack_name(row)}, {row['norm']} {format_eps(row['eps'])}"
+    if row["corruption"] is not None:
+        text += f", {row['corruption']} {row['severity']}"
+    if row["protocol"] != "sound":
+        text += f", {row['protocol']} protocol"
+    return text

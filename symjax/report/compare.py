@@ -22,16 +22,8 @@ from symjax.report.metric_rows import MetricRows, read
 from symjax.statistics import Estimate, paired_difference
 
 HEAD = (
-    "metric",
-    "net",
-    "seeds",
-    "images",
-    "left out",
-    "baseline's mean",
-    "mean",
-    "difference",
-    "95 % interval",
-    "",
+    *("metric", "net", "seeds", "images", "left out", "baseline's mean", "mean"),
+    *("difference", "95 % interval", ""),
 )
 
 
@@ -61,11 +53,8 @@ class Comparison(NamedTuple):
 def compare(baseline: MetricRows, other: MetricRows) -> Comparison:
     """A net's metric against the baseline's.
 
-    Args:
-      baseline, other: measured with the same settings.
-
     Raises:
-      ValueError: if they were not.
+      ValueError: if they were not measured with the same settings.
     """
     if baseline.settings != other.settings:
         raise ValueError(

@@ -109,14 +109,10 @@ def _attack(row: Row) -> str:
 
 
 def under(data: pd.DataFrame, attack: str) -> pd.DataFrame:
-    """The lines of one attack, and those of clean images.
-
-    Args:
-      data: of `read`.
-      attack: as in the column: "none", "fgsm linf 1/255".
+    """The lines of one attack, such as "fgsm linf 1/255", and those of clean images.
 
     Raises:
-      ValueError: if there are none; it lists those that there are.
+      ValueError: if there are none; it lists the attacks that were measured.
     """
     there = list(_corrupted(data)["attack"].unique())
     if attack not in there:
@@ -126,25 +122,14 @@ def under(data: pd.DataFrame, attack: str) -> pd.DataFrame:
 
 
 def accuracies(data: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """One net's accuracies under one attack: `[S, C, V]`.
-
-    Args:
-      data: of `read`, that net and attack alone.
-      names: the corruptions.
+    """Accuracies of one net under one attack on some corruptions: `[S, C, V]`.
 
     Raises:
       ValueError: if one was not measured at a severity and seed; it names the first.
     """
     seeds = sorted(data["seed"].unique())
     wanted = pd.MultiIndex.from_product([seeds, names, corruptions.SEVERITIES])
-    by_key = data.set_index(["seed", "corruption", "severity"])["value"]
-    if by_key.index.has_duplicates:
-        first = data[by_key.index.duplicated()].iloc[0]
-        raise ValueError(
-            f"{first['net']} has several rows of {first['corruption']}, severity "
-            f"{first['severity']}, seed {first['seed']} ({first['attack']}): of "
-            "several epochs or settings. Give a run folder with one of them."
-        )
+    by_key = _values(data, ["seed", "corruption", "severity"])
     if missing := [key for key in wanted if key not in by_key.index]:
         seed, name, severity = missing[0]
         raise ValueError(
@@ -153,6 +138,19 @@ def accuracies(data: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
         )
     shape = len(seeds), len(names), len(corruptions.SEVERITIES)
     return by_key.loc[wanted].to_numpy(np.float64).reshape(shape)
+
+
+def _values(data: Any, keys: list[str]) -> pd.Series:
+    """The accuracies by some columns, in their order; no two rows may agree in them."""
+    again = data[data.duplicated(keys)]
+    if len(again):
+        row = again.iloc[0]
+        raise ValueError(
+            f"{row['net']} has several rows of {row[keys].to_dict()}, "
+            f"{row['attack']}, of several epochs or settings: give a run folder with "
+            "one of them."
+        )
+    return data.set_index(keys)["value"].sort_index()
 
 
 def measured(data: pd.DataFrame) -> list[str]:
@@ -167,20 +165,14 @@ def table_1(data: pd.DataFrame) -> str:
     Each is the mean over the severities and seeds. Below: the means of the 15 and of
     the 19 corruptions, the standard deviation over the corruptions, as the paper has
     it, and that of the seeds' means, which the paper leaves out. Markdown.
-
-    Args:
-      data: of `read`.
     """
     names = measured(data)
     columns = {key: 100 * accuracies(part, names) for key, part in _by_attack(data)}
     lines = []
     for place, name in enumerate(names):
         lines.append([name, *(f"{x[:, place].mean():.2f}" for x in columns.values())])
-    for group, wanted in GROUPS.items():
-        places = [names.index(name) for name in wanted if name in names]
-        if not places:
-            continue
-        label = _label(group, places, wanted)
+    for label, there in _groups(names).items():
+        places = [names.index(name) for name in there]
         of_group = [x[:, places] for x in columns.values()]
         lines.append([f"Mean {label}", *(f"{x.mean():.2f}" for x in of_group)])
         if len(places) > 1:
@@ -195,27 +187,20 @@ def table_1(data: pd.DataFrame) -> str:
 def mean_errors(data: pd.DataFrame) -> str:
     """Mean corruption errors of each net: plain, normalized, and relative, in percent.
 
-    Args:
-      data: of `read`; its first net is the reference, of which the errors are 100.
-
-    Returns:
-      Markdown, one line per net, attack and group of corruptions; mean ± deviation
-      over the seeds. Normalized errors compare nets under the same attack.
+    Markdown, one line per net, attack and group of corruptions: mean ± deviation over
+    the seeds. The first net is the reference, whose errors are 100. Normalized errors
+    compare nets under the same attack.
     """
     clean = {
-        net: _clean(part)
+        net: _values(part, ["seed"]).to_numpy()
         for net, part in data[data["corruption"] == ""].groupby("net", sort=False)
     }
-    names = measured(data)
-    parts = dict(_by_attack(data))
+    names, parts = measured(data), dict(_by_attack(data))
     reference = data["net"].iloc[0]
     head = ["net", "attack", "corruptions", "mean error", "mCE", "relative mCE"]
     lines = []
     for (net, attack), part in parts.items():
-        for group, wanted in GROUPS.items():
-            there = [name for name in wanted if name in names]
-            if not there:
-                continue
+        for label, there in _groups(names).items():
             ours = accuracies(part, there)
             means = [errors.mean_error(ours)]
             if (reference, attack) in parts:
@@ -225,7 +210,6 @@ def mean_errors(data: pd.DataFrame) -> str:
                     pair = clean[net], theirs, clean[reference]
                     means.append(errors.relative_error(ours, *pair))
             texts = [mean_and_sd_text(100 * x) for x in means]
-            label = _label(group, there, wanted)
             lines.append([net, attack, label, *texts, *[""] * (3 - len(texts))])
     return markdown(head, lines) + "\n" + caption(data)
 
@@ -233,11 +217,15 @@ def mean_errors(data: pd.DataFrame) -> str:
 def caption(data: pd.DataFrame) -> str:
     """One line on the images, and on corruptions that are missing."""
     row = _corrupted(data).iloc[0]
-    text = f"accuracy in % of {row['n']:,} {row['split']} images of {row['dataset']}"
-    text += f", corruptions {source(row)}"
+    text = (
+        f"accuracy in % of {row['n']:,} {row['split']} images of {row['dataset']}, "
+        f"corruptions {source(row)}"
+    )
     if row["protocol"] == "published":
-        text += "; as published: epsilons are in units of the net's input, images may "
-        text += "leave the ball"
+        text += (
+            "; as published: epsilons are in units of the net's input, images may "
+            "leave the ball"
+        )
     text += "; means of the five severities."
     missing = [name for name in corruptions.NAMES if name not in measured(data)]
     if missing:
@@ -286,21 +274,14 @@ def _by_attack(data: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
     return list(_corrupted(data).groupby(["net", "attack"], sort=False))
 
 
-def _clean(part: Any) -> np.ndarray:
-    """One net's accuracies on clean images, `[S]`, in the order of the seeds."""
-    if part["seed"].duplicated().any():
-        raise ValueError(
-            f"{part['net'].iloc[0]} has several rows of clean accuracy of one seed: of "
-            "several epochs or settings. Give a run folder with one of them."
-        )
-    return part.set_index("seed")["value"].sort_index().to_numpy()
-
-
-def _label(group: str, there: Sequence, wanted: Sequence) -> str:
-    """ "of 15", or how many of them there are."""
-    if len(there) == len(wanted):
-        return f"of {group}"
-    return f"of {len(there)} of the {group}"
+def _groups(names: Sequence[str]) -> dict[str, list[str]]:
+    """The corruptions of each group that are there, by "of 15" or "of 14 of the 15"."""
+    groups = {}
+    for count, wanted in GROUPS.items():
+        there = [name for name in wanted if name in names]
+        some = len(there) < len(wanted)
+        groups[f"of {len(there)} of the {count}" if some else f"of {count}"] = there
+    return {label: there for label, there in groups.items() if there}
 
 
 def add_flags(parser: ArgumentParser) -> None:

@@ -74,26 +74,26 @@ def of_run(folder: Path) -> list[DistanceBounds]:
         other has; it names the command.
     """
     attacked, estimated = (_by_norm(folder, name) for name in ("distance", "clever"))
-    for metric, there, other in (
-        ("distance", attacked, estimated),
-        ("clever", estimated, attacked),
-    ):
-        for norm, metric_of_norm in other.items():
-            own = there[norm].rows if norm in there else []
-            missing = {row["seed"] for row in metric_of_norm.rows} - {
-                r["seed"] for r in own
-            }
-            if missing:
-                raise ValueError(
-                    f"{folder} has no {metric} rows of {norm}, seed {min(missing)}: "
-                    f"measure them by `python evaluate.py --run {folder} --metric "
-                    f"{metric} --norm {norm}`."
-                )
+    _refuse_missing(folder, "distance", attacked, estimated)
+    _refuse_missing(folder, "clever", estimated, attacked)
     return [
         _of_norm(folder, norm, attacked[norm], estimated[norm], _smoothed(folder, norm))
         for norm in NORMS
         if norm in attacked
     ]
+
+
+def _refuse_missing(folder: Path, metric: str, own, other) -> None:
+    """Refuses metrics by norm that lack a norm or a seed of another metric."""
+    for norm, of_norm in other.items():
+        rows = own[norm].rows if norm in own else []
+        missing = {row["seed"] for row in of_norm.rows} - {row["seed"] for row in rows}
+        if missing:
+            raise ValueError(
+                f"{folder} has no {metric} rows of {norm}, seed {min(missing)}: "
+                f"measure them by `python evaluate.py --run {folder} --metric {metric} "
+                f"--norm {norm}`."
+            )
 
 
 def draw(bounds: Sequence[Sequence[DistanceBounds]]) -> Figure:
@@ -178,12 +178,12 @@ def _draw(axis: Axes, bounds: DistanceBounds) -> None:
     axis.set_yscale("log")
     axis.set_xlabel("images, by distance")
     axis.set_ylabel(f"{bounds.norm}, pixels in [0, 1]")
-    left = [f"{bounds.wrong} misclassified"] + [f"{bounds.unresolved} unresolved"] * (
-        bounds.unresolved > 0
-    )
+    left = f"{bounds.wrong} misclassified"
+    if bounds.unresolved:
+        left += f", {bounds.unresolved} unresolved"
     axis.set_title(
         f"{bounds.run}: CLEVER refuted on {bounds.refuted} of {len(place)}\n"
-        f"({', '.join(left)} of {bounds.n} images x {bounds.seeds} seeds left out)",
+        f"({left} of {bounds.n} images x {bounds.seeds} seeds left out)",
         fontsize="small",
     )
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from symjax.evaluation import results, titles
 from symjax.evaluation.rows import ATTACK, AUDIT, METRIC, Row, frame
-from symjax.evaluation.table import undefined_images
+from symjax.evaluation.table import heading, undefined_images, warnings
 from symjax.folders import reading
 from symjax.formatting import attack_name, format_eps
 from symjax.report.corruption import source
@@ -63,9 +63,11 @@ def of_run(folder: Path) -> Page:
         tables.append(_accuracy("Accuracy on corrupted images", corrupted, hidden))
     if metrics:
         tables.append(_metrics(metrics, hidden))
+    seeds = counted(len({row["seed"] for row in rows}), "seed")
+    size = f"{counted(len(rows), 'row')} of {seeds}"
     return Page(
         title=f"Run {folder.resolve().name}",
-        summary=f"{_heading(rows)}\n\n{NO_VERDICT}",
+        summary=f"{heading(rows[0])}; {size}.\n\n{NO_VERDICT}",
         tables=tables,
         pictures=curves(plain),
         audit=[_audit(audit)] if audit else (),
@@ -78,14 +80,14 @@ def _accuracy(name: str, rows: list[Row], hidden: set[str]) -> Table:
     for group in by_setting(rows):
         first, alive = group[0], [row for row in group if not row["diverged"]]
         mean, sd = _of_seeds([100 * row["value"] for row in alive])
+        images = {name: first[name] for name in ("corruption", "severity")}
         lines.append(
             {
                 "attack": attack_name(first),
                 "norm": first["norm"] or "",
                 "eps": format_eps(first["eps"]),
                 "protocol": first["protocol"],
-                "corruption": first["corruption"],
-                "severity": first["severity"],
+                **(images if first["corruption"] else {}),
                 "mean, %": mean,
                 "sd": sd,
                 "n": first["n"],
@@ -94,15 +96,13 @@ def _accuracy(name: str, rows: list[Row], hidden: set[str]) -> Table:
                 "settings": _settings(first, hidden),
             }
         )
-    caption = "Accuracy in percent, one line per attack, norm, eps and protocol; mean "
-    caption += "and sample standard deviation over seeds. Eps is in units of pixels in "
-    caption += "[0, 1]."
-    if rows[0]["corruption"] is None:
-        for line in lines:
-            del line["corruption"], line["severity"]
-    else:
+    caption = (
+        "Accuracy in percent, one line per attack, norm, eps and protocol; mean and "
+        "sample standard deviation over seeds. Eps is in units of pixels in [0, 1]."
+    )
+    if rows[0]["corruption"] is not None:
         caption += f" Corruptions: {'; '.join(sorted(set(map(source, rows))))}."
-    return _table(name, lines, caption + _warnings(rows), rows)
+    return _table(name, lines, caption, rows)
 
 
 def _metrics(rows: list[Row], hidden: set[str]) -> Table:
@@ -112,12 +112,13 @@ def _metrics(rows: list[Row], hidden: set[str]) -> Table:
         mean, sd = _of_seeds([row["value"] for row in alive])
         low = [row["low"] for row in alive if row.get("low") is not None]
         high = [row["high"] for row in alive if row.get("high") is not None]
-        numbers = {"mean": mean, "sd": sd}
-        numbers |= {"low": min(low, default=None), "high": max(high, default=None)}
         lines.append(
             {
                 "metric": titles.metric_name(group[0]),
-                **{name: _digits(number) for name, number in numbers.items()},
+                "mean": _digits(mean),
+                "sd": _digits(sd),
+                "low": _digits(min(low, default=None)),
+                "high": _digits(max(high, default=None)),
                 "n": group[0]["n"],
                 "seeds": len(alive),
                 "undefined": sum(map(undefined_images, alive)),
@@ -126,10 +127,10 @@ def _metrics(rows: list[Row], hidden: set[str]) -> Table:
         )
     caption = (
         "One line per metric: its mean over images and seeds, the sample standard "
+        "deviation of the seeds' means, and the hull of their 95 % intervals, which "
+        "are over images. Undefined: images without a value, all seeds."
     )
-    caption += "deviation of the seeds' means, and the hull of their 95 % intervals, "
-    caption += "which are over images. Undefined: images without a value, all seeds."
-    return _table("Metrics", lines, caption + _warnings(rows), rows)
+    return _table("Metrics", lines, caption, rows)
 
 
 def _audit(rows: list[Row]) -> Table:
@@ -156,7 +157,9 @@ def _audit(rows: list[Row]) -> Table:
 
 
 def _table(name: str, lines: list[dict], caption: str, rows: list[Row]) -> Table:
-    """A table of dictionaries, with the commands of those rows that have theirs."""
+    """A table of dictionaries, with what is wrong with its rows, and their commands."""
+    for text in warnings(rows):
+        caption += f" {text[0].upper()}{text[1:]}."
     made_by = dict.fromkeys(shlex.join(row["argv"]) for row in rows if "argv" in row)
     cells = [list(line.values()) for line in lines]
     return Table(name, list(lines[0]), cells, caption, "\n".join(made_by))
@@ -182,33 +185,17 @@ def _provenance(folder: Path, rows: list[Row]) -> list[Table]:
         with reading(path, "mend or remove it"):
             config = list(_flat("", json.loads(path.read_text())))
         tables.append(Table("Configuration", ["key", "value"], config))
-    columns = ["cell", "what", "eps", "seed", "value", "commit", "device", "time, UTC"]
+    columns = ["cell", "what", "seed", "value", "commit", "device", "time, UTC"]
     lines = [_origin(row) for row in rows]
     return [*tables, Table("Rows", columns, lines, "Values are as measured.", digits=4)]
 
 
 def _origin(row: Row) -> list[Cell]:
-    commit, eps = row.get("commit"), row.get("eps")
+    commit = row.get("commit")
     if commit:
         commit = commit[:10] + "+changes" * commit.endswith("+changes")
-    eps = None if eps is None else format_eps(eps)
-    start = [row["cell_id"], _what(row), eps, row["seed"], row["value"]]
+    start = [row["cell_id"], titles.description(row), row["seed"], row["value"]]
     return [*start, commit, row.get("device"), row.get("utc")]
-
-
-def _what(row: Row) -> str:
-    """What a row measures, in words."""
-    if row["kind"] != ATTACK:
-        is_metric = row["kind"] == METRIC
-        text = titles.metric_name(row) if is_metric else titles.title(row)
-    elif row["attack"] == "none":
-        clean = "clean " * (row["corruption"] is None)
-        text = f"{clean}accuracy, {row['protocol']}"
-    else:
-        text = f"{attack_name(row)}, {row['norm']}, {row['protocol']}"
-    if row["corruption"] is not None:
-        text += f", {row['corruption']} {row['severity']}"
-    return text
 
 
 def _flat(prefix: str, value: Any) -> Iterator[list[Cell]]:
@@ -233,24 +220,6 @@ def _of_seeds(values: Sequence[float]) -> tuple[float | None, float | None]:
 
 def _digits(value: float | None) -> str | None:
     return None if value is None else f"{value:.4g}"
-
-
-def _warnings(rows: list[Row]) -> str:
-    text, lost = "", sorted({row["seed"] for row in rows if row["diverged"]})
-    if lost:
-        text += f" Seeds left out because they diverged: {', '.join(map(str, lost))}."
-    if any(r["protocol"] == "sound" and not r.get("in_ball", True) for r in rows):
-        text += " WRONG: some images left the ball or the valid range."
-    return text
-
-
-def _heading(rows: list[Row]) -> str:
-    row, seeds = rows[0], counted(len({row["seed"] for row in rows}), "seed")
-    return (
-        f"{row['model']}, {row['depth']} layers, {row['trunk']} trunk, "
-        f"{row['dataset']}, epoch {row['epoch']}; {counted(len(rows), 'row')} of "
-        f"{seeds}."
-    )
 
 
 def _plain(value: Any) -> Cell:

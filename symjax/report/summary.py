@@ -3,15 +3,19 @@
 python -m symjax.report summary results/NAME.jsonl     # Markdown
 """
 
-import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from symjax.evaluation import results
 from symjax.evaluation.rows import ATTACK, Row, frame
+from symjax.evaluation.table import warnings
+from symjax.evaluation.titles import description
 from symjax.folders import expand
-from symjax.formatting import attack_name, format_eps, markdown, mean_and_sd_text
+from symjax.formatting import markdown, mean_and_sd_text
 
 NET = ["model", "depth", "trunk", "epoch"]
 OF_NET = ["width", "group", "basis", "training", "dataset", "dtype"]
@@ -57,41 +61,22 @@ def table(rows: Sequence[Row]) -> str:
     made.insert(0, "seeds", data.groupby(net, sort=False)["seed"].nunique())
     made = made[["seeds", *data["column"].unique()]].reset_index()
     cells = made.astype(object).fillna("").astype(str).to_numpy().tolist()
-    text = markdown(made.columns, cells)
-    if any(r["protocol"] == "sound" and not r.get("in_ball", True) for r in alive):
-        text += "\nWRONG: some images left the ball or the valid range.\n"
-    return text
+    notes = "".join(f"\n{text}.\n" for text in warnings(alive))
+    return markdown(made.columns, cells) + notes
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     """The column of each row; what is measured with other settings has another one."""
-    measured = [row.identity_without({*NET, *OF_NET, "run", "seed"}) for row in rows]
-    names = [_column(row) for row in rows]
-    distinct: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, settings in zip(names, measured, strict=True):
-        text = json.dumps(settings, sort_keys=True)
-        distinct.setdefault(name, {})[text] = settings
+    names = [f"{description(row)}, n={row['n']:,}" for row in rows]
+    settings = [row.identity_without({*NET, *OF_NET, "run", "seed"}) for row in rows]
+    differing = {}
+    for name, part in pd.DataFrame(settings).astype(str).groupby(np.array(names)):
+        counts = part.nunique()
+        differing[name] = set(counts.index[counts > 1])
     return [
-        name + _difference(settings, list(distinct[name].values()))
-        for name, settings in zip(names, measured, strict=True)
+        name + "".join(f", {key} {own[key]}" for key in own if key in differing[name])
+        for name, own in zip(names, settings, strict=True)
     ]
-
-
-def _difference(settings: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
-    """Those of the settings that tell them from others, for a heading."""
-    differing = [
-        name for name in settings if len({str(each.get(name)) for each in others}) > 1
-    ]
-    return "".join(f", {name} {settings[name]}" for name in differing)
-
-
-def _column(row: Row) -> str:
-    end = f"n={row['n']:,}"
-    if row["protocol"] != "sound":
-        end += f", {row['protocol']} protocol"
-    if row["attack"] == "none":
-        return f"clean, {end}"
-    return f"{attack_name(row)}, {row['norm']} {format_eps(row['eps'])}, {end}"
 
 
 def _refuse_several(data: Any, keys: list[str]) -> None:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from symjax import attacks, evaluation
+from symjax import attacks
 from symjax.attacks import sanity
 from symjax.attacks.losses import largest_margin
 from symjax.evaluation._audit import (
@@ -19,7 +19,8 @@ from symjax.evaluation._audit import (
 )
 from symjax.evaluation.protocol import SOUND
 from symjax.evaluation.published_attack import PublishedAttack
-from symjax.evaluation.results import Results, cell_id
+from symjax.evaluation.results import Results
+from symjax.evaluation.rows import cell_id
 from symjax.training import experiment as experiments
 from tests import made_rows
 from tests.linear_models import problem
@@ -27,11 +28,6 @@ from tests.linear_models import problem
 N, EPS, STEPS = 24, 0.03, 3
 RETURNED, BATCH = "returned_images", "no_batch_dependence"
 CLASSES, SATURATED = "enough_classes", "loss_gradients"
-
-
-@pytest.fixture(scope="module")
-def run(trained):
-    return evaluation.Run.open(trained.folder)
 
 
 def named(run, name, **changes):
@@ -68,13 +64,6 @@ def test_pixel_units_are_told_from_others():
     cifar = tuple(0.1 * std for std in (0.2023, 0.1994, 0.2010))
     found = _unit(0.1, cifar)
     assert found.passed is False and found.value == pytest.approx(0.1994)
-
-
-@pytest.mark.slow
-def test_a_radius_is_of_each_channel_where_they_differ(run):
-    """The ball's radius is the published number times the standard deviation."""
-    found = published(named(run, "weighted", **{"model.std": (0.25,)}), [CLASSES])
-    assert found[UNIT].value == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("name", ["parallel_rs", "equivariant"])
@@ -141,16 +130,15 @@ def test_a_row_a_check_written_once(run, tmp_path, monkeypatch):
     assert len(store.rows) == 4
 
 
-def test_the_sound_protocol_passes(run, tmp_path):
-    cells, store = cells_of([CLASSES, RETURNED]), Results(tmp_path)
-    write(run, store, cells, "sound", only=[CLASSES, RETURNED])
-    rows = [store.rows[cell_id(cell)] for cell in cells]
-    assert [row["value"] for row in rows] == [1.0, 1.0]
-
-
-def test_as_many_checks_as_cells(run, tmp_path):
-    with pytest.raises(ValueError, match="zip"):
-        write(run, Results(tmp_path), cells_of([CLASSES]), "published", only=[CLASSES])
+def test_the_sound_protocol_passes_and_errors_are_errors(run, tmp_path):
+    names = [CLASSES, RETURNED]
+    cells, store = cells_of(names), Results(tmp_path)
+    write(run, store, cells, "sound", only=names)
+    assert [store.rows[cell_id(cell)]["value"] for cell in cells] == [1.0, 1.0]
+    with pytest.raises(ValueError, match="zip"):  # as many checks as cells
+        write(run, store, cells_of(["x"]), "sound", only=names)
+    with pytest.raises(ValueError, match="expected some of"):
+        write(run, store, cells_of(["y"]), "sound", only=["y"])
 
 
 def without_answer(run, tmp_path):
@@ -165,9 +153,12 @@ def without_answer(run, tmp_path):
 
 def test_a_seed_that_diverged_has_no_answer(run, tmp_path):
     state = run.state.replace(diverged_step=np.array([5, 0], np.int32))
-    rows = without_answer(dataclasses.replace(run, state=state), tmp_path)
+    lost = dataclasses.replace(run, state=state)
+    rows = without_answer(lost, tmp_path)
     assert all(row["diverged"] for row in rows)
     assert "diverged" in rows[0]["detail"]
+    with pytest.raises(ValueError, match="seed 0 diverged, and the audit needs its"):
+        sound(lost, [CLASSES])
 
 
 def test_a_net_that_is_never_right_has_no_answer(run, tmp_path):
@@ -177,8 +168,3 @@ def test_a_net_that_is_never_right_has_no_answer(run, tmp_path):
     rows = without_answer(dataclasses.replace(run, state=state), tmp_path)
     assert "are NaN or infinite" in rows[0]["detail"]
     assert not rows[0]["diverged"]
-
-
-def test_other_errors_are_errors(run, tmp_path):
-    with pytest.raises(ValueError, match="expected some of"):
-        write(run, Results(tmp_path), cells_of(["x"]), "sound", only=["x"])

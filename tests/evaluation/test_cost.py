@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import io
 import itertools
 import time
 
@@ -13,7 +12,6 @@ import pytest
 from flax import linen
 from jax import lax
 from jax.tree_util import Partial
-from rich.console import Console
 
 from symjax import evaluation, models, nn
 from symjax.attacks import L2
@@ -29,13 +27,17 @@ from symjax.nn import convolution
 from symjax.seeds import KeyPurpose, of_seed, purpose_key
 from symjax.training import adversarial
 from symjax.training.step import train_epoch
+from tests.made_rows import QUIET, outcomes_of
 
-QUIET = Console(file=io.StringIO())
 PADDED = ((1, 1), (1, 1))
+WIDTHS, SIDES = [1, 3, 6, 13, 26], [16, 8, 4, 2]  # of the tiny net
 
 
 def shaped(*shape, dtype=jnp.float32):
     return jax.ShapeDtypeStruct(shape, dtype)
+
+
+KERNEL = shaped(3, 3, 3, 5)
 
 
 def net_of(name, size, channels=1, **options):
@@ -48,9 +50,8 @@ def net_of(name, size, channels=1, **options):
 
 
 def test_a_dense_layer():
-    found = operations(
-        lambda x, w, b: x @ w + b, *map(lambda s: shaped(*s), [(5, 7), (7, 3), (5, 3)])
-    )
+    x, w, b = shaped(5, 7), shaped(7, 3), shaped(5, 3)
+    found = operations(lambda x, w, b: x @ w + b, x, w, b)
     assert found == Operations(5 * 7 * 3, 5 * 3, 5 * 3 * 4)
     assert found.flops == 2 * 105 + 15
 
@@ -78,26 +79,20 @@ def test_a_convolution_and_its_gradients(lowering, strides):
     assert both == (2 + dilated) * found.products
 
 
-def test_groups_of_channels_have_fewer_products():
-    def convolve(images, kernel):
+def test_groups_of_channels_and_winograd_have_fewer_products():
+    def grouped(images, kernel):
         order = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(
-            images, kernel, (1, 1), "VALID",
-            dimension_numbers=order, feature_group_count=4,
-        )  # fmt: skip
+        options = {"dimension_numbers": order, "feature_group_count": 4}
+        return lax.conv_general_dilated(images, kernel, (1, 1), "VALID", **options)
 
-    found = operations(convolve, shaped(1, 6, 6, 8), shaped(3, 3, 2, 12))
+    found = operations(grouped, shaped(1, 6, 6, 8), shaped(3, 3, 2, 12))
     assert found.products == 9 * 2 * 12 * 16
 
+    def convolve(lowering, images, kernel):
+        return convolution.convolve(images, kernel, (1, 1), PADDED, lowering)
 
-def test_winograd_has_16_products_for_36():
-    images, kernel = shaped(1, 8, 8, 3), shaped(3, 3, 3, 5)
     plain, fewer = (
-        operations(
-            lambda x, k, name=name: convolution.convolve(x, k, (1, 1), PADDED, name),
-            images,
-            kernel,
-        )
+        operations(functools.partial(convolve, name), shaped(1, 8, 8, 3), KERNEL)
         for name in ("conv", "winograd")
     )
     assert fewer.products * 36 == plain.products * 16
@@ -204,17 +199,13 @@ def in_out(layer, *shape):
 
 @pytest.mark.parametrize("group", [C2, C4], ids=str)
 def test_parameters_of_rotation_layers(group):
-    order = group.order
-    assert in_out(nn.LiftingConv(5, group=group), 1, 8, 8, 3) == (
-        9 * 3 * 5 + 5,
-        order * (9 * 3 * 5 + 5),
-    )
-    assert in_out(nn.GroupConv(5, group=group), 1, 8, 8, order, 3) == (
-        order * 9 * 3 * 5 + 5,
-        order**2 * 9 * 3 * 5 + order * 5,
-    )
+    g, lift = group.order, 9 * 3 * 5 + 5
+    lifted = in_out(nn.LiftingConv(5, group=group), 1, 8, 8, 3)
+    assert lifted == (lift, g * lift)
+    found = in_out(nn.GroupConv(5, group=group), 1, 8, 8, g, 3)
+    assert found == (g * 9 * 3 * 5 + 5, g**2 * 9 * 3 * 5 + g * 5)
     norm = linen.BatchNorm(use_running_average=True)
-    assert in_out(norm, 1, 8, 8, order, 5) == (2 * 5, order * 2 * 5)
+    assert in_out(norm, 1, 8, 8, g, 5) == (2 * 5, g * 2 * 5)
     assert in_out(norm, 1, 8, 8, 5) == (2 * 5, 2 * 5)
 
 
@@ -240,10 +231,16 @@ def test_parameters_of_an_equivariant_net():
     assert parameters(lambda x: x.reshape(len(x), -1), images) is None
 
 
+def products_of_layers():
+    """Products of the convolutions of the tiny net, for one image."""
+    pairs = zip(SIDES, itertools.pairwise(WIDTHS), strict=True)
+    return [9 * n * n * c * d for n, (c, d) in pairs]
+
+
 @pytest.mark.parametrize("mode", ["clean", "pgd"])
-def test_products_of_a_training_step(trained, mode):
+def test_products_of_a_training_step(run, mode):
     """Each layer three times, but for the first, whose images need no gradient."""
-    experiment = evaluation.Run.open(trained.folder).experiment
+    experiment = run.experiment
     make_batch = adversarial.batch_maker(mode, eps=0.1, steps=2, step_size=0.1)
     model = experiment.model.clone(lowering="conv")
     recipe = dataclasses.replace(experiment.recipe, model=model, make_batch=make_batch)
@@ -253,10 +250,7 @@ def test_products_of_a_training_step(trained, mode):
     key = jax.eval_shape(lambda: jax.random.key(0))
     step = functools.partial(train_epoch, recipe)
     found = operations(step, state, key, 0, *split)
-    widths = [1, 3, 6, 13, 26]
-    sides = [16, 8, 4, 2]
-    pairs = zip(sides, itertools.pairwise(widths), strict=True)
-    first, *rest = [9 * n * n * c * d for n, (c, d) in pairs]
+    first, *rest = products_of_layers()
     rest = sum(rest) + 26 * 10
     attack = (2 * 2 + 1) * (first + rest) if mode == "pgd" else 0
     assert found.products == size * (2 * first + 3 * rest + attack)
@@ -277,41 +271,27 @@ def rows_of(run, folder, chosen, n):
     return base.measure(run, evaluation.Results(folder), chosen, n, QUIET)
 
 
-def cell_of(folder, row):
-    with np.load(folder / "cells" / f"{row['cell_id']}.npz") as kept:
-        return dict(kept)
-
-
 @pytest.mark.slow
-def test_rows_of_cost(trained, tmp_path, monkeypatch):
+def test_rows_of_cost(run, tmp_path, monkeypatch):
     for name, few in (("BATCH", 8), ("ATTACK_STEPS", 2), ("REPEATS", 1)):
         monkeypatch.setattr(cost_rows, name, few)
-    run = evaluation.Run.open(trained.folder)
     rows = rows_of(run, tmp_path, cost_rows.build(), 5)
-    widths, sides = [1, 3, 6, 13, 26], [16, 8, 4, 2]
-    pairs = zip(sides, itertools.pairwise(widths), strict=True)
-    products = sum(9 * n * n * c * d for n, (c, d) in pairs) + 260
+    products = sum(products_of_layers()) + 260
+    outputs = sum(n * n * d for n, d in zip(SIDES, WIDTHS[1:], strict=True)) + 10
     for row in rows:
         assert row["value"] == products
         assert row["parameters"] == row["expanded_parameters"]
         assert 2 * products < row["flops_forward"] < row["flops_attack_step"]
         assert row["flops_training_step"] > 4 * products
-        assert row["activation_bytes"] == 4 * (
-            sum(n * n * d for n, d in zip(sides, widths[1:], strict=True)) + 10
-        )
+        assert row["activation_bytes"] == 4 * outputs
         for what in ("forward", "attack_step", "training"):
             assert row[f"images_per_second_{what}"] > 0
-    counted = [
-        {k: v for k, v in row.items() if k.startswith(("flops", "value"))}
-        for row in rows
-    ]
-    assert counted[0] == counted[1]
 
 
 @pytest.mark.slow
-def test_rows_of_gap_and_steepness(trained, tmp_path, monkeypatch):
+def test_rows_of_gap_and_steepness(run, tmp_path, monkeypatch):
     monkeypatch.setattr(generalization, "BATCH", 40)
-    run, n = evaluation.Run.open(trained.folder), 12
+    n = 12
     chosen = generalization.build(train_images=100, radius=0.1, steps=2)
     rows = rows_of(run, tmp_path, chosen, n)
     names = ["generalization_gap", "generalization_gap", "lipschitz", "lipschitz"]
@@ -319,8 +299,8 @@ def test_rows_of_gap_and_steepness(trained, tmp_path, monkeypatch):
     train, test = run.experiment.dataset.train, run.experiment.dataset.test
     both = np.concatenate([train.images[:100], test.images[:n]]) / np.float32(255)
     images, labels = both[100:], test.labels[:n]
-    for row, net, key in zip(rows[:2], *nets_and_keys(run), strict=True):
-        del key
+    nets = [of_seed(run.logits_fns, index) for index in range(2)]
+    for row, net in zip(rows[:2], nets, strict=True):
         classes = np.argmax(evaluate(net, both), axis=1)
         seen = (classes[:100] == train.labels[:100]).mean()
         unseen = (classes[100:] == labels).mean()
@@ -328,21 +308,16 @@ def test_rows_of_gap_and_steepness(trained, tmp_path, monkeypatch):
         assert row["test_accuracy"] == pytest.approx(unseen)
         assert row["value"] == pytest.approx(seen - unseen) and row["train_n"] == 100
         assert row["low"] < row["value"] < row["high"]
-        cell = cell_of(tmp_path, row)
+        cell = outcomes_of(tmp_path, row)
         assert (len(cell["correct"]), len(cell["train_correct"])) == (n, 100)
-    for row, net, key in zip(rows[2:], *nets_and_keys(run), strict=True):
-        keys, threat = keys_of_images(key, n), L2(np.float32(0.1))
+    for row, net, key in zip(rows[2:], nets, run.experiment.keys, strict=True):
+        keys = keys_of_images(purpose_key(key, KeyPurpose.METRIC), n)
+        threat = L2(np.float32(0.1))
         found = lipschitz.steepest(net, images, labels, keys, threat, 2)
-        cell = cell_of(tmp_path, row)
+        cell = outcomes_of(tmp_path, row)
         np.testing.assert_allclose(cell["constant"], found.constant, rtol=1e-4)
         assert (cell["constant"] >= cell["centre"]).all()
         assert row["value"] == pytest.approx(cell["constant"].mean())
         ratio = (cell["constant"] / cell["centre"]).mean()
         assert row["ratio"] == pytest.approx(ratio) and ratio > 1
         assert row["low"] < row["value"] < row["high"] and row["undefined"] == 0
-
-
-def nets_and_keys(run):
-    """Of both seeds, as `measure` hands them on."""
-    nets = [of_seed(run.logits_fns, index) for index in range(2)]
-    return nets, [purpose_key(key, KeyPurpose.METRIC) for key in run.experiment.keys]

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +24,9 @@ from symjax.evaluation import (
 )
 from symjax.evaluation import measurement as attacking
 from symjax.evaluation.attack import NAMES as attack_names
-from symjax.evaluation.results import DuplicateCellError, read
+from symjax.evaluation.results import read
 from symjax.evaluation.rows import cell_id
+from symjax.seeds import of_seed
 from tests import made_rows
 
 IDENTITY = (
@@ -42,11 +44,6 @@ PGD = Attack("pgd", steps=2)
 N = 30
 
 
-@pytest.fixture(scope="module")
-def run(trained):
-    return Run.open(trained.folder)
-
-
 @pytest.fixture
 def store(tmp_path):
     return Results(tmp_path)
@@ -62,7 +59,7 @@ def test_a_row_says_what_was_measured_and_how(run, store, trained):
         assert row["cell_id"] == cell_id({key: row[key] for key in IDENTITY})
         assert row["in_ball"] and not row["diverged"] and row["n"] == N
         assert (row["run"], row["epoch"]) == (trained.folder.name, 3)
-        outcomes = np.load(store.path.parent / "cells" / f"{row['cell_id']}.npz")
+        outcomes = made_rows.outcomes_of(store.path.parent, row)
         assert outcomes["robust"].shape == (N,)
         assert outcomes["robust"].mean() == pytest.approx(row["value"])
         assert outcomes["distance"].max() <= row["eps"] + 1e-6
@@ -78,7 +75,7 @@ def test_a_measured_cell_is_not_measured_again(run, store, monkeypatch):
     again = measure(run, Results(store.path.parent), FGSM, "linf", [0.1], n=N)
     assert again == first and store.path.read_text() == text
     identity = {key: first[0][key] for key in IDENTITY}
-    with pytest.raises(DuplicateCellError):
+    with pytest.raises(ValueError, match="already"):
         store.add(identity, 0.0, {}, {}, {})
 
 
@@ -104,39 +101,21 @@ def test_rows_of_other_weights_or_data_are_measured_again(run, store):
     assert set(store.rows) >= {row["cell_id"] for row in rows}
 
 
-def test_a_cut_off_line_is_dropped_and_no_row_with_it(run, store):
-    rows = measure(run, store, CLEAN, "linf", [0.0], n=N)
-    with store.path.open("a") as file:
-        file.write('{"cell_id": "cut o')
-    reopened = Results(store.path.parent)
-    assert list(reopened.rows.values()) == rows
-    more = measure(run, reopened, FGSM, "linf", [0.1], n=N)
-    assert read([store.path]) == [*rows, *more]
-
-
 def test_only_the_outcomes_that_are_to_be_kept_are_saved(tmp_path):
     outcomes = {"robust": np.arange(5) > 2, "distance": np.linspace(0, 1, 5)}
     kept = {None: {"robust", "distance"}, ("robust", "absent"): {"robust"}, (): set()}
+    rest = outcomes, made_rows.FACTS, made_rows.PROVENANCE
     for number, (keep, names) in enumerate(kept.items()):
-        store = Results(tmp_path / str(number), keep=keep)
-        row = store.add(
-            made_rows.IDENTITY, 0.4, outcomes, made_rows.FACTS, made_rows.PROVENANCE
-        )
+        folder = tmp_path / str(number)
+        store = Results(folder, keep=keep)
+        row = store.add(made_rows.IDENTITY, 0.4, *rest)
         assert read([store.path]) == [row] and row["value"] == 0.4
-        path = store.path.parent / "cells" / f"{row['cell_id']}.npz"
-        assert path.exists() == bool(names)  # no cell of nothing
-        if not names:
-            continue
-        with np.load(path) as cell:
-            assert set(cell.files) == names
+        assert (folder / "cells").exists() == bool(names)  # no cell of nothing
+        if names:
+            saved = made_rows.outcomes_of(folder, row)
+            assert saved.keys() == names
             for name in names:
-                np.testing.assert_array_equal(cell[name], outcomes[name])
-
-
-def test_a_damaged_line_is_an_error_that_names_it(store):
-    store.path.write_text(json.dumps(made_rows.row().nested()) + '\n{"cell_id": \n')
-    with pytest.raises(ValueError, match="line 2 cannot be read"):
-        Results(store.path.parent)
+                np.testing.assert_array_equal(saved[name], outcomes[name])
 
 
 @pytest.mark.slow
@@ -153,18 +132,9 @@ def test_attacks_order_as_they_must(run, store):
     labels = run.experiment.dataset.test.labels[:N]
     images = run.experiment.dataset.test.images[:N] / np.float32(255)
     for seed, value in enumerate(clean):
-        variables = {
-            "params": dict_of_seed(run.state.params, seed),
-            "batch_stats": dict_of_seed(run.state.batch_stats, seed),
-        }
+        variables = of_seed(run.state.variables, seed)
         logits = run.experiment.model.apply(variables, images)
         assert np.mean(np.argmax(logits, -1) == labels) == pytest.approx(value)
-
-
-def dict_of_seed(tree, seed):
-    if isinstance(tree, dict):
-        return {key: dict_of_seed(value, seed) for key, value in tree.items()}
-    return tree[seed]
 
 
 def test_a_sweep_compiles_once(run, store):
@@ -178,31 +148,18 @@ def test_a_sweep_compiles_once(run, store):
 
 @pytest.mark.slow
 def test_padding_the_last_batch_changes_nothing(run, tmp_path):
-    values = []
-    for batch_size in (30, 17):  # 17: two batches of 15; 11: padded
-        store = Results(tmp_path / str(batch_size))
-        rows = measure(run, store, FGSM, "linf", [0.1], n=29, batch_size=batch_size)
-        values.append([row["value"] for row in rows])
-    assert values[0] == values[1]
+    first, second = (
+        measure(run, Results(tmp_path / str(size)), FGSM, "linf", [0.1], 29, size)
+        for size in (30, 17)  # 17: two batches, of which the last is padded
+    )
+    assert [row["value"] for row in first] == [row["value"] for row in second]
 
 
-def test_normalised_units_are_pixels_times_the_std(run, store):
-    std = run.experiment.model.std
-    normalised = attacks.in_pixels(0.2, "normalized", std)
-    assert normalised == pytest.approx(0.1)
-    rows = measure(run, store, FGSM, "linf", [normalised], n=N)
-    assert {row["eps"] for row in rows} == {0.1}
-
-
-def test_an_impossible_number_of_images_is_an_error(run, store):
+def test_impossible_numbers_of_images_are_errors(run, store):
     with pytest.raises(ValueError, match=r"n=361: expected 0 \(all\) to 360"):
         measure(run, store, CLEAN, "linf", [0.0], n=361)
-
-
-@pytest.mark.parametrize("batch_size", [0, -1])
-def test_an_impossible_batch_size_is_an_error(run, store, batch_size):
-    with pytest.raises(ValueError, match=f"batch_size={batch_size}"):
-        measure(run, store, CLEAN, "linf", [0.0], n=N, batch_size=batch_size)
+    with pytest.raises(ValueError, match="batch_size=0"):
+        measure(run, store, CLEAN, "linf", [0.0], n=N, batch_size=0)
 
 
 HOST_DRIVEN = Attack("apgd-t", steps=3, n_target_classes=2)
@@ -215,7 +172,7 @@ def test_an_attack_from_the_host_keeps_what_became_of_each_image(run, store):
     dataset = run.experiment.dataset.test
     images, labels = dataset.images[:N] / np.float32(255), dataset.labels[:N]
     for seed, row in enumerate(rows):
-        cell = np.load(store.path.parent / "cells" / f"{row['cell_id']}.npz")
+        cell = made_rows.outcomes_of(store.path.parent, row)
         assert (row["steps"], row["n_target_classes"]) == (3, 2) and row["in_ball"]
         assert 0 < row["value"] == cell["robust"].mean() < clean[seed]["value"]
         counts = row["broken_by"]
@@ -223,15 +180,11 @@ def test_an_attack_from_the_host_keeps_what_became_of_each_image(run, store):
         assert (cell["broken_by"] == "apgd-t").sum() == counts["apgd-t"] > 0
         moved = np.abs(cell["images"] - images).max(axis=(1, 2, 3))
         np.testing.assert_allclose(moved, cell["distance"], atol=1e-6)
-        logits = net_of_seed(run, seed)(cell["images"])
+        logits = of_seed(run.logits_fns, seed)(cell["images"])
         right = np.asarray(attacks.is_correct(logits, labels))
         np.testing.assert_array_equal(right, cell["robust"])
         assert (cell["queries"][cell["robust"]] == 1 + 2 * (1 + 4)).all()
     assert not list((store.path.parent / "unfinished").glob("*"))
-
-
-def net_of_seed(run, seed):
-    return jax.tree.map(lambda leaf: leaf[seed], run.logits_fns)
 
 
 @pytest.mark.slow
@@ -255,21 +208,15 @@ def test_a_killed_attack_from_the_host_goes_on_to_the_same_rows(
     assert len(list((store.path.parent / "unfinished").rglob("*.npz"))) == 4
     rows = measure(run, store, HOST_DRIVEN, "linf", [0.03], n=N, batch_size=10)
     for row, whole in zip(rows, expected, strict=True):
-        same = ("cell_id", "value", "broken_by", "rejected")
-        assert {key: row[key] for key in same} == {key: whole[key] for key in same}
-        cells = [
-            np.load(folder / "cells" / f"{row['cell_id']}.npz")
-            for folder in (store.path.parent, other.path.parent)
-        ]
-        for name in cells[0].files:
+        for key in ("cell_id", "value", "broken_by", "rejected"):
+            assert row[key] == whole[key]
+        cells = [made_rows.outcomes_of(x.path.parent, row) for x in (store, other)]
+        for name in cells[0]:
             np.testing.assert_array_equal(cells[0][name], cells[1][name], name)
 
 
-def test_the_command_knows_every_attack():
+def test_the_command_knows_every_attack_and_others_are_errors():
     assert set(evaluate_flags.ATTACKS) == set(attack_names)
-
-
-def test_an_unknown_attack_is_an_error():
     with pytest.raises(ValueError, match="'magic': expected one of"):
         Attack("magic")
 
@@ -285,14 +232,9 @@ def test_the_newest_run_is_that_with_the_newest_checkpoint(tmp_path):
     assert newest(tmp_path).name == "newer"
 
 
-def test_a_folder_without_a_run_is_an_error(tmp_path):
+def test_a_folder_without_a_run_or_with_other_data_is_an_error(trained, tmp_path):
     with pytest.raises(RunNotFoundError, match="no trained run in"):
         Run.open(tmp_path)
-
-
-def test_other_data_than_the_run_was_trained_on_is_an_error(trained, tmp_path):
-    import shutil
-
     folder = tmp_path / "copy"
     shutil.copytree(trained.folder, folder)
     config = json.loads((folder / "config.json").read_text())
@@ -321,47 +263,41 @@ def test_diverged_seeds_are_marked_and_left_out(run, store):
     assert "seeds left out because they diverged: 0" in table.note(clean, fgsm)
 
 
-def test_the_table_is_mean_and_deviation_in_percent():
-    common = {"run": "r", "model": "m", "depth": 4, "n": 10, "split": "test"}
-    common |= {"diverged": False, "in_ball": True, "norm": "linf", "steps": 40}
-    clean = [
-        {**common, "attack": "none", "eps": 0, "seed": seed, "value": value}
-        for seed, value in enumerate((0.8, 0.9))
-    ]
-    pgd = [
-        {**common, "attack": "pgd", "eps": eps, "seed": seed, "value": value}
-        for eps, values in ((2 / 255, (0.5, 0.7)), (0.1, (0.1, 0.1)))
+def made_up(values, attack="pgd", eps=0.0, **facts):
+    """Rows of seeds 0, 1, ... with these values."""
+    ball = {"norm": None if attack == "none" else "linf", "eps": eps}
+    facts = {"diverged": False, **facts}
+    return [
+        made_rows.row(value, facts, attack=attack, steps=40, seed=seed, **ball)
         for seed, value in enumerate(values)
     ]
-    text = printed(table.accuracy(clean, pgd))
+
+
+def test_the_table_is_mean_and_deviation_in_percent():
+    clean = made_up((0.8, 0.9), "none")
+    low, high = made_up((0.5, 0.7), eps=2 / 255), made_up((0.1, 0.1), eps=0.1)
+    text = printed(table.accuracy(clean, [*low, *low, *high]))  # the seeds count once
     for part in ("pgd-40", "2/255", "85.00 ± 7.07", "60.00 ± 14.14", "10.00 ± 0.00"):
         assert part in text
     assert text.index("2/255") < text.index("0.1 ")
-    escaped = [*pgd[:-1], {**pgd[-1], "in_ball": False}]
-    assert "WRONG" in table.note(clean, escaped)
-    assert "WRONG" not in table.note(clean, pgd)
+    near = made_up((0.3, 0.3), eps=0.12341) + made_up((0.5, 0.7), eps=0.12342)
+    assert "60.00 ± 14.14" in printed(table.accuracy(clean, near))
+    assert "WRONG" not in table.note(clean, low)
+    assert "WRONG" in table.note(clean, made_up((0.1,), in_ball=False))
 
 
 def test_what_broke_the_images_is_added_up_over_seeds():
-    common = {"eps": 8 / 255, "diverged": False}
+    broken = [
+        {"clean": 3, "none": 5, "apgd-t": 2},
+        {"clean": 1, "none": 9},
+        {"clean": 7},
+    ]
     rows = [
-        {**common, "broken_by": {"clean": 3, "none": 5, "apgd-t": 2}},
-        {**common, "broken_by": {"clean": 1, "none": 9}},
-        {**common, "broken_by": {"clean": 7}, "diverged": True},
-        {**common, "eps": 0.0},
+        *(made_up((0.5,), eps=8 / 255, broken_by=each)[0] for each in broken[:2]),
+        *made_up((0.5,), eps=8 / 255, broken_by=broken[2], diverged=True),
+        *made_up((0.5,)),
     ]
     assert table.broken_by(rows) == ["8/255: 14 robust; broken by clean 4, apgd-t 2"]
-
-
-@pytest.mark.parametrize("eps", [(0.1, 0.1), (0.12341, 0.12342)])
-def test_the_table_deviates_over_seeds_alone(eps):
-    common = {"diverged": False, "norm": "l2", "steps": 40, "attack": "pgd"}
-    rows = [
-        {**common, "eps": radius, "seed": seed, "value": value}
-        for radius in eps
-        for seed, value in enumerate((0.5, 0.7))
-    ]
-    assert "60.00 ± 14.14" in printed(table.accuracy(rows, rows))
 
 
 def printed(item):

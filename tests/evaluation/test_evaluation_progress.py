@@ -60,22 +60,12 @@ def test_a_terminal_has_one_line_of_80_columns():
 
 def test_a_failure_finishes_no_item():
     console = shown(False)
-    try:
-        with Progress(console, 2, Clock()) as bar:
-            bar.begin("one")
-            raise KeyError
-    except KeyError:
-        pass
+    with pytest.raises(KeyError), Progress(console, 2, Clock()) as bar:
+        bar.begin("one")
+        raise KeyError
     assert console.file.getvalue() == ""
-
-
-def test_times_for_people():
-    assert [duration(x) for x in (0, 99, 200, 9000)] == [
-        "0 s",
-        "99 s",
-        "3 min",
-        "2.5 h",
-    ]
+    times = [duration(x) for x in (0, 99, 200, 9000)]
+    assert times == ["0 s", "99 s", "3 min", "2.5 h"]
 
 
 @pytest.mark.slow

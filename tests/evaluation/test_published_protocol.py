@@ -2,14 +2,12 @@
 
 import dataclasses
 import functools
-import io
 import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rich.console import Console
 
 from symjax import attacks, evaluation, models
 from symjax.data.augment import to_unit
@@ -22,6 +20,7 @@ from symjax.evaluation.rows import cell_id
 from symjax.mesh import ONE_DEVICE
 from symjax.report import corruption as report
 from symjax.seeds import of_seed
+from tests.made_rows import QUIET
 
 SHAPE = 4, 2, 2, 3
 RNG = np.random.default_rng(0)
@@ -76,33 +75,22 @@ def test_dark_pixels_become_grey_and_leave_the_ball_where_inputs_are_normalised(
 
 
 def test_without_an_attack_it_is_the_net_on_what_it_is_fed():
-    normalised, raw = (attacked("none", m, s, 0.0) for m, s in ((0.5, 0.5), (0, 1)))
-    for found, logits in (
-        (normalised, linear(IMAGES)),
-        (raw, IMAGES.reshape(4, -1) @ KERNEL),
-    ):
+    for mean, std in ((0.5, 0.5), (0.0, 1.0)):
+        found = attacked("none", mean, std, 0.0)
+        logits = ((IMAGES - mean) / std).reshape(4, -1) @ KERNEL
         np.testing.assert_array_equal(found.robust, logits.argmax(axis=1) == LABELS)
         np.testing.assert_allclose(found.images, IMAGES, atol=1e-6)
 
 
-def run_of(name, mean=(0.5,), std=(0.5,)):
+def config_of(name, mean=(0.5,), std=(0.5,)):
     model = types.SimpleNamespace(name=name, mean=mean, std=std, dtype="float32")
-    config = types.SimpleNamespace(model=model)
-    return types.SimpleNamespace(experiment=types.SimpleNamespace(config=config))
-
-
-def config_of(*arguments):
-    return run_of(*arguments).experiment.config
+    return types.SimpleNamespace(model=model, to_dict=lambda: {})
 
 
 def test_what_each_net_is_fed_on_corruptions():
-    fed = {
-        name: PublishedAttack.of(config_of(name), "pgd", corrupted=True).normalization[
-            1
-        ]
-        for name in PUBLISHED_CORRUPTED
-    }
-    assert fed.pop("baseline") == (0.5,) and set(fed.values()) == {(1.0,)}
+    for name in PUBLISHED_CORRUPTED:
+        attack = PublishedAttack.of(config_of(name), "pgd", corrupted=True)
+        assert attack.normalization[1] == ((0.5,) if name == "baseline" else (1.0,))
     with pytest.raises(ValueError, match="'equivariant': expected one of.*sound"):
         PublishedAttack.of(config_of("equivariant"), "fgsm", corrupted=True)
     with pytest.raises(ValueError, match="'apgd': expected one of"):
@@ -116,21 +104,17 @@ def test_what_each_net_is_fed_on_corruptions():
 
 def test_epsilons_are_of_the_input_as_each_net_has_it():
     cifar = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    equivariant = config_of("equivariant", *cifar)
     of_rs = PublishedAttack.of(config_of("parallel_rs"), "pgd")
-    of_equivariant = PublishedAttack.of(config_of("equivariant", *cifar), "pgd")
     assert of_rs.radius(0.01).pixels == 0.005
-    assert of_equivariant.radius(0.1).pixels == pytest.approx(
-        (0.02023, 0.01994, 0.0201)
-    )
-    whole = PUBLISHED["equivariant"]
-    only_unit = PublishedAttack.of(
-        config_of("equivariant", *cifar), "pgd", False, ["clip range"]
-    )
-    assert only_unit.protocol == dataclasses.replace(SOUND, clip=whole.clip)
-    assert only_unit.radius(0.1).pixels == 0.1 and only_unit.label == "switched"
-    one_start = PublishedAttack.of(
-        config_of("baseline"), "pgd", switches=[], n_restarts=1
-    )
+    channels = PublishedAttack.of(equivariant, "pgd").radius(0.1).pixels
+    assert channels == pytest.approx((0.02023, 0.01994, 0.0201))
+    only_clip = PublishedAttack.of(equivariant, "pgd", False, ["clip range"])
+    clip = PUBLISHED["equivariant"].clip
+    assert only_clip.protocol == dataclasses.replace(SOUND, clip=clip)
+    assert only_clip.radius(0.1).pixels == 0.1 and only_clip.label == "switched"
+    options = {"switches": [], "n_restarts": 1}
+    one_start = PublishedAttack.of(config_of("baseline"), "pgd", **options)
     assert one_start.protocol == dataclasses.replace(SOUND, n_restarts=1)
 
 
@@ -212,6 +196,20 @@ def by_hand(model, variables, images, labels, eps, batch_norm, name="fgsm"):
     return logits_fn(fed * 0.5 + 0.5), moved
 
 
+class Store(Results):
+    """Rows in memory, and the outcomes that were written, in their order."""
+
+    def __init__(self):
+        self.rows = {}
+
+    def drop_stale(self, run):
+        pass
+
+    def add(self, cell, value, outcomes, facts, provenance):
+        self.rows[cell_id(cell)] = {**cell, "value": value}
+        self.written.append((cell, np.asarray(outcomes["robust"])))
+
+
 @pytest.mark.parametrize("net_name", ["parallel_rs", "equivariant"])
 @pytest.mark.slow
 def test_batch_norm_as_published(net, trained_like, net_name):
@@ -222,18 +220,11 @@ def test_batch_norm_as_published(net, trained_like, net_name):
     attack = PublishedAttack.of(run.experiment.config, "fgsm", steps=2)
     batch_norm = attack.protocol.batch_norm
     assert batch_norm == {"parallel_rs": "batch", "equivariant": "moved"}[net_name]
-    store = types.SimpleNamespace(rows={}, add=None, drop_stale=lambda run: None)
-    written = []
-
-    def add(cell, value, outcomes, facts, provenance):
-        store.rows[cell_id(cell)] = {**cell, "value": value}
-        written.append((cell, np.asarray(outcomes["robust"])))
-
-    store.add = add
+    store, written = Store(), []
+    store.written = written
     eps = [0.05, 0.1]
     pixels = [attack.radius(x).pixels for x in eps]
-    quiet = Console(file=io.StringIO())
-    rows = loop.measure(run, store, attack, pixels, console=quiet)
+    rows = loop.measure(run, store, attack, pixels, console=QUIET)
     assert [(x["attack"], x["eps"]) for x in rows] == [("fgsm", 0.025), ("fgsm", 0.05)]
     moves = batch_norm == "moved"
     order = [(x, each) for x in eps for each in ("fgsm", "pgd")[: 1 + moves]]
@@ -257,11 +248,11 @@ def test_batch_norm_as_published(net, trained_like, net_name):
     same = np.array_equal(first, jax.tree.leaves(now["batch_stats"])[0])
     assert same != moves
     count = len(written)
-    loop.measure(run, store, attack, pixels, console=quiet)
+    loop.measure(run, store, attack, pixels, console=QUIET)
     assert len(written) == count  # measured once
     if moves:
         pgd = PublishedAttack.of(run.experiment.config, "pgd", steps=2)
-        rows = loop.measure(run, store, pgd, pixels, console=quiet)
+        rows = loop.measure(run, store, pgd, pixels, console=QUIET)
         assert len(written) == count and {row["attack"] for row in rows} == {"pgd"}
 
 
@@ -285,40 +276,36 @@ def trained_like(monkeypatch):
             images=np.rint(np.asarray(images) * 255).astype(np.uint8),
             labels=np.asarray(labels, np.int32),
         )
-        run = run_of(name)
-        experiment = run.experiment
-        experiment.config.to_dict = lambda: {}
-        experiment.dataset = types.SimpleNamespace(test=test, name="none", sha256="0")
-        experiment.model, experiment.layout = model, ONE_DEVICE
-        experiment.keys = jax.random.split(jax.random.key(0), 1)
         state = {x: jax.tree.map(lambda y: y[None], variables[x]) for x in variables}
-        run.state = types.SimpleNamespace(**state)
-        run.seeds, run.diverged, run.weights = [0], [False], ["w"]
-        run.identity = lambda: {"run": name}
-        return run
+        experiment = types.SimpleNamespace(
+            config=config_of(name),
+            dataset=types.SimpleNamespace(test=test, name="none", sha256="0"),
+            model=model,
+            layout=ONE_DEVICE,
+            keys=jax.random.split(jax.random.key(0), 1),
+        )
+        return types.SimpleNamespace(
+            experiment=experiment,
+            state=types.SimpleNamespace(**state),
+            seeds=[0],
+            diverged=[False],
+            weights=["w"],
+            identity=lambda: {"run": name},
+        )
 
     return make
 
 
 @pytest.mark.slow
-def test_rows_say_the_protocol_and_tables_keep_it_apart(trained, tmp_path):
-    run = evaluation.Run.open(trained.folder)
+def test_rows_name_the_protocol_and_tables_keep_it_apart(run, tmp_path):
     store = Results(tmp_path / "net")
     images = corruption.source(run, "made")
-    quiet = Console(file=io.StringIO())
-    what = {"n": 24, "names": ["contrast"], "console": quiet}
+    what = {"n": 24, "names": ["contrast"], "console": QUIET}
     attack = PublishedAttack.of(run.experiment.config, "fgsm", corrupted=True)
     call = run, store, attack, "linf", [attack.radius(0.03)], images
     rows = corruption.measure(*call, **what)
-    clean = evaluation.measure(
-        run,
-        store,
-        PublishedAttack.of(run.experiment.config, "none"),
-        "linf",
-        [0.0],
-        n=24,
-        console=quiet,
-    )
+    none = PublishedAttack.of(run.experiment.config, "none")
+    clean = evaluation.measure(run, store, none, "linf", [0.0], 24, console=QUIET)
     test = run.experiment.dataset.test
     assert len(rows) == 10 and len(clean) == 2
     for row in clean:

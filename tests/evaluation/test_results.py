@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from symjax import io
-from symjax.evaluation import cells, rows
+from symjax.evaluation import cells, results, rows
 from symjax.evaluation.results import Results, read
 from symjax.evaluation.rows import Row, cell_id
 from tests.made_rows import FACTS, OF_ATTACK, PROVENANCE, identity
@@ -35,30 +35,21 @@ def test_a_cell_measured_anew_supersedes_its_row_in_its_place(tmp_path):
     path = tmp_path / "results.jsonl"
     assert path.read_text().startswith(before)  # rows are only appended
     found = read([path])
-    assert [(row["seed"], row["value"]) for row in found] == [
-        (0, 0.9),
-        (1, 0.1),
-        (2, 0.2),
-    ]
+    assert [row["seed"] for row in found] == [0, 1, 2]
+    assert [row["value"] for row in found] == [0.9, 0.1, 0.2]
     assert found[0]["supersedes"] == "2030-01-01" and "supersedes" not in found[1]
     assert list(Results(tmp_path).rows.values()) == found
     with np.load(tmp_path / "cells" / f"{cell_id(CELL)}.npz") as cell:
         assert not cell["robust"].any()
 
 
-def test_a_last_line_without_an_end_is_a_row_if_it_is_whole(tmp_path):
-    path = filled(tmp_path).path
-    path.write_text(path.read_text().rstrip("\n"))
-    assert [row["seed"] for row in read([path])] == [0, 1, 2]
-    filled(tmp_path, [3])
-    assert [row["seed"] for row in read([path])] == [0, 1, 2, 3]
-
-
 def test_a_row_that_was_cut_off_loses_no_other(tmp_path):
     path = filled(tmp_path).path
     whole = path.read_bytes()
+    path.write_bytes(whole.rstrip(b"\n"))  # only the line break is missing
+    assert [row["seed"] for row in read([path])] == [0, 1, 2]
     second = whole.index(b"\n", whole.index(b"\n") + 1) + 1
-    for end in range(second, len(whole) - 1, 7):
+    for end in range(second, len(whole) - 1, 50):
         path.write_bytes(whole[:end])
         assert [row["seed"] for row in read([path])] == [0, 1]
         assert Results(tmp_path).rows.keys() == {cell_id(CELL), SECOND}
@@ -77,27 +68,20 @@ WRONG = [
     ({"seed": -1}, "seed=-1: expected a whole number of 0 or more"),
     ({"kind": "accuracy"}, "kind='accuracy': expected one of ['attack', 'metric', "),
     ({"eps_given": ...}, "eps_given is missing: expected text"),
-    (
-        {"eps": "8/255"},
-        "eps='8/255': expected a number, or a list of one number per",
-    ),
+    ({"eps": "8/255"}, "eps='8/255': expected a number, or a list of one number per"),
     ({"eps": []}, "eps=[]: expected a number, or a list of one number per channel"),
     ({"eps": [0.1, "x"]}, "eps=[0.1, 'x']: expected a number, or a list of one number"),
     ({"diverged": "no"}, "diverged='no': expected true or false"),
     ({"corruption": "fog"}, "source is missing: expected text"),
     (CLEVER | {"metric": ...}, "metric is missing: expected text"),
     (CLEVER | {"low": "0.1"}, "low='0.1': expected a number, or null"),
-    (CLEVER | {"value": None}, "value=null: expected a number, as the seed did not"),
     ({"kind": "audit"}, "check is missing: expected text"),
     ({"versions": 3}, "versions=3: expected an object"),
 ]
 RIGHT = [
-    {},
     {"value": 1},
     {"eps": [0.1, 0.2, 0.3]},
-    {"value": None, "diverged": True},
     {"value": None, "kind": "audit", "check": "transfer"},
-    CLEVER,
     CLEVER | {"value": None, "diverged": True},
     {"corruption": "fog", "severity": 3, "source": "generated", "corruption_seed": 0},
 ]
@@ -121,35 +105,29 @@ def line(changes):
 PROVENANCES = {*PROVENANCE, "versions"}
 
 
-@pytest.mark.parametrize(("changes", "reason"), WRONG)
-def test_a_row_of_other_types_is_named_by_file_and_line(tmp_path, changes, reason):
+def test_a_row_of_other_types_is_named_by_file_and_line(tmp_path):
     path = tmp_path / "results.jsonl"
-    path.write_text(line({}) + line(changes))
-    text = f"{path}, line 2 cannot be read ({reason}"
-    for call in (lambda: read([path]), lambda: Results(tmp_path)):
+    for changes, reason in WRONG:
+        path.write_text(line({}) + line(changes))
         with pytest.raises(ValueError) as error:
-            call()
-        assert str(error.value).startswith(text)
+            Results(tmp_path)
+        assert str(error.value).startswith(f"{path}, line 2 cannot be read ({reason}")
         assert str(error.value).endswith(
             "): correct the line, or remove it and measure its cell again."
         )
+    for name in {*rows.NEEDED} - {"cell_id"}:
+        for value, reason in ((..., " is missing"), ({}, "={}")):
+            with pytest.raises(ValueError, match=f"^{name}{reason}: expected "):
+                Row.of_nested(json.loads(line({name: value})))
 
 
-@pytest.mark.parametrize("changes", RIGHT)
-def test_rows_that_may_be_are_read_and_written_as_they_were(tmp_path, changes):
+def test_rows_that_may_be_are_read_and_written_as_they_were(tmp_path):
     path = tmp_path / "results.jsonl"
-    path.write_text(line(changes))
-    (row,) = read([path])
-    assert Row.of_nested(json.loads(json.dumps(row.nested()))) == row
-    assert row["cell_id"] == json.loads(line(changes))["cell_id"]
-    assert row.get("value") == changes.get("value", 0.5)
-
-
-@pytest.mark.parametrize("name", sorted({*rows.NEEDED} - {"cell_id"}))
-def test_what_every_row_has_may_neither_be_missing_nor_an_object(name):
-    for value, reason in ((..., " is missing"), ({}, "={}")):
-        with pytest.raises(ValueError, match=f"^{name}{reason}: expected "):
-            Row.of_nested(json.loads(line({name: value})))
+    path.write_text("".join(map(line, RIGHT)))
+    for row, changes in zip(read([path]), RIGHT, strict=True):
+        assert Row.of_nested(json.loads(json.dumps(row.nested()))) == row
+        assert row["cell_id"] == json.loads(line(changes))["cell_id"]
+        assert row["value"] == changes.get("value", 0.5)
 
 
 def test_a_row_without_its_parts_or_with_another_hash_is_refused():
@@ -175,8 +153,7 @@ def test_an_entry_that_is_new_changes_no_cell_id_at_its_default():
 
 
 def test_the_frame_has_a_line_per_row_and_a_column_per_entry(tmp_path):
-    store = filled(tmp_path)
-    found = rows.frame(store.rows.values())
+    found = rows.frame(filled(tmp_path).rows.values())
     assert list(found["seed"]) == [0, 1, 2] and list(found["value"]) == [0.0, 0.1, 0.2]
     assert (found["eps_given"] == "8").all() and (found["data"] == "hash").all()
     assert rows.frame([]).empty
@@ -196,7 +173,7 @@ def test_rows_are_listed_and_nothing_is_changed(tmp_path, capsys):
     path = filled(tmp_path).path
     text = path.read_text()
     code, out, _ = command(capsys, tmp_path)
-    assert code == 0 and "3 rows of" in out and out.count("pgd-40  linf  8 ") == 3
+    assert code == 0 and "3 rows of" in out and out.count("pgd-40, linf 8 ") == 3
     code, out, _ = command(capsys, tmp_path, "--match", "eps=8", "seed=1")
     assert code == 0 and out.splitlines()[1].startswith(cell_id(CELL | {"seed": 1}))
     assert "\n1 row of" in out and path.read_text() == text
@@ -220,22 +197,20 @@ def test_a_removed_row_goes_with_its_cell_and_its_older_rows_and_no_other(
     assert {path.name for path in tmp_path.iterdir()} == {"results.jsonl", "cells"}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_what_cannot_be_removed_is_one_line(tmp_path, capsys):
+    path = filled(tmp_path).path
+    text = path.read_text()
+    for arguments, message in (
         (["--remove", "0" * 16], "nothing was removed"),
         (["--remove"], "expected either cells, or --match"),
         (["--match", "seed"], "expected NAME=VALUE"),
         (["--match", "colour=red"], "no row has an entry 'colour'"),
-    ],
-)
-def test_what_cannot_be_removed_is_one_line(tmp_path, capsys, arguments, message):
-    path = filled(tmp_path).path
-    text = path.read_text()
-    code, out, err = command(capsys, tmp_path, *arguments)
-    assert code == 2 and not out and err.count("\n") == 1 and message in err
-    assert path.read_text() == text and len(list((tmp_path / "cells").iterdir())) == 3
-    code, _, err = command(capsys, tmp_path / "nothing", *arguments)
+    ):
+        code, out, err = command(capsys, tmp_path, *arguments)
+        assert code == 2 and not out and err.count("\n") == 1 and message in err
+        assert path.read_text() == text
+        assert len(list((tmp_path / "cells").iterdir())) == 3
+    code, _, err = command(capsys, tmp_path / "nothing")
     assert code == 2 and err.count("\n") == 1
 
 
@@ -248,7 +223,7 @@ def test_a_rewrite_that_fails_leaves_every_row(tmp_path, monkeypatch):
 
     monkeypatch.setattr(io.os, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        cells.remove(tmp_path, [cell_id(CELL)])
+        results.remove(tmp_path, [cell_id(CELL)])
     assert path.read_text() == text and len(list((tmp_path / "cells").iterdir())) == 3
     assert {entry.name for entry in tmp_path.iterdir()} == {"results.jsonl", "cells"}
 

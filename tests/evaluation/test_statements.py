@@ -5,19 +5,18 @@ import dataclasses
 import json
 from types import SimpleNamespace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from symjax.evaluation import Run, results, rows
+from symjax.evaluation import results, rows
 from symjax.evaluation.metrics import base, orbit, symmetry
-from symjax.evaluation.metrics.base import SeedContext
 from symjax.evaluation.rows import cell_id
 from symjax.evaluation.titles import metric_name
 from symjax.groups import C2, C4, C8, D4, C, D
 from symjax.metrics.orbit import orbit_average
+from tests import made_rows
 from tests.paths import ROOT
 
 RESULTS = ROOT / "results"
@@ -31,17 +30,9 @@ def subject(net, group, model="equivariant"):
     images = np.float32(np.random.default_rng(0).uniform(0.2, 0.8, (2, 4, 4, 1)))
     config = SimpleNamespace(model=SimpleNamespace(name=model))
     experiment = SimpleNamespace(config=config, model=SimpleNamespace(group=group))
-    return SeedContext(
-        logits_fn=net,
-        layers_fn=Partial(lambda x: {"head": net(x)}),
-        images=images,
-        labels=np.zeros(2, int) if net is None else np.argmax(net(images), axis=1),
-        key=jax.random.key(0),
-        folder=None,
-        report=lambda done, total: None,
-        run=SimpleNamespace(experiment=experiment),
-        index=0,
-    )
+    labels = np.zeros(2, int) if net is None else np.argmax(net(images), axis=1)
+    run = SimpleNamespace(experiment=experiment)
+    return made_rows.seed_context(net, images, labels, run=run)
 
 
 def smooth_net(group):
@@ -74,10 +65,9 @@ def test_the_group_is_the_nets_own_as_far_as_it_is_on_the_grid(
     model, group, expected, reason
 ):
     assert orbit.of(model, group) == orbit.of(model, str(group)) == (expected, reason)
-    named = orbit.facts({"model": model, "group": str(group)})
-    assert named == {"orbit_reason": reason}
-    named = orbit.identity({"model": model, "group": str(group)})
-    assert named == {"orbit": str(expected)}
+    row = {"model": model, "group": str(group)}
+    assert orbit.facts(row) == {"orbit_reason": reason}
+    assert orbit.identity(row) == {"orbit": str(expected)}
     assert subject(None, group, model).orbit == expected
 
 
@@ -114,8 +104,8 @@ def test_rows_of_before_the_group_was_named_are_found_again():
     assert len(found) >= 8
 
 
-def test_a_row_names_its_group(trained, tmp_path):
-    run, store = Run.open(trained.folder), results.Results(tmp_path)
+def test_a_row_names_its_group(run, tmp_path):
+    store = results.Results(tmp_path)
     chosen = [x for x in symmetry.build() if x.identity["metric"] == "lemma_2"]
     for row in base.measure(run, store, chosen, n=2):
         says = base.identity_of(run.identity(), chosen[0], 2, row["seed"])
@@ -190,11 +180,9 @@ def test_values_of_a_net_that_changes_its_sign_when_it_is_mirrored(model):
 
 
 @pytest.mark.slow
-def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(
-    trained, tmp_path
-):
+def test_a_row_of_a_d4_net_names_d4_and_is_another_cell_than_that_of_c4(run, tmp_path):
     """The same net under both: its errors under D4 include those under C4."""
-    run, store = Run.open(trained.folder), results.Results(tmp_path)
+    store = results.Results(tmp_path)
     config = copy.deepcopy(run.experiment.config)
     with config.unlocked():
         config.model.name = "equivariant"  # in its rows alone

@@ -1,12 +1,10 @@
 """Tolerances of a trained run become rows, and rows become the paper's Figure 5."""
 
 import shutil
-from io import StringIO
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from rich.console import Console
 
 from symjax import evaluation, io
 from symjax.evaluation import metrics
@@ -16,8 +14,8 @@ from symjax.metrics.perturbations import Removal
 from symjax.report import tolerance as report
 from symjax.report.__main__ import main
 from symjax.seeds import KeyPurpose, of_seed, purpose_key
+from tests.made_rows import QUIET, outcomes_of
 
-QUIET = Console(file=StringIO())
 IMAGES = 3
 
 
@@ -34,18 +32,13 @@ def measured(trained, tmp_path_factory):
     return run, folder, rows
 
 
-def cell_of(folder, row):
-    with np.load(folder / "cells" / f"{row['cell_id']}.npz") as arrays:
-        return dict(arrays)
-
-
 @pytest.mark.slow
 def test_each_perturbation_is_a_row_a_seed(measured):
     _, folder, rows = measured
     names = [f"tolerance_{name}" for name in report.UNITS]
     assert [row["metric"] for row in rows] == [name for name in names for _ in (0, 1)]
     for row in rows:
-        cell = cell_of(folder, row)
+        cell = outcomes_of(folder, row)
         largest = cell["largest"].reshape(IMAGES, -1)
         assert row["value"] == pytest.approx(largest.mean())
         assert row["low"] <= row["value"] <= row["high"]
@@ -56,7 +49,7 @@ def test_each_perturbation_is_a_row_a_seed(measured):
             assert row["every_draw"] == pytest.approx(largest.min(axis=1).mean())
             assert cell["original"].shape == cell["last_held"].shape
             assert cell["last_held"].dtype == np.uint8
-    box = cell_of(folder, rows[-1])
+    box = outcomes_of(folder, rows[-1])
     np.testing.assert_allclose(box["largest"], box["linear"] * box["factor"])
 
 
@@ -71,7 +64,7 @@ def test_a_row_is_what_the_library_finds(measured):
     net = of_seed(run.logits_fns, 0)
     call = net, images, labels, key, Removal(), row["levels"]
     found = library.tolerance(*call, draws=2)
-    cell = cell_of(folder, row)
+    cell = outcomes_of(folder, row)
     np.testing.assert_array_equal(cell["largest"], found.largest)
     np.testing.assert_array_equal(cell["original"], pixels)
     kept = (cell["last_held"] > 0).sum(axis=(1, 2, 3))
@@ -83,20 +76,12 @@ def test_a_row_is_what_the_library_finds(measured):
         assert left <= before.size - round(share * before.size)
     held = np.asarray(net(cell["last_held"] / np.float32(255))).argmax(axis=1)
     np.testing.assert_array_equal(held == labels, found.clean)
-
-
-@pytest.mark.slow
-def test_published_pictures_are_the_last_that_held(measured):
-    run, folder, rows = measured
-    row, cell = rows[0], cell_of(folder, rows[0])
-    net = of_seed(run.logits_fns, 0)
-    labels = run.experiment.dataset.test.labels[:IMAGES]
-    fed = 0.5 + 0.5 * cell["last_held"] / np.float32(255)
-    held = np.asarray(net(fed)).argmax(axis=1) == labels
-    tried = cell["largest"][:, 0] > row["levels"][0] - 0.01
-    np.testing.assert_array_equal(held[tried], True)
-    untouched = cell["last_held"][~tried]
-    np.testing.assert_array_equal(untouched, cell["original"][~tried])
+    published = outcomes_of(folder, rows[0])  # which feeds images without normalization
+    held = np.asarray(net(0.5 + 0.5 * published["last_held"] / np.float32(255)))
+    tried = published["largest"][:, 0] > rows[0]["levels"][0] - 0.01
+    assert (held.argmax(axis=1) == labels)[tried].all()
+    kept = published["last_held"] == published["original"]
+    assert kept[~tried].all()
 
 
 @pytest.mark.slow
@@ -122,10 +107,10 @@ def test_the_figure_is_drawn_from_rows_alone(measured, tmp_path):
         if name in ("noise", "rotation", "translation"):  # steps of one size, from 0
             area = np.sum(lines[0].get_ydata()) * row["levels"][0]
             assert area == pytest.approx(row["value"])
-    clean = np.flatnonzero(cell_of(folder, rows[2])["clean"])
+    clean = np.flatnonzero(outcomes_of(folder, rows[2])["clean"])
     pictures = [axis for axis in below.axes if axis.images]
     assert len(pictures) == 3 * len(clean)
-    original = cell_of(folder, rows[2])["original"][clean[0], ..., 0]
+    original = outcomes_of(folder, rows[2])["original"][clean[0], ..., 0]
     np.testing.assert_array_equal(pictures[0].images[0].get_array(), original)
 
 

@@ -70,7 +70,9 @@ CHECKS: dict[str, Question] = {
     "loss_gradients": Question(
         "gradients of the attacked loss", net.loss_gradients, f"{CROCE}, {PINTOR}"
     ),
-    "returned_images": Question("returned images hold", strength.returned, CARLINI),
+    "returned_images": Question(
+        "returned images are valid and flagged correctly", strength.returned, CARLINI
+    ),
     "pgd_at_least_fgsm": Question(
         "PGD at least as strong as FGSM", strength.fgsm_weaker, f"{ATHALYE}, {CARLINI}"
     ),
@@ -83,16 +85,18 @@ CHECKS: dict[str, Question] = {
     ),
     "doubling_steps": Question("doubling steps", strength.steps, CARLINI),
     "doubling_restarts": Question("doubling restarts", strength.restarts, CARLINI),
-    "loss_converged": Question("loss no longer moving", strength.moving, PINTOR),
-    "path_returned": Question("found on the path, returned", strength.path, PINTOR),
+    "loss_converged": Question("margin converged", strength.moving, PINTOR),
+    "path_returned": Question(
+        "adversarial examples on the path are returned", strength.path, PINTOR
+    ),
     "square": Question(
-        "Square finds no more", black_box.square_attack, f"{ATHALYE}, {CROCE}"
+        "Square breaks no more images", black_box.square_attack, f"{ATHALYE}, {CROCE}"
     ),
     "transfer": Question(
-        "transfer finds no more", black_box.transfer, f"{CARLINI}, {PINTOR}"
+        "transfer breaks no more images", black_box.transfer, f"{CARLINI}, {PINTOR}"
     ),
     "random_draws": Question(
-        "random draws find no more", black_box.draws, f"{ATHALYE}, {CARLINI}"
+        "random draws break no more images", black_box.draws, f"{ATHALYE}, {CARLINI}"
     ),
     "planted_weakness": Question(
         "planted weakness found", planted.weakness, ZIMMERMANN

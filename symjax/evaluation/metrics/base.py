@@ -98,15 +98,23 @@ class Metric:
 
 
 def interval(values: np.ndarray) -> dict[str, float | None]:
-    """The 95 % bootstrap interval of a mean, as the entries "low" and "high" of a row.
+    """The 95 % bootstrap interval of the mean of finite values, `[n]`, for a row.
 
-    Both are None if there are fewer than two values.
-
-    Args:
-      values: `[n]`, finite.
+    Both entries, "low" and "high", are None if there are fewer than two values.
     """
     mean = estimate(values) if len(values) > 1 else None
     return {"low": mean and mean.low, "high": mean and mean.high}
+
+
+def mean_of_known(values: np.ndarray) -> tuple[float, dict[str, Any], int]:
+    """The mean of the finite values, their interval and median, and the others' number.
+
+    The mean is NaN and the median None if no value is finite.
+    """
+    known = values[np.isfinite(values)]
+    median = float(np.median(known)) if len(known) else None
+    mean = float(known.mean()) if len(known) else float("nan")
+    return mean, {**interval(known), "median": median}, len(values) - len(known)
 
 
 def measure(
@@ -122,11 +130,9 @@ def measure(
     Cells that the store holds already are not measured again.
 
     Args:
-      run: the trained run.
-      store: where the rows are written.
+      run, store, console: the trained run, and where rows and progress are written.
       metrics: the metrics.
       n: the number of test images, the first ones of the test split.
-      console: where progress is printed.
       seeds: the number of seeds, the first ones of the run; 0: all.
 
     Returns:
@@ -143,15 +149,13 @@ def measure(
             "run."
         )
     store.drop_stale(run)
-    asked = range(seeds or len(run.seeds))
-    alive = [index for index in asked if not run.diverged[index]]
     asked_cells = [
         (metric, index, identity_of(run.identity(), metric, len(images), seed))
         for metric in metrics
-        for index, seed in enumerate(run.seeds)
-        if index in alive
+        for index, seed in enumerate(run.seeds[: seeds or None])
+        if not run.diverged[index]
     ]
-    missing = [x for x in asked_cells if cell_id(x[2]) not in store.rows]
+    missing = [x for x in asked_cells if not store.holds([x[2]])]
     with Progress(console, len(missing)) as progress:
         for metric, index, identity in missing:
             context = SeedContext(
@@ -166,7 +170,7 @@ def measure(
                 index,
             )
             progress.begin(f"{metric_name(metric.identity)}, seed {run.seeds[index]}")
-            _write(run, store, identity, metric, context)
+            _write(store, identity, metric, context)
     return [store.rows[cell_id(identity)] for *_, identity in asked_cells]
 
 
@@ -175,11 +179,7 @@ def identity_of(
 ) -> dict[str, Any]:
     """The identity of a metric's row; its hash is the cell id.
 
-    Args:
-      run: the entries of the run, see `evaluation.run.identity`.
-      metric: the metric.
-      n: the number of test images.
-      seed: the seed.
+    `run` has the entries of the run, see `evaluation.run.identity`.
     """
     return {
         **run,
@@ -194,15 +194,13 @@ def identity_of(
     }
 
 
-def _write(
-    run: Run, store: Results, identity, metric: Metric, context: SeedContext
-) -> None:
+def _write(store: Results, identity, metric: Metric, context: SeedContext) -> None:
     began = time.perf_counter()
     result = metric.compute(context)
     seconds = round(time.perf_counter() - began, 3)
     facts = {**result.facts, "diverged": False}
     if metric.over_orbit:
-        facts |= orbit.facts(run.identity())
-    provenance = {"seconds": seconds, **run_provenance(run, context.index)}
+        facts |= orbit.facts(context.run.identity())
+    provenance = {"seconds": seconds, **run_provenance(context.run, context.index)}
     store.add(identity, result.value, result.outcomes, facts, provenance)
     store.finish([identity])

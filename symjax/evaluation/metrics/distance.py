@@ -18,7 +18,12 @@ from symjax.attacks._fab import FAB
 from symjax.attacks.iterative import AttackInputs
 from symjax.attacks.result import select
 from symjax.attacks.threat import host_lengths
-from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext, interval
+from symjax.evaluation.metrics.base import (
+    Metric,
+    MetricResult,
+    SeedContext,
+    mean_of_known,
+)
 from symjax.io import BatchCheckpoint, in_batches
 from symjax.metrics.program import evaluate
 
@@ -61,18 +66,11 @@ def _metric(norm: Norm, steps: int, n_restarts: int) -> Metric:
         errors = _closest_errors(context, norm, steps, n_restarts)
         moved = errors["images"].astype(np.float64) - context.images
         distance = np.where(errors["stands"], host_lengths(moved, norm), np.inf)
-        correct = distance > 0
-        known = distance[np.isfinite(distance)]
-        return MetricResult(
-            float(known.mean()) if len(known) else float("nan"),
-            {"distance": distance, "correct": correct},
-            {
-                **interval(known),
-                "median": float(np.median(known)) if len(known) else None,
-                "no_error_found": int(len(distance) - len(known)),
-                "rejected": int(np.sum(errors["claimed"] & ~errors["stands"])),
-            },
-        )
+        mean, facts, lost = mean_of_known(distance)
+        facts["no_error_found"] = lost
+        facts["rejected"] = int(np.sum(errors["claimed"] & ~errors["stands"]))
+        outcomes = {"distance": distance, "correct": distance > 0}
+        return MetricResult(mean, outcomes, facts)
 
     settings = {"norm": norm, "attack": "fab", "steps": steps, "n_restarts": n_restarts}
     return Metric({"metric": "distance", **settings}, compute)

@@ -2,10 +2,10 @@
 
     measure(run, store, generalization.build(), n=100)
 
-(Paper, Sections 1 and 4.2, Definition 8.)
-The paper states that symmetry contracts the hypothesis space. Two consequences are
-measured here: a smaller generalization gap and smaller local Lipschitz constants. The
-number of free parameters is in the row of the metric "cost".
+The paper states that symmetry contracts the hypothesis space (Sections 1 and 4.2,
+Definition 8). Two consequences are measured here: a smaller generalization gap and
+smaller local Lipschitz constants. The number of free parameters is in the row of the
+metric "cost".
 """
 
 import functools

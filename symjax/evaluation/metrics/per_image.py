@@ -1,10 +1,10 @@
 """A statement of the paper as a metric: one value per image, their mean, its interval.
 
-metric({"metric": "lemma_1"}, lemma_1, noisy=True)
+metric("theorem_1", theorem_1, over_orbit=True, norm="l2")
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,12 @@ import numpy as np
 from jax import Array
 
 from symjax import compilation
-from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext, interval
+from symjax.evaluation.metrics.base import (
+    Metric,
+    MetricResult,
+    SeedContext,
+    mean_of_known,
+)
 from symjax.io import in_batches
 from symjax.metrics.samples import keys_of_images
 
@@ -20,14 +25,22 @@ CHUNK = 20  # images at a time
 EXACT = 1e-5  # a relative error below this is rounding: a few hundred ulps of float32
 ERRORS = ("error", "worst")  # names of values that are 0 where a statement is exact
 Values = Mapping[str, Any]
-Statement = Callable[[SeedContext, Any, Any, Any], Values]  # images, labels, keys
+
+
+class Batch(NamedTuple):
+    """Some images `[B, H, W, C]`, their labels `[B]` and a random key for each."""
+
+    images: Any
+    labels: Any
+    keys: Any
 
 
 def metric(
-    identity: Mapping[str, Any],
-    statement: Statement,
-    noisy: bool,
+    name: str,
+    statement: Callable[..., Values],
+    noisy: bool = True,
     over_orbit: bool = False,
+    **settings: Any,
 ) -> Metric:
     """A metric that is computed image by image, `CHUNK` images at a time.
 
@@ -38,14 +51,15 @@ def metric(
     rounding (`exact`).
 
     Args:
-      identity: "metric" and the settings.
-      statement: maps a `SeedContext`, images, labels and keys to arrays `[B, ...]` by
-        name.
+      name: the name of the metric in a row.
+      statement: `(context, batch, **settings)`, for a `SeedContext` and a `Batch`;
+        returns arrays `[B, ...]` by name.
       noisy: add noise of one gray level to the images, `(255 x + u) / 256` with u
         uniform in [0, 1) (Theis et al. 2016). Without noise, equal pixels such as those
         of a saturated sky make ties in max pooling. At a tie the net has no gradient,
         and the subgradient that is computed depends on the rotation of the image.
       over_orbit: whether the statement is about orbits of the net's group.
+      **settings: arguments of the statement, which are entries of the row as well.
     """
 
     def compute(context: SeedContext) -> MetricResult:
@@ -53,32 +67,25 @@ def metric(
         keys, parts = keys_of_images(context.key, count), []
         images = _dequantized(context.images, keys) if noisy else context.images
         for part in in_batches(count, CHUNK, pad=False):
-            batch = statement(context, images[part], context.labels[part], keys[part])
-            parts.append({name: np.asarray(value) for name, value in batch.items()})
+            batch = Batch(images[part], context.labels[part], keys[part])
+            values = statement(context, batch, **settings)
+            parts.append({name: np.asarray(value) for name, value in values.items()})
             context.report(int(part[-1]) + 1, count)
         whole = {
             name: np.concatenate([part[name] for part in parts]) for name in parts[0]
         }
-        name, values = next(iter(whole.items()))
-        facts = _facts(values.astype(np.float64))
-        if name in ERRORS:
+        first, values = next(iter(whole.items()))
+        mean, facts, undefined = mean_of_known(values.astype(np.float64))
+        facts["undefined"] = undefined
+        if first in ERRORS:
             facts["exact"] = float(np.mean(values < EXACT))
-        return MetricResult(facts.pop("mean"), whole, facts)
+        return MetricResult(mean, whole, facts)
 
-    return Metric({**identity, "dequantized": noisy}, compute, over_orbit)
+    identity = {"metric": name, **settings, "dequantized": noisy}
+    return Metric(identity, compute, over_orbit)
 
 
 @compilation.jit_fast_compile
 def _dequantized(images: Array, keys: Array) -> Array:
     draw = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:]))
     return (255 * jnp.asarray(images) + draw(keys)) / 256
-
-
-def _facts(values: np.ndarray) -> dict[str, Any]:
-    known = values[np.isfinite(values)]
-    return {
-        "mean": float(known.mean()) if len(known) else float("nan"),
-        **interval(known),
-        "median": float(np.median(known)) if len(known) else None,
-        "undefined": int(len(values) - len(known)),
-    }

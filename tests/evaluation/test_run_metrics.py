@@ -11,28 +11,22 @@ from symjax import evaluation
 from symjax.evaluate_flags import CORRUPTION, METRICS
 from symjax.evaluation import metrics, table
 from symjax.evaluation.metrics import clever, per_image
-from symjax.evaluation.metrics.base import Metric, MetricResult, SeedContext
+from symjax.evaluation.metrics.base import Metric, MetricResult
 from symjax.metrics import clever_images
 from symjax.seeds import KeyPurpose, of_seed, purpose_key
-
-QUIET = Console(file=io.StringIO())
-
-
-@pytest.fixture
-def run(trained):
-    return evaluation.Run.open(trained.folder)
+from tests.made_rows import QUIET, outcomes_of, seed_context
 
 
-def test_a_figure_is_a_row_a_seed_and_is_measured_once(run, tmp_path):
+def test_a_metric_has_a_row_per_seed_and_is_measured_once(run, tmp_path):
     asked = []
 
-    def find(subject):
+    def compute(subject):
         asked.append(subject)
         wrong = np.asarray(subject.logits_fn(subject.images)).argmax(1)
         return MetricResult(0.25, {"class": wrong}, {"undefined": 1})
 
     store = evaluation.Results(tmp_path)
-    metric = Metric({"metric": "made up", "norm": "l2"}, find)
+    metric = Metric({"metric": "made up", "norm": "l2"}, compute)
     rows = metrics.measure(run, store, [metric], 5, QUIET)
     again = metrics.measure(run, evaluation.Results(tmp_path), [metric], 5, QUIET)
     assert len(asked) == 2 and again == rows
@@ -41,9 +35,9 @@ def test_a_figure_is_a_row_a_seed_and_is_measured_once(run, tmp_path):
         assert (row["metric"], row["norm"], row["n"]) == ("made up", "l2", 5)
         assert (row["value"], row["undefined"], row["kind"]) == (0.25, 1, "metric")
         assert {"config", "data", "commit", "versions", "device"} <= set(row)
-        with np.load(tmp_path / "cells" / f"{row['cell_id']}.npz") as kept:
-            logits = subject.layers_fn(subject.images)["head"]
-            np.testing.assert_array_equal(kept["class"], logits.argmax(1))
+        logits = subject.layers_fn(subject.images)["head"]
+        classes = outcomes_of(tmp_path, row)["class"]
+        np.testing.assert_array_equal(classes, logits.argmax(1))
     assert not np.array_equal(asked[0].key, asked[1].key)
     printed = Console(file=io.StringIO(), width=120)
     printed.print(table.metrics(rows))
@@ -54,9 +48,9 @@ def test_clever_rows_are_the_scores_of_the_library(run, tmp_path):
     (metric,) = clever.build(("l2",), radius=0.5, batches=4, samples=3)
     rows = metrics.measure(run, evaluation.Results(tmp_path), [metric], 2, QUIET)
     for row in rows:
-        with np.load(tmp_path / "cells" / f"{row['cell_id']}.npz") as kept:
-            assert row["value"] == pytest.approx(kept["score"].mean())
-            assert 0 <= row["value"] <= 0.5 and kept["score"].shape == (2,)
+        score = outcomes_of(tmp_path, row)["score"]
+        assert row["value"] == pytest.approx(score.mean())
+        assert 0 <= row["value"] <= 0.5 and score.shape == (2,)
     images = run.experiment.dataset.test.images[:2] / np.float32(255)
     key = purpose_key(of_seed(run.experiment.keys, 1), KeyPurpose.METRIC)
     net = of_seed(run.logits_fns, 1)
@@ -83,18 +77,15 @@ def test_statements_are_measured_image_by_image(run, tmp_path):
 def test_noisy_images_are_within_a_grey_level_whatever_they_are_measured_with(run):
     seen = []
 
-    def look(subject, images, labels, keys):
-        del subject, labels, keys
-        seen.append(np.asarray(images))
+    def look(subject, batch):
+        seen.append(np.asarray(batch.images))
         return {"mean": seen[-1].mean(axis=(1, 2, 3))}
 
     clean = (run.experiment.dataset.test.images[:25] / 255).astype(np.float32)
-    labels, key = run.experiment.dataset.test.labels[:25], jax.random.key(3)
+    labels = run.experiment.dataset.test.labels[:25]
     for count in (25, 3):
-        net = run.logits_fns, run.layers_fns
-        given = clean[:count], labels, key, None, lambda *_: None, run, 0
-        subject = SeedContext(*net, *given)
-        per_image.metric({"metric": "look"}, look, noisy=True).compute(subject)
+        context = seed_context(run.logits_fns, clean[:count], labels)
+        per_image.metric("look", look).compute(context)
     assert [len(each) for each in seen] == [20, 5, 3]
     np.testing.assert_array_equal(seen[2], seen[0][:3])
     noise = np.concatenate(seen[:2]) * 256 - clean * 255
@@ -117,8 +108,6 @@ def test_the_first_seeds_alone_and_nets_before_training(run, tmp_path):
     ):
         expected = 0 if "mean" in jax.tree_util.keystr(path) else 1
         np.testing.assert_array_equal(average, np.full(average.shape, expected))
-    with pytest.raises(ValueError, match="seeds=3: expected 0"):
-        metrics.measure(run, store, chosen, 2, QUIET, seeds=3)
 
 
 def test_the_command_takes_every_metric():
