@@ -4,6 +4,7 @@ console.print(table.accuracy(clean_rows, attacked_rows))
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ def accuracy(clean: Sequence[Row], attacked: Sequence[Row]) -> Table:
 
 def _by_eps(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Radius, and mean ± sd in percent over the seeds, in the order of the rows."""
-    data = _alive(rows)
+    data: Any = _alive(rows)
     eps = data["eps"].map(lambda x: tuple(x) if isinstance(x, list) else x)
     data = data.assign(eps=eps).drop_duplicates(["eps", "seed"], keep="last")
     return [
@@ -68,7 +69,7 @@ def metrics(rows: Sequence[Row]) -> Table:
       A table. `undefined` is the number of images, of all seeds, without a value. The
       mean is over seeds with a finite value; their number is shown if some have none.
     """
-    data = frame(rows).assign(
+    data: Any = frame(rows).assign(
         name=list(map(metric_name, rows)), undefined=list(map(undefined_images, rows))
     )
     seeds = counted(data["seed"].nunique(), "seed")

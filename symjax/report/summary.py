@@ -71,8 +71,8 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     settings = [row.identity_without({*NET, *OF_NET, "run", "seed"}) for row in rows]
     differing = {}
     for name, part in pd.DataFrame(settings).astype(str).groupby(np.array(names)):
-        counts = part.nunique()
-        differing[name] = set(counts.index[counts > 1])
+        counts: Any = part.nunique()
+        differing[name] = set(counts[counts > 1].index)
     return [
         name + "".join(f", {key} {own[key]}" for key in own if key in differing[name])
         for name, own in zip(names, settings, strict=True)

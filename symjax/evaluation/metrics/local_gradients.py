@@ -12,7 +12,7 @@ import numpy as np
 from symjax.attacks import NORMS, ThreatModel
 from symjax.evaluation.metrics.base import Metric
 from symjax.evaluation.metrics.clever import RADII
-from symjax.evaluation.metrics.per_image import Values, metric
+from symjax.evaluation.metrics.per_image import Batch, Values, metric
 from symjax.metrics import curvature, lipschitz, rescaling, smoothness
 from symjax.metrics.orbit import orbit_average
 from symjax.metrics.symmetry import relative_spread
@@ -49,9 +49,10 @@ def build(samples: int = SAMPLES) -> list[Metric]:
     ]
 
 
-def _appendix(context, batch, norm, radius, samples) -> Values:
+def _appendix(context, batch: Batch, norm, radius, samples) -> Values:
     threat = ThreatModel(norm, np.float32(radius))
-    call = context.logits_fn, *batch, threat, samples, context.orbit
+    net, (images, labels, keys) = context.logits_fn, batch
+    call = net, images, labels, keys, threat, samples, context.orbit
     suprema = lipschitz.ball_suprema(*call)
     return {
         "ratio": suprema.ratio[0].mean(axis=-1),
@@ -59,7 +60,7 @@ def _appendix(context, batch, norm, radius, samples) -> Values:
     }
 
 
-def _lemma_5(context, batch, length, samples) -> Values:
+def _lemma_5(context, batch: Batch, length, samples) -> Values:
     net, (images, labels, _) = context.logits_fn, batch
     left = smoothness.orbit_average(net, images, labels, group=context.orbit)
     off = curvature.tangent_changes(net, *batch, length, samples, "logit")
@@ -72,8 +73,8 @@ def _lemma_5(context, batch, length, samples) -> Values:
     }
 
 
-def _theorem_2(context, batch, length, samples) -> Values:
-    options = *batch, length, samples
+def _theorem_2(context, batch: Batch, length, samples) -> Values:
+    options = batch.images, batch.labels, batch.keys, length, samples
     average = orbit_average(context.logits_fn, context.orbit)
     matched, mean = (
         curvature.tangent_changes(net, *options, noise="spectrum_matched")
@@ -89,8 +90,8 @@ def _theorem_2(context, batch, length, samples) -> Values:
     }
 
 
-def _orbit(context, batch, samples) -> Values:
-    call = context.logits_fn, *batch, samples
+def _orbit(context, batch: Batch, samples) -> Values:
+    call = context.logits_fn, batch.images, batch.labels, batch.keys, samples
     changes = curvature.orbit_changes(*call, group=context.orbit)
     return {
         "ratio": changes.ratio.mean(axis=0),
@@ -98,18 +99,18 @@ def _orbit(context, batch, samples) -> Values:
     }
 
 
-def _slope(context, batch) -> Values:
+def _slope(context, batch: Batch) -> Values:
     """The slope along the tangent of the orbit, over the slope in random directions."""
     along, anywhere = curvature.tangent_slopes(context.logits_fn, batch.images)
     return {"ratio": along / anywhere, "along": along}
 
 
-def _variance(context, batch, **ball) -> Values:
+def _variance(context, batch: Batch, **ball) -> Values:
     own = _near(context.logits_fn, batch, **ball)
     return {"relative": own.relative, "variance": own.variance}
 
 
-def _over_scales(context, batch, **ball) -> Values:
+def _over_scales(context, batch: Batch, **ball) -> Values:
     """Relative gradient variance of the net averaged over scales, over the net's."""
     mean = rescaling.averaged_over_scales(context.logits_fn)
     averaged = _near(mean, batch, **ball).relative
@@ -117,11 +118,11 @@ def _over_scales(context, batch, **ball) -> Values:
     return {"ratio": averaged / own, "relative": averaged}
 
 
-def _near(net, batch, norm, radius, samples) -> smoothness.GradientVariance:
+def _near(net, batch: Batch, norm, radius, samples) -> smoothness.GradientVariance:
     threat = ThreatModel(norm, np.float32(radius))
     return smoothness.gradient_variance(net, *batch, threat, samples)
 
 
-def _frequency(context, batch) -> Values:
+def _frequency(context, batch: Batch) -> Values:
     call = context.logits_fn, batch.images, batch.labels
     return {"share": smoothness.high_frequency_fraction(*call)}
