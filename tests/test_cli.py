@@ -103,6 +103,7 @@ def refused(monkeypatch, capsys):
 
     def call(*given, whole=False):
         monkeypatch.setattr(sys, "argv", ["train.py", *given])
+        sys.modules.pop("config_config", None)  # the configuration loaded before
         with pytest.raises(SystemExit) as exit:
             command._parse(sys.argv)
         err = capsys.readouterr().err
@@ -164,7 +165,7 @@ def test_flags_that_cannot_be_are_one_line(refused, given, text):
     ],
 )
 def test_a_configuration_that_is_wrong_is_one_line(refused, tmp_path, code, text):
-    path = tmp_path / f"mine_{len(code)}.py"  # its module stays loaded
+    path = tmp_path / "mine.py"
     path.write_text(code)
     found = refused(f"--config={path}", "--config.seeds=2")
     assert re.match("error: .*" + text.format(path=path), found), found
