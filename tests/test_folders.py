@@ -19,7 +19,6 @@ HOLD = """
 import sys
 from pathlib import Path
 from symjax.folders import hold
-from tests.paths import ROOT
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -80,7 +80,6 @@ print("ended")
 """
 HEARS = """
 import os, signal, sys
-from tests.paths import ROOT
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
