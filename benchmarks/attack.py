@@ -37,17 +37,11 @@ def main(argv: Sequence[str] | None = None) -> dict:
     if arguments.peer != "none":
         contestants |= peers(asked, variables, split, arguments.eps)
     times = report.alternate(contestants, asked.repeats)
-    figures = [
-        report.rate(
-            name,
-            len(split[0]) * (asked.seeds if name == OURS else 1),
-            "images/s",
-            taken,
-        )
-        for name, taken in times.items()
-    ]
-    work = vars(asked) | {"images": len(split[0]), "eps": arguments.eps}
-    return report.publish("attack", work, figures[0], figures[1:], out=arguments.out)
+    count = len(split[0])
+    counts = dict.fromkeys(times, count) | {OURS: count * asked.seeds}
+    work = vars(asked) | {"images": count, "eps": arguments.eps}
+    rates = counts, "images/s", times
+    return report.publish_rates("attack", work, *rates, arguments.out)
 
 
 def peers(

@@ -35,10 +35,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--eps", default="8/255", help="linf, in pixels")
     parser.add_argument("--batch_size", type=setting.positive, default=64, help="ours")
     parser.add_argument("--peer", choices=(PEER, "none"), default=PEER)
-    parser.add_argument("--smoke", action="store_true", help="tiny: that it runs")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="JSONL to add a row to"
-    )
+    setting.add_shared(parser, repeats=None)
     asked = parser.parse_args(argv)
     if not asked.smoke and asked.run is None:
         parser.error("--run: name a trained run, or say --smoke")
@@ -50,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     robust = {"symjax": (stands, taken)}
     if asked.peer != "none" and not asked.smoke and not report.missing(PEER):
         robust |= {PEER: theirs(*call)}
-    figures = [report.seconds(name, [found[1]]) for name, found in robust.items()]
+    times = [report.seconds(name, [found[1]]) for name, found in robust.items()]
     fractions = {name: float(np.mean(found[0])) for name, found in robust.items()}
     differ = sum(
         int(np.sum(found[0] != robust["symjax"][0])) for found in robust.values()
@@ -64,9 +61,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "disagree": differ,
     }
     also = [report.seconds("symjax, one batch, compilation included", [first])]
-    return report.publish(
-        "autoattack", work, figures[0], figures[1:], also, out=asked.out
-    )
+    return report.publish("autoattack", work, times[0], times[1:], also, asked.out)
 
 
 def ours(

@@ -15,9 +15,7 @@ The nets are untrained and have the same weights on both sides.
 
 import argparse
 import functools
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -52,13 +50,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             contestants[name] = theirs(model, variables, image, *pool, asked)
             counts[name] = size * pool_factor
     times = report.alternate(contestants, asked.repeats)
-    figures = [
-        report.rate(name, counts[name], "samples/s", taken)
-        for name, taken in times.items()
-    ]
     names = "norm", "depth", "width", "size", "chunk"
     work = {name: getattr(asked, name) for name in names} | {"samples": counts}
-    return report.publish("clever", work, figures[0], figures[1:], out=asked.out)
+    rates = counts, "samples/s", times
+    return report.publish_rates("clever", work, *rates, asked.out)
 
 
 def ours(
@@ -119,15 +114,12 @@ def _read(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--points", type=setting.positive, default=512, help="of ART, a turn")
     add("--pool_factor", type=setting.positive, default=128, help="when frozen")
     add("--chunk", type=setting.positive, help="of ours, samples at a time")
-    add("--repeats", type=setting.positive, default=5, help="timed turns")
     add("--peer", choices=("art", "none"), default="art")
-    add("--smoke", action="store_true", help="tiny: that it runs")
-    add("--out", type=Path, metavar="FILE", help="JSONL to add a row to")
+    setting.add_shared(parser, repeats=5)
     asked = parser.parse_args(argv)
     if asked.smoke:
         vars(asked).update(SMOKE)
-    # Ours and the peer share a GPU: leave it its half. JAX has not computed so far.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
+    setting.share_gpu()
     return asked
 
 

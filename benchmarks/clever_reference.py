@@ -108,27 +108,22 @@ def scored(
 
 def _classifier(arrays: dict[str, np.ndarray]) -> Any:
     import torch  # pyright: ignore
-    import torch.nn.functional as F  # pyright: ignore
     from art.estimators.classification import PyTorchClassifier  # pyright: ignore
 
-    kernels = [
-        torch.from_numpy(arrays[f"conv_{index}"].transpose(3, 2, 0, 1).copy())
-        for index in range(2)
-    ]
-    dense = torch.from_numpy(arrays["dense"])
+    from benchmarks.torch_nets import small_net
+
+    net = small_net(arrays, torch.nn.functional.softplus)
 
     class Net(torch.nn.Module):
         def forward(self, images):
-            x = F.softplus(F.conv2d(images, kernels[0], padding=1))
-            x = F.softplus(F.conv2d(x, kernels[1], padding=1, stride=2))
-            return x.permute(0, 2, 3, 1).reshape(len(x), -1) @ dense
+            return net(images)
 
     shape = arrays["image"].shape
     return PyTorchClassifier(
         Net(),
         torch.nn.CrossEntropyLoss(),
         (shape[2], *shape[:2]),
-        dense.shape[1],
+        arrays["dense"].shape[1],
         clip_values=(0.0, 1.0),
     )
 

@@ -147,10 +147,10 @@ def published(
 def stored(module, draws: int) -> dict[str, np.ndarray]:
     """Arrays by name: `images`, and `outputs/` and `statistics/` of each corruption."""
     images = synthetic_images(8)
-    figures = {"images": images}
+    arrays = {"images": images}
     for names, count in ((DETERMINISTIC, 4), (RANDOM, 2)):
         for name in names:
-            figures[f"outputs/{name}"] = with_draws(module, name, images[:count])
+            arrays[f"outputs/{name}"] = with_draws(module, name, images[:count])
     np.random.seed(0)  # noqa: NPY002  What the published code draws from.
     for name in RANDOM:
         rows = []
@@ -159,9 +159,9 @@ def stored(module, draws: int) -> dict[str, np.ndarray]:
             outputs = published(module, name, severity, many, None)
             outputs = outputs.reshape(draws, *images.shape)
             rows.append(mean_and_error(statistics(outputs, images)))
-        figures[f"statistics/{name}"] = np.array(rows)  # [5, mean or error, F]
+        arrays[f"statistics/{name}"] = np.array(rows)  # [5, mean or error, F]
         print(name, flush=True)
-    return figures
+    return arrays
 
 
 def of_images(module, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -207,14 +207,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     module = published_functions(options.published)
     images = np.load(options.images) if options.images else None
     with contextlib.chdir(options.frost):  # where the published code looks for them
-        figures = stored(module, options.draws) if options.out else {}
+        arrays = stored(module, options.draws) if options.out else {}
         found = {}
         if images is not None:
             print(table(module, images), end="")
             found = of_images(module, images)
-    for path, arrays in ((options.out, figures), (options.digests, found)):
-        if path and arrays:
-            write_arrays(path, arrays)
+    for path, values in ((options.out, arrays), (options.digests, found)):
+        if path and values:
+            write_arrays(path, values)
 
 
 if __name__ == "__main__":

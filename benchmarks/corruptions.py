@@ -47,12 +47,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         contestants["make_cifar_c.py"] = theirs
         counts["make_cifar_c.py"] = len(few) * len(kinds)
     times = report.alternate(contestants, asked.repeats, asked.warmups)
-    figures = [
-        report.rate(name, counts[name], "images/s", taken)
-        for name, taken in times.items()
-    ]
     work = {"images": counts, "corruptions": len(names), "severities": len(SEVERITIES)}
-    return report.publish("corruptions", work, figures[0], figures[1:], out=asked.out)
+    rates = counts, "images/s", times
+    return report.publish_rates("corruptions", work, *rates, asked.out)
 
 
 def ours(images: np.ndarray, kinds: Sequence[tuple[str, int]]) -> None:
@@ -69,10 +66,8 @@ def _read(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--points", type=setting.positive, default=50, help="of theirs, a turn")
     add("--published", type=Path, help="make_cifar_c.py")
     add("--frost", type=Path, help="folder of its photographs")
-    add("--repeats", type=setting.positive, default=1, help="timed turns")
-    add("--warmups", type=int, default=0, help="turns before them")
-    add("--smoke", action="store_true", help="tiny: that it runs")
-    add("--out", type=Path, metavar="FILE", help="JSONL to add a row to")
+    add("--warmups", type=int, default=0, help="turns before those that are timed")
+    setting.add_shared(parser, repeats=1)
     asked = parser.parse_args(argv)
     if asked.smoke:
         vars(asked).update(SMOKE)

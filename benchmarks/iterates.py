@@ -93,19 +93,14 @@ def iterates(attack: str, norm: str, arrays: dict[str, np.ndarray]) -> np.ndarra
 def _net(arrays: dict[str, np.ndarray]) -> tuple[Callable, list[np.ndarray]]:
     """The net, and a list of the images that it has evaluated, NHWC."""
     import torch  # pyright: ignore
-    import torch.nn.functional as F  # pyright: ignore
 
-    kernels = [
-        torch.from_numpy(arrays[f"conv_{index}"].transpose(3, 2, 0, 1).copy())
-        for index in range(2)
-    ]
-    dense, seen = torch.from_numpy(arrays["dense"]), []
+    from benchmarks.torch_nets import small_net
+
+    inner, seen = small_net(arrays, torch.relu), []
 
     def net(images):
         seen.append(images.detach().permute(0, 2, 3, 1).numpy().copy())
-        x = F.relu(F.conv2d(images, kernels[0], padding=1))
-        x = F.relu(F.conv2d(x, kernels[1], padding=1, stride=2))
-        return x.permute(0, 2, 3, 1).reshape(len(x), -1) @ dense
+        return inner(images)
 
     return net, seen
 

@@ -23,8 +23,6 @@ from symjax.training.state import TrainState
 from symjax.training.step import TrainSpec, train_epoch
 
 RATE = 1e-3  # of Adam, as published
-
-
 OPTIONS: dict[str, dict[str, Any]] = {"parallel_rs": {"group": "C4", "basis": "full"}}
 
 
@@ -46,17 +44,9 @@ def model(setting: Setting) -> models.Net:
 
 def recipe(setting: Setting, layout: DeviceLayout = ONE_DEVICE) -> TrainSpec:
     """Clean training with Adam, without augmentation."""
-    tx = optimizer.build(
-        RATE,
-        "constant",
-        total_steps=1,
-        decay_steps=1,
-        decay_factor=1.0,
-        weight_decay=0.0,
-    )
     return TrainSpec(
         model=model(setting),
-        tx=tx,
+        tx=optimizer.build(RATE, "constant", 1, 1, 1.0, weight_decay=0.0),
         make_batch=adversarial.batch_maker("clean", eps=0.0, steps=1, step_size=0.0),
         batch_size=setting.batch_size,
         augment=False,
@@ -145,8 +135,7 @@ def attack(
     Args:
       setting: the net, the attack's steps and its batch.
       variables: leading axis S.
-      images: uint8 `[N, H, W, 3]`, N a multiple of the batch size.
-      labels: `[N]`.
+      images, labels: uint8 `[N, H, W, 3]`, N a multiple of the batch size, and `[N]`.
       eps: linf radius in pixels of [0, 1].
     """
     net = model(setting)

@@ -52,7 +52,7 @@ class Measurement:
         if self.unit != other.unit:
             raise ValueError(
                 f"{self.what} is in {self.unit} and {other.what} in {other.unit}: "
-                "compare figures of one unit."
+                "compare values of one unit."
             )
         quotient = self.value / other.value
         return quotient if self.unit.endswith("/s") else 1 / quotient
@@ -104,7 +104,6 @@ def publish(
     others: Sequence[Measurement],
     also: Sequence[Measurement] = (),
     out: Path | None = None,
-    console: Console | None = None,
 ) -> dict[str, Any]:
     """Prints a table and, where there is a file to take it, adds the row as one line.
 
@@ -115,7 +114,6 @@ def publish(
       others: measurements to compare it with, in the same unit; may be empty.
       also: further measurements, without a comparison.
       out: a JSONL file, which is made with its folder if it does not exist.
-      console: where the table is printed.
 
     Returns:
       The row.
@@ -123,7 +121,12 @@ def publish(
     Raises:
       ValueError: if a measurement is not positive and finite.
     """
-    _check([ours, *others, *also])
+    for one in (ours, *others, *also):
+        if not 0 < one.value < math.inf:
+            raise ValueError(
+                f"{one.what}: {one.value} {one.unit} is no measurement; try more "
+                "--steps."
+            )
     ratios = {other.what: ours.times_as_fast(other) for other in others}
     against = min(ratios, key=lambda what: ratios[what], default=None)
     row = {
@@ -138,10 +141,31 @@ def publish(
         ],
         **origin(),
     }
-    _print(row, console or Console())
+    _print(row, Console())
     if out is not None:
         append_row(out, row)
     return row
+
+
+def publish_rates(
+    benchmark: str,
+    setting: Mapping[str, Any],
+    counts: Mapping[str, float],
+    unit: str,
+    times: Mapping[str, Sequence[float]],
+    out: Path | None,
+) -> dict[str, Any]:
+    """`publish` for the times of `alternate`; the first contestant is ours.
+
+    Args:
+      counts: the items that each contestant processes in a repeat.
+      unit: "images/s", for images.
+      benchmark, setting, out: as in `publish`.
+    """
+    first, *others = [
+        rate(name, counts[name], unit, taken) for name, taken in times.items()
+    ]
+    return publish(benchmark, setting, first, others, out=out)
 
 
 def missing(*packages: str) -> bool:
@@ -153,16 +177,8 @@ def missing(*packages: str) -> bool:
     return True
 
 
-def _check(figures: Sequence[Measurement]) -> None:
-    for figure in figures:
-        if not (math.isfinite(figure.value) and figure.value > 0):
-            raise ValueError(
-                f"{figure.what}: {figure.value} {figure.unit} is no measurement; try "
-                "more --steps."
-            )
-
-
 def origin() -> dict[str, Any]:
+    """The provenance of a row: device, cores, load, versions, commit, argv, time."""
     origin = provenance.now()
     found = {}
     for name in PEERS:
@@ -179,14 +195,14 @@ def _print(row: Mapping[str, Any], console: Console) -> None:
     for column in ("what", "median", "min", "max", "unit", "ratio"):
         right = column not in ("what", "unit")
         table.add_column(column, justify="right" if right else "left")
-    for figure in ({**row, "ratio": None}, *row["others"]):
-        numbers = [f"{x:,.4g}" for x in (figure["value"], *figure["spread"])]
-        ratio = "" if figure["ratio"] is None else f"{figure['ratio']:.2f} x"
-        table.add_row(figure["what"], *numbers, figure["unit"], ratio)
+    for one in ({**row, "ratio": None}, *row["others"]):
+        numbers = [f"{x:,.4g}" for x in (one["value"], *one["spread"])]
+        ratio = "" if one["ratio"] is None else f"{one['ratio']:.2f} x"
+        table.add_row(one["what"], *numbers, one["unit"], ratio)
     console.print(table)
-    said = ", ".join(f"{name} {value}" for name, value in row["setting"].items())
+    setting = ", ".join(f"{name} {value}" for name, value in row["setting"].items())
     versions = ", ".join(f"{name} {text}" for name, text in row["versions"].items())
-    for line in (said, versions, f"commit {row['commit']}, {row['utc']}"):
+    for line in (setting, versions, f"commit {row['commit']}, {row['utc']}"):
         console.print(line, soft_wrap=True, highlight=False)
     if row["load"] > BUSY:
         console.print(f"the machine was busy (load {row['load']:.1f}): compare nothing")

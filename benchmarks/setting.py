@@ -69,11 +69,23 @@ def parser(description: str | None, steps: int | None, repeats: int = 7):
     made.add_argument("--seeds", type=positive, default=5, metavar="S")
     made.add_argument("--batch_size", type=positive, default=128, help="of a seed")
     made.add_argument("--steps", type=positive, default=steps, help="in one call")
-    made.add_argument("--repeats", type=positive, default=repeats, help="timed turns")
     made.add_argument("--dtype", choices=DTYPES, help="bfloat16 on an accelerator")
-    made.add_argument("--smoke", action="store_true", help="tiny: that it runs")
-    made.add_argument("--out", type=Path, metavar="FILE", help="JSONL to add a row to")
+    add_shared(made, repeats)
     return made
+
+
+def add_shared(parser: Parser, repeats: int | None) -> None:
+    """Adds the flags of every benchmark; `--repeats` only if it has a default."""
+    add = parser.add_argument
+    if repeats is not None:
+        add("--repeats", type=positive, default=repeats, help="timed turns")
+    add("--smoke", action="store_true", help="tiny: that it runs")
+    add("--out", type=Path, metavar="FILE", help="JSONL to add a row to")
+
+
+def share_gpu() -> None:
+    """Leaves half of a GPU to the peer; called before JAX computes anything."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
 
 
 def read(
@@ -81,8 +93,7 @@ def read(
 ) -> tuple[Setting, argparse.Namespace]:
     """The setting, and all flags; flags that are not given depend on the backend."""
     arguments = parser.parse_args(argv)
-    # Ours and the peer share a GPU: leave it its half. JAX has not computed so far.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
+    share_gpu()
     on_cpu = jax.default_backend() == "cpu"
     values: dict[str, Any] = {"depth": 10, "width": 1.0, "size": 32} | vars(arguments)
     values["steps"] = values["steps"] or (4 if on_cpu else 50)

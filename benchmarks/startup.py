@@ -42,16 +42,10 @@ def main(argv: Sequence[str] | None = None) -> dict:
     for _ in range(arguments.repeats):
         for name, seconds in measure(train, evaluate).items():
             times[name].append(seconds)
-    figures = {name: report.seconds(name, taken) for name, taken in times.items()}
+    warm, cold, whole = (report.seconds(*item) for item in times.items())
     work = {"config": arguments.config, "overrides": overrides}
-    return report.publish(
-        "startup",
-        work | {"repeats": arguments.repeats},
-        figures[WARM],
-        [figures[COLD]],
-        [figures[WHOLE]],
-        arguments.out,
-    )
+    work["repeats"] = arguments.repeats
+    return report.publish("startup", work, warm, [cold], [whole], arguments.out)
 
 
 def measure(train: Sequence[str], evaluate: Sequence[str]) -> dict[str, float]:
@@ -87,12 +81,13 @@ def first_epoch(
     """Seconds from starting a command to its line of the first epoch.
 
     Args:
-      command: prints `FIRST_LINE` as it gets there.
-      environment: of the command.
-      stop: end it then; otherwise wait until it is done.
+      command: a command that prints `FIRST_LINE` after its first epoch.
+      environment: the environment variables of the command.
+      stop: whether to end the command then; otherwise, wait for its end.
 
     Raises:
-      RuntimeError: with what it printed, if it fails or never prints that line.
+      RuntimeError: if the command fails or never prints that line; the error has its
+        output.
     """
     began, seconds, lines = time.perf_counter(), None, []
     with subprocess.Popen(
@@ -119,9 +114,7 @@ def first_epoch(
 def _parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_argument("--config", default="configs/quickstart.py")
-    parser.add_argument("--repeats", type=setting.positive, default=3)
-    parser.add_argument("--smoke", action="store_true", help="tiny: that it runs")
-    parser.add_argument("--out", type=Path, metavar="FILE")
+    setting.add_shared(parser, repeats=3)
     parser.add_argument("overrides", nargs="*", help="flags of train.py, after --")
     return parser
 

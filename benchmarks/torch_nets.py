@@ -7,6 +7,7 @@ The parallel rot & scale net has the published trunk, written from the descripti
 `symjax/models/published.py`; the baseline has the matched trunk.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,29 @@ class ParallelRotScale(_Net):
 
 def _resize(x: Tensor, sizes: Any) -> Tensor:
     return F.interpolate(x, tuple(sizes), mode="bilinear", antialias=False)
+
+
+def small_net(
+    arrays: dict[str, np.ndarray], activation: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """Two convolutions, the second with stride 2, and a dense layer, without biases.
+
+    Args:
+      arrays: the weights "conv_0", "conv_1" and "dense" in the layout of Flax.
+      activation: applied after each convolution.
+    """
+    kernels = [
+        torch.from_numpy(arrays[f"conv_{index}"].transpose(3, 2, 0, 1).copy())
+        for index in range(2)
+    ]
+    dense = torch.from_numpy(arrays["dense"])
+
+    def net(images: Tensor) -> Tensor:
+        x = activation(F.conv2d(images, kernels[0], padding=1))
+        x = activation(F.conv2d(x, kernels[1], padding=1, stride=2))
+        return x.permute(0, 2, 3, 1).reshape(len(x), -1) @ dense
+
+    return net
 
 
 def copy_weights(variables: Any, net: nn.Module) -> None:

@@ -6,7 +6,7 @@ for variant in variants():
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -83,14 +83,13 @@ def training(
 ) -> Callable[[], None]:
     """A function that trains for one pass over the images and waits.
 
-    Cross entropy, Adam in its fused form, data on the device, as in ours.
+    It uses cross entropy, Adam in its fused form, and data on the device, as ours.
 
     Args:
-      net: images `[B, 3, H, W]` in [0, 1] to logits; it is trained in place.
-      images: uint8 `[N, H, W, 3]`, N a multiple of the batch size.
-      labels: `[N]`.
-      batch_size: images a step.
-      variant: how to run it.
+      net: maps images `[B, 3, H, W]` in [0, 1] to logits; it is trained in place.
+      images, labels: uint8 `[N, H, W, 3]`, N a multiple of the batch size, and `[N]`.
+      batch_size: images per step.
+      variant: how PyTorch runs the net.
     """
     prepared = prepare(net, variant).train()
     adam = torch.optim.Adam(prepared.parameters(), lr=RATE, fused=True)
@@ -119,10 +118,8 @@ def attack(
 ) -> Callable[[], None]:
     """A function that attacks the images with torchattacks' PGD and waits.
 
-    Args: as `training`, and
-
-      steps: of PGD, each `2.5 eps / steps` long as ours.
-      eps: linf radius in pixels of [0, 1].
+    The arguments are those of `training`, and the steps of PGD, each of the length
+    `2.5 eps / steps` as in ours, and the linf radius `eps` in pixels of [0, 1].
     """
     import torchattacks  # pyright: ignore
 
@@ -132,15 +129,12 @@ def attack(
     pixels, answers = _on_device(images, labels)
 
     def run() -> None:
-        for batch, truth in _batches(pixels, answers, batch_size):
+        batches = pixels.split(batch_size), answers.split(batch_size)
+        for batch, truth in zip(*batches, strict=True):
             pgd(_to_unit(batch, variant), truth)
         _wait()
 
     return run
-
-
-def _batches(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple]:
-    return zip(images.split(size), labels.split(size), strict=True)
 
 
 def _on_device(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:

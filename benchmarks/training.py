@@ -35,15 +35,9 @@ def main(argv: Sequence[str] | None = None) -> dict:
     contestants = {OURS: ours.training(asked)} | peers(asked, peer)
     times = report.alternate(contestants, asked.repeats)
     images = asked.steps * asked.batch_size
-    figures = [
-        report.rate(
-            name, images * (asked.seeds if name == OURS else 1), "images/s", taken
-        )
-        for name, taken in times.items()
-    ]
-    return report.publish(
-        "training", vars(asked), figures[0], figures[1:], out=arguments.out
-    )
+    counts = dict.fromkeys(times, images) | {OURS: images * asked.seeds}
+    rates = counts, "images/s", times
+    return report.publish_rates("training", vars(asked), *rates, arguments.out)
 
 
 def peers(asked: Setting, peer: str) -> dict[str, Callable[[], None]]:

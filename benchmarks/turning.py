@@ -4,26 +4,23 @@
 
 Errors are those of `symjax.nn.equivariance_error.kernel_equivariance_errors`: all
 kernels are applied to the same smooth feature maps, which are rotated without
-interpolation. The table has their root mean square over the elements that are not on
-the pixel grid. Kernels have the initialization of each library, from 3 fields to 128;
-those of "e2cnn's, steerable" are e2cnn's kernels in our basis (by `fit`). Seconds are
-the times to build a layer, and for ours also to trace it, with empty caches. (e2cnn
-0.2.3 makes D_n only with NumPy 1.)
+interpolation. The printed table, which docs/groups.md shows, has their root mean square
+over the elements that are not on the pixel grid. Kernels have the initialization of
+each library, from 3 fields to 128; those of "e2cnn's, steerable" are e2cnn's kernels in
+our basis (by `fit`). The rows also have the seconds to build a layer, and for ours to
+trace it, with empty caches. (e2cnn 0.2.3 makes D_n only with NumPy 1.)
 """
 
 import itertools
-import json
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
 from flax import linen
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks import report
-from symjax import groups, nn
+from symjax import formatting, groups, io, nn
 from symjax.arguments import Parser
 from symjax.groups import Group
 from symjax.nn import equivariance_error, kernels
@@ -56,10 +53,9 @@ def main(argv: list[str] | None = None) -> list[dict]:
                 {"benchmark": "turning", **setting, "errors": errors}
                 | {"seconds": seconds, **origin}
             )
-    Console().print(table(rows))
+    print(markdown(rows), end="")
     if asked.out:
-        with asked.out.open("w") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        io.write_rows(asked.out, rows)
     return rows
 
 
@@ -125,31 +121,16 @@ def _inputs(group: Group, lifts: bool):
 
 
 def markdown(rows: list[dict]) -> str:
-    """The table in `docs/groups.md`: errors at each length of waves."""
+    """A table of the errors at each length of waves."""
     what = [PEER, "symjax, steerable", "symjax, interpolated"]
+    what = [name for name in what if name in rows[0]["errors"]]
     heads = [f"{name}, {wave:g} pixels" for wave in WAVES for name in what]
-    lines = [["layer", "kernel", *heads], ["---"] * (2 + len(heads))]
+    lines = []
     for first, *rest in zip(*[iter(rows)] * len(WAVES), strict=True):
         errors = [row["errors"][name] for row in (first, *rest) for name in what]
         size, layer = first["size"], f"{first['group']}, {first['kind']}"
         lines.append([layer, f"{size}x{size}", *(f"{100 * e:.2g} %" for e in errors)])
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def table(rows: list[dict]) -> Table:
-    """A table with one row per setting: errors, and seconds to build the layer."""
-    made = Table(title="Errors of turns between the pixels; seconds to make a layer")
-    for column in ("layer", "kernel", "pixels a wave", *rows[0]["errors"], "seconds"):
-        made.add_column(column, justify="right")
-    for row in rows:
-        made.add_row(
-            f"{row['group']} {row['kind']}",
-            f"{row['size']}x{row['size']}",
-            f"{row['pixels_a_wave']:g}",
-            *(f"{error:.5f}" for error in row["errors"].values()),
-            ", ".join(f"{seconds:.2f}" for seconds in row["seconds"].values()),
-        )
-    return made
+    return formatting.markdown(["layer", "kernel", *heads], lines)
 
 
 if __name__ == "__main__":

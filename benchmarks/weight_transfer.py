@@ -70,8 +70,12 @@ def by_element(fields: int, order: int, first: int = 0) -> list[int]:
 class Transfer:
     """Collects the variables of our net, block by block.
 
+    The arguments `name` are names of our blocks; `conv`, `norm` and `dense` are PyTorch
+    modules of theirs. `inputs` and `outputs` are the indices of their channels in our
+    order; None: the order is the same.
+
     Attributes:
-      params, batch_stats: what was collected so far, NumPy arrays.
+      params, batch_stats: the variables that were collected so far, NumPy arrays.
     """
 
     def __init__(self, ours: Net, dtype: DTypeLike):
@@ -80,13 +84,7 @@ class Transfer:
         self.batch_stats: dict[str, Any] = {}
 
     def convolution(self, name: str, conv: Any, inputs: Channels = None) -> None:
-        """A standard convolution with a bias and no norm.
-
-        Args:
-          name: of our block.
-          conv: theirs, a `torch.nn.Conv2d`.
-          inputs: where theirs has the input channels, in our order; None: the same.
-        """
+        """A standard convolution with a bias and no norm."""
         kernel = _kernel(conv.weight, inputs)
         self.params[name] = {"conv": {"kernel": kernel, "bias": _array(conv.bias)}}
 
@@ -98,23 +96,14 @@ class Transfer:
         inputs: Channels = None,
         outputs: Channels = None,
     ) -> None:
-        """A standard convolution and its batch norm.
-
-        Args:
-          name, conv, inputs: as in `convolution`.
-          norm: theirs, a `torch.nn.BatchNorm2d`.
-          outputs: as `inputs`, of the output channels.
-        """
+        """A standard convolution and its batch norm."""
         kernel = {"kernel": _kernel(conv.weight, inputs, outputs)}
         self._with_norm(name, kernel, norm, _array(conv.bias), outputs)
 
     def rotation(self, name: str, conv: Any, norm: Any = None) -> None:
-        """A steerable convolution from images, or from regular fields, to such fields.
+        """An `e2cnn.nn.R2Conv` from images or regular fields to regular fields.
 
-        Args:
-          name: of our block.
-          conv: theirs, an `e2cnn.nn.R2Conv`.
-          norm: the batch norm with statistics shared over the group, or None.
+        The statistics of `norm` are shared over the group.
         """
         order = self.ours.group.order
         kernel, bias = (_array(part) for part in conv.expand_parameters())
@@ -140,12 +129,9 @@ class Transfer:
     def trunk(
         self, theirs: Any, numbers: Sequence[int], inputs: Channels = None
     ) -> None:
-        """The blocks `conv2`, `conv3`, ... of theirs, each a convolution and a norm.
+        """The blocks `conv2`, `conv3`, ... of the published net, by their numbers.
 
-        Args:
-          theirs: the published net.
-          numbers: of its blocks, in order.
-          inputs: where theirs has the channels that the first of them reads.
+        `inputs` belongs to the first of them.
         """
         for name, number in zip(self.names(), numbers, strict=True):
             conv, norm, _ = getattr(theirs, f"conv{number}")

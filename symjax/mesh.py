@@ -38,11 +38,6 @@ class DeviceLayout:
         return self._sharding("seed")
 
     @property
-    def by_image(self) -> NamedSharding | None:
-        """The sharding of the batch of one seed, `[B, ...]`."""
-        return self._sharding("data")
-
-    @property
     def everywhere(self) -> NamedSharding | None:
         """The sharding of arrays that every device holds completely."""
         return self._sharding()
@@ -71,9 +66,10 @@ class DeviceLayout:
         batch of an epoch may be such a batch.
         """
         size = len(jax.tree.leaves(batch)[0])
-        if self.by_image is None or self.whole_batches(size) != size:
+        place = self._sharding("data")
+        if place is None or self.whole_batches(size) != size:
             return batch
-        return jax.lax.with_sharding_constraint(batch, self.by_image)
+        return jax.lax.with_sharding_constraint(batch, place)
 
     def put(self, arrays: Any) -> Any:
         """Copies host arrays to every device; every process has to hold them."""

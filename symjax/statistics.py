@@ -1,13 +1,12 @@
-"""Statistics over seeds and images, with bootstrap intervals; computed on the host.
+"""Statistics over seeds and images, with 95 % intervals; computed on the host.
 
 mean_and_sd(values)                               # (mean, sample standard deviation)
-proportion(453, 1000)                             # 0.453, and its 95 % interval
-estimate(values)                                  # the mean and its 95 % interval
-estimate(across, along, statistic=ratio_of_means)
+proportion(453, 1000)                             # 0.453, and its interval
+estimate(values)                                  # the mean and its interval
 difference(train_values, test_values)             # of the means of two samples
+paired_difference(ours, theirs)                   # of two nets on the same images
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +14,11 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 RESAMPLES = 2000
+CONFIDENCE = 0.95
 
 
 class Estimate(NamedTuple):
-    """A statistic of N images with its bootstrap interval.
+    """A statistic of N images with its interval.
 
     Attributes:
       value: the statistic of the given images.
@@ -53,13 +53,12 @@ def mean_and_sd(values: ArrayLike) -> tuple[float, float | None]:
         return float(array.mean()), float(array.std(ddof=1)) if defined else None
 
 
-def proportion(successes: int, count: int, confidence: float = 0.95) -> Estimate:
+def proportion(successes: int, count: int) -> Estimate:
     """A proportion of independent images, with Wilson's interval.
 
     Args:
       successes: how many images have what is counted.
       count: N, all images.
-      confidence: of the interval.
 
     Raises:
       ValueError: if there are no images, or more successes than images.
@@ -73,63 +72,32 @@ def proportion(successes: int, count: int, confidence: float = 0.95) -> Estimate
             f"{successes} of {count} images: expected 1 image or more, and from 0 "
             "to all of them."
         )
-    found = stats.binomtest(successes, count).proportion_ci(confidence, "wilson")
+    found = stats.binomtest(successes, count).proportion_ci(CONFIDENCE, "wilson")
     return Estimate(successes / count, float(found.low), float(found.high), count)
 
 
-def ratio_of_means(above: np.ndarray, below: np.ndarray, axis: int = -1) -> np.ndarray:
-    """`mean(above) / mean(below)`, which stays finite if some values below are 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.mean(above, axis=axis) / np.mean(below, axis=axis)
-
-
-def estimate(
-    *values: ArrayLike,
-    statistic: Callable[..., np.ndarray] = np.mean,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Estimate:
-    """A statistic with its percentile bootstrap interval; images are resampled.
+def estimate(values: ArrayLike, resamples: int = RESAMPLES) -> Estimate:
+    """The mean over images, with its percentile bootstrap interval.
 
     Args:
-      *values: one or more arrays `[B]` for the same images, which are resampled
-        together.
-      statistic: a function of the arrays with an argument `axis`, such as `np.mean`,
-        `np.median` or `ratio_of_means`.
-      confidence: confidence level of the interval.
+      values: `[B]`, one value per image.
       resamples: the number of resamples of B images with replacement.
-      seed: seed of the resampling.
 
     Returns:
-      An `Estimate`. All its values are NaN if one of `values` is NaN; remove such
-      images first and report their number.
+      An `Estimate`. All its values are NaN if a value is NaN; remove such images first
+      and report their number.
 
     Raises:
-      ValueError: if the arrays have different or other shapes, or fewer than two
-        images.
+      ValueError: if the array has another rank or fewer than two images.
     """
-    arrays = [np.asarray(value, np.float64) for value in values]
-    shapes = {array.shape for array in arrays}
-    if len(shapes) != 1 or arrays[0].ndim != 1 or len(arrays[0]) < 2:
-        raise ValueError(
-            f"values of shapes {shapes}: expected [B] for all, with B of 2 or more."
-        )
-    return _bootstrap(arrays, statistic, True, confidence, resamples, seed)
+    return _bootstrap([values], np.mean, resamples)
 
 
-def difference(
-    first: ArrayLike,
-    second: ArrayLike,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Estimate:
+def difference(first: ArrayLike, second: ArrayLike) -> Estimate:
     """`mean(first) - mean(second)` of two independent samples, with its interval.
 
     Args:
       first, second: `[M]` and `[N]`, for different images; each is resampled by itself.
-      confidence, resamples, seed: as in `estimate`.
 
     Returns:
       An `Estimate` with the count M + N. All its values are NaN if a value is NaN.
@@ -137,45 +105,38 @@ def difference(
     Raises:
       ValueError: if a sample has another rank or fewer than two images.
     """
-    arrays = [np.asarray(value, np.float64) for value in (first, second)]
-    if any(array.ndim != 1 or len(array) < 2 for array in arrays):
-        raise ValueError(
-            f"values of shapes {[array.shape for array in arrays]}: expected [M] and "
-            "[N], each of 2 or more."
-        )
-    return _bootstrap(arrays, _difference_of_means, False, confidence, resamples, seed)
+    return _bootstrap([first, second], _difference_of_means, RESAMPLES)
 
 
 def _difference_of_means(first, second, axis: int = -1) -> np.ndarray:
     return np.mean(first, axis=axis) - np.mean(second, axis=axis)
 
 
-def _bootstrap(arrays, statistic, paired, confidence, resamples, seed) -> Estimate:
-    count = len(arrays[0]) if paired else sum(map(len, arrays))
+def _bootstrap(samples, statistic, resamples: int) -> Estimate:
+    arrays = [np.asarray(values, np.float64) for values in samples]
+    if any(array.ndim != 1 or len(array) < 2 for array in arrays):
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise ValueError(
+            f"values of shape {shapes}: expected one axis with two images or more."
+        )
+    count = sum(map(len, arrays))
     if any(np.isnan(array).any() for array in arrays):
         return Estimate(np.nan, np.nan, np.nan, count)
     with np.errstate(invalid="ignore"):
         interval = stats.bootstrap(
             arrays,
             statistic,
-            paired=paired,
             vectorized=True,
             n_resamples=resamples,
-            confidence_level=confidence,
+            confidence_level=CONFIDENCE,
             method="percentile",
-            rng=np.random.default_rng(seed),
+            rng=np.random.default_rng(0),
         ).confidence_interval
         value = float(statistic(*arrays, axis=-1))
     return Estimate(value, float(interval.low), float(interval.high), count)
 
 
-def paired_difference(
-    ours: ArrayLike,
-    theirs: ArrayLike,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Estimate:
+def paired_difference(ours: ArrayLike, theirs: ArrayLike) -> Estimate:
     """The mean difference of two nets on the same images, with its interval.
 
     Each resample draws images, which are the same for both nets, and the seeds of each
@@ -185,7 +146,6 @@ def paired_difference(
 
     Args:
       ours, theirs: `[S, B]` and `[T, B]`, values by seed and image.
-      confidence, resamples, seed: as in `estimate`.
 
     Returns:
       An `Estimate` of `mean(ours) - mean(theirs)` with the count B.
@@ -203,14 +163,14 @@ def paired_difference(
             f"values of shapes {shapes}: expected two images or more and no NaN. "
             "Remove images with NaN first, and report their number."
         )
-    draw = np.random.default_rng(seed)
-    images = draw.integers(count, size=(resamples, count))
+    draw = np.random.default_rng(0)
+    images = draw.integers(count, size=(RESAMPLES, count))
     means = [
-        _redrawn(values, draw.integers(len(values), size=(resamples, len(values))))
+        _redrawn(values, draw.integers(len(values), size=(RESAMPLES, len(values))))
         for values in (first, second)
-    ]  # [resamples, B] each
+    ]  # [RESAMPLES, B] each
     resampled = np.take_along_axis(means[0] - means[1], images, axis=1).mean(axis=1)
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return Estimate(first.mean() - second.mean(), float(low), float(high), count)
 

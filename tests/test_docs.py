@@ -106,12 +106,6 @@ def test_rows_page_shows_a_committed_row():
     assert same["value"] == row["value"] and same["utc"] == row["utc"]
 
 
-def test_ci_runs_the_readmes_test_command():
-    command = 'pip install -e ".[test]" && pytest'
-    assert command in (ROOT / "README.md").read_text()
-    assert command in (ROOT / ".ci/run").read_text()
-
-
 @pytest.mark.parametrize("path", ROWS, ids=lambda path: path.stem)
 def test_committed_rows_are_whole(path):
     rows = results.read([path])

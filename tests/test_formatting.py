@@ -8,35 +8,25 @@ from symjax.formatting import format_eps, markdown, mean_and_sd_text
 
 
 @pytest.mark.parametrize(
-    ("eps", "text"),
+    ("function", "value", "text"),
     [
-        (8 / 255, "8/255"),
-        (0.0, "0"),
-        (0.005, "0.005"),
-        ((1 / 255, 0.1), "(1/255, 0.1)"),
+        (format_eps, 8 / 255, "8/255"),
+        (format_eps, 0.0, "0"),
+        (format_eps, 0.005, "0.005"),
+        (format_eps, (1 / 255, 0.1), "(1/255, 0.1)"),
+        (mean_and_sd_text, [50, 70], "60.00 ± 14.14"),
+        (mean_and_sd_text, [50], "50.00"),
+        (mean_and_sd_text, [np.nan, 1.0], "nan"),
     ],
 )
-def test_radii_for_people(eps, text):
-    assert format_eps(eps) == text
+def test_values_as_text(function, value, text):
+    assert function(value) == text
 
 
-def test_a_figure_is_named_by_the_settings_that_tell_it_from_others():
+def test_a_metric_is_named_by_the_settings_that_distinguish_it():
     row = {"metric": "clever", "norm": "l2", "sigma": None, "orbit": "C4", "n": 3}
     assert metric_name(row) == "clever, l2"
     assert metric_name(row | {"orbit": "D4"}) == "clever, l2, under D4"
-
-
-@pytest.mark.parametrize(
-    ("values", "text"),
-    [
-        ([50, 70], "60.00 ± 14.14"),
-        ([50], "50.00"),
-        (np.array([1.0, 2.0, 3.0]), "2.00 ± 1.00"),
-        ([np.nan, 1.0], "nan"),
-    ],
-)
-def test_mean_and_deviation_as_text(values, text):
-    assert mean_and_sd_text(values) == text
 
 
 def test_a_table_in_markdown():

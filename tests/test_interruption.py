@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from study import __main__ as study
-from symjax.interruption import Signals, interruptible
+from symjax.interruption import interruptible
 from tests.paths import ROOT
 
 COMMON = """
@@ -78,11 +78,8 @@ last = Last()
 interruption.install()
 print("ended")
 """
-COMMANDS = """nn.audit models.table evaluation.equivariance evaluation.rows
-    report""".split()
 HEARS = """
 import os, signal, sys
-from tests.paths import ROOT
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
@@ -102,6 +99,14 @@ def start(*command, **environment):
     )
 
 
+def start_work(work, patience):
+    """A process that does this work; it prints "ready" before and in it."""
+    process = start("-c", COMMON + work, str(patience))
+    for _ in range(work.count("ready") + 1):
+        wait_for(process, "ready")
+    return process
+
+
 def wait_for(process, text):
     for line in process.stdout:
         if text in line:
@@ -118,40 +123,24 @@ def end(process):
     return process.returncode, out.splitlines(), err.splitlines()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(("work", "printed"), [(WAITS, ["closed"]), (STOPS, ["saved"])])
-def test_a_signal_is_one_line_and_an_exit_code(number, work, printed):
-    process = start("-c", COMMON + work, "100")
-    for _ in range(work.count("ready") + 1):
-        wait_for(process, "ready")
+@pytest.mark.parametrize(
+    ("work", "number", "printed"),
+    [
+        (WAITS, signal.SIGINT, ["closed"]),
+        (STOPS, signal.SIGTERM, ["saved"]),
+        (IN_A_CALLBACK, signal.SIGINT, []),
+    ],
+)
+def test_a_signal_is_one_line_and_an_exit_code(work, number, printed):
+    process = start_work(work, patience=100)
     process.send_signal(number)
     assert end(process) == (128 + number, printed, [LINE.format(number.name)])
 
 
-def test_a_second_signal_exits_at_once():
-    process = start("-c", COMMON + NEVER_STOPS, "100")
-    wait_for(process, "ready")
-    wait_for(process, "ready")
-    process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGINT)
-    code, out, err = end(process)
-    assert code in (130, 143) and out == [] and len(err) == 1
-    assert err[0] == LINE.format(signal.Signals(code - 128).name)
-
-
 def test_a_signal_that_is_not_heard_is_answered_all_the_same():
-    process = start("-c", COMMON + DEAF, "0.01")
-    wait_for(process, "ready")
+    process = start_work(DEAF, patience=0.01)
     process.send_signal(signal.SIGTERM)
     assert end(process) == (143, [], [LINE.format("SIGTERM")])
-
-
-def test_a_signal_in_a_callback_is_one_line():
-    process = start("-c", COMMON + IN_A_CALLBACK, "100")
-    wait_for(process, "ready")
-    wait_for(process, "ready")
-    process.send_signal(signal.SIGINT)
-    assert end(process) == (130, [], [LINE.format("SIGINT")])
 
 
 def test_what_python_cannot_raise_is_printed_as_ever(capsys):
@@ -174,7 +163,7 @@ def test_what_python_cannot_raise_is_printed_as_ever(capsys):
     "command",
     [
         *(["train.py"], ["evaluate.py"], ["-m", "study"]),
-        *(["-m", f"symjax.{name}"] for name in COMMANDS),
+        *(["-m", "symjax.nn.audit"], ["-m", "symjax.report"]),
     ],
     ids=lambda command: command[-1],
 )
@@ -209,41 +198,30 @@ def test_to_import_the_library_leaves_signals_alone():
     assert end(process) == (0, ["default_int_handler"], [])
 
 
-def test_work_that_takes_long_to_stop_says_so():
-    process = start("-c", COMMON + NEVER_STOPS, "0.01")
-    wait_for(process, "ready")
-    wait_for(process, "ready")
+@pytest.mark.parametrize("patience", [100, 0.01])
+def test_a_second_signal_exits_at_once_with_and_without_a_notice(patience):
+    process = start_work(NEVER_STOPS, patience)
+    process.send_signal(signal.SIGTERM)
+    if patience < 1:
+        assert process.stderr.readline() == f"{NOTICE}\n"
     process.send_signal(signal.SIGINT)
-    assert process.stderr.readline() == f"{NOTICE}\n"
-    process.send_signal(signal.SIGINT)
-    assert end(process) == (130, [], [LINE.format("SIGINT")])
+    code, out, err = end(process)
+    assert code in (130, 143) and out == []
+    assert err == [LINE.format(signal.Signals(code - 128).name)]
 
 
 def test_handlers_are_what_they_were_before_and_work_goes_on():
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with interruptible() as signals:
-        assert signal.getsignal(signal.SIGTERM) == signals._handle
-        signals.leave_if_stopped()
-    assert before == (
-        signal.getsignal(signal.SIGINT),
-        signal.getsignal(signal.SIGTERM),
-    )
-    assert signal.set_wakeup_fd(-1) == -1
-
-
-def test_a_signal_that_is_ignored_stays_so():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        with interruptible():
-            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        with interruptible() as signals:
+            assert signal.getsignal(signal.SIGTERM) == signals._handle
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # it stays ignored
+            signals.leave_if_stopped()
+        assert signal.getsignal(signal.SIGTERM) == handler
+        assert signal.set_wakeup_fd(-1) == -1
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def test_the_line_names_what_was_started():
-    line = Signals().line(signal.SIGINT)
-    assert line.startswith("interrupted by SIGINT: no result was written. To go on: ")
-    assert line.count("\n") == 1 and sys.orig_argv[0] in line
 
 
 TINY = [

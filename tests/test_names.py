@@ -13,27 +13,21 @@ NORMS = ("linf", "l2", "l1")
 
 
 @pytest.mark.parametrize(
-    ("given", "name"),
+    ("kind", "given", "name"),
     [
-        *[("PGD", "pgd"), ("Auto-Attack", "autoattack"), ("auto_attack", "autoattack")],
-        *[("AutoAttack+", "autoattack-plus"), ("AA", "autoattack"), ("C&W", "cw")],
-        *[("DeepFool", "deepfool"), ("APGD-CE", "apgd-ce"), ("apgdt", "apgd-t")],
-        *[("FAB-T", "fab-t"), ("Square Attack", "square"), ("Carlini-Wagner", "cw")],
-        *[(name, name) for name in NAMES],
+        *[("attack", "PGD", "pgd"), ("attack", "Auto-Attack", "autoattack")],
+        *[("attack", "auto_attack", "autoattack"), ("attack", "AA", "autoattack")],
+        *[("attack", "AutoAttack+", "autoattack-plus"), ("attack", "C&W", "cw")],
+        *[("attack", "DeepFool", "deepfool"), ("attack", "APGD-CE", "apgd-ce")],
+        *[("attack", "apgdt", "apgd-t"), ("attack", "FAB-T", "fab-t")],
+        *[("attack", "Square Attack", "square"), ("attack", "Carlini-Wagner", "cw")],
+        *[("attack", name, name) for name in NAMES],
+        *[("norm", x, "linf") for x in ("Linf", "L-inf", "inf", np.inf, "np.inf")],
+        *[("norm", "L2", "l2"), ("norm", 2, "l2"), ("norm", 1, "l1")],
     ],
 )
-def test_attacks_as_peers_spell_them(given, name):
-    assert matched("attack", given, NAMES) == name
-
-
-@pytest.mark.parametrize("given", ["Linf", "LINF", "L-inf", "inf", np.inf, "np.inf"])
-def test_the_maximum_norm_as_peers_spell_it(given):
-    assert matched("norm", given, NORMS) == "linf"
-
-
-@pytest.mark.parametrize(("given", "name"), [("L2", "l2"), (2, "l2"), (1, "l1")])
-def test_other_norms_as_peers_spell_them(given, name):
-    assert matched("norm", given, NORMS) == name
+def test_names_as_peers_spell_them(kind, given, name):
+    assert matched(kind, given, NAMES if kind == "attack" else NORMS) == name
 
 
 def test_a_typo_is_an_error_with_the_nearest_name():

@@ -37,12 +37,8 @@ def test_over_seeds_equals_a_loop(together):
     for index in range(3):
         alone = one_seed(of_seed(states, index), jax.random.key(5 + index), shared)
         chex.assert_trees_all_close(of_seed(found, index), alone, rtol=1e-6)
-
-
-@pytest.mark.parametrize("together", [True, False])
-def test_over_seeds_maps_every_argument_by_default(together):
-    found = over_seeds(jnp.dot, together=together)(jnp.eye(2), jnp.eye(2))
-    np.testing.assert_array_equal(found, [1, 1])
+    every_argument = over_seeds(jnp.dot, together=together)(jnp.eye(2), jnp.eye(2))
+    np.testing.assert_array_equal(every_argument, [1, 1])
 
 
 @pytest.mark.parametrize("first", [0, 7])
@@ -77,33 +73,20 @@ def test_keys_are_folded_each_by_itself_with_one_number_after_the_other():
         assert bits(folded[place]) == bits(alone) == bits(fold_in(several[place], 5, 6))
 
 
-def test_legacy_keys_are_wrapped():
-    assert bits(as_key(jax.random.PRNGKey(3))) == bits(jax.random.key(3))
-    several = as_key(jnp.stack([jax.random.PRNGKey(seed) for seed in (3, 4)]))
-    assert several.shape == (2,) and bits(several[1]) == bits(jax.random.key(4))
-    typed = jax.random.key(3)
-    assert as_key(typed) is typed
-    assert jax.jit(as_key)(jax.random.PRNGKey(3)) == typed
-
-
-def test_streams_and_images_take_legacy_keys():
+def test_legacy_keys_are_wrapped_and_other_values_refused():
     old, new = jax.random.PRNGKey(3), jax.random.key(3)
-    assert bits(purpose_key(old, KeyPurpose.INIT, 1)) == bits(
-        purpose_key(new, KeyPurpose.INIT, 1)
-    )
-    assert bits(keys_of_images(old, 2)) == bits(keys_of_images(new, 2))
+    assert bits(as_key(old)) == bits(new) and as_key(new) is new
+    assert jax.jit(as_key)(old) == new
     several = jax.random.split(old, 3)
-    assert bits(keys_of_images(several, 3)) == bits(jax.random.split(new, 3))
-    for wrong in (0, None):
-        for take in (
-            lambda x: purpose_key(x, KeyPurpose.INIT),
-            lambda x: keys_of_images(x, 2),
-        ):
-            with pytest.raises(ValueError, match="expected a random key"):
+    assert as_key(several).shape == (3,)
+    calls = (
+        as_key,
+        lambda x: purpose_key(x, KeyPurpose.INIT, 1),
+        lambda x: keys_of_images(x, 3),
+    )
+    for take in calls:
+        assert bits(take(old)) == bits(take(new))
+        for wrong in (0, None, np.zeros(3, np.uint32), np.zeros(2)):
+            with pytest.raises(ValueError, match="key=.*expected a random key"):
                 take(wrong)
-
-
-@pytest.mark.parametrize("wrong", [0, None, np.zeros(3, np.uint32), np.zeros(2)])
-def test_what_is_not_a_key_is_refused(wrong):
-    with pytest.raises(ValueError, match="key=.*expected a random key"):
-        as_key(wrong)
+    assert bits(keys_of_images(several, 3)) == bits(jax.random.split(new, 3))

@@ -10,8 +10,7 @@ The digits are part of the package. Corruptions are in `symjax.data.corruptions`
 
 from symjax.data.archive import ArchiveHashError
 from symjax.data.augment import flip_and_crop, quarter_turns, to_unit
-from symjax.data.catalog import NAMES, load
-from symjax.data.cifar import DataNotFoundError
+from symjax.data.catalog import NAMES, DataNotFoundError, load
 from symjax.data.dataset import Dataset, Split
 
 __all__ = [

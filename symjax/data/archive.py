@@ -35,10 +35,7 @@ class Archive:
     """Address, hash and contents of an archive.
 
     Attributes:
-      url: address of the archive.
-      sha256: hash of the archive.
-      train_files: names of the members with training records, in order.
-      test_files: names of the members with test records.
+      train_files, test_files: names of the members with records, in order.
       names_file: name of the member with one class name per line.
       label_bytes: the number of label bytes in a record; the last one is the class.
     """
@@ -77,16 +74,13 @@ ARCHIVES = {
 }
 
 
-def fetch(
-    archive: Archive, data_dir: Path, cache_dir: Path, progress: bool = True
-) -> Path:
+def fetch(archive: Archive, data_dir: Path, cache_dir: Path) -> Path:
     """Finds an archive in `data_dir`, or downloads it to `<cache_dir>/archives`.
 
     Args:
       archive: the archive.
       data_dir: folder in which a user may have put the archive.
       cache_dir: folder for downloads.
-      progress: show a progress bar.
 
     Returns:
       The path of the archive; its hash was checked.
@@ -101,9 +95,16 @@ def fetch(
 
     own = data_dir / archive.filename
     if own.is_file():
-        return _verified(own, archive)
+        found = pooch.file_hash(str(own), alg="sha256")
+        if found != archive.sha256:
+            raise ArchiveHashError(
+                f"{own} is not the published archive: expected SHA-256 "
+                f"{archive.sha256}, got {found}. Delete it, or replace it by "
+                f"{archive.url}."
+            )
+        return own
     # The type is Any because pooch declares another type for downloaders.
-    downloader: Any = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)
+    downloader: Any = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
     try:
         path = pooch.retrieve(
             archive.url,
@@ -122,34 +123,18 @@ def fetch(
     return Path(path)
 
 
-def _verified(path: Path, archive: Archive) -> Path:
-    import pooch
-
-    sha256 = pooch.file_hash(str(path), alg="sha256")
-    if sha256 != archive.sha256:
-        raise ArchiveHashError(
-            f"{path} is not the published archive: expected SHA-256 {archive.sha256}, "
-            f"got {sha256}. Delete it, or replace it by {archive.url}."
-        )
-    return path
-
-
-def read(path: Path, name: str, progress: bool = True) -> Dataset:
-    """Decodes an archive.
+def read(path: Path, name: str) -> Dataset:
+    """Decodes an archive, whose images keep their order.
 
     Args:
       path: path of the archive, as `fetch` returns it.
       name: a key of `ARCHIVES`.
-      progress: show a progress bar.
-
-    Returns:
-      The data set, with the images in the order of the archive.
 
     Raises:
       ValueError: if a member is missing or does not consist of whole records.
     """
     archive = ARCHIVES[name]
-    members = _members(path, archive, f"{name}: reading the archive", progress)
+    members = _members(path, archive, f"{name}: reading the archive")
     train, test = (
         _records(b"".join(members[file] for file in files), archive.label_bytes, path)
         for files in (archive.train_files, archive.test_files)
@@ -158,13 +143,11 @@ def read(path: Path, name: str, progress: bool = True) -> Dataset:
     return make_dataset(name, train, test, lines, archive.url)
 
 
-def _members(
-    path: Path, archive: Archive, description: str, progress: bool
-) -> dict[str, bytes]:
+def _members(path: Path, archive: Archive, description: str) -> dict[str, bytes]:
     wanted = {*archive.train_files, *archive.test_files, archive.names_file}
     members = {}
     with tarfile.open(path, "r:gz") as tar:
-        for member in track(tar, description, disable=not progress):
+        for member in track(tar, description):
             base = PurePosixPath(member.name).name
             file = tar.extractfile(member) if base in wanted else None
             if file is not None:

@@ -32,11 +32,7 @@ def default_folder() -> Path:
 
 
 def identity(*parts: object) -> str:
-    """A short hash that identifies a source in the name of its cache file.
-
-    Args:
-      *parts: JSON values that describe the source.
-    """
+    """A short hash of JSON values, which names the cache file of a source."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -54,9 +50,6 @@ def read_npz(path: Path, name: str, source: str | None = None) -> Dataset:
         `train_labels` and `test_labels` (integers `[N]`), `class_names` (`[K]`).
       name: the name of the data set.
       source: the attribute `source` of the data set; the path by default.
-
-    Returns:
-      The data set.
 
     Raises:
       ValueError: if the file is not an `.npz` file, if an array is missing or has
@@ -95,9 +88,6 @@ def cached(path: Path, name: str, source: str, read: Callable[[], Dataset]) -> D
       name: the name of the data set.
       source: description of the source, for messages.
       read: decodes the source; called only if there is no valid cache file.
-
-    Returns:
-      The data set.
     """
     if path.exists():
         try:

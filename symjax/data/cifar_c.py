@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from symjax.data import tfds_source
+from symjax.data.corruptions.corruption import SEVERITIES, check_severity
 from symjax.data.dataset import Split
+from symjax.folders import reading
 
 FOLDERS = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
 TFDS = {"cifar10": "cifar10_corrupted"}  # TFDS does not have CIFAR-100-C
 TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
-SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +44,11 @@ class NpyCifarC:
           name: name of the corruption and of its file, such as "gaussian_noise".
           severity: 1 to 5.
 
-        Returns:
-          Images uint8 `[N, H, W, C]` and labels int32 `[N]`.
-
         Raises:
           ValueError: if there is no such corruption or severity, if a file is damaged,
             or if it does not belong to the clean test split.
         """
-        _check(severity)
+        check_severity(severity)
         count = len(self.test.labels)
         labels = self._array("labels", ())
         if not np.array_equal(labels, np.tile(self.test.labels, len(SEVERITIES))):
@@ -72,12 +70,8 @@ class NpyCifarC:
         if not path.is_file():
             files = sorted(file.stem for file in self.folder.glob("*.npy"))
             raise ValueError(f"{path} does not exist; expected one of {files}.")
-        try:
+        with reading(path, "extract it from the archive again"):
             array = np.load(path, mmap_mode="r")
-        except ValueError as error:
-            raise ValueError(
-                f"{path} cannot be read ({error}): extract it from the archive again."
-            ) from error
         expected = len(SEVERITIES) * len(self.test.labels), *shape
         if array.shape != expected:
             raise ValueError(
@@ -106,7 +100,7 @@ class TfdsCifarC:
 
     def __call__(self, name: str, severity: int) -> Split:
         """As `NpyCifarC`, with the same names; the whole split is decoded."""
-        _check(severity)
+        check_severity(severity)
         configuration = self.folder / f"{TFDS_NAMES.get(name, name)}_{severity}"
         version = tfds_source.find(configuration)
         if version is None:
@@ -141,8 +135,3 @@ def find(name: str, data_dir: Path, test: Split) -> NpyCifarC | TfdsCifarC | Non
     if name in TFDS and (folder := data_dir / TFDS[name]).is_dir():
         return TfdsCifarC(folder, test)
     return None
-
-
-def _check(severity: int) -> None:
-    if severity not in SEVERITIES:
-        raise ValueError(f"severity={severity}: expected one of {SEVERITIES}.")

@@ -1,7 +1,7 @@
 """Data sets that TensorFlow Datasets (TFDS) has prepared, read without TensorFlow.
 
     folder = find(Path("~/tensorflow_datasets/cifar10").expanduser())
-    dataset = read(folder, "cifar10", progress=True)
+    dataset = read(folder, "cifar10")
 
 Only the format `array_record` can be read without TensorFlow. This module does not
 prepare or download data sets.
@@ -11,9 +11,7 @@ References:
   https://www.tensorflow.org/datasets/data_source
 """
 
-import contextlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,10 @@ import numpy as np
 from rich.progress import track
 
 from symjax.data.dataset import Dataset, Split, make_dataset
+from symjax.folders import reading
 
 CHUNK = 1000  # records read at once, which takes half the time of single reads
+WAY_OUT = "delete the folder of the TFDS data set, and prepare it again"
 
 
 def find(folder: Path) -> Path | None:
@@ -44,29 +44,24 @@ def find(folder: Path) -> Path | None:
     return versions[max(versions)] if versions else None
 
 
-def read(folder: Path, name: str, progress: bool = True) -> Dataset:
+def read(folder: Path, name: str) -> Dataset:
     """Decodes the train and test splits of a prepared data set.
 
     Args:
       folder: the folder of one version, as `find` returns it.
       name: the name of the data set.
-      progress: show a progress bar.
 
     Returns:
       The data set. TFDS stores examples shuffled; they are sorted by their ids, which
       restores the original order, if they have ids.
 
     Raises:
-      ValueError: if the preparation is incomplete or its files are damaged.
+      OSError, ValueError: if the preparation is incomplete or its files are damaged.
     """
-    with _damage(folder):
+    with reading(folder, WAY_OUT):
         builder = _builder(folder)
-        train, test = (
-            _split(builder.as_data_source(split), f"{name}: {split} images", progress)
-            for split in ("train", "test")
-        )
-    features: Any = builder.info.features
-    names = features["label"].names
+        train, test = (_split(builder, split) for split in ("train", "test"))
+    names = builder.info.features["label"].names
     return make_dataset(name, train, test, names, str(folder))
 
 
@@ -78,10 +73,10 @@ def read_split(folder: Path, split: str) -> Split:
       split: name of the split, such as "test".
 
     Raises:
-      ValueError: if the preparation is incomplete or its files are damaged.
+      OSError, ValueError: as `read`.
     """
-    with _damage(folder):
-        return _split(_builder(folder).as_data_source(split), split, progress=False)
+    with reading(folder, WAY_OUT):
+        return _split(_builder(folder), split)
 
 
 def _builder(folder: Path) -> Any:
@@ -94,22 +89,11 @@ def _builder(folder: Path) -> Any:
     return builder
 
 
-@contextlib.contextmanager
-def _damage(folder: Path) -> Iterator[None]:
-    """Raises a ValueError that names the folder in place of any error of TFDS."""
-    try:
-        yield
-    except Exception as error:
-        raise ValueError(
-            f"The TFDS data set in {folder} cannot be read: {error}. Delete the folder "
-            "and prepare it again."
-        ) from error
-
-
-def _split(source: Any, description: str, progress: bool) -> Split:
+def _split(builder: Any, split: str) -> Split:
+    source = builder.as_data_source(split)
     images, labels, ids = [], [], []
-    starts = range(0, len(source), CHUNK)
-    for start in track(starts, description, disable=not progress):
+    description = f"{builder.info.name}: {split} images"
+    for start in track(range(0, len(source), CHUNK), description):
         indices = range(start, min(start + CHUNK, len(source)))
         for example in source.__getitems__(indices):
             images.append(example["image"])

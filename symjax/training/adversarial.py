@@ -55,9 +55,6 @@ def batch_maker(
       A pure function `(model, state, images, labels, key) -> (images, labels,
       batch_stats)` on images in [0, 1]; `batch_stats` are the running averages from
       which the training pass continues.
-
-    Raises:
-      ValueError: for an unknown mode.
     """
     if mode == "clean":
         return _clean
@@ -66,11 +63,8 @@ def batch_maker(
             unchecked(attacks.pgd), steps=steps, step_size=step_size, keep="last"
         )
         return functools.partial(_pgd, attack, attacks.Linf(eps))
-    if mode == "fgsm_augmented":
-        return functools.partial(_fgsm_augmented, _running, eps, bounds)
-    if mode == "fgsm_published":
-        return functools.partial(_fgsm_augmented, _training, eps, bounds)
-    raise ValueError(f"training mode {mode!r}: expected one of {MODES}.")
+    forward = {"fgsm_augmented": _running, "fgsm_published": _training}[mode]
+    return functools.partial(_fgsm_augmented, forward, eps, bounds)
 
 
 def _clean(model, state, images, labels, key):

@@ -131,6 +131,11 @@ def to_json(config: Config) -> str:
     return json.dumps(config.to_dict(), indent=2) + "\n"
 
 
+def json_values(config: Config) -> dict[str, Any]:
+    """The configuration as a dictionary of JSON values; tuples become lists."""
+    return json.loads(to_json(config))
+
+
 def from_json(text: str) -> Config:
     """Parses the configuration of a run folder; the result is locked.
 
@@ -198,7 +203,7 @@ def check_trunk(config: Config, meta: Mapping[str, Any]) -> None:
 
 def digest(config: Config) -> str:
     """The hash of a configuration that rows hold."""
-    values = json.dumps(json.loads(to_json(config)), sort_keys=True)
+    values = json.dumps(json_values(config), sort_keys=True)
     return hashlib.sha256(values.encode()).hexdigest()[:16]
 
 

@@ -28,12 +28,7 @@ def build(
       decay_steps, decay_factor: of the schedule "step".
       weight_decay: coefficient of the decay, which is multiplied by the learning rate
         and applied to kernels only; 0 is plain Adam.
-
-    Raises:
-      ValueError: for an unknown schedule.
     """
-    if schedule not in SCHEDULES:
-        raise ValueError(f"schedule={schedule!r}: expected one of {SCHEDULES}.")
     rates = {
         "constant": optax.constant_schedule(rate),
         "step": optax.exponential_decay(

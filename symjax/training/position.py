@@ -4,7 +4,6 @@ position = restore(experiment, store, workdir)       # position 0 of a new run
 """
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -92,7 +91,7 @@ def forget(workdir: Path) -> None:
 
 def meta(experiment: Experiment) -> dict[str, Any]:
     """The metadata of a checkpoint: configuration, hash of the data, trunk version."""
-    config = json.loads(experiments.to_json(experiment.config))
+    config = experiments.json_values(experiment.config)
     version = models.TRUNK_VERSIONS[experiment.config.model.trunk]
     data = experiment.dataset.sha256
     return {"config": config, "data": data, "trunk_version": version}

@@ -3,7 +3,6 @@
 run_folder.check(config, workdir, resume=True)
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,8 @@ def check(config: Config, workdir: Path, resume: bool) -> None:
             f"{workdir} holds a run already: choose another --workdir, or resume the "
             "run."
         )
-    differing = _differing(_as_json(experiment.read(path)), _as_json(config))
+    before, now = map(experiment.json_values, (experiment.read(path), config))
+    differing = _differing(before, now)
     if differing:
         raise RunExistsError(
             f"{workdir} holds a run of another configuration: {'; '.join(differing)}. "
@@ -54,10 +54,6 @@ def write_config(config: Config, workdir: Path) -> None:
     """Writes `config.json` atomically."""
     with writing(workdir), atomic_write(workdir / "config.json") as partial:
         partial.write_text(experiment.to_json(config))
-
-
-def _as_json(config: Config) -> dict[str, Any]:
-    return json.loads(experiment.to_json(config))
 
 
 def _differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -16,7 +16,6 @@ import torchvision
 import math
 from torch.nn import Linear
 from model import Other
-from tests.paths import ROOT
 
 class Net(Linear):
     pass

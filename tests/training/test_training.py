@@ -254,11 +254,6 @@ def test_adversarial_training_replaces_images_by_the_last_iterate():
     chex.assert_trees_all_equal(out, same)
 
 
-def test_an_unknown_training_mode_is_an_error():
-    with pytest.raises(ValueError, match="'trades': expected one of .*fgsm_augmented"):
-        adversarial.batch_maker("trades", 0.1, 1, 0.1)
-
-
 class Linear(linen.Module):
     """Logistic regression; with luck above `limit`, NaN from training step 5 on."""
 
@@ -328,31 +323,30 @@ def assert_resumes(whole, config, folder, train_run):
     assert [row["epoch"] for row in rows(folder)] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("net", ["real", "linear"])
 @pytest.mark.slow
-def test_a_cut_off_run_resumes_bit_for_bit(trained, tiny, train_run, tmp_path):
-    config = tiny({"checkpoint.every_epochs": 1})
-    assert_resumes(trained, config, tmp_path, train_run)
-
-
-@pytest.mark.slow
-def test_so_does_one_with_augmentation_and_attacks(use, tiny, train_run, tmp_path):
-    changes = {"dataset.augment": True, "training.mode": "pgd", "training.steps": 1}
-    config = tiny(SHORT | changes)
-    whole = train_run(config, tmp_path / "whole")
+def test_a_cut_off_run_resumes_bit_for_bit(request, tiny, train_run, tmp_path, net):
+    """A linear net also has augmentation, attacks and a smaller last batch."""
+    changes = {
+        "dataset.augment": True,
+        "dataset.quarter_turns": True,
+        "training.mode": "pgd",
+        "training.steps": 1,
+        "training.drop_last": False,
+    }
+    if net == "real":
+        config = tiny({"checkpoint.every_epochs": 1})
+        whole = request.getfixturevalue("trained")
+    else:
+        request.getfixturevalue("use")
+        config = tiny(SHORT | changes)
+        whole = train_run(config, tmp_path / "whole")
+        # 100 images, 32 a batch: four steps in each of three epochs.
+        assert (np.asarray(whole.state.step) == 12).all()
     assert_resumes(whole, config, tmp_path / "cut", train_run)
 
 
-@pytest.mark.slow
-def test_an_epoch_has_a_step_more_with_its_last_batch(use, tiny, train_run, tmp_path):
-    config = tiny(SHORT | {"epochs": 1, "training.drop_last": False})
-    trained = train_run(config, tmp_path)
-    assert (np.asarray(trained.state.step) == 4).all()  # 100 images, 32 a batch
-    assert rows(tmp_path)[0]["step"] == 4
-
-
-def test_a_checkpoint_of_the_published_trunk_of_before_is_refused(
-    use, tiny, train_run, tmp_path
-):
+def test_a_checkpoint_of_an_older_trunk_is_refused(use, tiny, train_run, tmp_path):
     config = tiny(SHORT | {"model.trunk": "published", "epochs": 1})
     train_run(config, tmp_path)
     assert evaluation.Run.open(tmp_path).epoch == 1
@@ -365,19 +359,7 @@ def test_a_checkpoint_of_the_published_trunk_of_before_is_refused(
         evaluation.Run.open(tmp_path)
     with pytest.raises(ValueError, match=reason):
         train_run(tiny(SHORT | {"model.trunk": "published", "epochs": 2}), tmp_path)
-
-
-@pytest.mark.slow
-def test_a_checkpoint_of_the_matched_trunk_of_before_is_opened(
-    use, tiny, train_run, tmp_path
-):
-    train_run(tiny(SHORT | {"epochs": 1}), tmp_path)
-    (path,) = tmp_path.glob("checkpoints/1/meta/metadata")
-    meta = json.loads(path.read_text())
-    assert meta.pop("trunk_version") == 1
-    path.write_text(json.dumps(meta))
-    assert evaluation.Run.open(tmp_path).epoch == 1
-    assert train_run(tiny(SHORT | {"epochs": 2}), tmp_path).state.step.max() == 6
+    experiments.check_trunk(tiny(), {})  # the matched trunk has not changed
 
 
 class Invariant(linen.Module):
@@ -387,13 +369,6 @@ class Invariant(linen.Module):
     def __call__(self, images, train):
         turns = jnp.stack([C4.act(g, images) for g in range(C4.order)])
         return Linear()(jnp.sort(turns, axis=0).mean(axis=0), train)
-
-
-@pytest.mark.slow
-def test_so_does_one_with_quarter_turns(use, tiny, train_run, tmp_path):
-    config = tiny(SHORT | {"dataset.quarter_turns": True})
-    whole = train_run(config, tmp_path / "whole")
-    assert_resumes(whole, config, tmp_path / "cut", train_run)
 
 
 @pytest.mark.parametrize("net", [Linear(), Invariant()])
@@ -411,17 +386,14 @@ def test_quarter_turns_change_what_a_net_learns_unless_it_is_invariant(
         assert (apart < 1e-5).all() if net == Invariant() else (apart > 1e-3).all()
 
 
-def test_a_configuration_from_before_there_were_quarter_turns_has_none(tiny):
+def test_configurations_of_older_run_folders_are_read(tiny):
+    old = json.loads(experiments.to_json(tiny({"model.trunk": "published"})))
+    old["model"]["trunk"] = "reference"
+    assert experiments.from_json(json.dumps(old)).model.trunk == "published"
     old = json.loads(experiments.to_json(tiny()))
     del old["dataset"]["quarter_turns"]
     experiment = Experiment.build(experiments.from_json(json.dumps(old)))
     assert experiment.recipe.quarter_turns is False
-
-
-def test_a_configuration_from_before_the_published_trunk_had_its_name_is_read(tiny):
-    old = json.loads(experiments.to_json(tiny({"model.trunk": "published"})))
-    old["model"]["trunk"] = "reference"
-    assert experiments.from_json(json.dumps(old)).model.trunk == "published"
 
 
 class OfSteps:
@@ -434,12 +406,11 @@ class OfSteps:
         assert seconds > 0 and 1 <= steps <= self.steps
 
 
-@pytest.mark.parametrize("every", [10, 2])
 @pytest.mark.slow
 def test_a_run_that_is_told_to_stop_goes_on_bit_for_bit(
-    use, tiny, train_run, tmp_path, monkeypatch, every
+    use, tiny, train_run, tmp_path, monkeypatch
 ):
-    changes = {"checkpoint.every_epochs": every, "evaluation.every_epochs": 2}
+    changes = {"checkpoint.every_epochs": 2, "evaluation.every_epochs": 2}
     config = tiny(SHORT | changes | {"dataset.augment": True})
     whole = train_run(config, tmp_path / "whole")
     saved, save = [], Checkpoints.save
@@ -456,7 +427,7 @@ def test_a_run_that_is_told_to_stop_goes_on_bit_for_bit(
     assert [row["epoch"] for row in rows(folder)] == [1]
     resumed = train_run(config, folder, stop=lambda: next(answers))
     assert "resuming after epoch 1 of 3" in resumed.log and next(answers, None) is None
-    assert saved == {10: [1, 3], 2: [1, 2, 3]}[every]
+    assert saved == [1, 2, 3]
     chex.assert_trees_all_equal(resumed.state, whole.state)
     assert rows(folder) == rows(whole.folder)
     kept = {path.name for path in (folder / "checkpoints").glob("[0-9]*")}
@@ -464,16 +435,20 @@ def test_a_run_that_is_told_to_stop_goes_on_bit_for_bit(
 
 
 @pytest.mark.slow
-def test_so_does_one_that_is_stopped_within_epochs(
+def test_so_does_one_that_is_stopped_within_epochs_or_killed(
     use, tiny, train_run, tmp_path, monkeypatch
 ):
-    """After steps 1, 5, 7 and 8 of nine; after step 7 the run is killed instead."""
+    """After steps 1, 5, 7 and 8 of nine; then it is killed and starts at step 8."""
     config = tiny(SHORT | {"dataset.augment": True, "checkpoint.every_epochs": 2})
     whole = train_run(config, tmp_path / "whole")
     monkeypatch.setattr(loop, "Pace", lambda: OfSteps(1))
     folder, log = tmp_path / "run", []
     for calls in (1, 4, 3, 2):
         left = iter([False] * (calls - 1) + [True])
+        if len(log) == 3:
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+                kill_in_epoch(patch, 3)
+                train_run(config, folder)
         run = train_run(config, folder, stop=lambda left=left: next(left))
         log.append(run.log)
         assert (run.state.step == [1, 5, 8, 9][len(log) - 1]).all()
@@ -484,21 +459,6 @@ def test_so_does_one_that_is_stopped_within_epochs(
     chex.assert_trees_all_equal(run.state, whole.state)
     assert rows(folder) == rows(whole.folder)
     assert not (folder / "interrupted").exists()
-
-
-@pytest.mark.slow
-def test_what_a_killed_run_had_saved_within_an_epoch_is_where_it_goes_on(
-    use, tiny, train_run, tmp_path, monkeypatch
-):
-    config = tiny(SHORT | {"checkpoint.every_epochs": 2})
-    monkeypatch.setattr(loop, "Pace", lambda: OfSteps(1))
-    train_run(config, tmp_path, stop=lambda: True)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        kill_in_epoch(patch, 2)
-        train_run(config, tmp_path)
-    whole = train_run(config, tmp_path)
-    assert "resuming after epoch 0 of 3 and 1 of 3 steps" in whole.log
-    assert (whole.state.step == 9).all() and not (tmp_path / "interrupted").exists()
 
 
 def test_parts_of_an_epoch_are_the_epoch_bit_for_bit(use, tiny):
@@ -520,21 +480,6 @@ def test_parts_of_an_epoch_are_the_epoch_bit_for_bit(use, tiny):
     )
     one_call = jax.jit(epoch)(experiment.fresh_state(), keys, 4, *split)
     chex.assert_trees_all_close(one_call[1], whole[1], rtol=1e-5)
-
-
-def test_calls_take_about_a_second():
-    pace = loop.Pace()
-    assert pace.steps == 1
-    pace.took(1, 60.0)  # it was compiled
-    assert pace.steps == 1
-    pace.took(1, 0.01)
-    assert pace.steps == 8  # not 100 at once
-    pace.took(8, 0.08)
-    assert pace.steps == 64
-    pace.took(64, 0.64)
-    assert pace.steps == 100
-    pace.took(30, 0.6)  # the rest of an epoch, and the machine is busy
-    assert pace.steps == 50
 
 
 @pytest.mark.slow
@@ -566,28 +511,24 @@ def test_a_folder_that_is_in_use_is_refused(use, tiny, train_run, tmp_path):
     assert not (tmp_path / ".lock").exists()
 
 
-def test_a_full_disk_is_noticed_before_training(
+def test_a_full_disk_is_one_error_before_training_and_while_saving(
     use, tiny, train_run, tmp_path, monkeypatch
 ):
     def allocate(file, start, size):
         assert size > 2 * 4 * 5120  # twice the parameters, of two seeds
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "posix_fallocate", allocate)
-    text = "no checkpoint can be written to .* .No space left on device.: free some"
-    with pytest.raises(OSError, match=text):
-        train_run(tiny(SHORT), tmp_path)
-    assert not rows(tmp_path) and not (tmp_path / "config.json").exists()
-
-
-def test_a_disk_that_fills_up_is_one_error(use, tiny, train_run, tmp_path, monkeypatch):
     def save(*_, **__):
         raise ValueError("RESOURCE_EXHAUSTED: disk quota\nat many places")
 
+    text = "no checkpoint can be written to .* .{}.: free some disk space"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", allocate)
+        with pytest.raises(OSError, match=text.format("No space left on device")):
+            train_run(tiny(SHORT), tmp_path)
+    assert not rows(tmp_path) and not (tmp_path / "config.json").exists()
     monkeypatch.setattr(ocp.CheckpointManager, "save", save)
-    with pytest.raises(
-        OSError, match="no checkpoint can be .*: disk quota.: free some disk space"
-    ):
+    with pytest.raises(OSError, match=text.format("RESOURCE_EXHAUSTED: disk quota")):
         train_run(tiny(SHORT), tmp_path)
 
 
@@ -684,20 +625,26 @@ def test_a_run_ends_when_no_seed_is_left(use, tiny, train_run, tmp_path):
     chex.assert_trees_all_equal(again.state, run.state)
 
 
-def test_a_validation_split_is_measured_beside_the_test_split(
+def test_calls_take_about_a_second():
+    """Eight times as many steps at most: compilation is part of the first call."""
+    pace = loop.Pace()
+    assert pace.steps == 1
+    for steps, seconds, expected in (
+        (1, 60.0, 1),
+        (1, 0.01, 8),
+        (8, 0.08, 64),
+        (64, 0.64, 100),
+        (30, 0.6, 50),
+    ):
+        pace.took(steps, seconds)
+        assert pace.steps == expected
+
+
+def test_a_run_folder_has_its_configuration_checkpoints_and_held_out_accuracies(
     use, tiny, train_run, tmp_path
 ):
     changes = {"dataset.validation_images": 40, "evaluation.every_epochs": 2}
-    train_run(tiny(SHORT | changes), tmp_path)
-    for row in rows(tmp_path):
-        measured = row["epoch"] in (2, 3)  # every second epoch, and the last
-        assert ("validation_accuracy" in row) == ("test_accuracy" in row) == measured
-    accuracy = 40 * np.array(rows(tmp_path)[-1]["validation_accuracy"])
-    np.testing.assert_allclose(accuracy, accuracy.round(), atol=1e-6)
-
-
-def test_the_run_folder_keeps_the_configuration(use, tiny, train_run, tmp_path):
-    config = tiny(SHORT | {"checkpoint.keep": 2})
+    config = tiny(SHORT | changes | {"checkpoint.keep": 2})
     train_run(config, tmp_path)
     text = (tmp_path / "config.json").read_text()
     kept = experiments.from_json(text)
@@ -706,6 +653,11 @@ def test_the_run_folder_keeps_the_configuration(use, tiny, train_run, tmp_path):
     assert experiments.digest(tiny()) != experiments.digest(config)
     whole = {path.name for path in (tmp_path / "checkpoints").glob("[0-9]*")}
     assert whole == {"2", "3"}
+    for row in rows(tmp_path):
+        measured = row["epoch"] in (2, 3)  # every second epoch, and the last
+        assert ("validation_accuracy" in row) == ("test_accuracy" in row) == measured
+    accuracy = 40 * np.array(rows(tmp_path)[-1]["validation_accuracy"])
+    np.testing.assert_allclose(accuracy, accuracy.round(), atol=1e-6)
 
 
 @pytest.mark.slow
@@ -720,49 +672,30 @@ def test_a_run_from_another_kind_of_device_goes_on(use, tiny, train_run, tmp_pat
     chex.assert_trees_all_equal(moved.state, whole.state)
 
 
-@pytest.mark.parametrize(
-    ("changes", "match"),
-    [
+def test_a_folder_has_one_configuration_and_one_data_set(
+    use, tiny, train_run, tmp_path, monkeypatch
+):
+    cosine = SHORT | {"optimizer.schedule": "cosine"}
+    train_run(tiny(cosine | {"epochs": 1}), tmp_path)
+    before = (tmp_path / "config.json").read_text()
+    for changes, text in (
         ({"batch_size": 20}, r"batch_size \(was 32, is 20\)"),
         ({"optimizer.rate": 0.02}, r"optimizer.rate \(was 0.01, is 0.02\)"),
         ({"model.order": ("scale",)}, "model.order"),
-    ],
-)
-def test_a_folder_takes_one_configuration(
-    use, tiny, train_run, tmp_path, changes, match
-):
-    train_run(tiny(SHORT | {"epochs": 1}), tmp_path)
-    before = (tmp_path / "config.json").read_text()
-    with pytest.raises(RunExistsError, match=match):
-        train_run(tiny(SHORT | changes), tmp_path)
-    assert (tmp_path / "config.json").read_text() == before
-
-
-def test_a_cosine_schedule_fixes_the_epochs(use, tiny, train_run, tmp_path):
-    cosine = SHORT | {"optimizer.schedule": "cosine"}
-    train_run(tiny(cosine | {"epochs": 1}), tmp_path)
-    with pytest.raises(
-        RunExistsError, match=r"epochs .was 1, is 3., on which the cosine"
+        ({"epochs": 3}, r"epochs .was 1, is 3., on which the cosine"),
     ):
-        train_run(tiny(cosine), tmp_path)
-
-
-def test_a_folder_is_not_taken_again_without_resume(use, tiny, train_run, tmp_path):
-    train_run(tiny(SHORT | {"epochs": 1}), tmp_path)
+        with pytest.raises(RunExistsError, match=text):
+            train_run(tiny(cosine | {"epochs": 1} | changes), tmp_path)
+    again = tiny(cosine | {"epochs": 1})
     with pytest.raises(RunExistsError, match="holds a run already"):
-        train_run(tiny(SHORT), tmp_path, resume=False)
-
-
-def test_a_run_goes_on_with_its_own_data_only(
-    use, tiny, train_run, tmp_path, monkeypatch
-):
-    train_run(tiny(SHORT | {"epochs": 1}), tmp_path)
+        train_run(again, tmp_path, resume=False)
     load = experiments._dataset
     monkeypatch.setattr(
         experiments, "_dataset", lambda c: dataclasses.replace(load(c), sha256="abc")
     )
     with pytest.raises(RunExistsError, match="digits now has abc"):
-        train_run(tiny(SHORT), tmp_path)
+        train_run(again, tmp_path)
+    assert (tmp_path / "config.json").read_text() == before
 
 
 def test_a_batch_larger_than_the_data_is_an_error(tiny, tmp_path):

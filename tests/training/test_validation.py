@@ -174,13 +174,3 @@ def test_a_damaged_checkpoint_is_named(damage, trained, tmp_path, capfd):
             call(folder)
         assert "\n" not in str(error.value) and len(str(error.value)) < 500
     assert "Traceback" not in capfd.readouterr().err
-
-
-def test_a_damaged_journal_is_named_on_resuming(trained, tmp_path):
-    folder = shutil.copytree(trained.folder, tmp_path / "tiny")
-    path = folder / "metrics.jsonl"
-    path.write_text(path.read_text() + "garbage\n")
-    with pytest.raises(
-        ValueError, match=f"^{path}, line 4 cannot be read .*: correct or r"
-    ):
-        train(trained.config, folder)

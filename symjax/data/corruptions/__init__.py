@@ -8,16 +8,17 @@ published generator.
 
 References:
   Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
-  and Perturbations, 2019. https://arxiv.org/abs/1903.12261
+  and Perturbations, 2019, Section 3, and Appendix for `EXTRA`.
+  https://arxiv.org/abs/1903.12261
 """
-
-import difflib
 
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from symjax import names
 from symjax.data.corruptions.blur import BLUR
+from symjax.data.corruptions.corruption import SEVERITIES, check_severity
 from symjax.data.corruptions.digital import DIGITAL
 from symjax.data.corruptions.noise import NOISE
 from symjax.data.corruptions.spatter import SPATTER
@@ -43,7 +44,6 @@ BENCHMARK = (
 )
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 NAMES = BENCHMARK + EXTRA
-SEVERITIES = (1, 2, 3, 4, 5)
 CORRUPTIONS = NOISE | BLUR | WEATHER | DIGITAL | SPATTER
 
 __all__ = [
@@ -85,36 +85,20 @@ def corrupt(images: ArrayLike, name: str, severity: int, key: Array) -> np.ndarr
       TypeError: if the images are not uint8.
       ValueError: for an unknown name, another severity, shape or number of keys.
       ModuleNotFoundError: for "frost", if its photographs are not installed.
-
-    References:
-      Hendrycks and Dietterich, 2019, Section 3.
     """
-    if name not in NAMES:
-        near = difflib.get_close_matches(str(name), NAMES, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"corruption {name!r}: expected one of {', '.join(NAMES)}.{hint}"
-        )
-    is_whole = isinstance(severity, int | np.integer) and not isinstance(severity, bool)
-    if not is_whole or severity not in SEVERITIES:
-        raise ValueError(f"severity={severity!r}: expected 1, 2, 3, 4 or 5.")
+    name = names.matched("corruption", name, NAMES)
+    check_severity(severity)
     images = np.asarray(images)
     if images.dtype != np.uint8:
         raise TypeError(
             f"corrupt: images are {images.dtype}, expected uint8 in 0..255. Convert "
             "images in [0, 1] by np.uint8(np.round(255 * images))."
         )
-    if images.ndim != 4 or images.shape[-1] != 3:
+    if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape[1:]:
         raise ValueError(
-            f"corrupt: images are {list(images.shape)}, expected [B, H, W, 3]. Convert "
-            "gray images by np.repeat(images, 3, axis=-1)."
+            f"corrupt: images are {list(images.shape)}, expected [B, H, W, 3] with at "
+            "least one pixel. Convert gray images by np.repeat(images, 3, axis=-1)."
         )
-    if 0 in images.shape[1:]:
-        raise ValueError(
-            f"corrupt: images are {list(images.shape)}, expected at least one pixel. "
-            "Only the number of images may be 0."
-        )
-    keys = keys_of_images(key, len(images))
     number = NAMES.index(name) * len(SEVERITIES) + severity
-    keys = fold_in(keys, number)
+    keys = fold_in(keys_of_images(key, len(images)), number)
     return CORRUPTIONS[name](images, severity, keys)

@@ -1,8 +1,6 @@
 """Blurs: defocus, glass, motion, zoom, Gaussian. Lengths are in pixels.
 
 References:
-  Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
-  and Perturbations, 2019, Section 3. https://arxiv.org/abs/1903.12261
   ImageMagick, MotionBlurImage, https://imagemagick.org (the streak's kernel).
 """
 
@@ -143,10 +141,6 @@ def _angle(key, _):
     return jax.random.uniform(key, (), minval=-45, maxval=45)
 
 
-def _motion(images, angles, radius, deviation):
-    return streaked(images, angles, radius, deviation)
-
-
 def _zoom(images, _, beyond):
     """The mean of the image and its enlargements by 1, 1.01, ... up to `beyond`.
 
@@ -168,7 +162,7 @@ BLUR = {
         ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2)), _glass, _displacements
     ),
     "motion_blur": Corruption(
-        ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)), _motion, _angle
+        ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)), streaked, _angle
     ),
     "zoom_blur": Corruption(((1.06,), (1.11,), (1.16,), (1.21,), (1.26,)), _zoom),
     "gaussian_blur": Corruption(((0.4,), (0.6,), (0.7,), (0.8,), (1,)), _gaussian_blur),

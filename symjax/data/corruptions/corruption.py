@@ -22,6 +22,7 @@ import numpy as np
 from jax import Array
 
 MAX_IMAGES = 512  # images in a batch; it bounds the memory and has no other effect
+SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +45,7 @@ class Corruption:
     def __call__(
         self, images: np.ndarray, severity: int, keys: Array | None
     ) -> np.ndarray:
-        """Corrupts images.
-
-        Args:
-          images: `[B, H, W, 3]`, uint8.
-          severity: 1 to 5.
-          keys: `[B]`; not used by a corruption that is not random.
-
-        Returns:
-          `[B, H, W, 3]`, uint8.
-        """
+        """Corrupts images `[B, H, W, 3]`, uint8, with one key per image if random."""
         if not len(images):
             return images.copy()
         part = functools.partial(self._part, images, severity, keys)
@@ -68,6 +60,13 @@ class Corruption:
             keys = keys[first : first + len(images)]
             draws = jax.device_get(_draws(self.draw, keys, images.shape[1:3]))
         return to_gray_levels(self.effect(images, draws, *self.constants[severity - 1]))
+
+
+def check_severity(severity: Any) -> None:
+    """Raises a ValueError unless the severity is an integer from 1 to 5."""
+    is_whole = isinstance(severity, int | np.integer) and not isinstance(severity, bool)
+    if not is_whole or severity not in SEVERITIES:
+        raise ValueError(f"severity={severity!r}: expected 1, 2, 3, 4 or 5.")
 
 
 def to_gray_levels(values: np.ndarray) -> np.ndarray:

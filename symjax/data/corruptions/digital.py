@@ -1,8 +1,6 @@
 """Digital corruptions: brightness, contrast, saturation, elastic, pixelation, JPEG.
 
 References:
-  Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
-  and Perturbations, 2019, Section 3. https://arxiv.org/abs/1903.12261
   Simard, Steinkraus and Platt, Best Practices for Convolutional Neural Networks Applied
   to Visual Document Analysis, 2003 (elastic distortions).
 """

@@ -2,10 +2,6 @@
 
 Each value of an image has its own random number. In the formulas the image x is in
 [0, 1], and N is standard normal.
-
-References:
-  Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
-  and Perturbations, 2019, Section 3. https://arxiv.org/abs/1903.12261
 """
 
 import jax

@@ -4,8 +4,6 @@ The published code makes water with several image operations of OpenCV; this mod
 the same operations for batches `[B, H, W]`.
 
 References:
-  Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
-  and Perturbations, 2019, Appendix. https://arxiv.org/abs/1903.12261
   Canny, A Computational Approach to Edge Detection, 1986.
   Borgefors, Distance Transformations in Digital Images, 1986 (chamfer distances).
 """

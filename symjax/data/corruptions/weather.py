@@ -1,8 +1,6 @@
 """Weather corruptions: snow, frost, fog.
 
 References:
-  Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions
-  and Perturbations, 2019, Section 3. https://arxiv.org/abs/1903.12261
   Fournier, Fussell and Carpenter, Computer Rendering of Stochastic Models, 1982
   (midpoint displacement, of which fog is made).
 """
