@@ -5,8 +5,6 @@ import json
 import pytest
 
 from benchmarks import scaling, turning
-from study import build, figures
-from study.results import StudyResults
 from symjax.attacks.sanity import CHECKS
 from symjax.evaluation import results
 from symjax.evaluation.rows import Row
@@ -122,11 +120,3 @@ def test_readme_shows_the_committed_rows():
     readme = (ROOT / "results/README.md").read_text()
     for path in ROWS:
         assert summary.table(results.read([path])) in readme
-
-
-@pytest.mark.slow
-def test_the_papers_verdicts_are_those_of_the_rows(monkeypatch):
-    monkeypatch.setattr(figures, "pictures", lambda results: [])
-    folder = ROOT / "results/study"
-    made = build.markdown(build.of_study(StudyResults(folder), folder))
-    assert made == (ROOT / "docs/paper.md").read_text()
