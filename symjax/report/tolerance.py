@@ -56,6 +56,9 @@ def read(run: Path) -> dict[str, metric_rows.MetricRows]:
 def draw(nets: Mapping[str, Mapping[str, metric_rows.MetricRows]]) -> Figure:
     """The figure of some nets, of which the first is compared with the others.
 
+    Below the curves are the images that were kept of the first seeds; without them, as
+    in `results/`, the figure has the curves alone.
+
     Args:
       nets: by name, the metrics of `read`.
 
@@ -69,9 +72,12 @@ def draw(nets: Mapping[str, Mapping[str, metric_rows.MetricRows]]) -> Figure:
                 f"{name!r} was measured differently, {settings}: measure all nets with "
                 "the same --n and --samples."
             )
-    figure = Figure(figsize=(14, 7 + 1.8 * SAMPLES), layout="constrained")
-    heights = [7, 1.8 * SAMPLES]
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
+    images = {net: metrics[PICTURES] for net, metrics in nets.items()}
+    kept = all("original" in metric.cells for metric in images.values())
+    heights = [7, 1.8 * SAMPLES] if kept else [7]
+    figure = Figure(figsize=(14, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)
+    above = parts[0, 0]
     axes = above.subplots(2, 4).flat
     for axis, name in zip(axes, UNITS, strict=False):
         for index, (net, metrics) in enumerate(nets.items()):
@@ -85,7 +91,8 @@ def draw(nets: Mapping[str, Mapping[str, metric_rows.MetricRows]]) -> Figure:
         f"fraction of {rows[0]['n']:,} images whose prediction is still correct, "
         f"{len(rows)} seeds, 95 % interval over the images"
     )
-    image_rows(below, {net: metrics[PICTURES] for net, metrics in nets.items()})
+    if kept:
+        image_rows(parts[1, 0], images)
     return figure
 
 
@@ -128,8 +135,8 @@ def image_rows(figure: SubFigure, nets: Mapping[str, metric_rows.MetricRows]) ->
     chosen = np.flatnonzero(clean)[:SAMPLES]
     seed = next(iter(nets.values())).rows[0]["seed"]
     figure.suptitle(
-        f"the first images that all nets classify, and the last with values removed "
-        f"that held: seed {seed}, one draw"
+        "the first images that all nets classify correctly, and each with the most "
+        f"values removed that was still classified correctly: seed {seed}, one draw"
     )
     axes = figure.subplots(max(1, len(chosen)), 1 + len(nets), squeeze=False)
     for axis in axes.flat:

@@ -15,6 +15,7 @@ from symjax.report import tolerance as report
 from symjax.report.__main__ import main
 from symjax.seeds import KeyPurpose, of_seed, purpose_key
 from tests.made_rows import QUIET, outcomes_of
+from tests.paths import ROOT
 
 IMAGES = 3
 
@@ -112,6 +113,15 @@ def test_the_figure_is_drawn_from_rows_alone(measured, tmp_path):
     assert len(pictures) == 3 * len(clean)
     original = outcomes_of(folder, rows[2])["original"][clean[0], ..., 0]
     np.testing.assert_array_equal(pictures[0].images[0].get_array(), original)
+
+
+def test_curves_are_drawn_without_images():
+    """Of committed cells, in which no images are kept."""
+    folders = [ROOT / f"results/theory/{net}-4" for net in ("baseline", "equivariant")]
+    figure = report.draw({folder.name: report.read(folder) for folder in folders})
+    (above,) = figure.subfigs
+    assert len(above.axes) == len(report.UNITS) + 1
+    assert all(len(axis.get_lines()) == 6 for axis in above.axes[:-1])
 
 
 def test_what_is_missing_is_said(measured, tmp_path, capsys):
