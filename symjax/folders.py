@@ -9,12 +9,13 @@ import contextlib
 import datetime
 import fcntl
 import itertools
+import json
 import os
 import socket
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 LOCK = ".lock"
 RUNS = Path("runs")
@@ -76,7 +77,8 @@ def hold(folder: Path) -> Iterator[None]:
 
     The lock does not prevent reading. It is a lock of the operating system on the file
     `.lock` in the folder, and it ends with the process, even if the process is killed.
-    Where the file system does not support locks, the folder is not protected.
+    The file holds the process, its host and the time; they decide whether the folder is
+    in use where the file system does not support locks.
 
     Args:
       folder: the folder; it is made if it does not exist.
@@ -94,7 +96,7 @@ def hold(folder: Path) -> Iterator[None]:
         try:
             with writing(folder):
                 file.truncate(0)
-                file.write(_this_process())
+                file.write(json.dumps(_this_process()))
                 file.flush()
             yield
         finally:
@@ -146,20 +148,34 @@ def _locked(path: Path) -> IO[str]:
     while True:
         file = path.open("a+")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            supported = _lock(file)
+            if not _is_at(path, file):  # its former holder removed the file meanwhile
+                file.close()
+                continue
+            holder = _read(file)
+            here = holder.get("host") == socket.gethostname()
+            gone = here and (supported or _start(holder["pid"]) != holder["start"])
+            if holder and not gone:
+                raise _in_use(path, holder)
+            return file
         except BlockingIOError:
-            with file:
-                file.seek(0)
-                holder = file.read() or "a process that has just started"
-            raise FolderInUseError(
-                f"{path.parent} is in use by {holder}: choose another folder, or wait "
-                "for it to end."
-            ) from None
-        except OSError:  # the file system does not support locks
-            return file
-        if _is_at(path, file):
-            return file
-        file.close()  # its former holder has removed the file in the meantime
+            holder = _read(file)
+            file.close()
+            raise _in_use(path, holder) from None
+        except BaseException:
+            file.close()
+            raise
+
+
+def _lock(file: IO[str]) -> bool:
+    """Locks the file; returns False if the file system does not support locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 def _is_at(path: Path, file: IO[str]) -> bool:
@@ -169,6 +185,53 @@ def _is_at(path: Path, file: IO[str]) -> bool:
         return False
 
 
-def _this_process() -> str:
-    now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    return f"process {os.getpid()} on {socket.gethostname()}, since {now}"
+def _in_use(path: Path, holder: dict[str, Any]) -> FolderInUseError:
+    if not holder:
+        return FolderInUseError(
+            f"{path.parent} is in use by a process that has just started: choose "
+            "another folder, or wait for it to end."
+        )
+    here = holder["host"] == socket.gethostname()
+    otherwise = "" if here else f" If that process is gone, remove {path}."
+    return FolderInUseError(
+        f"{path.parent} is in use by process {holder['pid']} on {holder['host']}, "
+        f"since {holder['since']}: choose another folder, or wait for it to end."
+        f"{otherwise}"
+    )
+
+
+def _this_process() -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "start": _start(os.getpid()),
+        "host": socket.gethostname(),
+        "since": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _start(pid: int) -> str | None:
+    """The start time of a process of this host; None if the process does not exist.
+
+    The start time distinguishes a process from a later one with the same number. It is
+    "" on systems without `/proc`.
+    """
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def _read(file: IO[str]) -> dict[str, Any]:
+    """The process that wrote the lock file; empty if the file is incomplete."""
+    file.seek(0)
+    try:
+        holder = json.loads(file.read())
+        return holder if holder.keys() >= {"pid", "start", "host", "since"} else {}
+    except (ValueError, AttributeError):
+        return {}

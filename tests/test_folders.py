@@ -3,6 +3,7 @@
 import datetime
 import errno
 import fcntl
+import json
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from symjax import folders
 from symjax.folders import FolderInUseError, expand, hold, new
 from tests.paths import ROOT
 
@@ -19,10 +21,12 @@ HOLD = """
 import sys
 from pathlib import Path
 from symjax.folders import hold
+from tests.paths import ROOT
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
+GONE = {"pid": 2**22 + 1, "start": "1", "since": "2030-01-01T12:00:00+00:00"}
 
 
 @pytest.fixture
@@ -43,8 +47,9 @@ def another(tmp_path):
 
 def test_a_folder_in_use_is_refused_with_its_process_and_host(another, tmp_path):
     text = f"run is in use by process {another.pid} on {socket.gethostname()}, since 20"
-    with pytest.raises(FolderInUseError, match=text), hold(tmp_path / "run"):
+    with pytest.raises(FolderInUseError, match=text) as error, hold(tmp_path / "run"):
         pass
+    assert "remove" not in str(error.value)  # this process knows that it is alive
     another.communicate()
     assert another.returncode == 0 and not list((tmp_path / "run").iterdir())
     with hold(tmp_path / "run"):
@@ -55,9 +60,9 @@ def test_the_lock_of_a_killed_process_is_taken_over(another, tmp_path):
     another.kill()
     another.wait()
     path = tmp_path / "run" / ".lock"
-    assert path.read_text().startswith(f"process {another.pid} on ")
+    assert json.loads(path.read_text())["pid"] == another.pid
     with hold(tmp_path / "run"):
-        assert path.read_text().startswith(f"process {os.getpid()} on ")
+        assert json.loads(path.read_text())["pid"] == os.getpid()
     assert not path.exists()
 
 
@@ -68,38 +73,61 @@ def test_a_folder_is_held_within_one_process_as_well(tmp_path):
         assert (tmp_path / ".lock").exists()
 
 
+def write(folder, text):
+    folder.mkdir()
+    (folder / ".lock").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("text", ["", '{"pid": 12, "ho', "[]", "3", "null"])
+def test_a_lock_that_was_not_written_whole_is_taken_over(tmp_path, text):
+    with hold(write(tmp_path / "run", text)):
+        holder = json.loads((tmp_path / "run" / ".lock").read_text())
+        assert holder["pid"] == os.getpid()
+
+
 def test_a_lock_that_has_just_been_made_is_respected(tmp_path):
-    with (tmp_path / ".lock").open("a") as file:
+    path = write(tmp_path / "run", "") / ".lock"
+    with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(FolderInUseError, match="has just started: choose"):
-            hold(tmp_path).__enter__()
-    with hold(tmp_path):  # the file that is left is no lock
-        pass
+        with pytest.raises(FolderInUseError, match="has just started"):
+            hold(path.parent).__enter__()
 
 
-def test_a_file_system_without_locks_does_not_stop_a_training(tmp_path, monkeypatch):
+def test_a_lock_of_another_host_cannot_be_checked(tmp_path):
+    folder = write(tmp_path / "run", json.dumps(GONE | {"host": "node-7"}))
+    expected = f"process {GONE['pid']} on node-7, since 2030-.*remove {folder}/.lock"
+    with pytest.raises(FolderInUseError, match=expected):
+        hold(folder).__enter__()
+    (folder / ".lock").unlink()
+    with hold(folder):
+        assert (folder / ".lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken"),
+    [
+        ({}, True),  # there is no such process
+        ({"pid": os.getpid(), "start": folders._start(os.getpid())}, False),
+        ({"pid": os.getpid(), "start": "1"}, True),  # the number was given again
+        ({"pid": 1, "start": folders._start(1)}, False),
+    ],
+)
+def test_a_file_system_without_locks_leaves_it_to_the_file(
+    tmp_path, monkeypatch, changes, taken
+):
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with hold(tmp_path):
-        assert (tmp_path / ".lock").exists()
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_lock_file_that_its_holder_removes_meanwhile_is_made_again(
-    tmp_path, monkeypatch
-):
-    lock, path = fcntl.flock, tmp_path / ".lock"
-
-    def flock(*call):
-        monkeypatch.setattr(fcntl, "flock", lock)
-        lock(*call)
-        path.unlink()
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with hold(tmp_path):
-        assert path.read_text().startswith(f"process {os.getpid()} on ")
+    here = {"host": socket.gethostname()}
+    folder = write(tmp_path / "run", json.dumps(GONE | here | changes))
+    if taken:
+        with hold(folder):
+            assert json.loads((folder / ".lock").read_text())["pid"] == os.getpid()
+    else:
+        with pytest.raises(FolderInUseError, match=f"process {changes['pid']} on"):
+            hold(folder).__enter__()
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
