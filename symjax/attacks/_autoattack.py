@@ -104,14 +104,10 @@ def autoattack(
     """Robustness against an ensemble of attacks; a host driver, not for use inside jit.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch. With "rand", `(images, key) -> [B, K]`. Other
-        weights of the same net need no new compilation.
-      images: `[N, H, W, C]`, float, within the threat's bounds.
-      labels: `[N]`, integers in [0, K).
-      key: one random key. For S nets: `[S]` keys, and a leading axis S on every leaf of
-        `logits_fn`; the nets run together on an accelerator, one by one on a CPU.
-      threat: ball and bounds; eps is one number.
+      logits_fn, images, labels, key, threat: see `symjax.attacks`; eps is one number.
+        With "rand", `logits_fn` is `(images, key) -> [B, K]`. For S nets: `[S]` keys,
+        and a leading axis S on every leaf of `logits_fn`; the nets run together on an
+        accelerator, one by one on a CPU.
       version: "standard", "plus", "rand", or names of attacks, see `ensemble.stages`.
       steps, n_target_classes, n_queries, eot_iter: settings of the attacks, see
         `ensemble.stages`.
@@ -230,10 +226,8 @@ class _Evaluation:
         """Refuses nets whose logits of the clean images are not finite."""
         finite = host_loop.finite(len(self.keys), self.randomized)
         for index in in_batches(len(self.images), self.size):
-            images = np.broadcast_to(
-                self.images[index], (len(self.keys), self.size, *self.images.shape[1:])
-            )
-            flags = np.ones((len(self.keys), len(self.images)), bool)
+            images = np.stack([self.images[index]] * len(self.keys))
+            flags = np.ones(self.broken_by.shape, bool)
             flags[:, index] = np.asarray(finite(self.nets, images, self.keys))
             check_finite(flags)
 

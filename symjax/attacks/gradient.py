@@ -35,12 +35,7 @@ def fgsm(
     An image that is already misclassified is returned unchanged.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, within the threat's bounds.
-      labels: `[B]`, integers in [0, K).
-      key: not used; every attack has this argument.
-      threat: ball and bounds.
+      logits_fn, images, labels, key, threat: see `symjax.attacks`; the key is not used.
       loss: "cross_entropy", "dlr" or "margin".
 
     Returns:
@@ -88,12 +83,7 @@ def pgd(
     radii, as in `autoattack`, it rose by 88 % or more.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, within the threat's bounds.
-      labels: `[B]`, integers in [0, K).
-      key: random key of the starts.
-      threat: ball and bounds.
+      logits_fn, images, labels, key, threat: see `symjax.attacks`.
       steps: the number of gradient steps per restart.
       step_size: in pixel units, a scalar or `[C]`; `2.5 eps / steps` if None.
       n_restarts: the number of independent runs; the best result of all is returned.
