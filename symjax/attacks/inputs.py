@@ -57,14 +57,12 @@ def prepare(
 ) -> Inputs:
     """Checks the arguments of an attack or a metric, and converts them.
 
+    float16 and bfloat16 images are converted to float32; float64 is kept where
+    `jax_enable_x64` is set. Traced values are not checked, see `entry`.
+
     Args:
       name: name of the attack or metric, for the messages.
-      logits_fn: `[B, H, W, C] -> [B, K]`; with `randomized`, `(images, key) -> [B, K]`.
-      images: `[B, H, W, C]`, floats within the bounds. float16 and bfloat16 are
-        converted to float32; float64 is kept where `jax_enable_x64` is set.
-      labels: `[B]`, integers in [0, K).
-      key: a random key, typed or legacy.
-      threat: ball and bounds.
+      logits_fn, images, labels, key, threat: see `symjax.attacks`.
       norms: the norms that the attack is defined for.
       one_radius: whether eps must be a single number.
       infinite_eps: whether eps may be infinite.
@@ -73,9 +71,6 @@ def prepare(
         Without a threat, images must be in [0, 1].
       seeds: whether `[S]` keys are allowed, with a leading axis S on the leaves of
         `logits_fn`.
-
-    Returns:
-      The `Inputs`. Traced values are not checked, see `entry`.
 
     Raises:
       ValueError: if an argument is not as described.
