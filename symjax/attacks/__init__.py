@@ -23,7 +23,6 @@ from symjax.attacks._robust_accuracy import (
     robust_accuracy,
 )
 from symjax.attacks._square import square
-from symjax.attacks.ensemble import STAGES, VERSIONS
 from symjax.attacks.gradient import Keep, fgsm, pgd
 from symjax.attacks.losses import cross_entropy, dlr, is_correct, margin
 from symjax.attacks.minimum_norm import carlini_wagner, deepfool
@@ -32,8 +31,6 @@ from symjax.attacks.threat import L1, L2, NORMS, Linf, Norm, ThreatModel, in_pix
 
 __all__ = [
     "NORMS",
-    "STAGES",
-    "VERSIONS",
     "AttackResult",
     "AutoAttackResult",
     "Keep",

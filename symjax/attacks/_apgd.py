@@ -71,9 +71,6 @@ def apgd(
       start: `[B, H, W, C]`, the first iterate; None: a random point on the boundary of
         the ball.
 
-    Returns:
-      An `AttackResult`.
-
     Raises:
       ValueError: for an unknown loss, too few classes for the loss, settings out of
         range, or invalid images, labels or eps.

@@ -64,26 +64,19 @@ class AutoAttackResult:
 class Progress:
     """The state of a running evaluation.
 
-    The fraction `work / total` never decreases, and is 1 only at the end.
-
-    Attributes:
-      attack: name of the attack.
-      attempt: rank of the target class, or number of the restart.
-      done, batches: the number of batches done, and of all batches of this attempt.
-      robust, images: the number of images that are still robust, and of all images, of
-        the seeds that run together: all seeds on an accelerator, one on a CPU.
-      work: the number of pairs of an attempt and an image that are done, of all seeds.
-      total: `work` and the pairs that remain if no other image is broken.
+    `robust` and `images` count the seeds that run together: all seeds on an
+    accelerator, one on a CPU. The fraction `work / total` never decreases, and is 1
+    only at the end.
     """
 
-    attack: str
-    attempt: int
-    done: int
-    batches: int
-    robust: int
-    images: int
-    work: int
-    total: int
+    attack: str  # its name
+    attempt: int  # rank of the target class, or number of the restart
+    done: int  # batches of this attempt that are done
+    batches: int  # all batches of this attempt
+    robust: int  # images that are still robust
+    images: int  # all images
+    work: int  # pairs of an attempt and an image that are done, of all seeds
+    total: int  # `work`, and the pairs that remain if no other image is broken
 
 
 def autoattack(
@@ -183,17 +176,11 @@ def autoattack(
 
 @dataclasses.dataclass
 class _Work:
-    """Counts of the work, for `Progress`.
+    """Counts of the work, for `Progress`."""
 
-    Attributes:
-      done: pairs of an attempt and an image that are done.
-      later: pairs of the seeds that run later.
-      attempts: attempts that the seeds that run now still have to make.
-    """
-
-    done: int
-    later: int
-    attempts: int
+    done: int  # pairs of an attempt and an image that are done
+    later: int  # pairs of the seeds that run later
+    attempts: int  # attempts that the seeds that run now still have to make
 
 
 class _Evaluation:

@@ -51,9 +51,6 @@ def square(
       rescale: choose the window sizes as if there were 10,000 queries; AutoAttack does
         not.
 
-    Returns:
-      An `AttackResult`.
-
     Raises:
       ValueError: if settings are out of range, or images, labels or eps are invalid.
 

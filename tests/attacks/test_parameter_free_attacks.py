@@ -13,7 +13,6 @@ from jax.tree_util import Partial
 
 from symjax import attacks
 from symjax.attacks import NORMS, ThreatModel, is_correct, schedule, windows
-from symjax.attacks._apgd import APGD, _review
 from symjax.attacks._square import _grid
 from symjax.attacks.iterative import AttackInputs
 from tests.linear_models import boundary_distance, linear, owes, problem
@@ -100,36 +99,6 @@ def test_checkpoints_are_those_of_the_paper():
     lengths = schedule.windows("linf", 100)
     closes = [index + 1 for index, length in enumerate(lengths) if length]
     assert closes == [22, 41, 57, 70, 80, 87, 93, 99]
-
-
-@pytest.mark.slow
-def test_steps_that_do_not_pay_are_halved():
-    """Section 3.2: few rises, or no gain since the last checkpoint at the same step."""
-    images = jnp.zeros((4, 1, 1, 1))
-    about = AttackInputs(
-        images, jnp.zeros(4, int), KEY, attacks.Linf(0.1), start=images
-    )
-    attack = APGD(loss="margin", steps=10)
-    state = attack.init(Partial(linear, np.ones((1, 2)), np.zeros((1, 2))), about)
-    state = state.replace(
-        x=images + 1,
-        x_highest=images + 2,
-        gradients=images + 3,
-        gradients_highest=images + 4,
-        rises=jnp.array([8, 7, 8, 8]),  # of 10: more than rho in all but one
-        highest=jnp.array([1.0, 1.0, 0.5, 0.5]),
-        highest_then=jnp.array([0.5, 0.5, 0.5, 0.5]),
-        reduced_then=jnp.array([False, False, False, True]),
-        step=images + 2,
-    )
-    after = _review(state, images, jnp.array(10), rho=0.75)
-    halved = np.array([False, True, True, False])
-    np.testing.assert_array_equal(after.step.ravel(), np.where(halved, 1, 2))
-    np.testing.assert_array_equal(after.x.ravel(), np.where(halved, 2, 1))
-    np.testing.assert_array_equal(after.gradients.ravel(), np.where(halved, 4, 3))
-    np.testing.assert_array_equal(after.reduced_then, halved)
-    np.testing.assert_array_equal(after.highest_then, state.highest)
-    np.testing.assert_array_equal(after.rises, 0)
 
 
 def test_fab_restarts_elsewhere_and_comes_to_the_same_distance():

@@ -127,7 +127,6 @@ class AuditTarget:
     @classmethod
     def of(cls, logits_fn, images, labels, key, threat, *, peers, **settings):
         """The target for the arguments of `sanity.audit`, which are checked."""
-        _refuse_a_key(logits_fn)
         for name in ("steps", "n_restarts", "random_draws", "square_queries"):
             settings[name] = whole_number("audit", name, settings[name])
         with jax.default_matmul_precision("highest"):  # as in the audit
@@ -268,23 +267,3 @@ class AuditTarget:
         length = {"linf": 1.0, "l2": pixels**0.5, "l1": pixels}[self.threat.norm]
         eps = np.asarray(fraction * length * (high - low), self.images.dtype)
         return self.threat.replace(eps=eps)
-
-
-def _refuse_a_key(logits_fn: LogitsFn) -> None:
-    try:
-        parameters = inspect.signature(logits_fn).parameters.values()
-    except (TypeError, ValueError):
-        return
-    positional = (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    )
-    asked = [
-        p.name for p in parameters if p.kind in positional and p.default is p.empty
-    ]
-    if len(asked) > 1:
-        raise ValueError(
-            f"logits_fn takes {asked}: expected images alone. Measure a randomized "
-            "defense by attacks.autoattack(version='rand'), which averages gradients "
-            "over its draws."
-        )
