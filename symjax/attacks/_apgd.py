@@ -146,9 +146,10 @@ class APGD:
 
     def propose(self, logits_fn, problem, index, state) -> tuple[_State, Array]:
         """A step along the gradient, projected into the ball of this step."""
-        first, radius, _ = self._plan(problem, index)
+        first, radius, _ = (jnp.asarray(x)[index] for x in self._plan(problem))
 
         def begin_again(state):  # the next ball, from the projected best point
+            radius = jnp.asarray(self._plan(problem)[1])[index]
             ball = problem.threat.scaled(radius)
             x = ball.project(state.x_highest, problem.images)
             start = index, radius, state.best, x, state.target, True
@@ -160,7 +161,7 @@ class APGD:
 
     def update(self, logits_fn, problem, index, state, x) -> _State:
         """Evaluates the new point; at a checkpoint, adapts the step size."""
-        _, radius, window = self._plan(problem, index)
+        _, radius, window = (jnp.asarray(x)[index] for x in self._plan(problem))
         loss, margin, gradients, best = self._evaluate(
             logits_fn, problem, index + 1, x, state.target, state.best
         )
@@ -239,10 +240,8 @@ class APGD:
         gradients, loss = jnp.nan_to_num(gradients), jnp.nan_to_num(loss)
         return loss, margin, gradients, best.spend(count, count)
 
-    def _plan(self, problem: AttackInputs, index: Array) -> list[Array]:
-        """`schedule.plan` at this step."""
-        plan = schedule.plan(problem.threat.norm, self.steps, self.radii)
-        return [jnp.asarray(x)[index] for x in plan]
+    def _plan(self, problem: AttackInputs) -> tuple[np.ndarray, ...]:
+        return schedule.plan(problem.threat.norm, self.steps, self.radii)
 
 
 def _random_start(key: Array, images: Array, threat: ThreatModel) -> Array:
