@@ -395,6 +395,7 @@ def audit_settings():
         "loss": "cross_entropy",
         "logits_fn_float64": None,
         "group": C4,
+        "attack_fn": attacks.pgd,
     }
 
 
