@@ -26,6 +26,21 @@ def waves(weights, bias, images):
     return jnp.sin(20 * linear(weights, bias, images))
 
 
+def nan_gradient(weights, bias, images):
+    """Finite logits whose gradient in the first pixel is 0 times infinity."""
+    return linear(weights, bias, images) + jnp.sqrt(0 * images[:, 0, 0])[:, :1]
+
+
+def nan_if_changed(net, images):
+    """A net whose logits are NaN wherever an image differs from these images."""
+
+    def nowhere(net, x):
+        changed = jnp.any(x != images, axis=AXES)[:, None]
+        return jnp.where(changed, jnp.nan, net(x))
+
+    return Partial(nowhere, net)
+
+
 def problem(classes=2, model=linear, seed=0):
     """A model, images and labels; half of the images or so are classified correctly."""
     rng = np.random.default_rng(seed)
@@ -48,12 +63,16 @@ def towards_error(logits_fn, labels):
     }
 
 
-def owes(result, threat, logits_fn, images, labels):
-    """What every attack owes."""
+def owes(result, threat, logits_fn, images, labels, minimum_norm=False):
+    """What every attack owes.
+
+    For an image that it did not break, a minimum-norm attack returns the image itself,
+    and the distance of an error outside of the ball, or infinity.
+    """
     chex.assert_shape(result.images, images.shape)
     chex.assert_tree_all_finite(result.images)
     assert threat.contains(result.images, images).all()
-    robust = is_correct(logits_fn(result.images), labels)
+    robust = np.asarray(is_correct(logits_fn(result.images), labels))
     np.testing.assert_array_equal(result.robust, robust)
     difference = np.asarray(result.images, np.float64) - images
     distance = {
@@ -61,7 +80,12 @@ def owes(result, threat, logits_fn, images, labels):
         "l2": np.sqrt(np.square(difference).sum(axis=(1, 2, 3))),
         "l1": np.abs(difference).sum(axis=(1, 2, 3)),
     }[threat.norm]
-    np.testing.assert_allclose(result.distance, distance, atol=1e-6)
+    if minimum_norm:
+        np.testing.assert_array_equal(result.images[robust], images[robust])
+        beyond = np.isposinf(result.distance) | (result.distance > threat.eps)
+        np.testing.assert_array_equal(robust, beyond)
+        distance = np.where(robust, result.distance, distance)
+    np.testing.assert_allclose(result.distance, distance, atol=1e-5)
     for counts in (result.queries, result.gradients):
         assert counts.shape == labels.shape and counts.dtype == jnp.int32
 

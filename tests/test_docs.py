@@ -46,7 +46,7 @@ def test_the_layer_in_another_net_is_invariant_as_the_page_says(capsys):
 
 def test_attacks_page_lists_the_checks_of_the_audit():
     page = (ROOT / "docs/attacks.md").read_text()
-    for title, _, source in CHECKS.values():
+    for title, _, source, _ in CHECKS.values():
         (line,) = [row for row in page.splitlines() if row.startswith(f"| {title} |")]
         assert line.endswith(f"| {source} |")
 

@@ -1,8 +1,16 @@
 """Attacks on any callable `logits_fn: [B, H, W, C] -> [B, K]`.
 
-result = attacks.pgd(logits_fn, images, labels, key, attacks.Linf(eps=8 / 255))
-result = attacks.autoattack(logits_fn, images, labels, key, attacks.Linf(eps=8 / 255))
-print(attacks.robust_accuracy(logits_fn, images, labels, attacks.Linf(eps=8 / 255)))
+    result = attacks.pgd(logits_fn, images, labels, key, attacks.Linf(eps=8 / 255))
+
+The first five arguments of every attack are the same:
+
+- `logits_fn`: pure; the logits of an image must not depend on the other images of the
+  batch.
+- `images`: `[B, H, W, C]`, floats within the bounds of the threat model.
+- `labels`: `[B]`, integers in [0, K).
+- `key`: a random key; None for an attack that draws nothing.
+- `threat`: the ball and the bounds. Only `fgsm`, `pgd` and, except in l1, `apgd`
+  accept one eps per channel.
 """
 
 from symjax.attacks import sanity
@@ -15,7 +23,6 @@ from symjax.attacks._robust_accuracy import (
     robust_accuracy,
 )
 from symjax.attacks._square import square
-from symjax.attacks.ensemble import STAGES, VERSIONS
 from symjax.attacks.gradient import Keep, fgsm, pgd
 from symjax.attacks.losses import cross_entropy, dlr, is_correct, margin
 from symjax.attacks.minimum_norm import carlini_wagner, deepfool
@@ -24,8 +31,6 @@ from symjax.attacks.threat import L1, L2, NORMS, Linf, Norm, ThreatModel, in_pix
 
 __all__ = [
     "NORMS",
-    "STAGES",
-    "VERSIONS",
     "AttackResult",
     "AutoAttackResult",
     "Keep",

@@ -64,26 +64,19 @@ class AutoAttackResult:
 class Progress:
     """The state of a running evaluation.
 
-    The fraction `work / total` never decreases, and is 1 only at the end.
-
-    Attributes:
-      attack: name of the attack.
-      attempt: rank of the target class, or number of the restart.
-      done, batches: the number of batches done, and of all batches of this attempt.
-      robust, images: the number of images that are still robust, and of all images, of
-        the seeds that run together: all seeds on an accelerator, one on a CPU.
-      work: the number of pairs of an attempt and an image that are done, of all seeds.
-      total: `work` and the pairs that remain if no other image is broken.
+    `robust` and `images` count the seeds that run together: all seeds on an
+    accelerator, one on a CPU. The fraction `work / total` never decreases, and is 1
+    only at the end.
     """
 
-    attack: str
-    attempt: int
-    done: int
-    batches: int
-    robust: int
-    images: int
-    work: int
-    total: int
+    attack: str  # its name
+    attempt: int  # rank of the target class, or number of the restart
+    done: int  # batches of this attempt that are done
+    batches: int  # all batches of this attempt
+    robust: int  # images that are still robust
+    images: int  # all images
+    work: int  # pairs of an attempt and an image that are done, of all seeds
+    total: int  # `work`, and the pairs that remain if no other image is broken
 
 
 def autoattack(
@@ -104,14 +97,10 @@ def autoattack(
     """Robustness against an ensemble of attacks; a host driver, not for use inside jit.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch. With "rand", `(images, key) -> [B, K]`. Other
-        weights of the same net need no new compilation.
-      images: `[N, H, W, C]`, float, within the threat's bounds.
-      labels: `[N]`, integers in [0, K).
-      key: one random key. For S nets: `[S]` keys, and a leading axis S on every leaf of
-        `logits_fn`; the nets run together on an accelerator, one by one on a CPU.
-      threat: ball and bounds; eps is one number.
+      logits_fn, images, labels, key, threat: see `symjax.attacks`; eps is one number.
+        With "rand", `logits_fn` is `(images, key) -> [B, K]`. For S nets: `[S]` keys,
+        and a leading axis S on every leaf of `logits_fn`; the nets run together on an
+        accelerator, one by one on a CPU.
       version: "standard", "plus", "rand", or names of attacks, see `ensemble.stages`.
       steps, n_target_classes, n_queries, eot_iter: settings of the attacks, see
         `ensemble.stages`.
@@ -187,17 +176,11 @@ def autoattack(
 
 @dataclasses.dataclass
 class _Work:
-    """Counts of the work, for `Progress`.
+    """Counts of the work, for `Progress`."""
 
-    Attributes:
-      done: pairs of an attempt and an image that are done.
-      later: pairs of the seeds that run later.
-      attempts: attempts that the seeds that run now still have to make.
-    """
-
-    done: int
-    later: int
-    attempts: int
+    done: int  # pairs of an attempt and an image that are done
+    later: int  # pairs of the seeds that run later
+    attempts: int  # attempts that the seeds that run now still have to make
 
 
 class _Evaluation:
@@ -230,10 +213,8 @@ class _Evaluation:
         """Refuses nets whose logits of the clean images are not finite."""
         finite = host_loop.finite(len(self.keys), self.randomized)
         for index in in_batches(len(self.images), self.size):
-            images = np.broadcast_to(
-                self.images[index], (len(self.keys), self.size, *self.images.shape[1:])
-            )
-            flags = np.ones((len(self.keys), len(self.images)), bool)
+            images = np.stack([self.images[index]] * len(self.keys))
+            flags = np.ones(self.broken_by.shape, bool)
             flags[:, index] = np.asarray(finite(self.nets, images, self.keys))
             check_finite(flags)
 

@@ -9,7 +9,6 @@ the attack then moves part of the way back to the image.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,36 +16,19 @@ from flax import struct
 from jax import Array
 
 from symjax.attacks import boundary, iterative, projection
-from symjax.attacks.checks import one_number
 from symjax.attacks.entry import attack
 from symjax.attacks.iterative import AttackInputs, Best
 from symjax.attacks.losses import largest_margin, ranked_class
-from symjax.attacks.result import (
-    AttackResult,
-    LogitsFn,
-    check_rank,
-    select,
-)
+from symjax.attacks.result import AttackResult, LogitsFn, select
 from symjax.attacks.threat import ThreatModel
 
 SHORTEST = 1e-8  # lower limit of a projection's length, of the span of the pixels
 
 
-def _check(classes: int, rank: int | Array, targeted: bool, **settings: Any) -> None:
-    del settings
-    check_rank(rank, classes, targeted)
+STATIC = "steps", "targeted", "alpha_max", "eta", "beta"
 
 
-@attack(
-    "steps",
-    "targeted",
-    "alpha_max",
-    "eta",
-    "beta",
-    check=_check,
-    one_radius=True,
-    infinite_eps=True,
-)
+@attack(*STATIC, one_radius=True, infinite_eps=True)
 def fab(
     logits_fn: LogitsFn,
     images: Array,
@@ -64,12 +46,8 @@ def fab(
     """Runs FAB once, to find the closest misclassified point of each image.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, within the threat's bounds.
-      labels: `[B]`, integers in [0, K).
-      key: random key of the start, used if `restart` is not 0.
-      threat: ball and bounds; eps is one number. With an infinite eps, the attack
+      logits_fn, images, labels, key, threat: see `symjax.attacks`. The key is used if
+        `restart` is not 0; eps is one number. With an infinite eps, the attack
         minimizes the distance only.
       steps: the number of gradient steps. A step costs K backward passes, or one if
         targeted.
@@ -122,18 +100,8 @@ class FAB:
     eta: float = 1.05
     beta: float = 0.9
 
-    def __post_init__(self):
-        if self.steps < 1:
-            raise ValueError(f"fab: steps={self.steps}: expected 1 or more.")
-        for name, value in (("alpha_max", self.alpha_max), ("beta", self.beta)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"fab: {name}={value}: expected 0 to 1.")
-        if self.eta < 1:
-            raise ValueError(f"fab: eta={self.eta}: expected 1 or more.")
-
     def init(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
         """The state at the image, or at a random point for a restart."""
-        one_number("fab", problem.threat)
         images = problem.images
         logits = logits_fn(images)
         clean = largest_margin(logits, problem.labels)
@@ -152,9 +120,7 @@ class FAB:
         state = _State(best, x, closest, target, *empty)
         return self._linearize(logits_fn, problem, state)
 
-    def propose(
-        self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
-    ) -> tuple[_State, Array]:
+    def propose(self, logits_fn, problem, index, state) -> tuple[_State, Array]:
         """A step onto the linearized boundary and a little beyond it."""
         del logits_fn, index
         images, threat, x = problem.images, problem.threat, state.x
@@ -172,14 +138,7 @@ class FAB:
         ) * alpha
         return state, threat.clip(x).astype(images.dtype)
 
-    def update(
-        self,
-        logits_fn: LogitsFn,
-        problem: AttackInputs,
-        index: Array,
-        state: _State,
-        x: Array,
-    ) -> _State:
+    def update(self, logits_fn, problem, index, state, x) -> _State:
         """Keeps the closest error; moves an error part of the way back to the image."""
         del index
         images, threat = problem.images, problem.threat
@@ -199,13 +158,7 @@ class FAB:
         """Counts the passes of `_linearize`."""
         return best.spend(1, 1 if self.targeted else classes)
 
-    def _linearize(
-        self,
-        logits_fn: LogitsFn,
-        problem: AttackInputs,
-        state: _State,
-        edge: Any = False,
-    ) -> _State:
+    def _linearize(self, logits_fn, problem, state: _State, edge=False) -> _State:
         """Computes the linearized boundary at x, to the nearest class or the target.
 
         A point in the ball, or on its `edge` up to rounding, whose logits are not
@@ -227,14 +180,7 @@ class FAB:
         return _take(state, lost, inside, x, jnp.inf, distance)
 
 
-def _take(
-    state: _State,
-    error: Array,
-    inside: Array,
-    x: Array,
-    margin: Array | float,
-    distance: Array,
-) -> _State:
+def _take(state: _State, error, inside, x, margin, distance) -> _State:
     """Replaces the best error of each image by a closer one, whatever its margin."""
     closer = error & (distance < state.closest)
     which, best = closer & inside, state.best

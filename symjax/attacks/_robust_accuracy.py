@@ -36,10 +36,7 @@ from symjax.statistics import Estimate, proportion
 
 @public(optional=("key",))
 def no_attack(logits_fn, images, labels, key, threat) -> AttackResult:
-    """The images themselves, so that `robust` states which are classified correctly.
-
-    Args and errors are those of `fgsm`.
-    """
+    """The images themselves, so that `robust` states which are classified correctly."""
     del key, threat
     count = jnp.ones(len(images), jnp.int32)
     robust = is_correct(logits_fn(images), labels)
@@ -69,7 +66,6 @@ class RobustAccuracy:
       broken_by: how many images each attack broke, by its name, and "clean": how many
         are misclassified without one. The counts and those that are robust sum to N.
       attack: its name.
-      threat: ball and bounds.
     """
 
     clean: Estimate
@@ -114,10 +110,7 @@ def robust_accuracy(
     what other images would change, and not what a stronger attack would.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure, each image on its own.
-      images: `[N, H, W, C]`, float, within the threat's bounds.
-      labels: `[N]`, integers in [0, K).
-      threat: ball and bounds; eps is in the unit of the images.
+      logits_fn, images, labels, threat: see `symjax.attacks`; there are N images.
       attack: "autoattack", "autoattack-plus", "pgd", "fgsm", "deepfool", "cw", "none",
         "apgd" (on both losses) or an attack of AutoAttack alone: "apgd-ce",
         "apgd-dlr", "apgd-t", "fab", "fab-t", "square". Or a function with the
@@ -151,8 +144,17 @@ def robust_accuracy(
         def report(done: float, total: float) -> None:
             bar.update(task, completed=done / total)
 
-        run = _host_driven if function is None else _batched
-        found, broken_by = run(call, name, function, size, report, options)
+        if function is None:
+            result = autoattack(
+                *call,
+                version=HOST_DRIVEN[name],
+                batch_size=size,
+                report=lambda now: report(now.work, now.total),
+                **options,
+            )
+            found, broken_by = result.images, result.broken_by
+        else:
+            found, broken_by = _batched(call, name, function, size, report, options)
     inside = call[4].contains(jnp.asarray(found), call[1])
     if not inside.all():
         raise ValueError(
@@ -183,25 +185,8 @@ def _named(attack: str | Callable) -> tuple[str, Callable | None]:
     return name, BATCHED.get(name)
 
 
-def _host_driven(
-    call, name, function, size, report, options
-) -> tuple[np.ndarray, np.ndarray]:
-    """Images `[N, H, W, C]`, and which attack broke each, `[N]`."""
-    del function
-    result = autoattack(
-        *call,
-        version=HOST_DRIVEN[name],
-        batch_size=size,
-        report=lambda now: report(now.work, now.total),
-        **options,
-    )
-    return result.images, result.broken_by
-
-
-def _batched(
-    call, name, function, size, report, options
-) -> tuple[np.ndarray, np.ndarray]:
-    """As `_host_driven`, of an attack that is called batch by batch."""
+def _batched(call, name, function, size, report, options) -> list[np.ndarray]:
+    """Images `[N, H, W, C]`, and which attack broke each, `[N]`, as of `autoattack`."""
     net, images, labels, key, threat = call
     count, parts = len(images), []
     for place, index in enumerate(in_batches(count, size)):
@@ -214,7 +199,4 @@ def _batched(
         by = np.where(clean, np.where(broken, name, ROBUST), CLEAN)
         parts.append((np.asarray(found), by))
         report(min(index[-1] + 1, count), count)
-    found, broken_by = (
-        np.concatenate(part)[:count] for part in zip(*parts, strict=True)
-    )
-    return found, broken_by
+    return [np.concatenate(part)[:count] for part in zip(*parts, strict=True)]

@@ -16,15 +16,10 @@ from flax import struct
 from jax import Array
 
 from symjax.attacks import iterative, windows
-from symjax.attacks.checks import one_number
 from symjax.attacks.entry import attack
 from symjax.attacks.iterative import AttackInputs, Best
 from symjax.attacks.losses import largest_margin
-from symjax.attacks.result import (
-    AttackResult,
-    LogitsFn,
-    select,
-)
+from symjax.attacks.result import AttackResult, LogitsFn, select
 from symjax.attacks.threat import ThreatModel
 
 TINY = 1e-12  # of the span of the pixels, to avoid a division by zero
@@ -49,19 +44,12 @@ def square(
     draws a position for each image.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch. No gradients are used.
-      images: `[B, H, W, C]`, within the threat's bounds.
-      labels: `[B]`, integers in [0, K).
-      key: random key of the search.
-      threat: ball and bounds; eps is one number.
+      logits_fn, images, labels, key, threat: see `symjax.attacks`; eps is one number.
+        No gradients are used.
       n_queries: the number of queries after the first one.
       initial_share: the fraction of the pixels in the first windows (p in the paper).
       rescale: choose the window sizes as if there were 10,000 queries; AutoAttack does
         not.
-
-    Returns:
-      An `AttackResult`.
 
     Raises:
       ValueError: if settings are out of range, or images, labels or eps are invalid.
@@ -89,14 +77,6 @@ class Square:
     initial_share: float = 0.8
     rescale: bool = False
 
-    def __post_init__(self):
-        if self.n_queries < 1:
-            raise ValueError(f"square: n_queries={self.n_queries}: expected 1 or more.")
-        if not 0 < self.initial_share <= 1:
-            raise ValueError(
-                f"square: initial_share={self.initial_share}: expected 0 to 1."
-            )
-
     @property
     def steps(self) -> int:
         """The number of steps, one per query."""
@@ -104,7 +84,6 @@ class Square:
 
     def init(self, logits_fn: LogitsFn, problem: AttackInputs) -> _State:
         """The state with stripes in linf, with a grid of bumps in l2 and l1."""
-        one_number("square", problem.threat)
         key = jax.random.fold_in(problem.key, problem.rank)
         if problem.threat.norm == "linf":
             x = _stripes(key, problem)
@@ -114,9 +93,7 @@ class Square:
         best = Best.none(problem.images).spend(1).offer(x, margin)
         return _State(best, x, margin)
 
-    def propose(
-        self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
-    ) -> tuple[_State, Array]:
+    def propose(self, logits_fn, problem, index, state) -> tuple[_State, Array]:
         """The images with one window changed."""
         del logits_fn
         key = jax.random.fold_in(problem.key, problem.rank)
@@ -130,14 +107,7 @@ class Square:
         change = _paint if norm == "linf" else _shift_mass
         return state, change(key, problem, state.x, size, tuple(sorted(set(sizes))))
 
-    def update(
-        self,
-        logits_fn: LogitsFn,
-        problem: AttackInputs,
-        index: Array,
-        state: _State,
-        x: Array,
-    ) -> _State:
+    def update(self, logits_fn, problem, index, state, x) -> _State:
         """Keeps the change of each image whose margin became larger."""
         del index
         margin = largest_margin(logits_fn(x), problem.labels)

@@ -1,11 +1,12 @@
 """Checks of the values of arguments, shared by the attacks and metrics.
 
     check_pixels(images, threat)
-    check_values(classes, labels)         # known values only
 
 Each check raises a ValueError that names the value, what was expected and the remedy.
+Traced values are not known and are not checked, see `entry`.
 """
 
+import warnings
 from typing import Any
 
 import jax
@@ -16,38 +17,119 @@ from symjax import nets
 from symjax.attacks.threat import ThreatModel, host_lengths
 
 
-def check_values(
-    classes: int, labels: Any, targets: Any = None, step_size: Any = None
+def check_threat(
+    threat: ThreatModel, shape: tuple[int, ...], infinite_eps: bool
 ) -> None:
-    """Refuses invalid labels, targets and step sizes; traced values are not checked.
+    """Checks bounds and eps; warns of an eps above the distance of any two images.
 
     Args:
-      classes: K, the number of classes.
-      labels: `[B]`.
-      targets: `[B]`, or None.
-      step_size: a scalar or `[C]`, or None.
+      threat: ball and bounds.
+      shape: the shape of an image, `(H, W, C)`.
+      infinite_eps: whether eps may be infinite.
 
     Raises:
-      ValueError: for labels or targets outside of [0, K), a target that is the label,
-        or a step size that is not positive and finite.
+      ValueError: for bounds that are not finite or not in ascending order, or an eps
+        that is negative, NaN or infinite.
     """
-    for name, values in (("labels", labels), ("targets", targets)):
-        if values is not None and not nets.is_traced(values):
-            check_classes(name, np.asarray(values), classes)
-    if targets is not None and not nets.is_traced(labels, targets):
-        same = np.flatnonzero(np.asarray(labels) == np.asarray(targets))
-        if len(same):
+    if not nets.is_traced(threat.bounds):
+        low, high = (np.asarray(bound, np.float64) for bound in threat.bounds)
+        if not (np.isfinite(low) & np.isfinite(high) & (low < high)).all():
             raise ValueError(
-                f"targets: the target of image {same[0]} is its label, "
-                f"{np.asarray(labels).flat[same[0]]}: expected a wrong class."
+                f"bounds={shown(threat.bounds)}: expected finite numbers, with the "
+                "lowest valid pixel below the highest."
             )
-    if step_size is not None and not nets.is_traced(step_size):
-        steps = np.asarray(step_size, np.float64)
-        if not (np.isfinite(steps) & (steps > 0)).all():
-            raise ValueError(
-                f"step_size={shown(step_size)}: expected a positive and finite number, "
-                "in pixel units."
-            )
+    if nets.is_traced(threat.eps):
+        return
+    if not np.all(np.asarray(threat.eps) >= 0):
+        raise ValueError(
+            f"eps={shown(threat.eps)}: expected a radius, a number that is not "
+            "negative."
+        )
+    if infinite_eps:
+        return
+    if not np.isfinite(threat.eps).all():
+        raise ValueError(
+            f"eps={shown(threat.eps)}: expected a finite radius; only fab, deepfool "
+            "and carlini_wagner accept an infinite one."
+        )
+    if not nets.is_traced(threat.bounds):
+        _warn_if_too_wide(threat, shape)
+
+
+def _warn_if_too_wide(threat: ThreatModel, shape: tuple[int, ...]) -> None:
+    low, high = (np.asarray(bound, np.float64) for bound in threat.bounds)
+    whole = np.broadcast_to(high - low, shape)[None]
+    longest = float(host_lengths(whole, threat.norm)[0])
+    eps = float(np.max(threat.eps))
+    if eps > longest:
+        warnings.warn(
+            f"eps={eps:g} in {threat.norm} is more than the distance {longest:g} "
+            f"between any two images within the bounds {shown(threat.bounds)}: did you "
+            f"mean {eps:g}/255?",
+            stacklevel=6,
+        )
+
+
+def check_pixels(images: Any, threat: ThreatModel) -> None:
+    """Refuses pixels that are not finite or outside the bounds of the threat.
+
+    Args:
+      images: `[B, H, W, C]`.
+      threat: only its bounds are used.
+
+    Raises:
+      ValueError: if there is such a pixel.
+    """
+    if nets.is_traced(images, threat.bounds):
+        return
+    images = np.asarray(images, np.float64)
+    if not np.isfinite(images).all():
+        bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
+        raise ValueError(f"image {bad[0]} has pixels that are not finite numbers.")
+    low, high = (np.asarray(bound, np.float64) for bound in threat.bounds)
+    rounding = threat.rounding(images)
+    if ((images < low - rounding) | (images > high + rounding)).any():
+        raise ValueError(
+            f"pixels from {images.min():.4g} to {images.max():.4g} leave the bounds "
+            f"{shown(threat.bounds)}: expected images within the bounds; normalize "
+            "them inside the net."
+        )
+
+
+def check_classes(name: str, values: Any, classes: int) -> None:
+    """Raises ValueError for a label or target outside of [0, K)."""
+    if values is None or nets.is_traced(values):
+        return
+    low, high = int(np.min(values)), int(np.max(values))
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"{name} from {low} to {high}: the net has {classes} classes; expected "
+            f"integers from 0 to {classes - 1}."
+        )
+
+
+def check_targets(labels: Any, targets: Any) -> None:
+    """Raises ValueError if the target of an image is its label."""
+    if targets is None or nets.is_traced(labels, targets):
+        return
+    same = np.flatnonzero(np.asarray(labels) == np.asarray(targets))
+    if len(same):
+        raise ValueError(
+            f"targets: the target of image {same[0]} is its label, "
+            f"{np.asarray(labels).flat[same[0]]}: expected a wrong class."
+        )
+
+
+def check_step_size(step_size: Any) -> None:
+    """Raises ValueError for a step size that is not positive and finite."""
+    if step_size is None or nets.is_traced(step_size):
+        return
+    steps = np.asarray(step_size, np.float64)
+    if not (np.isfinite(steps) & (steps > 0)).all():
+        raise ValueError(
+            f"step_size={shown(step_size)}: expected a positive and finite number, "
+            "in pixel units."
+        )
 
 
 def check_finite(finite: Any) -> None:
@@ -73,11 +155,7 @@ def check_finite(finite: Any) -> None:
 
 
 def refuse_traced(name: str, *values: Any) -> None:
-    """Refuses traced values, which are known only inside of a compiled program.
-
-    Raises:
-      ValueError: if a value is traced.
-    """
+    """Raises ValueError for values that are known only inside of a program."""
     if nets.is_traced(*values):
         raise ValueError(
             f"{name}: an argument is traced by a surrounding jax.jit or jax.vmap: call "
@@ -86,97 +164,11 @@ def refuse_traced(name: str, *values: Any) -> None:
 
 
 def one_number(name: str, threat: ThreatModel) -> None:
-    """Refuses one eps per channel, for attacks that are not defined for it.
-
-    Raises:
-      ValueError: if eps is not a scalar.
-    """
+    """Raises ValueError for one eps per channel."""
     if np.ndim(threat.eps) > 0:
         raise ValueError(
             f"{name}: eps of shape {np.shape(threat.eps)}: expected one number; only "
             "fgsm and pgd accept one eps per channel."
-        )
-
-
-def too_wide(threat: ThreatModel, shape: tuple[int, ...]) -> str | None:
-    """A warning if a finite eps exceeds the distance between any two valid images.
-
-    Args:
-      threat: ball and bounds, not traced.
-      shape: the shape of an image, `(H, W, C)`.
-
-    Returns:
-      The text of the warning, or None.
-    """
-    low, high = (np.asarray(bound, np.float64) for bound in threat.bounds)
-    whole = np.broadcast_to(high - low, shape)[None]
-    longest = float(host_lengths(whole, threat.norm)[0])
-    eps = float(np.max(threat.eps))
-    if not longest < eps < np.inf:
-        return None
-    return (
-        f"eps={eps:g} in {threat.norm} is more than the distance {longest:g} between "
-        f"any two images within the bounds {shown(threat.bounds)}: did you mean "
-        f"{eps:g}/255?"
-    )
-
-
-def check_radius(eps: Any, infinite: bool) -> None:
-    """Raises ValueError for a negative, NaN or (unless `infinite`) infinite eps."""
-    if not np.all(np.asarray(eps) >= 0):
-        raise ValueError(
-            f"eps={shown(eps)}: expected a radius, a number that is not negative."
-        )
-    if not infinite and not np.isfinite(eps).all():
-        raise ValueError(
-            f"eps={shown(eps)}: expected a finite radius; only fab, deepfool and "
-            "carlini_wagner accept an infinite one."
-        )
-
-
-def check_bounds(bounds: Any) -> None:
-    """Raises ValueError for bounds that are not finite or not in ascending order."""
-    low, high = (np.asarray(bound, np.float64) for bound in bounds)
-    if not (np.isfinite(low) & np.isfinite(high) & (low < high)).all():
-        raise ValueError(
-            f"bounds={shown(bounds)}: expected finite numbers, with the lowest valid "
-            "pixel below the highest."
-        )
-
-
-def check_pixels(images: Any, threat: ThreatModel) -> None:
-    """Refuses pixels that are not finite or outside the bounds; not if traced.
-
-    Args:
-      images: `[B, H, W, C]`.
-      threat: only its bounds are used.
-
-    Raises:
-      ValueError: if there is such a pixel.
-    """
-    if nets.is_traced(images, threat.bounds):
-        return
-    images = np.asarray(images, np.float64)
-    if not np.isfinite(images).all():
-        bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
-        raise ValueError(f"image {bad[0]} has pixels that are not finite numbers.")
-    low, high = (np.asarray(bound, np.float64) for bound in threat.bounds)
-    rounding = threat.rounding(images)
-    if ((images < low - rounding) | (images > high + rounding)).any():
-        raise ValueError(
-            f"pixels from {images.min():.4g} to {images.max():.4g} leave the bounds "
-            f"{shown(threat.bounds)}: expected images within the bounds; normalize "
-            "them inside the net."
-        )
-
-
-def check_classes(name: str, values: np.ndarray, classes: int) -> None:
-    """Raises ValueError for a label or target outside of [0, K)."""
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= classes:
-        raise ValueError(
-            f"{name} from {low} to {high}: the net has {classes} classes; expected "
-            f"integers from 0 to {classes - 1}."
         )
 
 

@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Sequence
 
 from flax import struct
-from jax import Array
 
 from symjax.attacks._apgd import APGD
 from symjax.attacks._fab import FAB
@@ -80,17 +79,15 @@ def stages(
     Raises:
       ValueError: for an unknown version or attack.
     """
-    if isinstance(version, str) and version not in VERSIONS:
-        raise ValueError(
-            f"version={version!r}: expected one of {list(VERSIONS)}, or several of "
-            f"{list(STAGES)}."
-        )
-    if not isinstance(version, (str, list, tuple)):
+    if isinstance(version, (list, tuple)):
+        names = tuple(version)
+    elif version in VERSIONS:
+        names = VERSIONS[version]
+    else:
         raise ValueError(
             f"version={version!r}: expected one of {list(VERSIONS)}, or a list of some "
             f"of {list(STAGES)}."
         )
-    names = VERSIONS[version] if isinstance(version, str) else tuple(version)
     unknown = [name for name in names if name not in STAGES]
     if unknown or not names:
         raise ValueError(f"attacks {unknown}: expected some of {list(STAGES)}.")
@@ -127,8 +124,8 @@ class _State(struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True)
-class NoAttack:
-    """The attack that returns the image itself, to count misclassified images."""
+class NoAttack(IterativeAttack):
+    """The attack without steps, to count the images that are misclassified."""
 
     randomized: bool = False
     steps: int = 0
@@ -138,25 +135,5 @@ class NoAttack:
         draw = (problem.key,) if self.randomized else ()
         logits = logits_fn(problem.images, *draw)
         best = Best.none(problem.images).spend(1)
-        return _State(
-            best.offer(problem.images, largest_margin(logits, problem.labels))
-        )
-
-    def propose(
-        self, logits_fn: LogitsFn, problem: AttackInputs, index: Array, state: _State
-    ) -> tuple[_State, Array]:
-        """The images themselves."""
-        del logits_fn, index
-        return state, problem.images
-
-    def update(
-        self,
-        logits_fn: LogitsFn,
-        problem: AttackInputs,
-        index: Array,
-        state: _State,
-        x: Array,
-    ) -> _State:
-        """The same state."""
-        del logits_fn, problem, index, x
-        return state
+        margin = largest_margin(logits, problem.labels)
+        return _State(best.offer(problem.images, margin))

@@ -12,7 +12,6 @@ import difflib
 import functools
 import inspect
 import operator
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -23,26 +22,34 @@ from jax import Array
 
 from symjax import compilation, nets
 from symjax.attacks.checks import (
-    check_bounds,
+    check_classes,
     check_finite,
     check_pixels,
-    check_radius,
-    check_values,
-    too_wide,
+    check_step_size,
+    check_targets,
+    check_threat,
 )
-from symjax.attacks.inputs import Inputs, as_classes, prepare
+from symjax.attacks.inputs import Inputs, as_classes, one_or_each, prepare
 
-LEAST = {"eot_iter": 0}
-COUNTS = (
-    "steps n_restarts n_queries eot_iter binary_searches n_target_classes batch_size "
-    "samples batches chunk draws n n0 random_draws square_queries"
-).split()
-"""Settings that are whole numbers; the smallest is 1 if `LEAST` has no other."""
+LEAST = 1e-10  # the smallest value of settings that must be positive
+RANGES = {
+    "alpha_max": (0, 1),
+    "beta": (0, 1),
+    "confidence": (0, np.inf),
+    "eot_iter": (0, np.inf),
+    "eta": (1, np.inf),
+    "initial_constant": (LEAST, np.inf),
+    "initial_share": (LEAST, 1),
+    "learning_rate": (LEAST, np.inf),
+    "momentum": (0, 1),
+    "overshoot": (0, np.inf),
+    "restart": (0, np.inf),
+    "rho": (0, 1),
+}
+"""The ranges of numeric settings. Of all others the smallest value is 1."""
 
 
-def attack(
-    *static: str, check: Callable[..., None] | None = None, **requires: Any
-) -> Callable[[Callable], Callable]:
+def attack(*static: str, **requires: Any) -> Callable[[Callable], Callable]:
     """Wraps a pure attack so that it checks its arguments and compiles itself.
 
     The pure attack takes the fields of `Inputs` in order, without `classes`, and then
@@ -50,7 +57,6 @@ def attack(
 
     Args:
       *static: names of the settings that are static in the compiled program.
-      check: called with K and the settings before anything is compiled.
       **requires: keyword arguments for `prepare`.
     """
 
@@ -69,8 +75,6 @@ def attack(
             inputs = prepare(
                 name, *(x for _, x in given), **requires, randomized=randomized
             )
-            if check is not None:
-                check(inputs.classes, **settings)
             settings = _arrays(name, settings, inputs)
             call = inputs[:5]
             if nets.is_traced(call, settings):
@@ -104,7 +108,7 @@ def unchecked(attack: Callable) -> Callable:
     return getattr(attack, "__wrapped__", attack)
 
 
-def whole_number(name: str, setting: str, value: Any, least: int = 1) -> int:
+def whole_number(name: str, setting: str, value: Any, least: float = 1) -> int:
     """The setting as an int.
 
     Raises:
@@ -144,7 +148,7 @@ def _bind(name, signature, arguments, options) -> list[tuple[str, Any]]:
 def _setting(
     attack: str, parameter: inspect.Parameter, value: Any, static: bool
 ) -> Any:
-    """The setting, checked and converted to a Python value if it is not traced."""
+    """The setting, checked by the type of its default; a Python value if not traced."""
     name, default = parameter.name, parameter.default
     if nets.is_traced(value):
         if static:
@@ -154,42 +158,43 @@ def _setting(
                 "itself), or name the argument in static_argnames."
             )
         return value
-    if name in COUNTS:
-        return whole_number(attack, name, value, LEAST.get(name, 1))
     if isinstance(value, (np.generic, np.ndarray, Array)) and np.size(value) == 1:
         value = np.asarray(value).item()
-    if isinstance(default, bool) and not isinstance(value, bool):
-        raise ValueError(f"{attack}: {name}={value!r}: expected True or False.")
-    if isinstance(default, int) and not isinstance(default, bool):
-        return whole_number(attack, name, value, 0)  # rank, restart
-    if isinstance(default, float) and not (is_number(value) and np.isfinite(value)):
-        raise ValueError(f"{attack}: {name}={value!r}: expected a finite number.")
-    if isinstance(default, str) and not isinstance(value, str):
-        raise ValueError(f"{attack}: {name}={value!r}: expected a string.")
+    if isinstance(default, (bool, str)) and not isinstance(value, type(default)):
+        kind = "a string" if isinstance(default, str) else "True or False"
+        raise ValueError(f"{attack}: {name}={value!r}: expected {kind}.")
+    if isinstance(default, bool) or not isinstance(default, (int, float)):
+        return value
+    low, high = RANGES.get(name, (1, np.inf))
+    if isinstance(default, int):
+        return whole_number(attack, name, value, low)
+    if not (is_number(value) and low <= value <= high and np.isfinite(value)):
+        limits = f"{low} or more" if high == np.inf else f"{low} to {high}"
+        raise ValueError(
+            f"{attack}: {name}={value!r}: expected a finite number, {limits}."
+        )
     return value
 
 
 def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
-    """The settings, with `targets`, `step_size` and `start` checked and as arrays."""
-    settings, images = dict(settings), inputs.images
-    targets, step, start = (
-        settings.get(name) for name in ("targets", "step_size", "start")
+    """The settings; `rank` is checked, arrays are checked and converted."""
+    settings, images, classes = dict(settings), inputs.images, inputs.classes
+    rank, targets, step, start = (
+        settings.get(name) for name in ("rank", "targets", "step_size", "start")
     )
+    known = rank is not None and not nets.is_traced(rank)
+    if known and settings["targeted"] and not 2 <= rank <= classes:
+        raise ValueError(
+            f"{attack}: rank={rank}: expected 2 to {classes}, the number of classes."
+        )
     if targets is not None:
-        about = len(images), inputs.classes
-        targets = settings["targets"] = as_classes("targets", targets, *about)
+        targets = as_classes("targets", targets, len(images), classes)
+        check_targets(inputs.labels, targets)
+        settings["targets"] = targets
     if step is not None:
-        shape = np.shape(step)
-        if not nets.is_traced(step) and np.asarray(step).dtype.kind not in "fiu":
-            raise ValueError(
-                f"{attack}: step_size={step!r}: expected a number, in pixel units."
-            )
-        if len(shape) > 1 or (shape and shape[0] != images.shape[-1]):
-            raise ValueError(
-                f"{attack}: step_size of shape {shape}: expected one number, or one "
-                f"for each of the {images.shape[-1]} channels."
-            )
-        settings["step_size"] = jnp.asarray(step, images.dtype)
+        dtype = images.dtype
+        settings["step_size"] = one_or_each("step_size", step, images.shape[-1], dtype)
+        check_step_size(step)
     if start is not None:
         if np.shape(start) != images.shape:
             raise ValueError(
@@ -204,7 +209,6 @@ def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, 
                     f"{attack}: start leaves the ball or the bounds for image "
                     f"{np.argmin(inside)}: project it with threat.project first."
                 )
-    check_values(inputs.classes, inputs.labels, targets, step)
     return settings
 
 
@@ -232,33 +236,26 @@ def _check_while_running(
 
     The program fails if a value is invalid.
     """
-    low, high = (jnp.min(inputs.images, (0, 1, 2)), jnp.max(inputs.images, (0, 1, 2)))
-    summary = {
-        "images": jnp.stack([low, high])[None, None],
-        "labels": inputs.labels,
-        "targets": settings.get("targets"),
-        "step_size": settings.get("step_size"),
-        "eps": inputs.threat.eps,
-        "bounds": inputs.threat.bounds,
-        "finite": finite,
-    }
+    images, labels, threat = inputs.images, inputs.labels, inputs.threat
+    extremes = jnp.stack([end(images, (0, 1, 2)) for end in (jnp.min, jnp.max)])
+    arrays = [settings.get(name) for name in ("targets", "step_size")]
 
     def check(values):
-        values = jax.tree.map(np.asarray, values)
-        eps, bounds, flags = (values.pop(x) for x in ("eps", "bounds", "finite"))
-        threat = inputs.threat.replace(eps=eps, bounds=bounds)
-        check_radius(threat.eps, infinite)
-        warning = too_wide(threat, inputs.images.shape[1:])
-        if warning and not infinite:
-            warnings.warn(warning, stacklevel=2)
-        check_bounds(threat.bounds)
-        check_pixels(values.pop("images"), threat)
-        check_values(inputs.classes, **values)
-        check_finite(flags)
+        pixels, labels, threat, targets, step_size, finite = jax.tree.map(
+            np.asarray, values
+        )
+        check_threat(threat, images.shape[1:], infinite)
+        check_pixels(pixels[None, None], threat)
+        check_classes("labels", labels, inputs.classes)
+        check_classes("targets", targets, inputs.classes)
+        check_targets(labels, targets)
+        check_step_size(step_size)
+        check_finite(finite)
         return np.True_
 
     flag = jax.ShapeDtypeStruct((), jnp.bool_)
-    return jax.pure_callback(check, flag, summary, vmap_method="sequential")
+    values = extremes, labels, threat, *arrays, finite
+    return jax.pure_callback(check, flag, values, vmap_method="sequential")
 
 
 def _only_if(ok: Array, outcome: Any) -> Any:

@@ -1,9 +1,7 @@
 """Gradient attacks: FGSM (Goodfellow et al. 2015) and PGD (Madry et al. 2018).
 
-    result = pgd(logits_fn, images, labels, key, attacks.Linf(8 / 255), steps=40)
-    robust_accuracy = result.robust.mean()
-
-Both attack one model and compile themselves.
+result = pgd(logits_fn, images, labels, key, attacks.Linf(8 / 255), steps=40)
+robust_accuracy = result.robust.mean()
 """
 
 from typing import Literal
@@ -35,16 +33,8 @@ def fgsm(
     An image that is already misclassified is returned unchanged.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, within the threat's bounds.
-      labels: `[B]`, integers in [0, K).
-      key: not used; every attack has this argument.
-      threat: ball and bounds.
+      logits_fn, images, labels, key, threat: see `symjax.attacks`; the key is not used.
       loss: "cross_entropy", "dlr" or "margin".
-
-    Returns:
-      An `AttackResult`.
 
     Raises:
       ValueError: for an unknown loss, or invalid images, labels or eps.
@@ -82,18 +72,10 @@ def pgd(
 
     In l1 a step changes the 1 % of pixels with the largest gradients (Tramèr and Boneh
     2019), among those that the bounds allow to change. This fraction is the same for
-    all images, so the attack can end far from the optimum: on a linear net of 8 x 8
-    pixels at eps 0.5, the margin of the worst of 150 images rose by 25 % of the largest
-    possible rise, and by 97 % on average (`docs/attacks.md`). With APGD and three
-    radii, as in `autoattack`, it rose by 88 % or more.
+    all images, so the attack can end far from the optimum (`docs/attacks.md`).
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, within the threat's bounds.
-      labels: `[B]`, integers in [0, K).
-      key: random key of the starts.
-      threat: ball and bounds.
+      logits_fn, images, labels, key, threat: see `symjax.attacks`.
       steps: the number of gradient steps per restart.
       step_size: in pixel units, a scalar or `[C]`; `2.5 eps / steps` if None.
       n_restarts: the number of independent runs; the best result of all is returned.
@@ -123,15 +105,14 @@ def pgd(
       ICLR 2018.
       Dong et al., Boosting Adversarial Attacks with Momentum, CVPR 2018.
     """
-    _check(keep, momentum)
+    if keep not in ("best", "last"):
+        raise ValueError(f"pgd: keep={keep!r}: expected 'best' or 'last'.")
     gradient_fn = _gradient_fn(logits_fn, labels, loss, targets)
     step = 2.5 / steps * jnp.asarray(threat.eps) if step_size is None else step_size
     clean = jnp.full(len(images), -jnp.inf, images.dtype)
 
     def recorded(margins, *place, now):
-        if margins is None:
-            return None
-        return margins.at[place].set(now.astype(margins.dtype))
+        return margins.at[place].set(now.astype(margins.dtype)) if path else None
 
     def restart(number, carry):
         def ascend(index, carry):
@@ -166,13 +147,6 @@ def pgd(
     if keep == "best":
         margins = jnp.concatenate([clean[None], margins])
     return result, margins
-
-
-def _check(keep: str, momentum: float) -> None:
-    if keep not in ("best", "last"):
-        raise ValueError(f"pgd: keep={keep!r}: expected 'best' or 'last'.")
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"pgd: momentum={momentum}: expected 0 to 1.")
 
 
 def _gradient_fn(logits_fn, labels: Array, loss: str, targets: Array | None = None):

@@ -1,12 +1,9 @@
 """Checks and conversions of the arguments that all attacks and metrics share.
 
-    given = prepare("pgd", logits_fn, images, labels, key, threat)
-    given.net, given.images, given.classes
-
-Traced values are checked while the program runs, see `entry`.
+given = prepare("pgd", logits_fn, images, labels, key, threat)
+given.net, given.images, given.classes
 """
 
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,15 +15,12 @@ from jax.tree_util import Partial
 
 from symjax import nets
 from symjax.attacks.checks import (
-    check_bounds,
     check_classes,
     check_logits,
     check_pixels,
-    check_radius,
-    check_values,
+    check_threat,
     one_number,
     shown,
-    too_wide,
 )
 from symjax.attacks.threat import NORMS, Linf, ThreatModel
 from symjax.seeds import as_key
@@ -36,22 +30,13 @@ OPTIONAL = ("key", "threat")
 
 
 class Inputs(NamedTuple):
-    """The checked and converted arguments.
+    """The checked and converted arguments."""
 
-    Attributes:
-      net: `logits_fn` as a pytree; its logits have the images' dtype.
-      images: `[B, H, W, C]`, float32 or float64.
-      labels: `[B]`, int32.
-      key: a typed key, `[S]` keys, or None.
-      threat: the threat model, with eps and bounds as arrays in the images' dtype.
-      classes: K, the number of classes.
-    """
-
-    net: Partial
-    images: Array
-    labels: Array
-    key: Any
-    threat: ThreatModel
+    net: Partial  # its logits have the images' dtype
+    images: Array  # [B, H, W, C], float32 or float64
+    labels: Array  # [B], int32
+    key: Any  # a typed key, [S] keys, or None
+    threat: ThreatModel  # eps and bounds are arrays in the images' dtype
     classes: int
 
 
@@ -72,14 +57,12 @@ def prepare(
 ) -> Inputs:
     """Checks the arguments of an attack or a metric, and converts them.
 
+    float16 and bfloat16 images are converted to float32; float64 is kept where
+    `jax_enable_x64` is set. Traced values are not checked, see `entry`.
+
     Args:
       name: name of the attack or metric, for the messages.
-      logits_fn: `[B, H, W, C] -> [B, K]`; with `randomized`, `(images, key) -> [B, K]`.
-      images: `[B, H, W, C]`, floats within the bounds. float16 and bfloat16 are
-        converted to float32; float64 is kept where `jax_enable_x64` is set.
-      labels: `[B]`, integers in [0, K).
-      key: a random key, typed or legacy.
-      threat: ball and bounds.
+      logits_fn, images, labels, key, threat: see `symjax.attacks`.
       norms: the norms that the attack is defined for.
       one_radius: whether eps must be a single number.
       infinite_eps: whether eps may be infinite.
@@ -89,16 +72,14 @@ def prepare(
       seeds: whether `[S]` keys are allowed, with a leading axis S on the leaves of
         `logits_fn`.
 
-    Returns:
-      The `Inputs`. Traced values are not checked.
-
     Raises:
       ValueError: if an argument is not as described.
     """
     images = as_images(images)
     if threat is None and "threat" in optional:
         threat = Linf(0.0)
-    threat = _threat(name, threat, images, norms, one_radius, infinite_eps)
+    threat = _threat(name, threat, images, norms, one_radius)
+    check_threat(threat, images.shape[1:], infinite_eps)
     if key is not None or "key" not in optional:
         key = as_key(key)
     axis = None
@@ -111,16 +92,11 @@ def prepare(
     if labels is None and "labels" in optional:
         labels = np.zeros(len(images), np.int32)
     labels = as_classes("labels", labels, len(images), classes)
-    check_values(classes, labels)
     return Inputs(net, images, labels, key, threat, classes)
 
 
 def as_images(images: Any) -> Array:
-    """Images as float32 or float64 `[B, H, W, C]`.
-
-    Raises:
-      ValueError: if the images are not such an array.
-    """
+    """Images as float32 or float64 `[B, H, W, C]`; ValueError for anything else."""
     if not isinstance(images, (np.ndarray, Array)):
         raise ValueError(
             f"images: a {type(images).__name__}: expected an array [B, H, W, C], such "
@@ -140,11 +116,7 @@ def as_images(images: Any) -> Array:
 
 
 def as_classes(name: str, values: Any, count: int, classes: int) -> Array:
-    """Labels or targets as int32 `[B]`.
-
-    Raises:
-      ValueError: if the values are not `count` integers from 0 to `classes - 1`.
-    """
+    """Labels or targets as int32 `[B]`; ValueError if they are not in [0, K)."""
     if not isinstance(values, (np.ndarray, Array)):
         raise ValueError(
             f"{name}: a {type(values).__name__}: expected an array of {count} "
@@ -156,19 +128,12 @@ def as_classes(name: str, values: Any, count: int, classes: int) -> Array:
             f"{name} of shape {shape} and dtype {dtype}: expected {count} integers, "
             "one for each image."
         )
-    if not nets.is_traced(values):  # before the conversion to a narrower type
-        check_classes(name, np.asarray(values), classes)
+    check_classes(name, values, classes)  # before the conversion to a narrower type
     return jnp.asarray(values, jnp.int32)
 
 
-def _threat(
-    name: str,
-    threat: Any,
-    images: Array,
-    norms: tuple[str, ...],
-    one_radius: bool,
-    infinite_eps: bool,
-) -> ThreatModel:
+def _threat(name, threat, images, norms, one_radius) -> ThreatModel:
+    """The threat model with eps and bounds as arrays of an allowed shape."""
     if not isinstance(threat, ThreatModel):
         raise ValueError(
             f"{name}: threat={shown(threat)}: expected a ThreatModel, such as "
@@ -186,29 +151,19 @@ def _threat(
         )
     channels, dtype = images.shape[-1], images.dtype
     low, high = (
-        _one_or_each("bounds", bound, channels, dtype) for bound in threat.bounds
+        one_or_each("bounds", bound, channels, dtype) for bound in threat.bounds
     )
-    eps = _one_or_each("eps", threat.eps, channels, dtype)
+    eps = one_or_each("eps", threat.eps, channels, dtype)
     if one_radius:
         one_number(name, threat)
-    threat = threat.replace(eps=eps, bounds=(low, high))
-    if not nets.is_traced(low, high):
-        check_bounds((low, high))
-    if not nets.is_traced(eps):
-        check_radius(eps, infinite_eps)
-    known = not nets.is_traced(threat) and not infinite_eps
-    if known and (warning := too_wide(threat, images.shape[1:])):
-        warnings.warn(warning, stacklevel=4)
-    return threat
+    return threat.replace(eps=eps, bounds=(low, high))
 
 
-def _one_or_each(name: str, value: Any, channels: int, dtype: Any) -> Any:
-    """A scalar or `[C]` in the images' dtype."""
+def one_or_each(name: str, value: Any, channels: int, dtype: Any) -> Any:
+    """A scalar or `[C]` in the images' dtype; ValueError for anything else."""
     array = jnp.asarray(value) if nets.is_traced(value) else np.asarray(value)
-    if not (
-        jnp.issubdtype(array.dtype, jnp.floating)
-        or jnp.issubdtype(array.dtype, jnp.integer)
-    ):
+    kinds = jnp.floating, jnp.integer
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
         raise ValueError(f"{name}={shown(value)}: expected a number, in pixel units.")
     if array.ndim > 1 or array.shape not in ((), (channels,)):
         raise ValueError(

@@ -22,13 +22,9 @@ from symjax.attacks.threat import ThreatModel
 
 
 class AttackInputs(struct.PyTreeNode):
-    """The inputs of an attack on one model.
+    """The inputs of an attack on one model, see `symjax.attacks`.
 
     Attributes:
-      images: `[B, H, W, C]`, within the bounds.
-      labels: `[B]`.
-      key: random key of the attack.
-      threat: ball and bounds.
       rank: for a targeted attack, the target is the class with the rank-th largest
         logit; for an untargeted attack, the number of the restart, from 0.
       start: `[B, H, W, C]`, the first iterate; None: chosen by the attack.
@@ -43,20 +39,12 @@ class AttackInputs(struct.PyTreeNode):
 
 
 class Best(struct.PyTreeNode):
-    """The image with the largest margin so far, for each image of the batch.
+    """The image with the largest margin so far, for each image of the batch."""
 
-    Attributes:
-      images: `[B, H, W, C]`, inside the ball and the bounds.
-      margin: `[B]`, the margins of these images; an image is broken if its margin is
-        not negative.
-      queries, gradients: `[B]`, int32, forward and backward passes spent until the
-        image was broken.
-    """
-
-    images: Array
-    margin: Array
-    queries: Array
-    gradients: Array
+    images: Array  # [B, H, W, C], inside the ball and the bounds
+    margin: Array  # [B], of these images
+    queries: Array  # [B], int32, forward passes spent until the image was broken
+    gradients: Array  # [B], int32, backward passes
 
     @classmethod
     def none(cls, images: Array) -> "Best":

@@ -12,23 +12,16 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from symjax.attacks import boundary
 from symjax.attacks.entry import attack
 from symjax.attacks.losses import largest_margin, margin
-from symjax.attacks.result import (
-    AttackResult,
-    LogitsFn,
-    select,
-)
+from symjax.attacks.result import AttackResult, LogitsFn, select
 from symjax.attacks.threat import ROUNDING, ThreatModel
 
-LEAST = 1e-10  # the smallest value of settings that must be positive
 # As in Carlini and Wagner's code:
 INSIDE = 0.9999995  # pixels are kept within this fraction of the bounds' half-width
 HIGHEST = 1e10  # the upper limit of the constant before any error
@@ -36,34 +29,7 @@ LOOKS = 10  # how often a search checks whether its loss has decreased
 IMPROVED = 0.9999  # a search goes on below this fraction of the last checked loss
 
 
-def _check_deepfool(classes: int, steps: ArrayLike, overshoot: ArrayLike) -> None:
-    del classes
-    _at_least("deepfool", 1, steps=steps)
-    _at_least("deepfool", 0, overshoot=overshoot)
-
-
-def _check_carlini_wagner(
-    classes: int,
-    steps: ArrayLike,
-    binary_searches: ArrayLike,
-    confidence: ArrayLike,
-    abort_early: ArrayLike,
-    **positive: ArrayLike,
-) -> None:
-    del classes, abort_early
-    name = "carlini_wagner"
-    _at_least(name, 1, steps=steps, binary_searches=binary_searches)
-    _at_least(name, 0, confidence=confidence)
-    _at_least(name, LEAST, **positive)
-
-
-@attack(
-    check=_check_deepfool,
-    norms=("l2", "linf"),
-    one_radius=True,
-    infinite_eps=True,
-    optional=("key",),
-)
+@attack(norms=("l2", "linf"), one_radius=True, infinite_eps=True, optional=("key",))
 def deepfool(
     logits_fn: LogitsFn,
     images: Array,
@@ -85,13 +51,9 @@ def deepfool(
     and all classes are considered, not only ten.
 
     Args:
-      logits_fn: `[B, H, W, C] -> [B, K]`, pure; the logits of an image must not depend
-        on the other images of the batch.
-      images: `[B, H, W, C]`, within the threat's bounds.
-      labels: `[B]`, integers in [0, K).
-      key: not used; every attack has this argument.
-      threat: an "l2" or "linf" ball and bounds; eps is one number. With an infinite
-        eps, the attack minimizes the distance only.
+      logits_fn, images, labels, key, threat: see `symjax.attacks`. The key is not used;
+        the norm is l2 or linf and eps is one number. With an infinite eps, the attack
+        minimizes the distance only.
       steps: the largest number of steps; each costs K backward passes.
       overshoot: the sum of all steps is lengthened by this fraction, not negative.
 
@@ -143,13 +105,7 @@ def deepfool(
     return _result(logits_fn, x, distance, images, labels, threat, *count)
 
 
-@attack(
-    check=_check_carlini_wagner,
-    norms=("l2",),
-    one_radius=True,
-    infinite_eps=True,
-    optional=("key",),
-)
+@attack(norms=("l2",), one_radius=True, infinite_eps=True, optional=("key",))
 def carlini_wagner(
     logits_fn: LogitsFn,
     images: Array,
@@ -175,9 +131,7 @@ def carlini_wagner(
     are measured to the image itself.
 
     Args:
-      logits_fn, images, labels, key: as in `deepfool`.
-      threat: an "l2" ball and bounds; eps is one number. With an infinite eps, the
-        attack minimizes the distance only.
+      logits_fn, images, labels, key, threat: as in `deepfool`; the norm is l2.
       steps: the largest number of points that are evaluated for one value of c,
         including the image.
       binary_searches: the number of values of c that are tried.
@@ -298,11 +252,3 @@ def _to_free(x: Array, threat: ThreatModel) -> Array:
 def _to_pixels(w: Array, threat: ThreatModel) -> Array:
     low, high = threat.limits(w)
     return threat.clip(low + (jnp.tanh(w) + 1) / 2 * (high - low))
-
-
-def _at_least(attack: str, least: float, **settings) -> None:
-    for name, value in settings.items():
-        if not isinstance(value, Tracer) and not least <= value < np.inf:
-            raise ValueError(
-                f"{attack}: {name}={value}: expected a finite number, {least} or more."
-            )

@@ -6,8 +6,6 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from symjax.nets import is_traced
-
 LogitsFn = Callable[..., Array]
 
 
@@ -30,18 +28,6 @@ class AttackResult(struct.PyTreeNode):
     distance: Array
     queries: Array
     gradients: Array
-
-
-def check_rank(rank: int | Array, classes: int, targeted: bool) -> None:
-    """Refuses a rank that does not name a wrong class.
-
-    Raises:
-      ValueError: if the attack is targeted and the rank, if not traced, is not 2 to K.
-    """
-    if targeted and not is_traced(rank) and not 2 <= int(rank) <= classes:
-        raise ValueError(
-            f"rank={rank}: expected 2 to {classes}, the number of classes."
-        )
 
 
 def larger(old: tuple[Array, Array], new: tuple[Array, Array]) -> tuple[Array, Array]:

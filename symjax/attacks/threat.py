@@ -20,6 +20,7 @@ from symjax import names
 from symjax.attacks import projection
 
 Norm = Literal["linf", "l2", "l1"]
+Bounds = tuple[ArrayLike, ArrayLike]
 NORMS = ("linf", "l2", "l1")
 DUAL: dict[Norm, Norm] = {"linf": "l1", "l2": "l2", "l1": "linf"}
 ORDERS: dict[float, Norm] = {np.inf: "linf", 2.0: "l2", 1.0: "l1"}
@@ -49,7 +50,7 @@ class ThreatModel(struct.PyTreeNode):
 
     norm: Norm = struct.field(pytree_node=False)
     eps: ArrayLike
-    bounds: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)
+    bounds: Bounds = (0.0, 1.0)
 
     def __post_init__(self):
         object.__setattr__(self, "norm", as_norm(self.norm))
@@ -266,23 +267,17 @@ def host_lengths(delta: np.ndarray, norm: Norm) -> np.ndarray:
     return np.linalg.norm(delta.reshape(len(delta), -1), order, axis=1)
 
 
-def Linf(  # noqa: N802 - named as the norm is
-    eps: ArrayLike, bounds: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)
-) -> ThreatModel:
+def Linf(eps: ArrayLike, bounds: Bounds = (0.0, 1.0)) -> ThreatModel:  # noqa: N802
     """The threat model in which every pixel changes by at most eps."""
     return ThreatModel("linf", eps, bounds)
 
 
-def L2(  # noqa: N802 - named as the norm is
-    eps: ArrayLike, bounds: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)
-) -> ThreatModel:
+def L2(eps: ArrayLike, bounds: Bounds = (0.0, 1.0)) -> ThreatModel:  # noqa: N802
     """The threat model of perturbations whose Euclidean norm is at most eps."""
     return ThreatModel("l2", eps, bounds)
 
 
-def L1(  # noqa: N802 - named as the norm is
-    eps: ArrayLike, bounds: tuple[ArrayLike, ArrayLike] = (0.0, 1.0)
-) -> ThreatModel:
+def L1(eps: ArrayLike, bounds: Bounds = (0.0, 1.0)) -> ThreatModel:  # noqa: N802
     """The threat model of perturbations whose sum of absolute values is at most eps."""
     return ThreatModel("l1", eps, bounds)
 

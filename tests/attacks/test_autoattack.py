@@ -219,25 +219,6 @@ def test_few_classes_take_a_loss_that_is_defined(classes, loss):
     assert plan["apgd-dlr"].loss == loss and plan["apgd-t"].loss == "margin"
 
 
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        ({"version": "best"}, "version='best': expected one of"),
-        ({"version": ("apgd",)}, r"attacks \['apgd'\]: expected some of"),
-        ({"version": ()}, "expected some of"),
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"threat": attacks.Linf((0.1, 0.2))}, "expected one number"),
-        ({"images": np.full((24, 2, 3, 2), np.nan, np.float32)}, "not finite"),
-        ({"labels": np.full(24, 9)}, "labels from 9 to 9: the net has 4 classes"),
-    ],
-)
-def test_impossible_calls_are_errors(change, match):
-    logits_fn, images, labels = problem(4)
-    call = {"images": images, "labels": labels, "threat": attacks.Linf(0.1)}
-    with pytest.raises(ValueError, match=match):
-        autoattack(logits_fn, key=KEY, **(call | change))
-
-
 def test_a_closure_over_other_weights_is_another_call(tmp_path):
     _, images, labels = problem(4)
     nets = [lambda x, seed=seed: problem(4, seed=seed)[0](x) for seed in (0, 0, 1)]

@@ -11,101 +11,25 @@ Pintor et al. 2022 and Zimmermann et al. 2022.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax import Array
 from jax.typing import ArrayLike
+from rich.markup import escape
 from rich.table import Table
 
+from symjax.attacks.entry import unchecked
 from symjax.attacks.gradient import Keep, pgd
 from symjax.attacks.result import LogitsFn
-from symjax.attacks.sanity import black_box, net, planted, program, strength, symmetry
-from symjax.attacks.sanity.advice import ADVICE
+from symjax.attacks.sanity.questions import CHECKS
 from symjax.attacks.sanity.subject import AuditTarget, Check, DoesNotApply, Finding
 from symjax.attacks.threat import ThreatModel
-from symjax.groups import C4, Group
+from symjax.groups import C4, Group, as_group
 
-__all__ = ["ADVICE", "CHECKS", "NOTE", "Check", "audit", "table"]
+__all__ = ["CHECKS", "NOTE", "Check", "audit", "table"]
 
 NOTE = "Passing every check is necessary for a robustness number, not sufficient."
-
-ATHALYE = "Athalye et al. 2018"
-CARLINI = "Carlini et al. 2019"
-CROCE = "Croce and Hein 2020"
-PINTOR = "Pintor et al. 2022"
-ZIMMERMANN = "Zimmermann et al. 2022"
-OURS = "symjax"
-
-
-class Question(NamedTuple):
-    """The definition of a check.
-
-    Attributes:
-      title: the property that a sound evaluation has, for tables.
-      answer: the function that computes the check.
-      source: the publication that the check is from.
-    """
-
-    title: str
-    answer: Callable[[AuditTarget], Finding]
-    source: str
-
-
-CHECKS: dict[str, Question] = {
-    "enough_classes": Question("enough classes for the DLR loss", net.classes, CROCE),
-    "logits_not_probabilities": Question(
-        "logits, not probabilities", net.probabilities, f"{CARLINI}, {CROCE}"
-    ),
-    "no_randomness": Question(
-        "no randomness at inference", net.randomness, f"{ATHALYE}, {CROCE}"
-    ),
-    "no_batch_dependence": Question("no dependence on the batch", net.batch, OURS),
-    "differentiable_operations": Question(
-        "differentiable operations only", program.operations, f"{ATHALYE}, {PINTOR}"
-    ),
-    "margin_gradients": Question(
-        "gradients of the margin", net.margin_gradients, f"{ATHALYE}, {PINTOR}"
-    ),
-    "loss_gradients": Question(
-        "gradients of the attacked loss", net.loss_gradients, f"{CROCE}, {PINTOR}"
-    ),
-    "returned_images": Question(
-        "returned images are valid and flagged correctly", strength.returned, CARLINI
-    ),
-    "pgd_at_least_fgsm": Question(
-        "PGD at least as strong as FGSM", strength.fgsm_weaker, f"{ATHALYE}, {CARLINI}"
-    ),
-    "success_grows_with_eps": Question(
-        "success grows with eps", strength.growing, f"{ATHALYE}, {CARLINI}"
-    ),
-    "grey_image": Question("gray image at eps 0.5", strength.gray, CARLINI),
-    "unbounded_attack": Question(
-        "unbounded attack succeeds", strength.unbounded, f"{ATHALYE}, {PINTOR}"
-    ),
-    "doubling_steps": Question("doubling steps", strength.steps, CARLINI),
-    "doubling_restarts": Question("doubling restarts", strength.restarts, CARLINI),
-    "loss_converged": Question("margin converged", strength.moving, PINTOR),
-    "path_returned": Question(
-        "adversarial examples on the path are returned", strength.path, PINTOR
-    ),
-    "square": Question(
-        "Square breaks no more images", black_box.square_attack, f"{ATHALYE}, {CROCE}"
-    ),
-    "transfer": Question(
-        "transfer breaks no more images", black_box.transfer, f"{CARLINI}, {PINTOR}"
-    ),
-    "random_draws": Question(
-        "random draws break no more images", black_box.draws, f"{ATHALYE}, {CARLINI}"
-    ),
-    "planted_weakness": Question(
-        "planted weakness found", planted.weakness, ZIMMERMANN
-    ),
-    "rotated_image": Question(
-        "rotated image, rotated adversarial example", symmetry.rotated, OURS
-    ),
-}
-"""The checks by name, in the order in which they run."""
 
 
 def audit(
@@ -192,8 +116,8 @@ def audit(
         random_draws=random_draws,
         square_queries=square_queries,
         logits_fn_float64=logits_fn_float64,
-        group=group,
-        attack_fn=attack,
+        group=as_group(group),
+        attack_fn=unchecked(attack),
     )
     checks = []
     with jax.default_matmul_precision("highest"):  # as in the evaluation: no tf32
@@ -205,23 +129,14 @@ def audit(
 
 
 def _run(name: str, subject: AuditTarget) -> Check:
-    title, answer, source = CHECKS[name]
+    title, compute, source, advice = CHECKS[name]
     try:
-        finding = answer(subject)
+        passed, value, threshold, detail = compute(subject)
     except DoesNotApply as reason:
-        finding = Finding(None, None, "", str(reason))
+        passed, value, threshold, detail = Finding(None, None, "", str(reason))
     more = {"steps": 2 * subject.steps, "n_restarts": 4 * subject.n_restarts}
-    advice = ADVICE[name].format(**more) if finding.passed is False else ""
-    return Check(
-        name=name,
-        title=title,
-        passed=finding.passed,
-        value=finding.value,
-        threshold=finding.threshold,
-        source=source,
-        detail=finding.detail,
-        advice=advice,
-    )
+    advice = advice.format(**more) if passed is False else ""
+    return Check(name, title, passed, value, threshold, source, detail, advice)
 
 
 def table(checks: Sequence[Check]) -> Table:
@@ -231,7 +146,6 @@ def table(checks: Sequence[Check]) -> Table:
     for column in ("check", "", "value", "threshold", "source", "detail"):
         printed.add_column(column, justify="right" if column == "value" else "left")
     for check in checks:
-        advice = check.advice
         value = "-" if check.value is None else f"{check.value:.3g}"
         printed.add_row(
             check.title,
@@ -239,10 +153,6 @@ def table(checks: Sequence[Check]) -> Table:
             value,
             check.threshold or "-",
             check.source,
-            _escaped(check.detail) + (advice and f"\n[bold]{_escaped(advice)}"),
+            escape(check.detail) + (check.advice and f"\n[bold]{escape(check.advice)}"),
         )
     return printed
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")

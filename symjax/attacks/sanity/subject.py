@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,52 +17,38 @@ from jax import Array
 from jax.tree_util import Partial
 
 from symjax import compilation
-from symjax.attacks.checks import check_finite, check_values
-from symjax.attacks.entry import unchecked, whole_number
-from symjax.attacks.gradient import Keep, pgd
+from symjax.attacks.checks import check_finite, check_step_size
+from symjax.attacks.entry import whole_number
+from symjax.attacks.gradient import Keep
 from symjax.attacks.inputs import prepare
 from symjax.attacks.losses import DLR_CLASSES, is_correct, largest_margin
 from symjax.attacks.result import AttackResult, LogitsFn
 from symjax.attacks.threat import ThreatModel
-from symjax.groups import Group, as_group
+from symjax.groups import Group
 
 TOLERATED = 0.01
 """The tolerated fraction of images where a sound evaluation should give none: ours. For
 Carlini et al. 2019 and Athalye et al. 2018 every image that only a weaker attack breaks
 is a warning. But attacks are random, and an image close to the decision boundary may be
 broken by one attack and not by another by chance."""
-
-
 ROUNDING = 1e-12  # of differences of fractions, in float64
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One row of the audit.
+    """One row of the audit."""
 
-    Attributes:
-      name: name of the check, from `sanity.CHECKS`.
-      title: the property that a sound evaluation has.
-      passed: None if the check does not apply; `detail` then has the reason.
-      value: the measured value.
-      threshold: the condition on the value, such as "<= 0.01".
-      source: the publication that the check is from.
-      detail: a description of the value.
-      advice: what to do, in one sentence; empty unless the check failed.
-    """
-
-    name: str
-    title: str
-    passed: bool | None
+    name: str  # from `sanity.CHECKS`
+    title: str  # the property that a sound evaluation has
+    passed: bool | None  # None if the check does not apply; `detail` has the reason
     value: float | None
-    threshold: str
-    source: str
-    detail: str
-    advice: str = ""
+    threshold: str  # the condition on the value, such as "<= 0.01"
+    source: str  # the publication that the check is from
+    detail: str  # a description of the value
+    advice: str = ""  # what to do, in one sentence; empty unless the check failed
 
 
-@dataclasses.dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """The result of a check's function; its attributes are those of `Check`."""
 
     passed: bool | None
@@ -118,14 +104,10 @@ def evaluate(logits_fn: Partial, images: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class AuditTarget:
-    """A net, its images and the attack; most attributes are arguments of `audit`.
-
-    Attributes:
-      net: `logits_fn` as a pytree, which compiled programs take as an argument.
-    """
+    """A net, its images and the attack; most attributes are arguments of `audit`."""
 
     logits_fn: LogitsFn
-    net: Partial
+    net: Partial  # `logits_fn` as a pytree, an argument of compiled programs
     images: Array
     labels: Array
     key: Array
@@ -140,24 +122,19 @@ class AuditTarget:
     square_queries: int
     logits_fn_float64: LogitsFn | None
     group: Group
-    attack_fn: Callable[..., Any] = pgd
+    attack_fn: Callable[..., Any]
 
     @classmethod
     def of(cls, logits_fn, images, labels, key, threat, *, peers, **settings):
         """The target for the arguments of `sanity.audit`, which are checked."""
-        _refuse_a_key(logits_fn)
         for name in ("steps", "n_restarts", "random_draws", "square_queries"):
             settings[name] = whole_number("audit", name, settings[name])
-        settings["attack_fn"] = unchecked(settings.get("attack_fn", pgd))
-        settings["group"] = as_group(settings["group"])
         with jax.default_matmul_precision("highest"):  # as in the audit
             given, *others = (
                 prepare("audit", net, images, labels, key, threat)
                 for net in (logits_fn, *peers)
             )
-        step = settings["step_size"]
-        if step is not None:
-            check_values(given.classes, given.labels, step_size=step)
+        check_step_size(settings["step_size"])
         if not np.max(given.threat.eps) > 0:
             raise ValueError(f"eps={threat.eps}: expected a positive radius.")
         call = logits_fn, *given[:5]
@@ -269,8 +246,8 @@ class AuditTarget:
             threat,
             steps=steps,
             step_size=np.asarray(step, self.images.dtype),
-            n_restarts=self.n_restarts,
             loss=loss,
+            n_restarts=self.n_restarts,
             keep=self.keep,
         )
 
@@ -290,23 +267,3 @@ class AuditTarget:
         length = {"linf": 1.0, "l2": pixels**0.5, "l1": pixels}[self.threat.norm]
         eps = np.asarray(fraction * length * (high - low), self.images.dtype)
         return self.threat.replace(eps=eps)
-
-
-def _refuse_a_key(logits_fn: LogitsFn) -> None:
-    try:
-        parameters = inspect.signature(logits_fn).parameters.values()
-    except (TypeError, ValueError):
-        return
-    positional = (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    )
-    asked = [
-        p.name for p in parameters if p.kind in positional and p.default is p.empty
-    ]
-    if len(asked) > 1:
-        raise ValueError(
-            f"logits_fn takes {asked}: expected images alone. Measure a randomized "
-            "defense by attacks.autoattack(version='rand'), which averages gradients "
-            "over its draws."
-        )
