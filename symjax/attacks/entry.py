@@ -183,7 +183,7 @@ def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, 
         settings.get(name) for name in ("rank", "targets", "step_size", "start")
     )
     known = rank is not None and not nets.is_traced(rank)
-    if known and settings["targeted"] and not 2 <= rank <= classes:
+    if known and settings["targeted"] and rank not in range(2, classes + 1):
         raise ValueError(
             f"{attack}: rank={rank}: expected 2 to {classes}, the number of classes."
         )
