@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from flax import struct
+from jax import Array
 
 from symjax.attacks._apgd import APGD
 from symjax.attacks._fab import FAB
@@ -81,7 +82,7 @@ def stages(
     """
     if isinstance(version, (list, tuple)):
         names = tuple(version)
-    elif version in VERSIONS:
+    elif isinstance(version, str) and version in VERSIONS:
         names = VERSIONS[version]
     else:
         raise ValueError(
@@ -124,7 +125,7 @@ class _State(struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True)
-class NoAttack(IterativeAttack):
+class NoAttack:
     """The attack without steps, to count the images that are misclassified."""
 
     randomized: bool = False
@@ -137,3 +138,11 @@ class NoAttack(IterativeAttack):
         best = Best.none(problem.images).spend(1)
         margin = largest_margin(logits, problem.labels)
         return _State(best.offer(problem.images, margin))
+
+    def propose(self, logits_fn, problem, index, state) -> tuple[_State, Array]:
+        """There are no steps."""
+        raise NotImplementedError
+
+    def update(self, logits_fn, problem, index, state, x) -> _State:
+        """There are no steps."""
+        raise NotImplementedError

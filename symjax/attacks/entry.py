@@ -182,8 +182,8 @@ def _arrays(attack: str, settings: dict[str, Any], inputs: Inputs) -> dict[str, 
     rank, targets, step, start = (
         settings.get(name) for name in ("rank", "targets", "step_size", "start")
     )
-    known = rank is not None and not nets.is_traced(rank)
-    if known and settings["targeted"] and not 2 <= rank <= classes:
+    wanted = settings.get("targeted") and not nets.is_traced(rank)
+    if wanted and not 2 <= int(rank or 0) <= classes:
         raise ValueError(
             f"{attack}: rank={rank}: expected 2 to {classes}, the number of classes."
         )
