@@ -231,14 +231,18 @@ def test_kept_nets_have_the_accuracy_of_their_rows():
     apply = jax.jit(lambda logits_fn, images: logits_fn(images))
     results = StudyResults(ROWS, REDUCED)
     paths = sorted((ROWS.parent / "nets/reduced").glob("cifar10-*.safetensors"))
-    assert len(paths) >= 9
+    checked = 0
     for path in paths:
         net = nets.load(path)
         clean = results.accuracy(net.run, "sound", "none")
         table = results.rows(net.run, clean)
-        (row,) = table[table["seed"] == net.seed].to_dict("records")
+        row = next(iter(table[table["seed"] == net.seed].to_dict("records")), None)
+        if row is None:  # weights are kept before the first row is measured
+            continue
         kept = np.load(ROWS / "reduced" / net.run / "cells" / f"{row['cell_id']}.npz")
         logits = apply(net.logits_fn, images / np.float32(255))
         correct = np.argmax(logits, axis=1) == labels
         assert net.data == row["data"] and correct.mean() > 0.5, path.name
         assert np.sum(correct != kept["robust"][:100]) <= 2, path.name
+        checked += 1
+    assert checked >= 10
