@@ -82,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
                 **compare(code, trained, *cifar.test, dtype, count),
                 **report.origin(),
             }
+            del row["argv"]  # has places of files; "command" stands for it
             rows.append(row)
             if arguments.out:
                 _store(row, arguments.out)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from study import figures, provenance, tables
 from study.claims import CLAIMS
-from study.results import Gpu12, StudyResults, of_sizes
+from study.results import PROTOCOLS, Gpu12, StudyResults, of_sizes
 from study.runs import NETS, PUBLISHED
 from study.status import progress
 from symjax.formatting import format_eps
@@ -76,7 +76,7 @@ def build(folder: Path, out: Path, console: Console | None = None) -> list[Path]
 
 
 def of_study(
-    sizes: Sequence[StudyResults],
+    sizes: tuple[StudyResults, Gpu12, StudyResults],
     folder: Path,
     drawn: Sequence[figures.CaptionedFigure],
 ) -> Page:
@@ -88,7 +88,6 @@ def of_study(
       drawn: the figures.
     """
     full, gpu12, reduced = sizes
-    assert isinstance(gpu12, Gpu12)
     verdicts = [claim.verdict(sizes) for claim in CLAIMS]
     parity = provenance.read_parity(folder)
     measured = [results for results in (full, reduced) if len(results.frame)]
@@ -97,7 +96,7 @@ def of_study(
         "\n\n".join(
             [
                 answer(verdicts),
-                *sentences(reduced),
+                *(tables.largest(sizes, sentences) or []),
                 *([provenance.parity_sentence(parity)] if parity else []),
                 progress_text(sizes),
                 HOW,
@@ -143,9 +142,9 @@ def _listed(texts: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def sentences(results: StudyResults) -> list[str]:
-    """What attacks leave of the published nets on CIFAR-10, for each depth of which
-    there are rows."""
+def sentences(results: StudyResults) -> list[str] | None:
+    """The accuracies of the published nets on CIFAR-10 under PGD, a sentence for each
+    depth of which there are rows; None without any."""
     texts = []
     for depth in (4, 10):
         nets = {NETS[x.net].label: x.name for x in results.size.trainings.values()
@@ -171,14 +170,14 @@ def sentences(results: StudyResults) -> list[str]:
                 f"Of the {depth}-layer nets for CIFAR-10, in the {results.size.name} "
                 f"size, PGD leaves an accuracy {'; '.join(parts)}."
             )
-    return texts
+    return texts or None
 
 
 def progress_text(sizes: Sequence[StudyResults]) -> str:
     """How far each size is, and what is not shown for want of rows."""
     parts = []
     for results in sizes:
-        if len(results.protocols) == 2:
+        if results.protocols == PROTOCOLS:
             states = [progress(x, results) for x in results.size.trainings.values()]
             rows = sum(state.rows for state in states)
             needed = sum(state.needed for state in states)

@@ -15,14 +15,14 @@ settled by that.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from study import paper
 from study.plan import ATTACKS, Tolerance
-from study.results import StudyResults
+from study.results import PROTOCOLS, StudyResults
 from study.runs import DATASETS, DEPTHS, TRAININGS, run_name
 from study.tables import deviations, printed_statistic, runs_of_curves, table_1_means
 from symjax.formatting import format_eps
@@ -31,7 +31,6 @@ from symjax.statistics import Estimate, paired_difference
 
 FLOOR = 1.0
 """Percent below which two accuracies are not compared: both are nothing."""
-PUBLISHED_AND_SOUND = ("published", "sound")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,7 +276,7 @@ class Claim:
     fact: tuple[str, str] | None = None
     note: str = ""
     printed: Callable[[], str] | None = None
-    protocols: Sequence[str] = PUBLISHED_AND_SOUND
+    protocols: Sequence[str] = PROTOCOLS
 
     def verdict(self, sizes: Sequence[StudyResults]) -> Verdict:
         """The verdict, with the evidence under each protocol.
@@ -285,9 +284,33 @@ class Claim:
         Args:
           sizes: the rows of each size; the first one that decides is used.
         """
-        texts = [self.printed()] if self.printed else []
-        findings: dict[str, Finding] = {}
-        verdict = "not measured"
+        results, findings, verdict = None, {}, "not measured"
+        for results, findings in self._findings(sizes):
+            verdict = overall(findings)
+            if verdict != "not measured":
+                verdict = f"{verdict}, at {results.size.name} size"
+                break
+        reason = ""
+        if self.fact is not None:
+            verdict, reason = self.fact
+        texts = [reason, self.printed() if self.printed else ""]
+        texts += _evidence(findings)
+        if results is not None:
+            texts += self._absent(results)
+        texts.append(self.note)
+        if results is not None and any(x.missing for x in findings.values()):
+            command = f"python -m study run --size {results.size.name}"
+            texts.append(f"`{command}` measures what is missing")
+        evidence = " ".join(_sentence(text) for text in texts if text)
+        published, sound = (
+            findings[x].word if x in findings else "-" for x in PROTOCOLS
+        )
+        return Verdict(self.quote, self.where, published, sound, verdict, evidence)
+
+    def _findings(
+        self, sizes: Sequence[StudyResults]
+    ) -> Iterator[tuple[StudyResults, dict[str, Finding]]]:
+        """Each size that has runs of the claim, and the findings by protocol."""
         for results in sizes:
             tests = [x for x in self.tests if all(map(results.has, x.names))]
             if tests and {*self.protocols} <= {*results.protocols}:
@@ -295,31 +318,21 @@ class Claim:
                     protocol: every([x.finding(results, protocol) for x in tests])
                     for protocol in self.protocols
                 }
-                verdict, size = overall(findings), results.size.name
-                absent = [x for test in self.tests for x in test.names
-                          if not results.has(x)]  # fmt: skip
-                if verdict != "not measured":
-                    verdict = f"{verdict}, at {size} size"
-                    break
-        if len({finding.text for finding in findings.values()}) == 1 < len(findings):
-            texts.append(f"both protocols: {findings['sound'].text}")
-        else:
-            texts += [f"{name} protocol: {x.text}" for name, x in findings.items()]
-        if findings and absent:
-            texts.append(f"not in the {size} size: {_places(absent)}")
-        if self.fact is not None:
-            verdict, why = self.fact
-            texts.insert(0, why)
-        texts.append(self.note)
-        if any(finding.missing for finding in findings.values()):
-            texts.append(
-                f"`python -m study run --size {size}` measures what is missing"
-            )
-        evidence = " ".join(_sentence(text) for text in texts if text)
-        published, sound = (
-            findings[x].word if x in findings else "-" for x in PUBLISHED_AND_SOUND
-        )
-        return Verdict(self.quote, self.where, published, sound, verdict, evidence)
+                yield results, findings
+
+    def _absent(self, results: StudyResults) -> list[str]:
+        """The runs that a size does not have, in words."""
+        names = [x for test in self.tests for x in test.names if not results.has(x)]
+        size = results.size.name
+        return [f"not in the {size} size: {_places(names)}"] if names else []
+
+
+def _evidence(findings: Mapping[str, Finding]) -> list[str]:
+    """The findings in words, once if those of both protocols are equal."""
+    texts = [finding.text for finding in findings.values()]
+    if len(texts) > 1 and len(set(texts)) == 1:
+        return [f"both protocols: {texts[0]}"]
+    return [f"{name} protocol: {finding.text}" for name, finding in findings.items()]
 
 
 def _places(names: Sequence[str]) -> str:

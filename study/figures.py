@@ -235,18 +235,20 @@ def accuracy(
     data = _data(results, title, ours, None if is_sound else printed)
     caption = f"Accuracy, mean over the seeds. {of_size(results)}"
     caption += f"{_seeds(results, ours)} "
-    if is_sound:
-        caption += SOUND_NOTE
-    else:
-        caption += "Hollow markers, dotted: the paper's numbers"
-        if artefact != "figure 6":
-            caption += (
-                f", read off its plots to about {paper.READ_OFF:g} points; where a "
-                "marker was hidden there is none"
-            )
-        caption += "."
+    caption += SOUND_NOTE if is_sound else _of_paper(artefact)
     name = artefact.replace(" ", "-") + ("-sound" if is_sound else "")
     return CaptionedFigure(name, title, figure, caption, data)
+
+
+def _of_paper(artefact: str) -> str:
+    """Where the paper's numbers of a figure are from, in words."""
+    text = "Hollow markers, dotted: the paper's numbers"
+    if artefact != "figure 6":
+        text += (
+            f", read off its plots to about {paper.READ_OFF:g} points; where a "
+            "marker was hidden there is none"
+        )
+    return f"{text}."
 
 
 def _draw_curves(axis: Axes, printed: Frame | None, ours: Frame) -> None:
@@ -562,4 +564,4 @@ FIGURES: dict[str, Callable[[StudyResults], CaptionedFigure | None]] = {
     "controlled comparison": controlled,
     "Figure 5": tolerance,
 }
-"""What draws each figure, by its name in the list of what is missing."""
+"""The functions that draw the figures; a name stands for a figure that is not shown."""

@@ -29,6 +29,7 @@ from symjax.io import read_arrays
 from symjax.statistics import Estimate, paired_difference
 from symjax.terminal import counted
 
+PROTOCOLS = ("published", "sound")
 COLUMNS = ("run", "seed", "cell_id", "value", "diverged", "data", "utc")
 COLUMNS += ("eps_given", "corruption", "severity")
 """Columns of the frame that are there even if there are no rows."""
@@ -109,7 +110,7 @@ class StudyResults:
       size: of the study.
     """
 
-    protocols = ("published", "sound")
+    protocols: Sequence[str] = PROTOCOLS
 
     def __init__(self, folder: Path, size: Size = FULL):
         self.folder, self.size = Path(folder) / size.name, size
@@ -380,10 +381,10 @@ class Gpu12(StudyResults):
         return self.size.seeds - self.run(name)["seed"].nunique()
 
 
-def of_sizes(folder: Path) -> list[StudyResults]:
-    """The rows of every size that is shown, the one with the most evidence first."""
+def of_sizes(folder: Path) -> tuple[StudyResults, Gpu12, StudyResults]:
+    """The rows of every size that is shown: full, gpu12 and reduced."""
     gpu12 = Gpu12(Path(folder).resolve().parent / "cifar10_10_layers.jsonl")
-    return [StudyResults(folder), gpu12, StudyResults(folder, REDUCED)]
+    return StudyResults(folder), gpu12, StudyResults(folder, REDUCED)
 
 
 def _equals(table: Frame, column: str, value: Any) -> np.ndarray:

@@ -26,7 +26,7 @@ from study.plan import (
     SOUND_CORRUPTED_EPS,
     measurements,
 )
-from study.results import Curve, StudyResults
+from study.results import PROTOCOLS, Curve, StudyResults
 from study.runs import (
     CONTROLLED,
     DATASETS,
@@ -48,7 +48,6 @@ from symjax.terminal import counted
 
 READABLE, NEAR = 2.0, 4.0
 """Percent from which on a published number is compared; points it may be missed by."""
-PROTOCOLS = ("published", "sound")
 TABLE_1_NOTE = (
     "Table 1 does not name its attack; it is compared with PGD, which it very probably "
     "is (docs/study.md)."
@@ -72,12 +71,10 @@ def tables(sizes: Sequence[StudyResults]) -> list[Table]:
 
 
 def largest(sizes: Sequence[StudyResults], make: Callable[[StudyResults], Any]) -> Any:
-    """What is made of the first size that has rows of it; None if no size has."""
-    for results in sizes:
-        if len(results.protocols) == len(PROTOCOLS):  # gpu12 has a table of its own
-            if (made := make(results)) is not None:
-                return made
-    return None
+    """What is made of the first size that has rows of it; None if no size has. Sizes of
+    one protocol, as gpu12, are left out."""
+    both = [results for results in sizes if results.protocols == PROTOCOLS]
+    return next((x for x in map(make, both) if x is not None), None)
 
 
 def of_size(results: StudyResults) -> str:
@@ -563,4 +560,4 @@ TABLES: dict[str, Callable[[StudyResults], Table | None]] = {
     "published numbers, reproduced": reproduction,
     "spread over the seeds": spread,
 }
-"""What makes each table, by its name in the list of what is missing."""
+"""The functions that make the tables; a name stands for a table that is not shown."""

@@ -1,7 +1,7 @@
 """Small nets whose symmetry and whose second derivatives are known.
 
-One function, whose weights make it linear, a bowl, kinked or invariant, serves nearly
-all tests, so that each measure is compiled once.
+One function, whose weights make it linear, quadratic, kinked or invariant, serves
+nearly all tests, so that each measure is compiled once.
 """
 
 import jax
@@ -69,6 +69,6 @@ def averaged_weights(seed=0):
     return turned.mean(axis=0), np.einsum("gji,kj->ki", turns(), kernel) / 4
 
 
-def bowl(factors):
+def quadratic(factors):
     """`factor_k x^T x / 2`, invariant under every rotation that there is."""
     return net(np.multiply.outer(factors, np.eye(PIXELS)))

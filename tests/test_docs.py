@@ -1,6 +1,7 @@
 """The documents say what the code does: tables are those that the commands print."""
 
 import json
+import re
 
 import pytest
 
@@ -114,6 +115,12 @@ def test_committed_rows_are_whole(path):
     attacked = [row for row in rows if row["attack"] != "none"]
     for row in attacked:
         assert row["value"] <= clean[row["run"], row["seed"], row["n"]]["value"]
+
+
+def test_no_committed_row_has_a_folder_of_a_machine():
+    for path in (ROOT / "results").rglob("*.jsonl"):
+        found = re.search(r'"/(home|root|tmp|work|Users|mnt)/', path.read_text())
+        assert not found, path
 
 
 def test_readme_shows_the_committed_rows():

@@ -1,8 +1,6 @@
 """The corruptions are the published ones; a key fixes them; nothing else matters."""
 
 import importlib.util
-import os
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,6 +11,7 @@ from symjax import data
 from symjax.data import corruptions
 from symjax.data.corruptions import corruption, weather
 from symjax.data.corruptions.blur import streaked
+from tests import paths
 from tests.paths import DATA
 
 STORED = np.load(DATA / "corruptions.npz")
@@ -65,10 +64,7 @@ def test_with_the_same_draws_images_are_the_published_ones(name):
 @pytest.fixture(scope="module")
 def cifar10():
     """The 200 images of CIFAR-10's test split that the stored digests are of."""
-    place = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
-    if not any((place / name).exists() for name in ("cifar10", "cifar10.npz")):
-        pytest.skip(f"no CIFAR-10 in {place}; TFDS_DATA_DIR says where it is")
-    images = data.load("cifar10", data_dir=place).test.images
+    images = data.load("cifar10", data_dir=paths.cifar10()).test.images
     where = {
         tuple(one): index for index, one in enumerate(corruption_draws.digests(images))
     }

@@ -55,7 +55,7 @@ def test_changes_are_the_second_derivative_times_the_displacement():
 
 def test_an_invariant_function_may_change_alike_in_all_directions():
     """x^T x: Theorem 2 asks for a ratio much above 1, and it is 1."""
-    net, size = small.bowl([1.0, -2.0, 2.0]), 3.0  # of the three factors
+    net, size = small.quadratic([1.0, -2.0, 2.0]), 3.0  # of the three factors
     found = tangent_changes(net)
     np.testing.assert_allclose(found.along, size * LENGTH, rtol=1e-4)
     np.testing.assert_allclose(found.across, size * LENGTH, rtol=1e-4)

@@ -22,7 +22,7 @@ BALL = Linf(RADIUS)
 suprema = functools.partial(lipschitz.ball_suprema, samples=20)
 
 
-def steepest_of_the_bowl(norm, rivals):
+def largest_of_the_quadratic(norm, rivals):
     """At the image, and in the ball around it, whose pixels stay positive."""
     x = small.flat(IMAGES).astype(np.float64)
     factors = np.abs(FACTORS[LABELS] - FACTORS[rivals])
@@ -58,8 +58,8 @@ def test_the_last_line_of_the_proof_fails_for_an_invariant_net():
 
 
 def test_samples_stay_below_the_supremum():
-    center, largest = steepest_of_the_bowl("linf", TARGETS)
-    found = suprema(small.bowl(FACTORS), IMAGES, LABELS, KEY, BALL)
+    center, largest = largest_of_the_quadratic("linf", TARGETS)
+    found = suprema(small.quadratic(FACTORS), IMAGES, LABELS, KEY, BALL)
     np.testing.assert_allclose(found.center[0, :, 0], center, rtol=1e-4)
     assert np.all(found.largest[0, :, 0] <= largest * (1 + 1e-5))
     assert np.all(found.largest > found.center)
@@ -68,9 +68,9 @@ def test_samples_stay_below_the_supremum():
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.slow
 def test_ascent_reaches_the_supremum(norm):
-    threat, net = ThreatModel(norm, RADIUS), small.bowl(FACTORS)
+    threat, net = ThreatModel(norm, RADIUS), small.quadratic(FACTORS)
     rivals = np.array([2, 2, 0])[LABELS]  # the largest of the other logits
-    center, largest = steepest_of_the_bowl(norm, rivals)
+    center, largest = largest_of_the_quadratic(norm, rivals)
     call = net, IMAGES, LABELS, KEY, threat
     found = lipschitz.steepest(*call, steps=40)
     np.testing.assert_allclose(found.center, center, rtol=1e-4)

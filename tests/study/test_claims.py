@@ -390,4 +390,4 @@ def test_accuracies_are_of_the_least_and_the_most_robust_net(tmp_path):
         "from 10.0 % (Weighted GCNN (R & S)) to 40.0 % (Parallel GCNN) at 2/255 under "
         "the sound protocol"
     ) in second
-    assert build.sentences(StudyResults(tmp_path, REDUCED)) == []
+    assert build.sentences(StudyResults(tmp_path, REDUCED)) is None

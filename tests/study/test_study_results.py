@@ -1,8 +1,6 @@
 """The study's rows as one frame: means over the seeds, and what is missing."""
 
 import dataclasses
-import os
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,6 +13,7 @@ from study.runs import FULL, REDUCED, SMOKE, TRAININGS, run_name
 from study.status import progress
 from symjax import data
 from symjax.evaluation.results import Results
+from tests import paths
 from tests.paths import ROOT
 
 ROWS = ROOT / "results/study"
@@ -224,15 +223,13 @@ def test_readme_shows_the_committed_rows():
 @pytest.mark.slow
 def test_kept_nets_have_the_accuracy_of_their_rows():
     """On the first 100 test images; float16 may change a prediction."""
-    place = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
-    if not (place / "cifar10.npz").exists() and not (place / "cifar10").exists():
-        pytest.skip(f"no CIFAR-10 in {place}; TFDS_DATA_DIR says where it is")
-    images, labels = (x[:100] for x in data.load("cifar10", data_dir=place).test)
+    test = data.load("cifar10", data_dir=paths.cifar10()).test
+    images, labels = test.images[:100], test.labels[:100]
     apply = jax.jit(lambda logits_fn, images: logits_fn(images))
     results = StudyResults(ROWS, REDUCED)
-    paths = sorted((ROWS.parent / "nets/reduced").glob("cifar10-*.safetensors"))
+    kept_nets = sorted((ROWS.parent / "nets/reduced").glob("cifar10-*.safetensors"))
     checked = 0
-    for path in paths:
+    for path in kept_nets:
         net = nets.load(path)
         clean = results.accuracy(net.run, "sound", "none")
         table = results.rows(net.run, clean)

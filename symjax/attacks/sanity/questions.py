@@ -1,4 +1,4 @@
-"""The checks of the audit: what each is for, its function, source and advice.
+"""The checks of the audit: title, function, source and advice of each.
 
 title, compute, source, advice = CHECKS["doubling_steps"]
 """
