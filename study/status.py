@@ -86,8 +86,8 @@ def show(
     known = speeds(results.folder)
     table = Table(title=f"the study, {size.name}: {size.seeds} seeds, n={size.n:,}")
     for column in ("run", "seeds", "rows", "train, h", "measure, h"):
-        side = "left" if column == "run" else "right"
-        table.add_column(column, justify=side, no_wrap=True)
+        side, least = ("left", None) if column == "run" else ("right", 7)
+        table.add_column(column, justify=side, no_wrap=True, min_width=least)
     left, hours = 0, []
     for training in trainings:
         now, planned = progress(training, results), results.planned(training.name)
