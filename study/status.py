@@ -84,10 +84,11 @@ def show(
     console = console or Console()
     results = StudyResults(folder, size)
     known = speeds(results.folder)
-    table = Table(title=f"the study, {size.name}: {size.seeds} seeds, n={size.n:,}")
+    title = f"the study, {size.name}: {size.seeds} seeds, n={size.n:,}"
+    table = Table(title=title, padding=0)  # all columns fit into 80 characters
     for column in ("run", "seeds", "rows", "train, h", "measure, h"):
-        side, least = ("left", None) if column == "run" else ("right", 7)
-        table.add_column(column, justify=side, no_wrap=True, min_width=least)
+        side = "left" if column == "run" else "right"
+        table.add_column(column, justify=side, no_wrap=True)
     left, hours = 0, []
     for training in trainings:
         now, planned = progress(training, results), results.planned(training.name)
